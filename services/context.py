@@ -1,0 +1,29 @@
+"""What every part of the service is handed: settings, folders and sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from services.db.engine import Sessions, database_url, make_engine, make_sessions
+from services.project import Project, open_project
+from services.settings import Settings, get_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The wiring of one process; built once by :func:`build`, passed on explicitly."""
+
+    settings: Settings
+    project: Project
+    engine: Engine
+    sessions: Sessions
+
+
+def build(settings: Settings | None = None) -> Context:
+    """Wire up the project that the settings name; the database must have been migrated."""
+    settings = settings or get_settings()
+    project = open_project(settings)
+    engine = make_engine(database_url(settings, project))
+    return Context(settings, project, engine, make_sessions(engine))

@@ -1,0 +1,1 @@
+"""The database: tables, engine, units of work and the outbox."""

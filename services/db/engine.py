@@ -1,0 +1,52 @@
+"""Engines and sessions for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.orm import Session, sessionmaker
+
+from services.project import Project
+from services.settings import Settings
+
+Sessions: TypeAlias = sessionmaker[Session]
+
+SQLITE_BUSY_MS = 30_000
+"""How long a writer waits for another; a unit's write takes milliseconds."""
+
+
+def database_url(settings: Settings, project: Project) -> str:
+    """The configured URL, or the embedded database's."""
+    return settings.database_url or f"sqlite:///{project.state / 'e2x.db'}"
+
+
+def make_engine(url: str) -> Engine:
+    """An engine with what each database needs for several writing processes."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=10)
+    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transaction control is off: it would begin late and as a reader, and a
+    # reader that turns writer meets "database is locked" without any waiting.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # a finished unit survives a power cut
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_MS}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def make_sessions(engine: Engine) -> Sessions:
+    """A factory of sessions whose objects stay readable after a commit."""
+    return sessionmaker(engine, expire_on_commit=False)

@@ -1,0 +1,208 @@
+"""Tables of the loop: failures, attributions, modes, cycles, candidates, label tasks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from services.db.base import Base, BigId, utc_now
+
+
+class FailureState(StrEnum):
+    """Where a failure stands."""
+
+    FOUND = "found"
+    EXPLAINED = "explained"
+    FIXED = "fixed"
+    """A later champion no longer makes it."""
+
+
+class FailureRow(Base):
+    """One wrong detection of one model in one field frame."""
+
+    __tablename__ = "failures"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Content key: image, model, kind, box, class and default box."""
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
+    state: Mapped[str] = mapped_column(String(16), default=FailureState.FOUND, index=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    label: Mapped[str] = mapped_column(String(120))
+    predicted_label: Mapped[str | None] = mapped_column(String(120))
+    mechanism: Mapped[str | None] = mapped_column(String(32))
+    box: Mapped[list[Any]]
+    score: Mapped[float]
+    iou: Mapped[float]
+    default_box: Mapped[int]
+    truth_index: Mapped[int | None]
+    proposed: Mapped[bool] = mapped_column(default=True)
+    source: Mapped[str] = mapped_column(String(16), default="truth")
+    """``truth`` or ``operator``."""
+    fixed_by: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
+    mode_id: Mapped[int | None] = mapped_column(ForeignKey("modes.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Explanation(Base):
+    """The attribution of one failure and its regions; arrays lie in ``file`` (npz).
+
+    The file holds ``segments`` [h, w] int32, ``values`` and ``standard_errors`` [S], ``masks`` and
+    ``rings`` [R, h, w] bool, ``weights`` [R], ``vectors`` [R, D], ``object_vector`` [D],
+    ``image_vector`` [D]. ``regions`` repeats for people: ``[{"box": …, "weight": …}]``.
+    """
+
+    __tablename__ = "explanations"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Content key: failure, method, parameters, encoder."""
+    failure_id: Mapped[str] = mapped_column(ForeignKey("failures.id"), index=True)
+    method: Mapped[str] = mapped_column(String(32))
+    parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    encoder_version: Mapped[str] = mapped_column(String(64))
+    file: Mapped[str] = mapped_column(String(200))
+    regions: Mapped[list[Any]] = mapped_column(default=list)
+    score: Mapped[float]
+    baseline_score: Mapped[float]
+    seconds: Mapped[float]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Embedding(Base):
+    """The regions of one pool image under one encoder; vectors lie in ``file`` and in the index."""
+
+    __tablename__ = "embeddings"
+    __table_args__ = (UniqueConstraint("image_id", "encoder_version"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)
+    encoder_version: Mapped[str] = mapped_column(String(64))
+    file: Mapped[str] = mapped_column(String(200))
+    row: Mapped[int] = mapped_column(default=0)
+    """Where in the file (one file holds a batch of images)."""
+    regions: Mapped[int]
+    indexed: Mapped[bool] = mapped_column(default=False, index=True)
+
+
+class CycleState(StrEnum):
+    """One turn of the loop; the last three are terminal."""
+
+    EXPLAINING = "explaining"
+    SELECTING = "selecting"
+    LABELLING = "labelling"
+    TRAINING = "training"
+    GATING = "gating"
+    VERIFYING = "verifying"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINISHED_CYCLES = (CycleState.DONE, CycleState.FAILED, CycleState.CANCELLED)
+
+
+class Cycle(Base):
+    """One turn of the loop."""
+
+    __tablename__ = "cycles"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    kind: Mapped[str] = mapped_column(String(16), default="full")
+    """``full``, or ``retrain`` (train and gate on the labels that are there)."""
+    state: Mapped[str] = mapped_column(String(16), default=CycleState.EXPLAINING, index=True)
+    policy: Mapped[str] = mapped_column(String(32))
+    budget_boxes: Mapped[int]
+    seed: Mapped[int] = mapped_column(default=0)
+    trigger: Mapped[str] = mapped_column(String(32), default="person")
+    champion_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
+    challenger_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
+    dataset_version_id: Mapped[str | None] = mapped_column(ForeignKey("dataset_versions.id"))
+    boxes_labelled: Mapped[int] = mapped_column(default=0)
+    decision: Mapped[dict[str, Any] | None]
+    """The gate's verdict with its table of checks."""
+    promoted: Mapped[bool | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    finished_at: Mapped[datetime | None]
+
+
+class ModeRow(Base):
+    """A failure mode as one cycle saw it."""
+
+    __tablename__ = "modes"
+    __table_args__ = (UniqueConstraint("cycle_id", "key"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    cycle_id: Mapped[int] = mapped_column(ForeignKey("cycles.id"), index=True)
+    key: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(32))
+    label: Mapped[str] = mapped_column(String(120))
+    size: Mapped[int]
+    exemplars: Mapped[list[Any]] = mapped_column(default=list)
+    """Failure ids, the most typical first."""
+    found_before: Mapped[float | None]
+    """Share of its failures that the champion gets right (0 when the mode is made)."""
+    found_after: Mapped[float | None]
+    """The same for the challenger."""
+
+
+class CandidateRow(Base):
+    """A pool image that a cycle asks a label for."""
+
+    __tablename__ = "candidates"
+    __table_args__ = (UniqueConstraint("cycle_id", "image_id"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    cycle_id: Mapped[int] = mapped_column(ForeignKey("cycles.id"), index=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)
+    mode_id: Mapped[int | None] = mapped_column(ForeignKey("modes.id"))
+    failure_id: Mapped[str | None] = mapped_column(ForeignKey("failures.id"))
+    rank: Mapped[int]
+    score: Mapped[float]
+    reasons: Mapped[list[Any]] = mapped_column(default=list)
+    """``[{"box": region in the pool image, "query_box": …, "failure": id, "similarity": …}]``."""
+
+
+class TaskState(StrEnum):
+    """Where a label task stands; the last three are terminal."""
+
+    WAITING = "waiting"
+    LEASED = "leased"
+    SUBMITTED = "submitted"
+    SKIPPED = "skipped"
+    REJECTED = "rejected"
+    """The image is unusable; it leaves the pool."""
+
+
+OPEN_TASKS = (TaskState.WAITING, TaskState.LEASED)
+
+
+class LabelTask(Base):
+    """One image that a person (or a tool) shall label."""
+
+    __tablename__ = "label_tasks"
+    __table_args__ = (
+        UniqueConstraint("cycle_id", "image_id"),
+        Index("ix_label_tasks_state_priority", "state", "priority"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    cycle_id: Mapped[int | None] = mapped_column(ForeignKey("cycles.id"), index=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)
+    state: Mapped[str] = mapped_column(String(16), default=TaskState.WAITING)
+    priority: Mapped[float] = mapped_column(default=0.0)
+    prelabels: Mapped[list[Any]] = mapped_column(default=list)
+    """The champion's detections: ``[{"box", "label", "score"}]``."""
+    reason: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """``{"mode", "failure", "label", "query_box", "matched_box", "overlay": url path}``."""
+    owner: Mapped[str | None] = mapped_column(String(120))
+    token: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[datetime | None]
+    annotation_id: Mapped[int | None] = mapped_column(ForeignKey("annotations.id"))
+    note: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    finished_at: Mapped[datetime | None]

@@ -1,0 +1,195 @@
+"""The groups of settings; each field says what it does, in its unit, with its bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class Group(BaseModel):
+    """A table of ``e2x.toml``; an unknown key is an error, since it is most often a typing slip."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class ApiSettings(Group):
+    """The HTTP API."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8321, ge=0, le=65535, description="Port; 0 takes a free one.")
+    token: SecretStr | None = Field(
+        default=None,
+        description="Bearer token of every request; empty: one is made in the project folder.",
+    )
+    max_request_bytes: int = Field(
+        default=32 * 2**20, ge=1024, description="Largest request body, in bytes."
+    )
+
+
+class IngestSettings(Group):
+    """Images coming in."""
+
+    max_pixels: int = Field(default=50_000_000, ge=10_000, description="Largest image, in pixels.")
+    min_side_px: int = Field(default=8, ge=1, description="Smallest image side, in pixels.")
+    ignore_below_px: float = Field(
+        default=0.0, ge=0, description="Truth boxes with a shorter side become ignore regions."
+    )
+    watch_folder: Path | None = Field(
+        default=None, description="Folder whose new images are ingested as field frames."
+    )
+    watch_interval_s: float = Field(default=2.0, gt=0, description="How often it is looked at.")
+
+
+class DetectorSettings(Group):
+    """The detector that is trained."""
+
+    architecture: Literal[
+        "ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "ssdlite_efficientnet_lite0"
+    ] = Field(default="ssdlite_efficientnet_lite0", description="Which SSD.")
+    input_height_px: int = Field(default=320, ge=64, description="Network input height.")
+    input_width_px: int = Field(default=320, ge=64, description="Network input width.")
+    min_scale: float = Field(
+        default=0.08, gt=0, lt=1, description="Smallest default box, as a share of the input side."
+    )
+    max_scale: float = Field(default=0.9, gt=0, le=1.05, description="Largest default box.")
+    weights: str = Field(
+        default="auto",
+        description="Backbone weights: `auto`, `torchvision`, `package`, `random`, or a file.",
+    )
+    device: str = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:1`.")
+
+
+class TrainingSettings(Group):
+    """Training and fine-tuning."""
+
+    epochs: int = Field(default=20, ge=1, description="Epochs of the first detector.")
+    finetune_epochs: int = Field(default=8, ge=1, description="Epochs of each retraining.")
+    batch_size: int = Field(default=16, ge=1, description="Images a step.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak, first detector.")
+    finetune_learning_rate: float = Field(default=3e-4, gt=0, description="Peak, retraining.")
+    mixed_precision: Literal["no", "fp16", "bf16"] = Field(
+        default="no", description="Arithmetic of the forward pass."
+    )
+    ema: bool = Field(default=True, description="Keep an exponential moving average of weights.")
+    boost_new: float = Field(
+        default=2.0,
+        ge=1,
+        description="How much more often a label that a failure asked for is seen.",
+    )
+    stall_s: float = Field(
+        default=600.0, gt=0, description="A training process silent for so long is restarted."
+    )
+
+
+class FailureSettings(Group):
+    """What counts as a failure."""
+
+    score_threshold: float = Field(default=0.5, gt=0, lt=1, description="Working threshold.")
+    iou_threshold: float = Field(default=0.5, gt=0, le=1, description="Overlap of a match.")
+    candidate_floor: float = Field(
+        default=0.01, gt=0, lt=1, description="Missed objects are searched down to this score."
+    )
+
+
+class ExplanationSettings(Group):
+    """How failures are explained."""
+
+    method: str = Field(default="e2x", description="Name in the registry of explainers.")
+    num_samples: int = Field(default=32, ge=2, description="K of equation 5.")
+    num_segments: int = Field(default=200, ge=4, description="Superpixels asked of SLIC.")
+    kind: Literal["probability", "logit", "log_odds"] = Field(
+        default="log_odds", description="Unit of the explained score."
+    )
+    batch_size: int = Field(default=16, ge=1, description="Perturbed images a forward pass.")
+    max_regions: int = Field(default=4, ge=1, description="Harmful regions kept a failure.")
+    max_failures_per_image: int = Field(
+        default=8, ge=1, description="The gravest so many of an image are explained."
+    )
+
+
+class SelectionSettings(Group):
+    """Which pool images are worth a label."""
+
+    policy: str = Field(default="e2x", description="Name in the registry of policies.")
+    budget_boxes: int = Field(default=100, ge=1, description="Boxes to label a cycle.")
+    coverage_share: float = Field(
+        default=0.1, ge=0, le=1, description="Share of the budget for unseen parts of the pool."
+    )
+    encoder: str = Field(default="tf_efficientnet_lite0", description="Backbone of the embedding.")
+    encoder_weights: str = Field(default="package", description="`package`, `random` or a file.")
+    encoder_height_px: int = Field(default=224, ge=64, description="Encoder input height.")
+    encoder_width_px: int = Field(default=224, ge=64, description="Encoder input width.")
+    batch_images: int = Field(default=32, ge=1, description="Pool images a unit of work.")
+    seal_rows: int = Field(
+        default=50_000, ge=1000, description="Rows of the exact shard before it is compressed."
+    )
+
+
+class LabelSettings(Group):
+    """The label queue."""
+
+    lease_s: float = Field(default=1800.0, gt=0, description="How long a leased task is reserved.")
+    wait_for_all: bool = Field(
+        default=True, description="Retrain only when every task of the cycle is answered."
+    )
+
+
+class GateSettings(Group):
+    """Bounds that a challenger must hold to be promoted."""
+
+    max_map_drop: float = Field(default=0.003, ge=0, description="Holdout AP50, absolute.")
+    max_class_drop: float = Field(default=0.02, ge=0, description="AP50 of any class, absolute.")
+    max_negative_flips: float = Field(
+        default=0.02, ge=0, description="Share of holdout objects found before and missed now."
+    )
+    max_reopened: float = Field(
+        default=0.05, ge=0, description="Share of fixed failures that open again."
+    )
+    max_sibling_drop: float = Field(default=0.0, ge=0, description="Sibling recall, absolute.")
+    min_mode_gain: float = Field(
+        default=0.01, ge=0, description="A targeted mode must improve by this share at least."
+    )
+    auto_promote: bool = Field(default=True, description="Promote without asking a person.")
+
+
+class TriggerSettings(Group):
+    """When a cycle or a retraining starts by itself."""
+
+    new_failures: int = Field(
+        default=0, ge=0, description="Start a cycle when so many new failures wait; 0: never."
+    )
+    cycle_cron: str = Field(default="", description="Cron expression for cycles, in UTC.")
+    new_labels: int = Field(
+        default=0, ge=0, description="Retrain when so many new labels wait; 0: never."
+    )
+    retrain_cron: str = Field(default="", description="Cron expression for retraining, in UTC.")
+    interval_s: float = Field(default=10.0, gt=0, description="How often triggers are looked at.")
+
+
+class WorkerSettings(Group):
+    """Workers, leases and retries."""
+
+    lease_s: float = Field(
+        default=60.0, gt=0, description="Lease of a unit, renewed while it runs."
+    )
+    max_attempts: int = Field(default=3, ge=1, description="Tries before a unit is parked as dead.")
+    backoff_s: float = Field(
+        default=2.0, ge=0, description="First wait after a failed try; doubles."
+    )
+    relay_interval_s: float = Field(default=0.2, gt=0, description="How often the outbox is read.")
+    reconcile_interval_s: float = Field(
+        default=5.0, gt=0, description="How often lost messages and leases are looked for."
+    )
+    resend_after_s: float = Field(
+        default=30.0, gt=0, description="A queued unit that nobody took for so long is sent again."
+    )
+    visibility_timeout_s: int = Field(
+        default=14_400, ge=60, description="Redis hands out an unacknowledged message after this."
+    )
+    soft_limit_s: int = Field(default=1800, ge=1, description="Soft time limit of a unit.")
+    hard_limit_s: int = Field(default=2100, ge=1, description="Hard time limit of a unit.")
+    threads: int = Field(
+        default=0, ge=0, description="PyTorch threads a process; 0: cores divided by busy workers."
+    )

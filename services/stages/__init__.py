@@ -1,0 +1,1 @@
+"""Stages: load rows, call one function of the science, store rows."""

@@ -1,0 +1,34 @@
+"""Asking for work on images: the two doors through which data enters the pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.db import units
+from services.db.tables import Pointer
+
+CHAMPION = "champion"
+
+
+def request_scan(session: Session, image_id: str) -> None:
+    """Look for failures of the champion in a field image, once for each champion.
+
+    Without a champion nothing is asked for: the first promotion scans all field images.
+    """
+    champion = session.scalar(select(Pointer.target).where(Pointer.name == CHAMPION))
+    if champion is not None:
+        units.enqueue(
+            session, "scan", f"scan:{image_id}:{champion}", {"image": image_id, "model": champion}
+        )
+
+
+def request_embed(session: Session, image_ids: Sequence[str], batch_images: int) -> None:
+    """Embed pool images, ``batch_images`` a unit; the same images are asked for only once."""
+    for start in range(0, len(image_ids), batch_images):
+        batch = list(image_ids[start : start + batch_images])
+        name = hashlib.sha256(",".join(batch).encode()).hexdigest()
+        units.enqueue(session, "embed", f"embed:{name}", {"images": batch})
