@@ -26,4 +26,4 @@ def build(settings: Settings | None = None) -> Context:
     settings = settings or get_settings()
     project = open_project(settings)
     engine = make_engine(database_url(settings, project))
-    return Context(settings, project, engine, make_sessions(engine))
+    return Context(settings, project, engine, make_sessions(engine, settings.workers.max_attempts))

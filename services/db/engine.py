@@ -12,6 +12,10 @@ from services.settings import Settings
 
 Sessions: TypeAlias = sessionmaker[Session]
 
+MAX_ATTEMPTS_INFO = "max_attempts"
+"""Key of ``Session.info``: tries of a unit whose stage names no number."""
+DEFAULT_ATTEMPTS = 3
+
 SQLITE_BUSY_MS = 30_000
 """How long a writer waits for another; a unit's write takes milliseconds."""
 
@@ -47,6 +51,11 @@ def _begin_immediate(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def make_sessions(engine: Engine) -> Sessions:
-    """A factory of sessions whose objects stay readable after a commit."""
-    return sessionmaker(engine, expire_on_commit=False)
+def make_sessions(engine: Engine, max_attempts: int = DEFAULT_ATTEMPTS) -> Sessions:
+    """A factory of sessions whose objects stay readable after a commit.
+
+    Args:
+        engine: the database.
+        max_attempts: tries of a unit whose stage names no number.
+    """
+    return sessionmaker(engine, expire_on_commit=False, info={MAX_ATTEMPTS_INFO: max_attempts})
