@@ -1,0 +1,118 @@
+"""A model on disk: a folder with ``model.safetensors`` and ``config.json``, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torchvision.models.detection.ssd import SSD
+
+from retrain.config import DetectorConfig
+from retrain.errors import CheckpointCorrupt, ConfigInvalid
+from retrain.weights import WeightsRecord, load_state, read_tensors
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+
+
+def version_of(tensors: Mapping[str, torch.Tensor], config: DetectorConfig) -> str:
+    """SHA-256 over configuration, names, types, shapes and bytes of the weights."""
+    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file, sync it, then rename it to ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write JSON atomically."""
+    write_atomically(path, lambda file: _dump(file, values))
+
+
+def _dump(file: Path, values: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+
+def save(
+    folder: Path,
+    tensors: Mapping[str, torch.Tensor],
+    config: DetectorConfig,
+    record: WeightsRecord | None,
+) -> Path:
+    """Write a model folder; the configuration, which names the version, comes last.
+
+    Returns:
+        The folder.
+    """
+    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_atomically(folder / WEIGHTS_FILE, lambda file: save_file(contiguous, file))
+    description = {
+        "format": 1,
+        "version": version_of(tensors, config),
+        "detector": config.to_dict(),
+        "weights": asdict(record) if record else None,
+    }
+    write_json(folder / CONFIG_FILE, description)
+    return folder
+
+
+def load(folder: Path) -> tuple[DetectorConfig, dict[str, torch.Tensor]]:
+    """Configuration and weights of a model folder.
+
+    Raises:
+        CheckpointCorrupt: a file is missing or damaged, or the weights are not those that the
+            configuration names.
+    """
+    try:
+        description = json.loads((folder / CONFIG_FILE).read_text())
+        config = DetectorConfig.from_dict(description["detector"])
+        version = str(description["version"])
+    except FileNotFoundError as error:
+        raise CheckpointCorrupt(
+            f"{folder}: no {CONFIG_FILE}, so this is no model folder"
+        ) from error
+    except (ValueError, KeyError, TypeError, ConfigInvalid) as error:
+        raise CheckpointCorrupt(f"{folder / CONFIG_FILE}: unreadable ({error})") from error
+    tensors = read_tensors(folder / WEIGHTS_FILE)
+    if version_of(tensors, config) != version:
+        raise CheckpointCorrupt(f"{folder}: weights are not those of version {version[:12]}")
+    return config, tensors
+
+
+def fill(model: SSD, tensors: dict[str, torch.Tensor], where: str) -> None:
+    """Copy tensors of a whole SSD into ``model``.
+
+    Raises:
+        CheckpointCorrupt: they do not fit.
+    """
+    load_state(model, tensors, where)

@@ -1,0 +1,220 @@
+"""Settings of detector, training and gate: frozen, validated, stored as JSON with every run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from retrain.errors import ConfigInvalid
+
+ARCHITECTURES = ("ssdlite_efficientnet_lite0", "ssdlite320_mobilenet_v3_large", "ssd300_vgg16")
+MIXED_PRECISION = ("no", "bf16", "fp16")
+AUGMENTATIONS = ("none", "flip", "ssd")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigInvalid(message)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(entry) for entry in value) if isinstance(value, (list, tuple)) else value
+
+
+class JsonConfig:
+    """JSON in and out for the frozen dataclasses below."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, keys in the order of the fields."""
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return, call-overload]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The configuration that ``values`` describes; missing keys take their defaults.
+
+        Raises:
+            ConfigInvalid: a key is unknown, a required key is missing or a value is refused.
+        """
+        known = {entry.name for entry in fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - known)
+        _require(not unknown, f"{cls.__name__}: unknown settings {unknown}, known: {sorted(known)}")
+        try:
+            return cls(**{key: _tuples(value) for key, value in values.items()})
+        except TypeError as error:
+            raise ConfigInvalid(f"{cls.__name__}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorConfig(JsonConfig):
+    """What network to build.
+
+    Attributes:
+        architecture: one of ``ARCHITECTURES``.
+        class_names: K names, background first.
+        input_size_hw: (h, w) px of the network input, each at least 64.
+        min_scale: side of the smallest default box, as a share of the image side, in (0, 1).
+            An object needs a default box that overlaps it by half: small objects need small ones.
+        max_scale: the same for the last level; levels between are spaced geometrically.
+        scales: one a level plus one, rising; empty derives them from ``min_scale``/``max_scale``.
+        aspect_ratios: tuples of ratios > 1, one a level; empty means (2, 3) on every level. They
+            are relative to the image's own ratio, since scales are shares of each side.
+        nms_iou: in (0, 1]; of one class, boxes that overlap more are merged into the best.
+        max_detections: kept for an image after non-maximum suppression.
+        max_candidates: kept for a class before it.
+    """
+
+    architecture: str
+    class_names: tuple[str, ...]
+    input_size_hw: tuple[int, int] = (192, 256)
+    min_scale: float = 0.06
+    max_scale: float = 0.8
+    scales: tuple[float, ...] = ()
+    aspect_ratios: tuple[tuple[float, ...], ...] = ()
+    nms_iou: float = 0.45
+    max_detections: int = 200
+    max_candidates: int = 400
+
+    def __post_init__(self) -> None:
+        _require(
+            self.architecture in ARCHITECTURES,
+            f"architecture {self.architecture!r} is unknown, choose from {ARCHITECTURES}",
+        )
+        names = self.class_names
+        _require(len(names) >= 2, f"class_names {names}: background and at least one class")
+        _require(len(set(names)) == len(names), f"class_names {names}: a name appears twice")
+        _require(
+            len(self.input_size_hw) == 2 and min(self.input_size_hw) >= 64,
+            f"input_size_hw {self.input_size_hw}: two sides of at least 64 px",
+        )
+        _require(
+            0 < self.min_scale < self.max_scale <= 1,
+            f"0 < min_scale {self.min_scale} < max_scale {self.max_scale} <= 1 does not hold",
+        )
+        rising = all(a < b for a, b in zip(self.scales, self.scales[1:], strict=False))
+        _require(
+            rising and all(0 < scale <= 1.1 for scale in self.scales),
+            f"scales {self.scales}: rising, in (0, 1.1]",
+        )
+        _require(
+            all(ratio > 1 for level in self.aspect_ratios for ratio in level),
+            f"aspect_ratios {self.aspect_ratios}: above 1; each also gives its reciprocal",
+        )
+        _require(0 < self.nms_iou <= 1, f"nms_iou {self.nms_iou}: in (0, 1]")
+        _require(
+            self.max_detections > 0 and self.max_candidates > 0,
+            "max_detections and max_candidates: at least 1",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig(JsonConfig):
+    """How to train.
+
+    Attributes:
+        epochs: passes over the (oversampled) items.
+        batch_size: images a step.
+        learning_rate: peak of AdamW, for the layers that are new.
+        backbone_rate_factor: in (0, 1]; times ``learning_rate`` for the pretrained layers.
+        weight_decay: of weights; biases and normalisation have none.
+        warmup_share: in [0, 1); share of all steps in which the rate rises from zero; then it
+            falls as half a cosine.
+        clip_norm: greatest norm of the gradient; 0 switches clipping off.
+        seed: of initialisation, order and augmentation; equal seeds give equal weights.
+        mixed_precision: "no", "bf16" or "fp16"; on a CPU bf16 pays only with AMX.
+        ema_decay: in [0, 1); 0 switches the average of weights off.
+        augment: "none", "flip" or "ssd" (photometric, zoom out, crop by overlap, flip).
+        augment_share: in [0, 1]; share of images that are zoomed or cropped under "ssd".
+        freeze_stages: leading stages of the backbone that are not trained, 0 trains all.
+        freeze_batch_norm: keep the backbone's statistics; right for pretrained weights.
+        num_threads: of PyTorch on a CPU; 0 leaves them as they are.
+        num_workers: processes that prepare batches; 0 prepares them in the training process.
+        cache_bytes: decoded and resized images held in memory, at most.
+        boost: at least 1; how often an item that a failure asked for is shown an epoch.
+        weights: "auto", "package", "torchvision", "random" or a file (see ``weights.py``).
+    """
+
+    epochs: int = 12
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    backbone_rate_factor: float = 0.3
+    weight_decay: float = 1e-4
+    warmup_share: float = 0.08
+    clip_norm: float = 10.0
+    seed: int = 0
+    mixed_precision: str = "no"
+    ema_decay: float = 0.98
+    augment: str = "ssd"
+    augment_share: float = 0.5
+    freeze_stages: int = 1
+    freeze_batch_norm: bool = True
+    num_threads: int = 0
+    num_workers: int = 0
+    cache_bytes: int = 2 * 1024**3
+    boost: float = 1.0
+    weights: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: at least 1")
+        for name in (
+            *("seed", "freeze_stages", "num_threads", "num_workers"),
+            *("cache_bytes", "clip_norm", "weight_decay"),
+        ):
+            _require(getattr(self, name) >= 0, f"{name} {getattr(self, name)}: not negative")
+        _require(0 < self.learning_rate < 1, f"learning_rate {self.learning_rate}: in (0, 1)")
+        _require(
+            0 < self.backbone_rate_factor <= 1,
+            f"backbone_rate_factor {self.backbone_rate_factor}: in (0, 1]; freeze_stages freezes",
+        )
+        _require(0 <= self.warmup_share < 1, f"warmup_share {self.warmup_share}: in [0, 1)")
+        _require(0 <= self.ema_decay < 1, f"ema_decay {self.ema_decay}: in [0, 1)")
+        _require(0 <= self.augment_share <= 1, f"augment_share {self.augment_share}: in [0, 1]")
+        _require(self.boost >= 1, f"boost {self.boost}: at least 1")
+        _require(
+            self.mixed_precision in MIXED_PRECISION,
+            f"mixed_precision {self.mixed_precision!r}: one of {MIXED_PRECISION}",
+        )
+        _require(self.augment in AUGMENTATIONS, f"augment {self.augment!r}: one of {AUGMENTATIONS}")
+        _require(
+            not (self.weights == "random" and self.freeze_stages),
+            "weights 'random' with freeze_stages > 0 would freeze noise: set freeze_stages to 0",
+        )
+        _require(
+            not (self.weights == "random" and self.freeze_batch_norm),
+            "weights 'random' with freeze_batch_norm would keep statistics of nothing",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GateRules(JsonConfig):
+    """Bounds within which a challenger may replace the champion. Shares and AP are in 0..1.
+
+    Attributes:
+        max_map_drop: of mAP on the holdout; 0.003 is 0.3 points.
+        max_class_drop: of a class's AP50 on the holdout.
+        min_class_objects: classes with fewer holdout objects are shown but not judged.
+        max_negative_flips: share of the objects that the champion found and the challenger misses.
+        noise_floor: negative flips of a retrain on the same data, added to the bound.
+        max_sibling_drop: of the share of siblings found.
+        max_reopened: share of the failures fixed so far that open again.
+        min_mode_gain: the rise of the found share that at least one targeted mode must exceed.
+    """
+
+    max_map_drop: float = 0.003
+    max_class_drop: float = 0.02
+    min_class_objects: int = 10
+    max_negative_flips: float = 0.02
+    noise_floor: float = 0.0
+    max_sibling_drop: float = 0.0
+    max_reopened: float = 0.05
+    min_mode_gain: float = 0.0
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            upper = float("inf") if entry.name == "min_class_objects" else 1.0
+            _require(0 <= value <= upper, f"{entry.name} {value}: in 0..{upper}")

@@ -1,0 +1,221 @@
+"""A trained SSD as the science sees it: :class:`curation.detector.Detector`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.models.detection.ssd import SSD
+
+from curation.detector import ScoreKind
+from curation.types import Detections, ImageArray, Proposals, ScoreTarget
+from retrain import checkpoint
+from retrain.config import DetectorConfig
+from retrain.fold import folded
+from retrain.postprocess import decode, detections, suppress, to_image
+from retrain.preprocess import normalise, warp
+from retrain.ssd import boxes_per_level, build, feature_maps, place_default_boxes
+from retrain.weights import WeightsRecord, initialise
+
+
+class SsdDetector:
+    """An SSD frozen for inference; implements the ``Detector`` protocol.
+
+    Parameters need no gradient, inputs may. Normalisation is folded where the logits agree.
+
+    Args:
+        model: from ``ssd.build(config)`` with the weights to use; kept unchanged for ``save``.
+        config: what the model was built from.
+        device: where to run.
+        batch_size: images a forward pass in ``predict`` and ``propose``.
+    """
+
+    def __init__(
+        self, model: SSD, config: DetectorConfig, device: str = "cpu", batch_size: int = 8
+    ) -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self._state = {
+            name: value.detach().cpu().clone() for name, value in model.state_dict().items()
+        }
+        self._version = checkpoint.version_of(self._state, config)
+        self._batch_size = batch_size
+        model = folded(copy.deepcopy(model).eval(), config.input_size_hw).to(self.device)
+        self.model = model.requires_grad_(False).eval()
+        with torch.inference_mode():
+            maps = feature_maps(
+                self.model, torch.zeros(1, 3, *config.input_size_hw, device=self.device)
+            )
+        with torch.no_grad():
+            self._default_boxes = place_default_boxes(
+                self.model, maps, config.input_size_hw
+            ).clone()
+        self._level_ends = np.cumsum(boxes_per_level(self.model, maps))
+
+    @classmethod
+    def fresh(
+        cls, config: DetectorConfig, weights: str = "auto", seed: int = 0, device: str = "cpu"
+    ) -> tuple[SsdDetector, WeightsRecord]:
+        """An untrained detector; its head answers at random."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = build(config)
+        record = initialise(model, config, weights)
+        return cls(model, config, device), record
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The weights before folding, on the CPU."""
+        return self._state
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """K names, background first."""
+        return self.config.class_names
+
+    @property
+    def version(self) -> str:
+        """SHA-256 of weights and configuration, 64 hex digits."""
+        return self._version
+
+    @property
+    def input_size_hw(self) -> tuple[int, int]:
+        """(h, w) of the network input."""
+        return self.config.input_size_hw
+
+    @property
+    def num_default_boxes(self) -> int:
+        """A."""
+        return len(self._default_boxes)
+
+    def preprocess(self, images: Sequence[ImageArray]) -> torch.Tensor:
+        """Network inputs [B, 3, h, w] float32 on the device; zero is the mean colour."""
+        if not images:
+            return torch.zeros(0, 3, *self.input_size_hw, device=self.device)
+        pixels = torch.stack([warp(image, self.input_size_hw) for image in images])
+        transform = self.model.transform
+        return normalise(pixels.to(self.device), transform.image_mean, transform.image_std)
+
+    def scores(
+        self, inputs: torch.Tensor, targets: Sequence[ScoreTarget], kind: ScoreKind
+    ) -> torch.Tensor:
+        """Scores [B, T] of each target on each input; differentiable, without suppression.
+
+        Runs the backbone up to the coarsest level that a target lies on and the classification
+        head only.
+
+        Args:
+            inputs: [B, 3, h, w] float32, normalised.
+            targets: default box in 0..A-1 and label in 0..K-1.
+            kind: unit of the scores.
+
+        Raises:
+            ValueError: a target names a default box or class that this detector does not have.
+        """
+        index = [target.default_box for target in targets]
+        label = [target.label for target in targets]
+        if not targets:
+            return inputs.new_zeros(len(inputs), 0)
+        if not (min(index) >= 0 and max(index) < self.num_default_boxes):
+            raise ValueError(f"default boxes {index} must lie in 0..{self.num_default_boxes - 1}")
+        if not (min(label) >= 0 and max(label) < len(self.class_names)):
+            raise ValueError(f"labels {label} must lie in 0..{len(self.class_names) - 1}")
+        levels = sorted({int(np.searchsorted(self._level_ends, row, "right")) for row in index})
+        logits = self._logits_of(inputs, levels, index)  # [B, T, K]
+        return _scores_of(logits, torch.tensor(label, device=logits.device), kind)
+
+    def _logits_of(self, inputs: torch.Tensor, levels: list[int], index: list[int]) -> torch.Tensor:
+        maps = feature_maps(self.model, inputs, levels[-1] + 1)
+        head = self.model.head.classification_head
+        rows: dict[int, torch.Tensor] = {}
+        for level in levels:
+            start = int(self._level_ends[level - 1]) if level else 0
+            here = sorted({row for row in index if start <= row < self._level_ends[level]})
+            raw = head.module_list[level](maps[level])  # [B, P*K, fh, fw]
+            batch, channels, height, width = raw.shape
+            grid = raw.view(
+                batch, channels // len(self.class_names), len(self.class_names), height * width
+            )
+            shapes = grid.shape[1]
+            local = torch.tensor([row - start for row in here], device=raw.device)
+            picked = grid[:, local % shapes, :, local // shapes]  # [R, B, K]
+            rows.update(zip(here, picked.unbind(0), strict=True))
+        return torch.stack([rows[row] for row in index], dim=1).float()
+
+    @torch.no_grad()
+    def _forward(
+        self, images: Sequence[ImageArray]
+    ) -> Iterator[tuple[tuple[int, int], torch.Tensor, torch.Tensor]]:
+        """For each image its size, decoded boxes [A, 4] and probabilities [A, K]."""
+        for start in range(0, len(images), self._batch_size):
+            batch = images[start : start + self._batch_size]
+            output = self.model.head(feature_maps(self.model, self.preprocess(batch)))
+            probabilities = output["cls_logits"].softmax(dim=-1)  # [B, A, K]
+            for row, image in enumerate(batch):
+                boxes = decode(
+                    output["bbox_regression"][row], self._default_boxes, self.input_size_hw
+                )
+                yield (image.shape[0], image.shape[1]), boxes, probabilities[row]
+
+    def predict(
+        self, images: Sequence[ImageArray], score_threshold: float = 0.01
+    ) -> list[Detections]:
+        """Detections of each image after suppression, by falling score.
+
+        Args:
+            images: RGB uint8 [H, W, 3], sizes may differ.
+            score_threshold: detections score above it, in 0..1.
+        """
+        config, found = self.config, []
+        for size_hw, boxes, probabilities in self._forward(images):
+            index, labels = suppress(
+                boxes,
+                probabilities,
+                score_threshold,
+                config.nms_iou,
+                config.max_candidates,
+                config.max_detections,
+            )
+            in_image = to_image(boxes, self.input_size_hw, size_hw)
+            found.append(detections(in_image, probabilities, index, labels))
+        return found
+
+    def propose(self, images: Sequence[ImageArray]) -> list[Proposals]:
+        """Every default box of each image, decoded, with its class probabilities."""
+        return [
+            Proposals(
+                to_image(boxes, self.input_size_hw, size_hw),
+                probabilities.cpu().numpy().astype(np.float32),
+                to_image(self._default_boxes, self.input_size_hw, size_hw),
+            )
+            for size_hw, boxes, probabilities in self._forward(images)
+        ]
+
+    def save(self, folder: Path, record: WeightsRecord | None = None) -> Path:
+        """Write ``model.safetensors`` and ``config.json``; atomic a file, configuration last."""
+        return checkpoint.save(folder, self._state, self.config, record)
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu", batch_size: int = 8) -> SsdDetector:
+        """The detector that :meth:`save` wrote.
+
+        Raises:
+            CheckpointCorrupt: a file is missing, damaged, a pickle, or not of this version.
+        """
+        config, tensors = checkpoint.load(folder)
+        model = build(config)
+        checkpoint.fill(model, tensors, str(folder))
+        return cls(model, config, device, batch_size)
+
+
+def _scores_of(logits: torch.Tensor, labels: torch.Tensor, kind: ScoreKind) -> torch.Tensor:
+    """[B, T, K] logits and [T] labels to [B, T] scores."""
+    chosen = torch.nn.functional.one_hot(labels, logits.shape[-1]).bool()  # [T, K]
+    own = logits.masked_fill(~chosen, 0).sum(dim=-1)  # [B, T]
+    if kind is ScoreKind.LOGIT:
+        return own
+    log_odds = own - logits.masked_fill(chosen, float("-inf")).logsumexp(dim=-1)
+    # sigmoid(log odds) is the softmax probability without cancellation near 1
+    return log_odds if kind is ScoreKind.LOG_ODDS else torch.sigmoid(log_odds)

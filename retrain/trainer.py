@@ -1,0 +1,274 @@
+"""Training: ``train`` checks, ``fit`` runs the epochs, each epoch ends in a resume file.
+
+A run is a function of configuration, data, initial weights and seed: order and augmentation are
+drawn from (seed, epoch, position), so that a killed run that resumes ends in the same weights as
+one that was never killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+from torchvision.models.detection.ssd import SSD
+
+from curation.manifest import Manifest
+from retrain.config import DetectorConfig, TrainConfig
+from retrain.data import EpochView, TrainingSet, check, collate, epoch_order
+from retrain.detector import SsdDetector
+from retrain.engine import (
+    RESUME_FILE,
+    LossModule,
+    Progress,
+    freeze,
+    make_average,
+    make_optimiser,
+    make_schedule,
+    read_resume,
+    write_resume,
+)
+from retrain.errors import NonFiniteLoss, TrainingInterrupted
+from retrain.ssd import build
+from retrain.transforms import augmentation
+from retrain.weights import WeightsRecord, initialise
+
+_log = logging.getLogger(__name__)
+_SMOOTHING = 0.9
+
+
+def train(
+    config: TrainConfig,
+    detector_config: DetectorConfig,
+    manifest: Manifest,
+    image_root: Path,
+    out: Path,
+    init: Path | None = None,
+    resume: bool = True,
+    on_progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> SsdDetector:
+    """Train a detector and write it to ``out``.
+
+    Args:
+        config: how to train.
+        detector_config: what to train.
+        manifest: on what.
+        image_root: folder that the items' files are relative to.
+        out: model folder; holds the resume file while the run lasts.
+        init: model folder to fine-tune from; its architecture and classes must be the same.
+        resume: go on from the resume file of the same run where there is one.
+        on_progress: called after every step.
+        should_stop: asked before every step.
+
+    Returns:
+        The trained detector; with a weight average, the average.
+
+    Raises:
+        TrainingDataInvalid: the data cannot be trained on.
+        NonFiniteLoss: the loss became NaN or infinite.
+        TrainingInterrupted: ``should_stop`` said so; the last epoch's resume file remains.
+        CheckpointCorrupt: ``init`` or the resume file is damaged.
+    """
+    check(manifest, image_root, detector_config.class_names)
+    if config.num_threads and not torch.cuda.is_available():
+        torch.set_num_threads(config.num_threads)
+    model, record = _initial_model(config, detector_config, init)
+    run = _Run(config, detector_config, model, manifest, image_root, out)
+    if resume:
+        run.restore()
+    run.fit(on_progress, should_stop)
+    detector = SsdDetector(run.result(), detector_config, str(run.accelerator.device))
+    detector.save(out, record)
+    (out / RESUME_FILE).unlink(missing_ok=True)
+    return detector
+
+
+def _initial_model(
+    config: TrainConfig, detector_config: DetectorConfig, init: Path | None
+) -> tuple[SSD, WeightsRecord]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = build(detector_config)
+    if init is None:
+        return model, initialise(model, detector_config, config.weights)
+    start = SsdDetector.load(init)
+    model.load_state_dict(start.state())
+    return model, WeightsRecord("checkpoint", start.version)
+
+
+@dataclass(slots=True)
+class _Pace:
+    """Smoothed loss and seconds to go."""
+
+    started_s: float
+    first_step: int
+    loss: float = math.nan
+
+    def update(self, loss: float, step: int, steps: int) -> float:
+        """Seconds to go after ``step`` steps."""
+        self.loss = loss if math.isnan(self.loss) else _SMOOTHING * self.loss + 0.1 * loss
+        pace = (time.monotonic() - self.started_s) / max(1, step - self.first_step)
+        return pace * (steps - step)
+
+
+class _Run:
+    """One training run: its parts, and how they are saved and restored."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        detector_config: DetectorConfig,
+        model: SSD,
+        manifest: Manifest,
+        image_root: Path,
+        out: Path,
+    ) -> None:
+        self.config, self.out = config, out
+        size_hw, names = detector_config.input_size_hw, detector_config.class_names
+        self.data = TrainingSet(manifest, image_root, size_hw, names, config.cache_bytes)
+        self.augment = augmentation(config.augment, size_hw, config.augment_share)
+        self.accelerator = _accelerator(config.mixed_precision)
+        freeze(model, config.freeze_stages)
+        self.model: SSD = model
+        self.module = LossModule(model, size_hw, config.freeze_batch_norm)
+        self.steps_at = self._count_steps()
+        self.optimiser: AdamW = make_optimiser(model, config)
+        self.schedule: LambdaLR = make_schedule(self.optimiser, config, self.steps_at[-1])
+        self.average: AveragedModel | None = None
+        if config.ema_decay:
+            self.average = make_average(model, config.ema_decay).to(self.accelerator.device)
+        self.wrapped, self.stepper = self.accelerator.prepare(self.module, self.optimiser)
+        self.epoch = 0
+        self.fingerprint = _fingerprint(config, detector_config, manifest, model)
+
+    def _count_steps(self) -> list[int]:
+        """Steps done before each epoch, and in all."""
+        counts = [0]
+        for epoch in range(self.config.epochs):
+            size = len(epoch_order(self.data, self.config, epoch))
+            per_epoch = math.ceil(size / self.config.batch_size / self.accelerator.num_processes)
+            counts.append(counts[-1] + per_epoch)
+        return counts
+
+    def fit(
+        self,
+        on_progress: Callable[[Progress], None] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        """Run the epochs that are left."""
+        step = self.steps_at[self.epoch]
+        pace = _Pace(time.monotonic(), step)
+        while self.epoch < self.config.epochs:
+            for pixels, targets in self._loader():
+                if should_stop and should_stop():
+                    raise TrainingInterrupted(f"stopped in epoch {self.epoch + 1}")
+                loss = self._step(pixels, targets)
+                step += 1
+                eta_s = pace.update(loss, step, self.steps_at[-1])
+                if on_progress:
+                    epochs, steps = self.config.epochs, self.steps_at[-1]
+                    on_progress(Progress(self.epoch, epochs, step, steps, pace.loss, eta_s))
+            self.epoch += 1
+            self._save()
+            _log.info("epoch %d of %d, loss %.3f", self.epoch, self.config.epochs, pace.loss)
+
+    def _loader(self) -> Any:
+        order = epoch_order(self.data, self.config, self.epoch)
+        view = EpochView(self.data, order, self.augment, self.config.seed, self.epoch)
+        loader = DataLoader(
+            view,
+            batch_size=self.config.batch_size,
+            collate_fn=collate,
+            num_workers=self.config.num_workers,
+            generator=torch.Generator(),  # else the loader draws from the global one
+        )
+        return self.accelerator.prepare_data_loader(loader)
+
+    def _step(self, pixels: torch.Tensor, targets: Any) -> float:
+        with self.accelerator.autocast():
+            loss = self.wrapped(pixels, targets)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            rate = self.schedule.get_last_lr()[-1]
+            raise NonFiniteLoss(
+                f"loss {value} in epoch {self.epoch + 1} at learning rate {rate:.2g}: lower the "
+                "learning rate or set mixed_precision to 'no'"
+            )
+        self.accelerator.backward(loss)
+        if self.config.clip_norm:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.stepper.step()
+        self.schedule.step()
+        self.stepper.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return value
+
+    def result(self) -> SSD:
+        """The model to keep."""
+        kept: SSD = self.average.module if self.average is not None else self.model
+        return kept
+
+    def _save(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "fingerprint": self.fingerprint,
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": {"last_epoch": self.schedule.last_epoch, "step": self.schedule._step_count},
+            "average": self.average.state_dict() if self.average is not None else None,
+            "generator": torch.get_rng_state(),
+        }
+        write_resume(self.out, state)
+
+    def restore(self) -> None:
+        """Continue where the resume file of the same run stands; another run's is ignored."""
+        state = read_resume(self.out)
+        if state is None:
+            return
+        if state["fingerprint"] != self.fingerprint:
+            _log.warning("%s is of other settings or data: starting over", self.out / RESUME_FILE)
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.last_epoch = state["schedule"]["last_epoch"]
+        self.schedule._step_count = state["schedule"]["step"]
+        self.schedule._last_lr = [group["lr"] for group in self.optimiser.param_groups]
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        torch.set_rng_state(state["generator"])
+        self.epoch = int(state["epoch"])
+        _log.info("resumes after epoch %d of %d", self.epoch, self.config.epochs)
+
+
+def _accelerator(mixed_precision: str) -> Accelerator:
+    # Accelerate keeps its first precision for the life of a process; a worker trains many times.
+    AcceleratorState._reset_state(reset_partial_state=False)
+    return Accelerator(mixed_precision=mixed_precision)
+
+
+def _fingerprint(
+    config: TrainConfig, detector_config: DetectorConfig, manifest: Manifest, model: SSD
+) -> str:
+    """What must be equal for a resume file to belong to this run."""
+    parts = [config.to_dict(), detector_config.to_dict(), manifest.version]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    for tensor in model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
