@@ -155,8 +155,8 @@ class Failure:
         iou: overlap of the explained candidate's box with ``box_xyxy``, in 0..1.
         truth_index: row of the truth, None for a false positive or an operator's report.
         mechanism: what lost a false negative, None for other kinds.
-        proposed: False if no regressed box overlapped the object enough and the target is the
-            best-overlapping default box instead.
+        proposed: False if no regressed box overlapped the object enough with at least the
+            lowered threshold; the target is then the default box that came closest.
     """
 
     kind: FailureKind

@@ -1,0 +1,154 @@
+"""What an explanation method is, and the parts that gradient methods share.
+
+Every method turns targets of one image into one signed value for each superpixel. Methods that
+perturb share :func:`segment_gradients`: all targets of an image use the same perturbed inputs,
+the same forward passes and the same weights, so that maps of two targets, or of two model
+versions, differ by what differs in the model and not by sampling noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from curation.detector import Detector, ScoreKind
+from curation.errors import ExplanationFailed
+from curation.superpixels import SegmentArray
+from curation.types import Attribution, FloatArray, ImageArray, ScoreTarget
+
+
+class Explainer(Protocol):
+    """An explanation method with its parameters."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the registry."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """All that the result depends on, JSON-serialisable; part of a content key."""
+        ...
+
+    def explain(
+        self,
+        detector: Detector,
+        image: ImageArray,
+        targets: Sequence[ScoreTarget],
+        segments: SegmentArray,
+    ) -> list[Attribution]:
+        """One attribution for each target, in the order of the targets.
+
+        Args:
+            detector: left as it was: no hook, no gradient, no changed parameter.
+            image: [H, W, 3] uint8.
+            targets: what to explain; may be empty.
+            segments: [h, w] int32 in 0..S-1 on the detector's input grid.
+
+        Raises:
+            ExplanationFailed: the score is not differentiable or a value is not finite.
+        """
+        ...
+
+
+def check_segments(segments: SegmentArray, size_hw: tuple[int, int]) -> None:
+    """Refuse a partition that does not fit the network input.
+
+    Raises:
+        ExplanationFailed: the shape differs from ``size_hw`` or the numbers have gaps.
+    """
+    if segments.shape != size_hw:
+        raise ExplanationFailed(f"segments have shape {segments.shape}, expected {size_hw}")
+    present = np.unique(segments)
+    if present[0] != 0 or present[-1] != len(present) - 1:
+        raise ExplanationFailed("segments are not numbered 0..S-1 without gaps: use relabel")
+
+
+def segment_gradients(
+    detector: Detector,
+    inputs: torch.Tensor,
+    segments: SegmentArray,
+    weights: FloatArray,
+    targets: Sequence[ScoreTarget],
+    kind: ScoreKind,
+    batch_size: int,
+) -> FloatArray:
+    """Derivative of each score by the weight of each segment, for every perturbed input.
+
+    Perturbed input k is the image with segment i dimmed to ``weights[k, i]``, where 0 is the
+    mean colour. One forward pass serves all targets; each target adds one backward pass to the
+    input. Rows are independent, so rows of several images can later share a batch here.
+
+    Args:
+        detector: scores the targets.
+        inputs: [1, 3, h, w] normalised network input.
+        segments: [h, w] in 0..S-1.
+        weights: [K, S] float32 in 0..1.
+        targets: T of them.
+        kind: unit of the score.
+        batch_size: rows a pass; bounds memory, does not change the result.
+
+    Returns:
+        [T, K, S] float32: d score_t / d weights[k, i], a sum over the segment's pixels.
+
+    Raises:
+        ExplanationFailed: the score is not differentiable or a gradient is not finite.
+    """
+    num_samples, num_segments = weights.shape
+    labels = torch.from_numpy(segments.ravel().astype(np.int64)).to(inputs.device)  # [h*w]
+    result = np.empty((len(targets), num_samples, num_segments), np.float32)
+    for start in range(0, num_samples, batch_size):
+        rows = torch.from_numpy(weights[start : start + batch_size]).to(inputs)  # [B, S]
+        mask = rows[:, labels].view(len(rows), 1, *segments.shape)  # [B, 1, h, w]
+        dimmed = (inputs.detach() * mask).requires_grad_(True)  # [B, 3, h, w]
+        for position, gradient in enumerate(_gradients(detector, dimmed, targets, kind)):
+            by_pixel = (gradient * inputs).sum(1).flatten(1)  # [B, h*w]
+            by_segment = _segment_sums(by_pixel, labels, num_segments)  # [B, S]
+            result[position, start : start + len(rows)] = by_segment.cpu().numpy()
+    _require_finite(result, targets)
+    return result
+
+
+def _gradients(
+    detector: Detector, inputs: torch.Tensor, targets: Sequence[ScoreTarget], kind: ScoreKind
+) -> Iterator[torch.Tensor]:
+    """Input gradients [B, 3, h, w], one target after the other so that only one is held."""
+    with torch.enable_grad():
+        # rows are independent, so the gradient of their sum holds every row's own
+        totals = detector.scores(inputs, targets, kind).sum(dim=0).unbind()  # T scalars
+    if not totals[0].requires_grad:
+        raise ExplanationFailed("the detector's scores do not depend differentiably on its input")
+    # autograd.grad, not backward: it touches no parameter's .grad
+    for index, total in enumerate(totals):
+        yield torch.autograd.grad(total, inputs, retain_graph=index + 1 < len(totals))[0]
+
+
+def _segment_sums(by_pixel: torch.Tensor, labels: torch.Tensor, num_segments: int) -> torch.Tensor:
+    """Sums [B, S] of pixel values [B, h*w] over segments."""
+    if by_pixel.is_cuda:  # index_add is not deterministic there; a product with one-hot rows is
+        return by_pixel @ torch.nn.functional.one_hot(labels, num_segments).to(by_pixel)
+    return by_pixel.new_zeros(len(by_pixel), num_segments).index_add_(1, labels, by_pixel)
+
+
+def _require_finite(values: FloatArray, targets: Sequence[ScoreTarget]) -> None:
+    for target, rows in zip(targets, values, strict=True):
+        if not np.isfinite(rows).all():
+            raise ExplanationFailed(f"{target}: a gradient is not finite")
+
+
+def end_scores(
+    detector: Detector, inputs: torch.Tensor, targets: Sequence[ScoreTarget], kind: ScoreKind
+) -> tuple[FloatArray, FloatArray]:
+    """Scores [T] of the image and [T] of the reference, the image of mean colour.
+
+    Raises:
+        ExplanationFailed: a score is not finite.
+    """
+    with torch.no_grad():
+        both = torch.cat([inputs, torch.zeros_like(inputs)])  # [2, 3, h, w]
+        scores = detector.scores(both, targets, kind).float().cpu().numpy()  # [2, T]
+    _require_finite(scores.T, targets)
+    return scores[0], scores[1]

@@ -1,0 +1,138 @@
+"""Superpixels: a partition of the network input into segments, and who touches whom.
+
+Only a partition is needed, on the grid of the network input, numbered 0..S-1 without gaps.
+Nothing is cached here: the caller keeps a partition by image hash and parameters, so that two
+model versions are explained on the same segments and their maps can be compared.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from skimage.segmentation import slic as skimage_slic
+
+from curation.types import BoolArray, ImageArray
+
+SegmentArray: TypeAlias = npt.NDArray[np.int32]
+"""[h, w] int32 in 0..S-1."""
+
+_COMPACTNESS = 10.0
+_MAX_ITERATIONS = 10
+
+
+def warp(image: ImageArray, size_hw: tuple[int, int]) -> ImageArray:
+    """The image [H, W, 3] resized to [h, w, 3] without letterbox, as a detector sees it."""
+    height, width = size_hw
+    if image.shape[:2] == (height, width):
+        return image
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def slic(image: ImageArray, size_hw: tuple[int, int], num_segments: int = 200) -> SegmentArray:
+    """SLIC superpixels of an image, on the grid of the network input.
+
+    Args:
+        image: [H, W, 3] uint8.
+        size_hw: (h, w) of the network input, to which the image is warped first.
+        num_segments: how many are asked for; SLIC yields fewer, 138 to 167 of 200 on
+            photographs of 300 px.
+
+    Returns:
+        [h, w] int32 in 0..S-1, each segment connected; equal inputs give equal segments.
+
+    Source:
+        Achanta et al., 2012, with the parameters of the published E2X code: compactness 10, no
+        smoothing, 10 iterations, Lab colours.
+    """
+    if num_segments < 1:
+        raise ValueError(f"num_segments is {num_segments}, expected at least 1")
+    segments = skimage_slic(
+        warp(image, size_hw).astype(np.float64) / 255,
+        n_segments=num_segments,
+        compactness=_COMPACTNESS,
+        max_num_iter=_MAX_ITERATIONS,
+        sigma=0,
+        start_label=0,
+        channel_axis=-1,
+    )
+    return relabel(segments)
+
+
+def grid(size_hw: tuple[int, int], num_segments: int = 200) -> SegmentArray:
+    """A grid of nearly square cells, the partition that knows nothing of the image.
+
+    Args:
+        size_hw: (h, w) of the network input.
+        num_segments: how many are asked for; the nearest number of rows times columns is given.
+
+    Returns:
+        [h, w] int32 in 0..S-1, numbered row by row.
+    """
+    height, width = size_hw
+    rows = min(height, max(1, round(math.sqrt(num_segments * height / width))))
+    columns = min(width, max(1, round(num_segments / rows)))
+    row = np.arange(height) * rows // height  # [h]
+    column = np.arange(width) * columns // width  # [w]
+    return (row[:, None] * columns + column[None, :]).astype(np.int32)  # [h, w]
+
+
+def relabel(segments: npt.NDArray[np.integer]) -> SegmentArray:
+    """The same partition [h, w], numbered 0..S-1 without gaps and in the same order."""
+    _, dense = np.unique(segments, return_inverse=True)
+    numbered: SegmentArray = dense.reshape(segments.shape).astype(np.int32)
+    return numbered
+
+
+def count(segments: SegmentArray) -> int:
+    """S, the number of segments of a dense partition."""
+    return int(segments.max()) + 1
+
+
+def areas(segments: SegmentArray) -> npt.NDArray[np.int64]:
+    """[S] int64, pixels of each segment."""
+    return np.bincount(segments.ravel(), minlength=count(segments)).astype(np.int64)
+
+
+def centroids_xy(segments: SegmentArray) -> npt.NDArray[np.float64]:
+    """[S, 2] float64, mean x and y of each segment's pixel centres, in px of the grid."""
+    height, width = segments.shape
+    labels, area = segments.ravel(), areas(segments)
+    x = np.bincount(labels, np.tile(np.arange(width) + 0.5, height), len(area)) / area
+    y = np.bincount(labels, np.repeat(np.arange(height) + 0.5, width), len(area)) / area
+    return np.stack([x, y], axis=1)
+
+
+def neighbours(segments: SegmentArray) -> BoolArray:
+    """Which segments share an edge.
+
+    Args:
+        segments: [h, w] in 0..S-1.
+
+    Returns:
+        [S, S] bool, symmetric, False on the diagonal.
+    """
+    touching = np.zeros((count(segments), count(segments)), np.bool_)
+    touching[segments[:, :-1], segments[:, 1:]] = True
+    touching[segments[:-1], segments[1:]] = True
+    touching |= touching.T
+    np.fill_diagonal(touching, False)
+    return touching
+
+
+def ring(members: BoolArray, touching: BoolArray) -> BoolArray:
+    """The segments around a group, one step out.
+
+    Args:
+        members: [S] bool, the group.
+        touching: [S, S] bool from :func:`neighbours`.
+
+    Returns:
+        [S] bool: those that share an edge with the group and are not in it.
+    """
+    around: BoolArray = touching[members].any(axis=0) & ~members
+    return around

@@ -1,0 +1,56 @@
+"""The registry and what holds for every method in it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from curation import explain, superpixels
+from curation.detector import ScoreKind
+from curation.errors import ExplanationFailed
+from curation.types import ScoreTarget
+from tests.toy import ConvToy, textured_image
+
+TARGETS = [ScoreTarget(0, 1), ScoreTarget(4, 2)]
+
+
+@pytest.mark.parametrize("name", explain.names())
+def test_every_method_keeps_the_protocol(name):
+    toy, image = ConvToy(1), textured_image(1)
+    segments = superpixels.slic(image, toy.input_size_hw, 20)
+    explainer = explain.get(name, kind="probability")
+    first, second = explainer.explain(toy, image, TARGETS, segments)
+    assert explainer.name == first.method == name
+    assert [first.target, second.target] == TARGETS
+    assert first.values.shape == (superpixels.count(segments),)
+    assert first.values.dtype == first.standard_errors.dtype == np.float32
+    assert np.isfinite(first.values).all()
+    assert not np.array_equal(first.values, second.values)
+    assert first.segments is segments
+    expected = toy.scores(toy.preprocess([image]), TARGETS, ScoreKind.PROBABILITY)[0]
+    np.testing.assert_allclose([first.score, second.score], expected.detach(), rtol=1e-5)
+    assert json.loads(json.dumps(dict(first.parameters))) == dict(explainer.parameters)
+    again = explainer.explain(toy, image, TARGETS[::-1], segments)
+    np.testing.assert_allclose(again[1].values, first.values, rtol=1e-5, atol=1e-7)
+    assert explainer.explain(toy, image, [], segments) == []
+
+
+@pytest.mark.parametrize("name", explain.names())
+def test_every_method_refuses_segments_that_do_not_fit(name):
+    toy, image = ConvToy(1), textured_image(1)
+    with pytest.raises(ExplanationFailed, match="shape"):
+        explain.get(name).explain(toy, image, TARGETS, superpixels.grid((8, 8), 4))
+    gaps = superpixels.grid(toy.input_size_hw, 6) * 2
+    with pytest.raises(ExplanationFailed, match="gaps"):
+        explain.get(name).explain(toy, image, TARGETS, gaps)
+
+
+def test_unknown_names_and_parameters_are_refused():
+    with pytest.raises(ValueError, match="there are e2x"):
+        explain.get("tea_leaves")
+    with pytest.raises(TypeError, match="num_leaves"):
+        explain.get("e2x", num_leaves=3)
+    with pytest.raises(ValueError, match="odds"):
+        explain.get("e2x", kind="odds")
+    with pytest.raises(ValueError, match="num_samples"):
+        explain.get("integrated_gradients", num_samples=0)
