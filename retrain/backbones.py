@@ -8,6 +8,7 @@ at stride 32, then extra layers.
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 import timm
 import torch
@@ -59,7 +60,7 @@ class EfficientNetLite0(StagedBackbone):
 
     def __init__(self) -> None:
         super().__init__()
-        net = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        net: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         blocks = net.blocks
         self.stages = nn.ModuleList(
             [
@@ -94,11 +95,11 @@ class EfficientNetLite0(StagedBackbone):
         _normal_init(self.extra)
 
 
-def _expansion(block: nn.Module) -> nn.Sequential:
+def _expansion(block: Any) -> nn.Sequential:
     return nn.Sequential(OrderedDict(conv_pw=block.conv_pw, bn1=block.bn1))
 
 
-def _projection(block: nn.Module) -> nn.Sequential:
+def _projection(block: Any) -> nn.Sequential:
     """The rest of an inverted residual; without a skip, since both that we cut have stride 2."""
     return nn.Sequential(
         OrderedDict(conv_dw=block.conv_dw, bn2=block.bn2, conv_pwl=block.conv_pwl, bn3=block.bn3)

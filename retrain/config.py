@@ -149,7 +149,7 @@ class TrainConfig(JsonConfig):
     ema_decay: float = 0.98
     augment: str = "ssd"
     augment_share: float = 0.5
-    freeze_stages: int = 1
+    freeze_stages: int = 3
     freeze_batch_norm: bool = True
     num_threads: int = 0
     num_workers: int = 0

@@ -73,10 +73,10 @@ class LossModule(nn.Module):
     def train(self, mode: bool = True) -> LossModule:
         """Training mode everywhere but in frozen normalisation."""
         super().train(mode)
-        for unit in backbone_units(self.model) if self._freeze_batch_norm else ():
-            for layer in unit.modules():
-                if isinstance(layer, nn.BatchNorm2d):
-                    layer.eval()
+        units = backbone_units(self.model) if self._freeze_batch_norm else []
+        for layer in (layer for unit in units for layer in unit.modules()):
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
         return self
 
     def forward(self, pixels: torch.Tensor, targets: list[Target]) -> torch.Tensor:
@@ -93,16 +93,16 @@ class LossModule(nn.Module):
 
 def backbone_units(model: SSD) -> list[nn.Module]:
     """The pretrained part in the order of execution, cut into units that can be frozen."""
-    backbone = model.backbone
+    backbone: Any = model.backbone
     if isinstance(backbone, EfficientNetLite0):
-        children = [child for stage in backbone.stages for child in stage.named_children()]
+        stages: Any = backbone.stages
+        children = [child for stage in stages for child in stage.named_children()]
         stem = nn.ModuleList([module for name, module in children if name in _STEM_UNITS])
         return [stem, *(module for name, module in children if name not in _STEM_UNITS)]
-    units = [layer for layer in backbone.features.modules() if isinstance(layer, nn.Sequential)]
     if hasattr(backbone, "scale_weight"):  # VGG16: its fifth block opens the first extra level
         convolutions = [layer for layer in backbone.features if isinstance(layer, nn.Conv2d)]
         return [*convolutions, *(backbone.extra[0][i] for i in (1, 3, 5))]
-    return [block for part in units[:1] for stage in part for block in stage]
+    return [block for stage in backbone.features for block in stage]
 
 
 def freeze(model: SSD, num_units: int) -> None:

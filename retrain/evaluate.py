@@ -80,9 +80,9 @@ def score_detections(
     objects: list[ObjectOutcome] = []
     false_positives = 0
     for item, detections, truth in zip(items, found, truths, strict=True):
-        matching = match(detections.above(score_threshold), truth, iou_threshold)
-        false_positives += int((matching.truth_of_detection == UNMATCHED).sum())
         kept = detections.above(score_threshold)
+        matching = match(kept, truth, iou_threshold)
+        false_positives += int((matching.truth_of_detection == UNMATCHED).sum())
         objects.extend(_outcomes(item, kept, truth, matching.detection_of_truth))
     return EvaluationReport(
         detector_version=detector_version,

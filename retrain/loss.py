@@ -95,7 +95,8 @@ def _in_ignored(boxes: torch.Tensor, ignored: torch.Tensor) -> torch.Tensor:
     shared = (bottom_right - top_left).clamp(min=0).prod(dim=2)  # [A, I]
     area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)[:, None]
     covered = (shared >= IGNORED_SHARE * area).any(dim=1)
-    return covered | (box_iou(boxes, ignored) >= IGNORED_SHARE).any(dim=1)
+    overlaps: torch.Tensor = (box_iou(boxes, ignored) >= IGNORED_SHARE).any(dim=1)
+    return covered | overlaps
 
 
 def _hard_negatives(

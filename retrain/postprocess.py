@@ -31,7 +31,8 @@ def decode(
     growth = (regression[:, 2:] / 5).clamp(max=float(np.log(1000 / 16)))
     half = torch.exp(growth) * size / 2
     boxes = torch.cat([new_centre - half, new_centre + half], dim=1)
-    return clip_boxes_to_image(boxes, input_size_hw)
+    clipped: torch.Tensor = clip_boxes_to_image(boxes, input_size_hw)
+    return clipped
 
 
 def suppress(

@@ -67,7 +67,7 @@ def build(config: DetectorConfig) -> SSD:
         detections_per_img=config.max_detections,
         topk_candidates=config.max_candidates,
     )
-    return model.to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+    return model.to(memory_format=torch.channels_last)
 
 
 def default_box_generator(config: DetectorConfig, num_levels: int) -> DefaultBoxGenerator:
@@ -96,11 +96,14 @@ def _geometric_scales(config: DetectorConfig, num_levels: int) -> list[float]:
 
 
 def _backbone(config: DetectorConfig) -> nn.Module:
+    backbone: nn.Module
     if config.architecture == "ssd300_vgg16":
-        return vgg16_backbone(config.input_size_hw)
-    if config.architecture == "ssdlite320_mobilenet_v3_large":
-        return mobilenet_backbone()
-    return EfficientNetLite0()
+        backbone = vgg16_backbone(config.input_size_hw)
+    elif config.architecture == "ssdlite320_mobilenet_v3_large":
+        backbone = mobilenet_backbone()
+    else:
+        backbone = EfficientNetLite0()
+    return backbone
 
 
 def _channels(backbone: nn.Module, input_size_hw: tuple[int, int]) -> list[int]:

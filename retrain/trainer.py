@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,8 @@ def train(
     if config.num_threads and not torch.cuda.is_available():
         torch.set_num_threads(config.num_threads)
     model, record = _initial_model(config, detector_config, init)
+    if record.source == "random":  # nothing that is worth keeping still
+        config = replace(config, freeze_stages=0, freeze_batch_norm=False, backbone_rate_factor=1.0)
     run = _Run(config, detector_config, model, manifest, image_root, out)
     if resume:
         run.restore()
