@@ -9,6 +9,7 @@
     ├── ExplanationFailed   no attribution could be computed
     ├── EncoderMismatch     vectors of one encoder meet those of another
     ├── ShardCorrupt        a stored vector file does not match its own description
+    ├── IndexBusy           another process is writing to the region index
     ├── BudgetTooSmall      nothing can be selected for this budget
     └── ManifestMismatch    a manifest is not what its name says
 
@@ -62,6 +63,13 @@ class ShardCorrupt(CurationError):
     """A stored vector file does not match its own description."""
 
     code = "shard_corrupt"
+
+
+class IndexBusy(CurationError):
+    """Another process is writing to the region index; trying again later helps."""
+
+    code = "index_busy"
+    retryable = True
 
 
 class BudgetTooSmall(CurationError):

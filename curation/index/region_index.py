@@ -1,0 +1,296 @@
+"""Search over all regions of the pool: an exact delta, sealed shards, tombstones, re-ranking.
+
+Any number of processes may search while one at a time writes. A search first takes up whatever
+version is current, so a deleted image never comes back once its deletion has returned.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from curation.errors import EncoderMismatch, ShardCorrupt
+from curation.index.metric import Metric, MetricRules, fit_metric
+from curation.index.shards import Shard, ShardRules, build, save
+from curation.index.snapshot import Hits, ImageScores, Snapshot
+from curation.index.vectors import (
+    ENTRY,
+    MAX_ID_BYTES,
+    REGION,
+    ShardRef,
+    VectorStore,
+    write_atomically,
+)
+from curation.types import FloatArray, IntArray
+
+REFIT_GROWTH = 1.25
+"""The metric is fitted again when the pool has grown by this factor."""
+
+
+class RegionIndex:
+    """The regions of a pool, searchable by region.
+
+    Args:
+        folder: where it lives; made if it is absent.
+        encoder_version: what made the vectors (``RegionEmbedder.version``).
+        width: W of a vector.
+        metric_rules: how similarity is fitted.
+        shard_rules: how shards are built and searched.
+        lock_timeout_s: how long a write waits for another process's write.
+
+    Raises:
+        EncoderMismatch: the folder holds vectors of another encoder.
+        ShardCorrupt: a file does not match its description.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        encoder_version: str,
+        width: int,
+        metric_rules: MetricRules | None = None,
+        shard_rules: ShardRules | None = None,
+        lock_timeout_s: float = 10.0,
+    ) -> None:
+        self._store = VectorStore(folder, encoder_version, width, lock_timeout_s)
+        self._metric_rules = metric_rules or MetricRules()
+        self._shard_rules = shard_rules or ShardRules()
+        self._metrics: dict[str, Metric] = {"": Metric.identity(width)}
+        self._shards: dict[str, Shard] = {}
+        self._snapshot = self._load(None)
+
+    def __len__(self) -> int:
+        """Live regions."""
+        return len(self._current())
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._current().entry_of
+
+    def images(self) -> tuple[str, ...]:
+        """Ids of all live images, sorted."""
+        return tuple(sorted(self._current().entry_of))
+
+    @property
+    def metric(self) -> Metric:
+        """What similarities are computed under."""
+        return self._current().metric
+
+    def regions_of(self, image_id: str) -> tuple[FloatArray, FloatArray]:
+        """Raw vectors [R, W] float32 and boxes [R, 4] px of one image.
+
+        Raises:
+            KeyError: it is not in the index.
+        """
+        return self._current().regions_of(image_id)
+
+    def search(self, queries: FloatArray, k: int) -> Hits:
+        """The k nearest live regions of each query.
+
+        Args:
+            queries: [Q, W] raw vectors of the same encoder.
+            k: at least 1.
+
+        Raises:
+            EncoderMismatch: queries of another width.
+        """
+        return self._current().search(queries, k)
+
+    def score_images(self, queries: FloatArray, k: int = 1000) -> ImageScores:
+        """For each image the best similarity of any of its regions to each query.
+
+        Exact over the delta; of the sealed images those are scored, by all of their exact
+        vectors, that hold one of the k regions a shard proposes for any query.
+
+        Args:
+            queries: [Q, W] raw vectors of the same encoder.
+            k: regions proposed a query and shard.
+
+        Raises:
+            EncoderMismatch: queries of another width.
+        """
+        return self._current().score_images(queries, k)
+
+    def verify(self) -> None:
+        """Read all stored vectors and compare checksums.
+
+        Raises:
+            ShardCorrupt: a file does not hold what was written.
+        """
+        self._current()
+        self._store.verify()
+
+    def add(
+        self,
+        image_ids: Sequence[str],
+        vectors: Sequence[FloatArray],
+        boxes_xyxy: Sequence[FloatArray],
+    ) -> None:
+        """Put images in, all or none; an image that is in already is replaced.
+
+        Args:
+            image_ids: distinct, at most 64 bytes of text each.
+            vectors: [R, W] of each image.
+            boxes_xyxy: [R, 4] px of each image.
+
+        Raises:
+            ValueError: ids repeat or are too long, or boxes do not match vectors.
+            EncoderMismatch: a vector has another width.
+            IndexBusy: another process is writing.
+        """
+        _check(image_ids, vectors, boxes_xyxy, self._store.version.width)
+        if not image_ids:
+            return
+        with self._store.writing():
+            old = self._current()
+            counts = np.array([len(rows) for rows in vectors], np.int64)
+            entries = np.zeros(len(image_ids), ENTRY)
+            entries["image"] = [image_id.encode() for image_id in image_ids]
+            entries["start"] = old.num_rows + np.cumsum(counts) - counts
+            entries["count"] = counts
+            regions = np.zeros(int(counts.sum()), REGION)
+            regions["entry"] = np.repeat(np.arange(len(counts)) + len(old.alive), counts)
+            regions["region"] = np.concatenate([np.arange(count) for count in counts])
+            regions["box"] = np.concatenate([np.reshape(b, (-1, 4)) for b in boxes_xyxy])
+            replaced = [old.entry_of[name] for name in image_ids if name in old.entry_of]
+            self._store.append(
+                {
+                    "vectors.f16": np.concatenate(vectors).astype(np.float16),
+                    "regions.bin": regions,
+                    "entries.bin": entries,
+                    "dead.bin": np.array(replaced, np.int32),
+                }
+            )
+            self._snapshot = self._load(old)
+            if len(self._snapshot) >= REFIT_GROWTH * self._store.version.metric_fitted:
+                self._refit()
+
+    def delete(self, image_id: str) -> bool:
+        """Take an image out; False if it was not in."""
+        with self._store.writing():
+            old = self._current()
+            if image_id not in old.entry_of:
+                return False
+            self._store.append({"dead.bin": np.array([old.entry_of[image_id]], np.int32)})
+            self._snapshot = self._load(old)
+            return True
+
+    def seal(self) -> int:
+        """Compress what has been added since the last seal, dropping what is dead.
+
+        Shards with dead regions are built again without them. Regions that are too few for a
+        shard stay in the exact delta.
+
+        Returns:
+            How many regions are in sealed shards now.
+        """
+        with self._store.writing():
+            self._current()
+            self._refit()
+            kept, start = [], 0
+            for shard in self._store.version.shards:
+                live = self._snapshot.live_rows(start, shard.end)
+                dead_share = 1 - len(live) / max(1, shard.count)
+                stale = dead_share > self._shard_rules.rebuild_share
+                kept.append(self._seal_rows(live, shard.end) if stale else shard)
+                start = shard.end
+            waiting = self._snapshot.live_rows(start, self._snapshot.num_rows)
+            if len(waiting) >= max(1, self._shard_rules.min_regions):
+                kept.append(self._seal_rows(waiting, self._snapshot.num_rows))
+            self._store.append({}, shards=tuple(kept))
+            self._snapshot = self._load(self._snapshot)
+            self._sweep()
+            return sum(shard.count for shard in kept)
+
+    def _current(self) -> Snapshot:
+        changed = self._store.refresh() or self._snapshot.version is not self._store.version
+        while changed:
+            try:
+                self._snapshot = self._load(self._snapshot)
+                changed = False
+            except ShardCorrupt:
+                # A seal may have removed a file between reading its name and opening it.
+                if not self._store.refresh():
+                    raise
+        return self._snapshot
+
+    def _load(self, previous: Snapshot | None) -> Snapshot:
+        version = self._store.version
+        sealed = tuple(
+            (self._shard(ref), self._metric(ref.metric)) for ref in version.shards if ref.count
+        )
+        return Snapshot(self._store, self._metric(version.metric), sealed, previous)
+
+    def _refit(self) -> None:
+        """Fit the metric to the live regions and make it the one that counts."""
+        live = self._snapshot.live_rows(0, self._snapshot.num_rows)
+        step = max(1, len(live) // self._metric_rules.max_sample)
+        metric = fit_metric(self._snapshot.raw(live[::step]), self._metric_rules)
+        name = f"metric-{metric.name}.npz"
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            means=metric.means,
+            projections=metric.projections,
+            part_weights=metric.part_weights,
+        )
+        write_atomically(self._store.folder / name, buffer.getvalue())
+        self._metrics[name] = metric
+        self._store.append({}, metric=name, metric_fitted=len(live))
+        self._snapshot = self._load(self._snapshot)
+
+    def _seal_rows(self, rows: IntArray, end: int) -> ShardRef:
+        metric = self._store.version.metric
+        if not len(rows):
+            return ShardRef("", metric, 0, end, 0)
+        data = build(self._snapshot.mapped(rows), rows, self._shard_rules)
+        name = f"shard-{self._store.version.revision:08d}-{end}.faiss"
+        return ShardRef(name, metric, len(rows), end, save(self._store.folder / name, data))
+
+    def _metric(self, name: str) -> Metric:
+        if name not in self._metrics:
+            try:
+                with np.load(self._store.folder / name) as arrays:
+                    self._metrics[name] = Metric(
+                        arrays["means"], arrays["projections"], arrays["part_weights"]
+                    )
+            except (OSError, ValueError, KeyError) as error:
+                raise ShardCorrupt(f"{self._store.folder / name}: {error}") from error
+        return self._metrics[name]
+
+    def _shard(self, ref: ShardRef) -> Shard:
+        if ref.file not in self._shards:
+            path = self._store.folder / ref.file
+            self._shards[ref.file] = Shard(path, ref.checksum, self._shard_rules)
+        return self._shards[ref.file]
+
+    def _sweep(self) -> None:
+        """Remove files that the version does not name; readers hold theirs in memory."""
+        version = self._store.version
+        named = {version.metric}
+        named |= {name for ref in version.shards for name in (ref.file, ref.metric)}
+        for pattern in ("shard-*.faiss", "metric-*.npz", ".*.tmp"):
+            for path in self._store.folder.glob(pattern):
+                if path.name not in named:
+                    path.unlink()
+
+
+def _check(
+    image_ids: Sequence[str],
+    vectors: Sequence[FloatArray],
+    boxes_xyxy: Sequence[FloatArray],
+    width: int,
+) -> None:
+    if len(set(image_ids)) != len(image_ids):
+        raise ValueError("an image id is given twice in one call")
+    for name, rows, boxes in zip(image_ids, vectors, boxes_xyxy, strict=True):
+        if not name or len(name.encode()) > MAX_ID_BYTES:
+            raise ValueError(f"image id {name!r} is empty or longer than {MAX_ID_BYTES} bytes")
+        if rows.ndim != 2 or rows.shape[1] != width:
+            raise EncoderMismatch(f"{name}: vectors {rows.shape}, the index holds width {width}")
+        if len(boxes) != len(rows):
+            raise ValueError(f"{name}: {len(rows)} vectors, {len(boxes)} boxes")
+        if not np.isfinite(rows).all():
+            raise ValueError(f"{name}: a vector is not finite")

@@ -1,0 +1,224 @@
+"""One version of the region index, as a search sees it: nothing in it changes any more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from curation.errors import EncoderMismatch
+from curation.index.metric import Metric
+from curation.index.shards import Shard
+from curation.index.vectors import VectorStore
+from curation.types import BoolArray, FloatArray, IntArray
+
+OVERSAMPLE = 8
+"""Proposals of a shard for each hit that is asked for, before exact vectors decide."""
+BLOCK = 65_536
+"""Regions that are mapped or compared at a time; bounds memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hits:
+    """The k regions nearest to each of Q queries, by falling similarity.
+
+    Attributes:
+        images: [Q, k] str object array, "" where there are fewer than k regions.
+        regions: [Q, k] int64, number of the region within its image, -1 where none.
+        boxes_xyxy: [Q, k, 4] float32 px of the original image.
+        similarities: [Q, k] float32 in -1..1, -inf where none.
+    """
+
+    images: npt.NDArray[np.object_]
+    regions: IntArray
+    boxes_xyxy: FloatArray
+    similarities: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageScores:
+    """The best region of each of I images for each of Q queries.
+
+    Attributes:
+        images: I ids, sorted.
+        similarities: [Q, I] float32 in -1..1.
+        boxes_xyxy: [Q, I, 4] float32 px of the original image.
+    """
+
+    images: tuple[str, ...]
+    similarities: FloatArray
+    boxes_xyxy: FloatArray
+
+
+class Snapshot:
+    """A version of a store with the metric and the shards that belong to it.
+
+    Args:
+        store: at the version to look at.
+        metric: what similarities are computed under.
+        shards: sealed shards, each with the metric that it was built under.
+        previous: an older snapshot, whose mapped delta is taken over where it still holds.
+    """
+
+    def __init__(
+        self,
+        store: VectorStore,
+        metric: Metric,
+        shards: tuple[tuple[Shard, Metric], ...],
+        previous: Snapshot | None = None,
+    ) -> None:
+        self.version = store.version
+        self.metric = metric
+        self._shards = shards
+        self._vectors = store.records("vectors.f16")
+        self._regions = store.records("regions.bin")
+        self._entries: Mapping[str, npt.NDArray[Any]] = {
+            name: np.array(store.records("entries.bin")[name])
+            for name in ("image", "start", "count")
+        }
+        self.alive: BoolArray = np.ones(len(self._entries["start"]), np.bool_)
+        self.alive[np.array(store.records("dead.bin"), np.int64)] = False
+        self.entry_of = {
+            self._entries["image"][entry].decode(): int(entry)
+            for entry in np.flatnonzero(self.alive)
+        }
+        self._delta = self._map_delta(previous)
+
+    def __len__(self) -> int:
+        """Live regions."""
+        return int(self._entries["count"][self.alive].sum())
+
+    @property
+    def num_rows(self) -> int:
+        """Regions that are stored, dead ones too."""
+        return len(self._regions)
+
+    def live_rows(self, start: int, end: int) -> IntArray:
+        """Rows of live regions in ``start`` (inclusive) to ``end`` (exclusive)."""
+        rows = np.arange(start, end, dtype=np.int64)
+        return rows[self.alive[self._regions["entry"][start:end]]] if len(rows) else rows
+
+    def raw(self, rows: IntArray) -> FloatArray:
+        """[N, W] float32 as stored."""
+        return np.asarray(self._vectors[rows], np.float32)
+
+    def regions_of(self, image_id: str) -> tuple[FloatArray, FloatArray]:
+        """Raw vectors [R, W] and boxes [R, 4] px of one image; KeyError if it is not in."""
+        entry = self.entry_of[image_id]
+        start = int(self._entries["start"][entry])
+        rows = slice(start, start + int(self._entries["count"][entry]))
+        return (
+            np.array(self._vectors[rows], np.float32),
+            np.array(self._regions["box"][rows], np.float32),
+        )
+
+    def search(self, queries: FloatArray, k: int) -> Hits:
+        """See ``RegionIndex.search``."""
+        mapped = self._map_queries(queries)
+        rows = self._exact_delta(mapped, k)
+        sealed = self._proposals(queries, k * OVERSAMPLE)
+        rows = np.union1d(rows, sealed)  # [P], of all queries together
+        similarities = mapped @ self.mapped(rows).T  # [Q, P]
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]  # [Q, <= k]
+        return self._hits(rows[order], np.take_along_axis(similarities, order, 1), k)
+
+    def score_images(self, queries: FloatArray, k: int) -> ImageScores:
+        """See ``RegionIndex.score_images``."""
+        mapped = self._map_queries(queries)
+        chosen = self._entries["start"] >= self.version.sealed_end
+        chosen[self._regions["entry"][self._proposals(queries, k)]] = True
+        entries = np.flatnonzero(chosen & self.alive & (self._entries["count"] > 0))
+        names = [self._entries["image"][entry].decode() for entry in entries]
+        entries = entries[sorted(range(len(names)), key=names.__getitem__)]
+        similarities, rows = self._best_rows(mapped, entries)
+        boxes = np.array(self._regions["box"][rows.ravel()], np.float32)
+        return ImageScores(tuple(sorted(names)), similarities, boxes.reshape(*rows.shape, 4))
+
+    def _map_queries(self, queries: FloatArray) -> FloatArray:
+        if queries.ndim != 2 or queries.shape[1] != self.version.width:
+            raise EncoderMismatch(
+                f"queries have shape {queries.shape}, the index holds width {self.version.width}"
+            )
+        return self.metric.apply(queries)
+
+    def _map_delta(self, previous: Snapshot | None) -> FloatArray:
+        """Mapped vectors [N, m] of the rows after the last shard, dead ones too."""
+        start = self.version.sealed_end
+        done = np.zeros((0, self.metric.width), np.float32)
+        if (
+            previous is not None
+            and previous.version.metric == self.version.metric
+            and previous.version.sealed_end == start
+        ):
+            done = previous._delta
+        rows = np.arange(start + len(done), self.num_rows, dtype=np.int64)
+        blocks = [self.metric.apply(self.raw(part)) for part in _blocks(rows)]
+        return np.concatenate([done, *blocks])
+
+    def mapped(self, rows: IntArray) -> FloatArray:
+        """Mapped exact vectors [N, m], from memory where they are in the delta."""
+        start = self.version.sealed_end
+        mapped = np.empty((len(rows), self.metric.width), np.float32)
+        in_delta = rows >= start
+        mapped[in_delta] = self._delta[rows[in_delta] - start]
+        mapped[~in_delta] = self.metric.apply(self.raw(rows[~in_delta]))
+        return mapped
+
+    def _exact_delta(self, mapped: FloatArray, k: int) -> IntArray:
+        """Live delta rows that are among the k nearest of any query."""
+        start = self.version.sealed_end
+        live = self.live_rows(start, self.num_rows)
+        best = np.zeros(0, np.int64)
+        for block in _blocks(live):
+            rows = np.union1d(best, block)
+            similarities = mapped @ self._delta[rows - start].T
+            keep = min(k, len(rows))
+            best = np.unique(rows[np.argpartition(-similarities, keep - 1, 1)[:, :keep]])
+        return best
+
+    def _proposals(self, queries: FloatArray, k: int) -> IntArray:
+        """Live sealed rows that a shard proposes for any of the raw queries; sorted."""
+        found = [
+            np.unique(shard.search(metric.apply(queries), k)) for shard, metric in self._shards
+        ]
+        rows = np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
+        rows = rows[rows >= 0]
+        return rows[self.alive[self._regions["entry"][rows]]] if len(rows) else rows
+
+    def _hits(self, rows: IntArray, similarities: FloatArray, k: int) -> Hits:
+        found = rows.shape[1]
+        images = np.full((len(rows), k), "", np.object_)
+        regions = np.full((len(rows), k), -1, np.int64)
+        boxes = np.zeros((len(rows), k, 4), np.float32)
+        values = np.full((len(rows), k), -np.inf, np.float32)
+        records = np.array(self._regions[rows.ravel()]).reshape(rows.shape)
+        names = self._entries["image"][records["entry"]]
+        images[:, :found] = np.char.decode(names, "utf-8") if found else ""
+        regions[:, :found] = records["region"]
+        boxes[:, :found] = records["box"]
+        values[:, :found] = similarities
+        return Hits(images, regions, boxes, values)
+
+    def _best_rows(self, mapped: FloatArray, entries: IntArray) -> tuple[FloatArray, IntArray]:
+        """Best similarity [Q, E] of each entry's regions, and the row [Q, E] that has it."""
+        best = np.empty((len(mapped), len(entries)), np.float32)
+        rows = np.empty((len(mapped), len(entries)), np.int64)
+        counts, starts = self._entries["count"][entries], self._entries["start"][entries]
+        for count in np.unique(counts):  # images of one encoder share one count, mostly
+            same = np.flatnonzero(counts == count)
+            for part in np.array_split(same, -(-len(same) * int(count) // BLOCK)):
+                own = starts[part][:, None] + np.arange(count)  # [E, R]
+                similarities = (mapped @ self.mapped(own.ravel()).T).reshape(
+                    len(mapped), *own.shape
+                )  # [Q, E, R]
+                winner = similarities.argmax(2)
+                best[:, part] = similarities.max(2)
+                rows[:, part] = own[np.arange(len(part)), winner]
+        return best, rows
+
+
+def _blocks(rows: IntArray) -> list[IntArray]:
+    return [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]

@@ -1,0 +1,243 @@
+"""Append-only files of region vectors: the source of truth under every shard.
+
+Four files of fixed-size records are only ever appended to, and one small version file says how
+much of each counts. A write appends, syncs, then replaces the version file: a crash at any point
+leaves the last whole version, and the next writer cuts what lies beyond it.
+
+==============  =========================================================================
+vectors.f16     fp16 [W] of each region
+regions.bin     for each region: entry, number within its image, box
+entries.bin     for each addition of an image: its id, first region, number of regions
+dead.bin        entries that were deleted or replaced (tombstones)
+VERSION.json    what counts: lengths, checksums, encoder version, shards; switched last
+==============  =========================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from curation.errors import EncoderMismatch, IndexBusy, ShardCorrupt
+
+MAX_ID_BYTES = 64
+REGION = np.dtype([("entry", "<i4"), ("region", "<i4"), ("box", "<f4", 4)])
+ENTRY = np.dtype([("image", f"S{MAX_ID_BYTES}"), ("start", "<i8"), ("count", "<i8")])
+DEAD = np.dtype("<i4")
+VERSION_FILE = "VERSION.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRef:
+    """A sealed shard: its file, the checksum of it, and the metric it was built under."""
+
+    file: str
+    metric: str
+    count: int
+    end: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One whole state of the store.
+
+    Attributes:
+        revision: grows with every write.
+        encoder: hash of the encoder and its pooling.
+        width: W.
+        counts: records that count, of each file.
+        checksums: CRC-32 of those records.
+        metric: file of the metric that similarities are computed under, "" for none.
+        metric_fitted: live regions when it was fitted.
+        shards: sealed shards; regions beyond the last one's end are the delta.
+    """
+
+    encoder: str
+    width: int
+    revision: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    checksums: Mapping[str, int] = field(default_factory=dict)
+    metric: str = ""
+    metric_fitted: int = 0
+    shards: tuple[ShardRef, ...] = ()
+
+    @property
+    def sealed_end(self) -> int:
+        """First region of the delta."""
+        return max((shard.end for shard in self.shards), default=0)
+
+
+class VectorStore:
+    """The files of one folder.
+
+    Args:
+        folder: made if it is absent.
+        encoder: version of the vectors' encoder.
+        width: W of a vector.
+        lock_timeout_s: how long a write waits for another process's write.
+
+    Raises:
+        EncoderMismatch: the folder holds vectors of another encoder or width.
+        ShardCorrupt: a file is shorter than its description says.
+    """
+
+    def __init__(
+        self, folder: Path, encoder: str, width: int, lock_timeout_s: float = 10.0
+    ) -> None:
+        self.folder = folder
+        self._lock_timeout_s = lock_timeout_s
+        self._records = {
+            "vectors.f16": np.dtype((np.dtype("<f2"), (width,))),
+            "regions.bin": REGION,
+            "entries.bin": ENTRY,
+            "dead.bin": DEAD,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        self.version = self._read_version() or Version(encoder, width)
+        if self.version.encoder != encoder or self.version.width != width:
+            raise EncoderMismatch(
+                f"{folder} holds {self.version.width}-wide vectors of encoder "
+                f"{self.version.encoder[:12]}, asked for {width}-wide of {encoder[:12]}; "
+                "embed the pool again into a new folder"
+            )
+
+    def refresh(self) -> bool:
+        """Take up what other processes wrote; True if there was anything."""
+        found = self._read_version()
+        if found is None or found.revision == self.version.revision:
+            return False
+        if found.encoder != self.version.encoder:
+            raise EncoderMismatch(f"{self.folder} was rebuilt for encoder {found.encoder[:12]}")
+        self.version = found
+        return True
+
+    def records(self, name: str, start: int = 0) -> npt.NDArray[Any]:
+        """Memory-mapped records of one file that count, from ``start`` on."""
+        dtype, end = self._records[name], self.version.counts.get(name, 0)
+        if end <= start:
+            return np.zeros((0, *dtype.shape), dtype.base)
+        path = self.folder / name
+        if not path.exists() or path.stat().st_size < end * dtype.itemsize:
+            raise ShardCorrupt(f"{path} is shorter than the {end} records its version file names")
+        return np.memmap(path, dtype.base, "r", start * dtype.itemsize, (end - start, *dtype.shape))
+
+    def verify(self) -> None:
+        """Read everything and compare checksums.
+
+        Raises:
+            ShardCorrupt: a file does not hold what was written.
+        """
+        for name in self._records:
+            found = zlib.crc32(np.ascontiguousarray(self.records(name)).tobytes())
+            if found != self.version.checksums.get(name, 0):
+                raise ShardCorrupt(f"{self.folder / name} differs from what was written")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the writer's lock, with the newest version loaded; the lock dies with the process.
+
+        Raises:
+            IndexBusy: another process has been writing for longer than the timeout.
+        """
+        with (self.folder / "LOCK").open("a") as lock:
+            self._acquire(lock.fileno())
+            self.refresh()
+            yield
+
+    def _acquire(self, descriptor: int) -> None:
+        deadline = time.monotonic() + self._lock_timeout_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise IndexBusy(
+                        f"another process has been writing to {self.folder} for "
+                        f"{self._lock_timeout_s:g} s; one writer at a time, try again"
+                    ) from error
+                time.sleep(0.01)
+            else:
+                return
+
+    def append(self, additions: Mapping[str, npt.NDArray[Any]], **changes: Any) -> None:
+        """Append records and switch to the version that counts them; inside ``writing`` only.
+
+        Args:
+            additions: file name to records.
+            changes: other fields of the new version.
+        """
+        counts, checksums = dict(self.version.counts), dict(self.version.checksums)
+        for name, records in additions.items():
+            dtype = self._records[name]
+            data = np.ascontiguousarray(records, dtype.base).tobytes()
+            self._append_bytes(name, counts.get(name, 0) * dtype.itemsize, data)
+            counts[name] = counts.get(name, 0) + len(data) // dtype.itemsize
+            checksums[name] = zlib.crc32(data, checksums.get(name, 0))
+        self.switch(
+            replace(
+                self.version,
+                revision=self.version.revision + 1,
+                counts=counts,
+                checksums=checksums,
+                **changes,
+            )
+        )
+
+    def _append_bytes(self, name: str, end: int, data: bytes) -> None:
+        path = self.folder / name
+        path.touch()
+        if path.stat().st_size < end:
+            raise ShardCorrupt(f"{path} is shorter than its version file says")
+        with path.open("r+b") as file:
+            file.truncate(end)  # what a crashed writer left behind
+            file.seek(end)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def switch(self, version: Version) -> None:
+        """Make a version the one that counts: temporary name, sync, rename, sync the folder."""
+        described = {"format": FORMAT, **asdict(version)}
+        write_atomically(self.folder / VERSION_FILE, json.dumps(described, sort_keys=True).encode())
+        self.version = version
+
+    def _read_version(self) -> Version | None:
+        path = self.folder / VERSION_FILE
+        try:
+            found = json.loads(path.read_bytes())
+            if found.pop("format") != FORMAT:
+                raise ShardCorrupt(f"{path}: format is not {FORMAT}")
+            found["shards"] = tuple(ShardRef(**shard) for shard in found["shards"])
+            return Version(**found)
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ShardCorrupt(f"{path} is not a version file: {error}") from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, sync it, rename it, sync its folder."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

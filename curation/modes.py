@@ -1,0 +1,209 @@
+"""Failures to failure modes: what was missed, and what hurt it.
+
+Failures of one family and class are clustered by the embedding of the regions that hurt them,
+beside that of the object. A single explanation is noisy; a mode pools the regions of all its
+members, so that what recurs gains weight and what is accidental loses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curation.types import FailureKind, FloatArray, IntArray
+
+Transform = Callable[[FloatArray], FloatArray]
+"""Raw vectors [N, W] to comparable ones [N, m] of unit length, such as ``Metric.apply``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FailureEvidence:
+    """One failure with what its explanation points at.
+
+    Attributes:
+        failure: its id.
+        kind: how the detection was wrong.
+        label: the class that was missed, or for a false positive falsely found.
+        vectors: [R, W] float32, its harmful regions; R may be 0.
+        weights: [R] float32, their shares of the harm.
+        object_vector: [W] float32, the object's or false detection's box.
+        whole: [D] float32, the whole image.
+    """
+
+    failure: str
+    kind: FailureKind
+    label: int
+    vectors: FloatArray
+    weights: FloatArray
+    object_vector: FloatArray
+    whole: FloatArray
+
+    @property
+    def family(self) -> str:
+        """Whether an object lacks its detection ("missed") or a detection its object ("false")."""
+        return "false" if self.kind is FailureKind.FALSE_POSITIVE else "missed"
+
+
+@dataclass(frozen=True, slots=True)
+class ModeRules:
+    """How failures become modes.
+
+    Attributes:
+        max_distance: mean cosine distance up to which two groups of failures are one mode.
+        object_weight: how much the object counts beside the harm, in 0..1.
+        region_distance: mean cosine distance up to which harmful regions are one query.
+        max_queries: query regions of a mode.
+        min_share: a query region with a smaller share of the mode's harm is dropped as noise.
+        max_regions: heaviest regions of a mode that are looked at; clustering is quadratic.
+        num_exemplars: members shown for the mode, the most typical first.
+    """
+
+    max_distance: float = 0.8
+    object_weight: float = 0.5
+    region_distance: float = 0.5
+    max_queries: int = 6
+    min_share: float = 0.05
+    max_regions: int = 600
+    num_exemplars: int = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mode:
+    """A group of failures with one cause.
+
+    Attributes:
+        key: equal for equal members.
+        kind: the most frequent kind of its members.
+        family: "missed" or "false".
+        label: the class.
+        members: failure ids, sorted.
+        exemplars: failure ids, the most typical first.
+        weight: number of members.
+        vectors: [Q, W] float32 of unit length, pooled harmful regions, heaviest first.
+        weights: [Q] float32, summing to 1 where Q > 0.
+        object_vector: [W] float32 of unit length, mean of the members' objects.
+        whole: [F, D] float32, whole-image vectors of the members.
+    """
+
+    key: str
+    kind: FailureKind
+    family: str
+    label: int
+    members: tuple[str, ...]
+    exemplars: tuple[str, ...]
+    weight: float
+    vectors: FloatArray
+    weights: FloatArray
+    object_vector: FloatArray
+    whole: FloatArray
+
+
+def cluster(
+    evidence: Sequence[FailureEvidence],
+    transform: Transform | None = None,
+    rules: ModeRules | None = None,
+) -> list[Mode]:
+    """Group failures into modes; the order of the input does not matter.
+
+    Args:
+        evidence: all of one encoder.
+        transform: the metric of the index that will be searched; None compares raw vectors.
+        rules: see there.
+
+    Returns:
+        Modes by falling size, then by key.
+    """
+    rules, transform = rules or ModeRules(), transform or _normalised
+    by_kind: dict[tuple[str, int], list[FailureEvidence]] = {}
+    for failure in sorted(evidence, key=lambda item: item.failure):
+        by_kind.setdefault((failure.family, failure.label), []).append(failure)
+    modes = []
+    for group in by_kind.values():
+        signatures = np.stack([_signature(item, transform, rules) for item in group])
+        labels = _agglomerate(signatures, rules.max_distance)
+        for label in range(labels.max() + 1):
+            rows = np.flatnonzero(labels == label)
+            members = [group[row] for row in rows]
+            modes.append(_mode(members, signatures[rows], transform, rules))
+    return sorted(modes, key=lambda mode: (-mode.weight, mode.key))
+
+
+def _normalised(vectors: FloatArray) -> FloatArray:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: FloatArray = (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
+    return unit
+
+
+def _signature(item: FailureEvidence, transform: Transform, rules: ModeRules) -> FloatArray:
+    """[2 m]: the weighted mean of the harm beside the object."""
+    found = transform(item.object_vector[None])[0]
+    harm = np.zeros_like(found)
+    if len(item.vectors):
+        harm = _normalised((item.weights[:, None] * transform(item.vectors)).sum(0))
+    share = rules.object_weight if len(item.vectors) else 1.0
+    return np.concatenate([np.sqrt(1 - share) * harm, np.sqrt(share) * found])
+
+
+def _agglomerate(vectors: FloatArray, max_distance: float) -> IntArray:
+    """Group [N] of each unit vector by average linkage; deterministic."""
+    if len(vectors) < 2:
+        return np.zeros(len(vectors), np.int64)
+    from sklearn.cluster import AgglomerativeClustering
+
+    distances = np.clip(1 - vectors @ vectors.T, 0, 2)
+    model = AgglomerativeClustering(
+        n_clusters=None, metric="precomputed", linkage="average", distance_threshold=max_distance
+    )
+    labels: IntArray = model.fit(distances).labels_.astype(np.int64)
+    return labels
+
+
+def _mode(
+    members: Sequence[FailureEvidence],
+    signatures: FloatArray,
+    transform: Transform,
+    rules: ModeRules,
+) -> Mode:
+    vectors, weights = _pooled_regions(members, transform, rules)
+    typical = np.argsort(-(signatures @ signatures.mean(0)), kind="stable")
+    names = [item.failure for item in members]
+    kinds = sorted({item.kind for item in members})
+    counts = [sum(item.kind is kind for item in members) for kind in kinds]
+    first = members[0]
+    digest = hashlib.sha256("\n".join([first.family, str(first.label), *names]).encode())
+    return Mode(
+        key=digest.hexdigest()[:16],
+        kind=kinds[int(np.argmax(counts))],
+        family=first.family,
+        label=first.label,
+        members=tuple(names),
+        exemplars=tuple(names[row] for row in typical[: rules.num_exemplars]),
+        weight=float(len(members)),
+        vectors=vectors,
+        weights=weights,
+        object_vector=_normalised(np.mean([item.object_vector for item in members], axis=0)),
+        whole=np.stack([item.whole for item in members]),
+    )
+
+
+def _pooled_regions(
+    members: Sequence[FailureEvidence], transform: Transform, rules: ModeRules
+) -> tuple[FloatArray, FloatArray]:
+    """Query regions [Q, W] and weights [Q] of a mode: like regions merged, rare ones dropped."""
+    vectors = np.concatenate([item.vectors for item in members]).astype(np.float32)
+    weights = np.concatenate([item.weights for item in members]).astype(np.float32)
+    if not len(vectors):
+        return vectors, weights
+    heaviest = np.argsort(-weights, kind="stable")[: rules.max_regions]
+    vectors, weights = vectors[heaviest], weights[heaviest] / weights[heaviest].sum()
+    labels = _agglomerate(transform(vectors), rules.region_distance)
+    shares = np.bincount(labels, weights)
+    order = np.argsort(-shares, kind="stable")
+    kept = [group for group in order if shares[group] >= rules.min_share] or [int(order[0])]
+    kept = kept[: rules.max_queries]
+    pooled = [(weights[labels == group, None] * vectors[labels == group]).sum(0) for group in kept]
+    total = shares[kept] / shares[kept].sum()
+    return _normalised(np.stack(pooled)), total.astype(np.float32)

@@ -1,0 +1,63 @@
+"""Which pool images to label: policies behind one protocol.
+
+Read ``base`` for the protocol, ``e2x`` for the one that uses explanations; the others are its
+rivals.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from curation.select.base import (
+    Budget,
+    Candidate,
+    Match,
+    ModeQuery,
+    Policy,
+    PoolImage,
+    RegionSearch,
+    SelectionRequest,
+)
+from curation.select.e2x import E2XSelection
+from curation.select.entropy import EntropySelection
+from curation.select.random import RandomSelection
+from curation.select.whole_image import WholeImageSelection
+
+__all__ = [
+    "Budget",
+    "Candidate",
+    "Match",
+    "ModeQuery",
+    "Policy",
+    "PoolImage",
+    "RegionSearch",
+    "SelectionRequest",
+    "get",
+    "names",
+]
+
+_POLICIES: dict[str, Callable[..., Policy]] = {
+    "e2x": E2XSelection,
+    "entropy": EntropySelection,
+    "random": RandomSelection,
+    "whole_image": WholeImageSelection,
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names of all policies, sorted."""
+    return tuple(sorted(_POLICIES))
+
+
+def get(name: str, **parameters: Any) -> Policy:
+    """The policy of that name.
+
+    Args:
+        name: one of ``names()``.
+        parameters: of the policy's class.
+
+    Raises:
+        ValueError: no such policy.
+    """
+    if name not in _POLICIES:
+        raise ValueError(f"no selection policy {name!r}; there are {', '.join(names())}")
+    return _POLICIES[name](**parameters)
