@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from sqlalchemy import Engine, create_engine, event
@@ -15,6 +17,9 @@ Sessions: TypeAlias = sessionmaker[Session]
 MAX_ATTEMPTS_INFO = "max_attempts"
 """Key of ``Session.info``: tries of a unit whose stage names no number."""
 DEFAULT_ATTEMPTS = 3
+
+READ_ONLY = "e2x_read_only"
+"""Execution option of a connection that will not write."""
 
 SQLITE_BUSY_MS = 30_000
 """How long a writer waits for another; a unit's write takes milliseconds."""
@@ -31,7 +36,7 @@ def make_engine(url: str) -> Engine:
         return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=10)
     engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000})
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_immediate)
+    event.listen(engine, "begin", _begin)
     return engine
 
 
@@ -47,8 +52,9 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _begin_immediate(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin(connection: Any) -> None:
+    reads = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def make_sessions(engine: Engine, max_attempts: int = DEFAULT_ATTEMPTS) -> Sessions:
@@ -59,3 +65,15 @@ def make_sessions(engine: Engine, max_attempts: int = DEFAULT_ATTEMPTS) -> Sessi
         max_attempts: tries of a unit whose stage names no number.
     """
     return sessionmaker(engine, expire_on_commit=False, info={MAX_ATTEMPTS_INFO: max_attempts})
+
+
+@contextmanager
+def reading(sessions: Sessions) -> Iterator[Session]:
+    """A session that only reads: it neither waits for writers nor holds them up.
+
+    What it reads is one consistent state. A write in it may meet "database is locked".
+    """
+    with sessions() as session:
+        session.connection(execution_options={READ_ONLY: True})
+        yield session
+        session.rollback()

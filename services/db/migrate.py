@@ -1,0 +1,87 @@
+"""Bring a database to the newest schema.
+
+::
+
+    python -m services.db.migrate upgrade              the project's database
+    python -m services.db.migrate revision "message"   a new revision from changed tables
+    python -m services.db.migrate initial              the first revision again (before a release)
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, text
+
+from services.db.engine import make_engine
+
+FOLDER = Path(__file__).parent / "migrations"
+LOCK = 0x653278
+"""Key of the PostgreSQL advisory lock: two processes must not migrate at once ("e2x")."""
+
+
+def upgrade(engine: Engine) -> None:
+    """Create or upgrade all tables; what is up to date stays as it is.
+
+    Several processes may call this at once: SQLite's write lock or a PostgreSQL advisory lock lets
+    them in one by one.
+    """
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def revise(message: str, revision: str, engine: Engine) -> None:
+    """Write a revision that leads from the newest one to the tables as the code has them."""
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        command.revision(config, message, autogenerate=True, rev_id=revision)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    return config
+
+
+def _revisions() -> list[Path]:
+    return sorted((FOLDER / "versions").glob("[0-9]*.py"))
+
+
+def main(arguments: list[str]) -> None:
+    """The command line of this module, for developers."""
+    match arguments:
+        case ["upgrade"]:
+            from services.context import build
+
+            upgrade(build().engine)
+        case ["initial"]:
+            for file in _revisions():
+                file.unlink()
+            _revise_scratch("all tables")
+        case ["revision", message]:
+            _revise_scratch(message)
+        case _:
+            raise SystemExit(__doc__)
+
+
+def _revise_scratch(message: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        engine = make_engine(f"sqlite:///{folder}/scratch.db")
+        revise(message, f"{len(_revisions()) + 1:04d}", engine)
+        engine.dispose()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,144 @@
+"""Settings into the dataclasses of the science, and models into memory.
+
+The only place where the names of settings meet the names of parameters.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curation import explain
+from curation.failures import FailureRules
+from curation.images import ImageLimits
+from curation.regions import RegionRules
+from retrain.config import DetectorConfig, GateRules, TrainConfig
+from services.settings import Settings
+
+if TYPE_CHECKING:
+    from curation.embed import RegionEmbedder, TimmEncoder
+    from curation.explain import Explainer
+    from retrain.detector import SsdDetector
+
+EMA_DECAY = 0.98
+"""Horizon of 50 steps: a few epochs of the small sets that a cycle trains on."""
+
+
+def device_name(settings: Settings) -> str:
+    """``cuda`` where there is one and none is named."""
+    import torch
+
+    if settings.detector.device != "auto":
+        return settings.detector.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    """Which images are refused."""
+    return ImageLimits(
+        max_pixels=settings.ingest.max_pixels, min_side_px=settings.ingest.min_side_px
+    )
+
+
+def detector_config(settings: Settings, class_names: tuple[str, ...]) -> DetectorConfig:
+    """What network to build."""
+    wanted = settings.detector
+    return DetectorConfig(
+        architecture=wanted.architecture,
+        class_names=class_names,
+        input_size_hw=(wanted.input_height_px, wanted.input_width_px),
+        min_scale=wanted.min_scale,
+        max_scale=wanted.max_scale,
+    )
+
+
+def train_config(settings: Settings, *, fine_tune: bool, seed: int, threads: int) -> TrainConfig:
+    """How to train: from pretrained features, or on from the champion."""
+    wanted = settings.training
+    random = settings.detector.weights == "random"
+    return TrainConfig(
+        epochs=wanted.finetune_epochs if fine_tune else wanted.epochs,
+        batch_size=wanted.batch_size,
+        learning_rate=wanted.finetune_learning_rate if fine_tune else wanted.learning_rate,
+        seed=seed,
+        mixed_precision=wanted.mixed_precision,
+        ema_decay=EMA_DECAY if wanted.ema else 0.0,
+        boost=wanted.boost_new if fine_tune else 1.0,
+        weights=settings.detector.weights,
+        num_threads=threads,
+        # Noise must neither be frozen nor normalised by statistics of nothing.
+        **({"freeze_stages": 0, "freeze_batch_norm": False} if random else {}),
+    )
+
+
+def gate_rules(settings: Settings) -> GateRules:
+    """Bounds of a promotion."""
+    wanted = settings.gate
+    return GateRules(
+        max_map_drop=wanted.max_map_drop,
+        max_class_drop=wanted.max_class_drop,
+        max_negative_flips=wanted.max_negative_flips,
+        max_sibling_drop=wanted.max_sibling_drop,
+        max_reopened=wanted.max_reopened,
+        min_mode_gain=wanted.min_mode_gain,
+    )
+
+
+def failure_rules(settings: Settings) -> FailureRules:
+    """What counts as a failure."""
+    wanted = settings.failures
+    return FailureRules(
+        score_threshold=wanted.score_threshold,
+        iou_threshold=wanted.iou_threshold,
+        fn_floor=wanted.candidate_floor,
+    )
+
+
+def region_rules(settings: Settings) -> RegionRules:
+    """Which superpixels become regions."""
+    return RegionRules(max_regions=settings.explanation.max_regions)
+
+
+def explainer(settings: Settings) -> Explainer:
+    """The explanation method that is set, with those of the settings that it takes."""
+    wanted = settings.explanation
+    offered = {
+        "num_samples": wanted.num_samples,
+        "kind": wanted.kind,
+        "batch_size": wanted.batch_size,
+    }
+    return explain.get(wanted.method, **explain.accepted(wanted.method, offered))
+
+
+def region_embedder(settings: Settings, encoder: TimmEncoder) -> RegionEmbedder:
+    """Pool images and failures in one space."""
+    from curation.embed import RegionEmbedder
+
+    wanted = settings.selection
+    return RegionEmbedder(encoder, mask_size_hw=(wanted.encoder_height_px, wanted.encoder_width_px))
+
+
+def load_detector(folder: Path, settings: Settings) -> SsdDetector:
+    """A registered detector, on its device."""
+    from retrain.detector import SsdDetector
+
+    return SsdDetector.load(folder, device_name(settings))
+
+
+def load_encoder(settings: Settings) -> TimmEncoder:
+    """The encoder of regions, on its device."""
+    from curation.embed import TimmEncoder
+
+    wanted = settings.selection
+    return TimmEncoder(
+        name=wanted.encoder,
+        input_size_hw=(wanted.encoder_height_px, wanted.encoder_width_px),
+        weights=wanted.encoder_weights,
+        device=device_name(settings),
+    )
+
+
+def training_threads(settings: Settings) -> int:
+    """Threads of the training process: all cores, since other workers idle while it runs."""
+    return settings.workers.threads or os.cpu_count() or 1

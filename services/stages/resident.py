@@ -1,0 +1,33 @@
+"""Models that stay loaded in a worker, found by the rows that name them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services import science
+from services.db.tables import Model
+from services.pipeline import StageContext
+
+if TYPE_CHECKING:
+    from curation.embed import RegionEmbedder
+    from retrain.detector import SsdDetector
+
+
+def detector_of(stage: StageContext, model_id: str) -> SsdDetector:
+    """The detector of a registered model."""
+    context = stage.context
+    with context.sessions() as session:
+        folder = context.project.root / session.get_one(Model, model_id).folder
+    detector: SsdDetector = stage.resident.get(
+        f"detector:{model_id}", lambda: science.load_detector(folder, context.settings)
+    )
+    return detector
+
+
+def embedder_of(stage: StageContext) -> RegionEmbedder:
+    """What turns pool images and failures into vectors."""
+    settings = stage.context.settings
+    embedder: RegionEmbedder = stage.resident.get(
+        "embedder", lambda: science.region_embedder(settings, science.load_encoder(settings))
+    )
+    return embedder

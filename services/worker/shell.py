@@ -1,0 +1,156 @@
+"""One unit, from claim to commit; every stage runs inside this and none knows of Celery.
+
+::
+
+    claim ── no ──► drop the message
+      │ yes
+      ▼                        ┌ renews the lease
+    run (slow, no transaction) ┘
+      │ returns a store
+      ▼
+    one transaction: check the token, write the rows, move the cycle
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+import traceback
+from collections.abc import Callable
+
+from celery.exceptions import SoftTimeLimitExceeded
+
+from services import logs, pipeline
+from services.context import Context
+from services.db import units
+from services.db.tables import UnitState
+from services.db.units import Claim
+from services.errors import LeaseLost
+from services.worker import threads
+from services.worker.lease import LeaseKeeper
+from services.worker.resident import Resident
+
+logger = logging.getLogger(__name__)
+
+
+def run(context: Context, resident: Resident, unit_id: int, owner: str) -> str:
+    """Work on a unit if it can be had.
+
+    Args:
+        context: wiring of this process.
+        resident: models that stay loaded.
+        unit_id: the row.
+        owner: name of this process.
+
+    Returns:
+        ``skipped``, ``done``, ``queued`` (to be tried again), ``dead`` or ``lost``.
+    """
+    claim = _claim(context, unit_id, owner)
+    if claim is None:
+        return "skipped"
+    payload = claim.payload
+    with logs.bound(
+        unit=claim.unit_id,
+        stage=claim.kind,
+        attempt=claim.attempt,
+        cycle=claim.cycle_id,
+        failure=payload.get("failure"),
+        image=payload.get("image"),
+        model=payload.get("model"),
+    ):
+        started = time.monotonic()
+        logger.info("unit started")
+        outcome = _run_claimed(context, resident, claim)
+        logger.info("unit %s", outcome, extra={"seconds": round(time.monotonic() - started, 3)})
+    return outcome
+
+
+def _claim(context: Context, unit_id: int, owner: str) -> Claim | None:
+    with context.sessions.begin() as session:
+        claim = units.claim(session, unit_id, owner, context.settings.workers.lease_s)
+        if claim is None:
+            exhausted = units.park_exhausted(session, unit_id)
+            if exhausted is not None:
+                pipeline.after(session, context, exhausted)
+    return claim
+
+
+def _run_claimed(context: Context, resident: Resident, claim: Claim) -> str:
+    try:
+        with LeaseKeeper(context, claim) as keeper:
+            store = _compute(context, resident, claim, keeper.check)
+        _commit(context, claim, store)
+    except LeaseLost as error:
+        logger.warning("dropped: %s", error)
+        return "lost"
+    except (SystemExit, KeyboardInterrupt):
+        _give_back(context, claim)
+        raise
+    except SoftTimeLimitExceeded:
+        limit_s = context.settings.workers.soft_limit_s
+        return _fail(context, claim, "time_limit", True, f"ran longer than {limit_s} s\n")
+    except Exception as error:  # parked with its traceback, or tried again
+        code, retryable, advice = judge(error)
+        return _fail(context, claim, code, retryable, advice)
+    return "done"
+
+
+def _compute(
+    context: Context, resident: Resident, claim: Claim, heartbeat: Callable[[], None]
+) -> pipeline.Store:
+    stage = pipeline.STAGES[claim.kind]
+    function = stage.load()
+    if stage.queue in threads.COMPUTING:
+        threads.limit(threads.available(context))
+    return function(pipeline.StageContext(context, resident, heartbeat), claim)
+
+
+def _commit(context: Context, claim: Claim, store: pipeline.Store) -> None:
+    with context.sessions.begin() as session:
+        units.finish(session, claim, {})  # first, so that a stale worker stores nothing
+        units.record_result(session, claim, store(session))
+        session.flush()
+        pipeline.after(session, context, claim)
+
+
+def _give_back(context: Context, claim: Claim) -> None:
+    try:
+        with context.sessions.begin() as session:
+            units.release(session, claim)
+    except LeaseLost:
+        logger.warning("told to stop; the lease was lost already")
+
+
+def _fail(context: Context, claim: Claim, code: str, retryable: bool, advice: str) -> str:
+    text = advice + traceback.format_exc()
+    backoff_s = context.settings.workers.backoff_s
+    try:
+        with context.sessions.begin() as session:
+            state = units.fail(session, claim, code, text, retryable, backoff_s)
+            if state == UnitState.DEAD:
+                pipeline.after(session, context, claim)
+    except LeaseLost as error:
+        logger.warning("failed with %s, and dropped: %s", code, error)
+        return "lost"
+    level = logging.ERROR if state == UnitState.DEAD else logging.WARNING
+    logger.log(level, "%s", code, exc_info=True)
+    return str(state)
+
+
+def judge(error: Exception) -> tuple[str, bool, str]:
+    """What an error means for its unit: its code, whether to try again, and what to do.
+
+    Errors of our own trees say so themselves. An unknown one may be a passing fault, so it is
+    tried again as often as the unit allows.
+    """
+    if isinstance(error, MemoryError):
+        advice = "out of memory: make batches smaller (explanation.batch_size), or add memory\n"
+        return "out_of_memory", True, advice
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk_full", True, "the disk is full: free space, then redrive the unit\n"
+    code = getattr(error, "code", None)
+    retryable = getattr(error, "retryable", None)
+    if isinstance(code, str) and isinstance(retryable, bool):
+        return code[:64], retryable, ""
+    return "unexpected", True, ""

@@ -1,0 +1,69 @@
+"""The Celery tasks: one that wakes a worker for a unit, and three that the scheduler sends."""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import Any
+
+from celery import Celery
+
+from services.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+RUN_UNIT = "e2x.run_unit"
+RECONCILE = "e2x.reconcile"
+TRIGGERS = "e2x.triggers"
+HOUSEKEEPING = "e2x.housekeeping"
+HOUSEKEEPING_S = 600.0
+TRIGGERS_FUNCTION = "services.triggers:check"
+"""Named, not imported: triggers reach far into the loop, and only the scheduler's worker runs
+them."""
+
+
+def attach(app: Celery) -> None:
+    """Register the tasks with an application."""
+
+    @app.task(name=RUN_UNIT)
+    def run_unit(unit_id: int) -> None:
+        from services.worker import lifecycle, shell
+
+        own = lifecycle.own()
+        shell.run(own.context, own.resident, unit_id, own.owner)
+
+    @app.task(name=RECONCILE)
+    def reconcile() -> None:
+        from services.worker import lifecycle, reconciler
+
+        reconciler.reconcile(lifecycle.own().context)
+
+    @app.task(name=TRIGGERS)
+    def triggers() -> None:
+        from services.worker import lifecycle
+
+        module, name = TRIGGERS_FUNCTION.split(":")
+        getattr(import_module(module), name)(lifecycle.own().context)
+
+    @app.task(name=HOUSEKEEPING)
+    def housekeeping() -> None:
+        from services.worker import lifecycle, reconciler
+
+        reconciler.forget_published(lifecycle.own().context)
+
+
+def schedule(settings: Settings) -> dict[str, Any]:
+    """What beat sends, and how often; a message that waits past its time is dropped."""
+    every = {
+        RECONCILE: settings.workers.reconcile_interval_s,
+        TRIGGERS: settings.triggers.interval_s,
+        HOUSEKEEPING: HOUSEKEEPING_S,
+    }
+    return {
+        name: {
+            "task": name,
+            "schedule": seconds,
+            "options": {"queue": "default", "expires": max(seconds, 1.0)},
+        }
+        for name, seconds in every.items()
+    }
