@@ -66,6 +66,10 @@ class RegionIndex:
         """Live regions."""
         return len(self._current())
 
+    def waiting(self) -> int:
+        """Regions added since the last seal: the size of the exact delta."""
+        return self._current().num_rows - self._store.version.sealed_end
+
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._current().entry_of
 

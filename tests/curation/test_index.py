@@ -160,7 +160,7 @@ def test_bad_additions_are_refused_whole(tmp_path: Path) -> None:
         (["a", "b"], [good, good * np.nan], [box, box]),
         (["a"], [good], [np.zeros((2, 4), np.float32)]),
     ):
-        with pytest.raises(ValueError, match="image id|finite|boxes"):
+        with pytest.raises(ValueError, match=r"image id|finite|boxes"):
             index.add(names, vectors, boxes)
     assert len(index) == 0
 

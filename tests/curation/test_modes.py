@@ -1,0 +1,97 @@
+"""Failures with one cause become one mode, whatever the order and the noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from curation.modes import FailureEvidence, ModeRules, cluster
+from curation.types import FailureKind, FloatArray
+
+WIDTH = 24
+
+
+def unit(vector: FloatArray) -> FloatArray:
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def failures(
+    causes: int = 3, each: int = 8, noise: float = 0.1, label: int = 1
+) -> list[FailureEvidence]:
+    rng = np.random.default_rng(5)
+    centres = np.eye(WIDTH)[:causes]
+    found = []
+    for number in range(causes * each):
+        centre = centres[number % causes]
+        harm = unit(centre + noise * rng.normal(size=WIDTH))
+        accident = unit(rng.normal(size=WIDTH))  # what a noisy explanation points at besides
+        found.append(
+            FailureEvidence(
+                failure=f"f{number:02d}",
+                kind=FailureKind.FALSE_NEGATIVE if number % 4 else FailureKind.WRONG_CLASS,
+                label=label,
+                vectors=np.stack([harm, accident]),
+                weights=np.array([0.8, 0.2], np.float32),
+                object_vector=unit(np.eye(WIDTH)[-1] + noise * rng.normal(size=WIDTH)),
+                whole=unit(rng.normal(size=WIDTH)),
+            )
+        )
+    return found
+
+
+def test_planted_causes_are_found() -> None:
+    modes = cluster(failures(), rules=ModeRules(max_distance=0.3))
+    assert sorted(mode.members for mode in modes) == [
+        tuple(f"f{n:02d}" for n in range(cause, 24, 3)) for cause in range(3)
+    ]
+    for mode in modes:
+        cause = int(mode.members[0][1:]) % 3
+        assert mode.weight == 8
+        assert mode.vectors[0] @ np.eye(WIDTH)[cause] > 0.95  # the accidents are pooled away
+        assert mode.weights.sum() == pytest.approx(1)
+        assert mode.weights[0] > 0.7
+        assert mode.kind is FailureKind.FALSE_NEGATIVE
+        assert set(mode.exemplars) <= set(mode.members)
+        assert mode.whole.shape == (8, WIDTH)
+
+
+def test_the_order_of_failures_does_not_matter() -> None:
+    given = failures(noise=0.5)
+    shuffled = [given[row] for row in np.random.default_rng(1).permutation(len(given))]
+    first, second = cluster(given), cluster(shuffled)
+    assert [mode.key for mode in first] == [mode.key for mode in second]
+    for one, other in zip(first, second, strict=True):
+        assert (one.vectors == other.vectors).all()
+
+
+def test_classes_and_families_are_never_mixed() -> None:
+    missed = failures(1, 4, label=1) + failures(1, 4, label=2)[:0]
+    other = [
+        FailureEvidence(
+            f"g{n}", FailureKind.FALSE_POSITIVE, 1, f.vectors, f.weights, f.object_vector, f.whole
+        )
+        for n, f in enumerate(missed)
+    ]
+    modes = cluster(missed + other, rules=ModeRules(max_distance=1.9))
+    assert {mode.family for mode in modes} == {"missed", "false"}
+    assert len(modes) == 2
+
+
+def test_few_and_bare_failures_are_modes_too() -> None:
+    assert cluster([]) == []
+    bare = failures(1, 1)[0]
+    bare = FailureEvidence(
+        "lone", bare.kind, 1, bare.vectors[:0], bare.weights[:0], bare.object_vector, bare.whole
+    )
+    (mode,) = cluster([bare])
+    assert mode.members == ("lone",)
+    assert mode.vectors.shape == (0, WIDTH)
+    assert np.linalg.norm(mode.object_vector) == pytest.approx(1, abs=1e-5)
+
+
+def test_queries_are_few_and_heaviest_first() -> None:
+    (mode,) = cluster(
+        failures(1, 30, noise=2.0), rules=ModeRules(max_distance=1.9, max_queries=3, min_share=0)
+    )
+    assert len(mode.vectors) <= 3
+    assert (np.diff(mode.weights) <= 0).all()
