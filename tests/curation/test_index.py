@@ -33,7 +33,7 @@ def clustered(count: int, seed: int, centres: int = 40) -> FloatArray:
 
 def fill(index: RegionIndex, names: list[str], regions: int = 5, seed: int = 0) -> None:
     vectors = clustered(len(names) * regions, seed).reshape(len(names), regions, WIDTH)
-    boxes = np.tile(np.arange(regions, dtype=np.float32)[:, None], (1, 4)) + [0, 0, 1, 1]
+    boxes = np.array([[n, n, n + 1, n + 1] for n in range(regions)], np.float32)
     index.add(names, list(vectors), [boxes] * len(names))
 
 

@@ -169,7 +169,7 @@ def test_e2x_finds_the_causes_and_says_why(index: RegionIndex) -> None:
         assert candidate.mode is not None
         assert int(candidate.image[1:]) in CAUSES[candidate.mode]
         assert [match.query for match in candidate.matches] == [0, -1]
-        assert min(match.similarity for match in candidate.matches) > 0.5
+        assert min(match.similarity for match in candidate.matches) > 0.2
         assert candidate.share == "mode"
         assert "harm" in candidate.reason
 
