@@ -162,7 +162,7 @@ def test_no_policy_breaks_the_rules(
 
 
 def test_e2x_finds_the_causes_and_says_why(index: RegionIndex) -> None:
-    chosen = get("e2x", coverage=0.0).select(request(index, Budget(images=14)))
+    chosen = get("e2x", coverage=0.0, alpha=1.0).select(request(index, Budget(images=14)))
     rows = {int(candidate.image[1:]) for candidate in chosen}
     assert rows == set(range(14))
     for candidate in chosen:
