@@ -21,6 +21,17 @@ from typing import Any
 FIELDS = ("unit", "stage", "attempt", "cycle", "failure", "image", "model", "request", "seconds")
 """Names that are taken from :func:`bound` or from ``extra=``, in the order of a line."""
 
+NOISY = (
+    "celery.app.trace",  # the shell logs the start and the end of a unit
+    "celery.beat",
+    "celery.worker.strategy",
+    "alembic",
+    "httpcore",
+    "httpx",
+    "PIL",
+)
+"""Loggers of libraries that say much at level INFO."""
+
 _bound: ContextVar[dict[str, Any] | None] = ContextVar("e2x_log_fields", default=None)
 
 
@@ -84,5 +95,5 @@ def configure(name: str, level: str = "INFO", folder: Path | None = None) -> Non
     root.addHandler(handler)
     root.setLevel(level)
     logging.captureWarnings(True)
-    for noisy in ("celery.redirected", "httpx", "httpcore", "PIL", "alembic"):
-        logging.getLogger(noisy).setLevel("WARNING")
+    for noisy in NOISY:
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

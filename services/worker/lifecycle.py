@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from services.context import Context
 from services.pipeline import load_extra_stages
 from services.project import Project
 from services.settings import Settings
-from services.worker.guard import die_with_parent
 from services.worker.resident import Resident
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,6 @@ def connect(app: Celery, name: str, settings: Settings, project: Project) -> Non
         logs.configure(name, settings.log_level, project.logs)
 
     def child_started(**_: Any) -> None:
-        die_with_parent()
         signal.signal(signal.SIGTERM, _give_up)
         own()
 
@@ -76,6 +75,12 @@ def connect(app: Celery, name: str, settings: Settings, project: Project) -> Non
     signals.setup_logging.connect(set_up_logs, weak=False)
     signals.worker_process_init.connect(child_started, weak=False)
     signals.worker_ready.connect(worker_ready, weak=False)
+
+
+def connect_beat(set_up_logs: Callable[..., None], ready: Callable[..., None]) -> None:
+    """Set up logs and readiness of the scheduler."""
+    signals.setup_logging.connect(set_up_logs, weak=False)
+    signals.beat_init.connect(ready, weak=False)
 
 
 def _give_up(_number: int, _frame: object) -> None:

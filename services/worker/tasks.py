@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery
 
 from services.settings import Settings
+from services.worker import lifecycle, reconciler, shell
 
 logger = logging.getLogger(__name__)
 
@@ -24,32 +25,35 @@ them."""
 
 def attach(app: Celery) -> None:
     """Register the tasks with an application."""
+    for name, function in (
+        (RUN_UNIT, run_unit),
+        (RECONCILE, reconcile),
+        (TRIGGERS, triggers),
+        (HOUSEKEEPING, housekeeping),
+    ):
+        app.task(name=name)(function)
 
-    @app.task(name=RUN_UNIT)
-    def run_unit(unit_id: int) -> None:
-        from services.worker import lifecycle, shell
 
-        own = lifecycle.own()
-        shell.run(own.context, own.resident, unit_id, own.owner)
+def run_unit(unit_id: int) -> None:
+    """Work on a unit, if it can be had."""
+    own = lifecycle.own()
+    shell.run(own.context, own.resident, unit_id, own.owner)
 
-    @app.task(name=RECONCILE)
-    def reconcile() -> None:
-        from services.worker import lifecycle, reconciler
 
-        reconciler.reconcile(lifecycle.own().context)
+def reconcile() -> None:
+    """Find what dead workers and lost messages left behind."""
+    reconciler.reconcile(lifecycle.own().context)
 
-    @app.task(name=TRIGGERS)
-    def triggers() -> None:
-        from services.worker import lifecycle
 
-        module, name = TRIGGERS_FUNCTION.split(":")
-        getattr(import_module(module), name)(lifecycle.own().context)
+def triggers() -> None:
+    """Start the cycles that are due."""
+    module, name = TRIGGERS_FUNCTION.split(":")
+    getattr(import_module(module), name)(lifecycle.own().context)
 
-    @app.task(name=HOUSEKEEPING)
-    def housekeeping() -> None:
-        from services.worker import lifecycle, reconciler
 
-        reconciler.forget_published(lifecycle.own().context)
+def housekeeping() -> None:
+    """Keep the outbox short."""
+    reconciler.forget_published(lifecycle.own().context)
 
 
 def schedule(settings: Settings) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""The programs of this package.
+
+::
+
+    python -m services.worker worker --queues explain,embed [--name NAME] [--children N]
+    python -m services.worker relay
+    python -m services.worker beat
+
+``e2x up`` runs all of them; on several machines each is started by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from services import context as wiring
+from services import logs, pipeline
+from services.project import Project, open_project
+from services.settings import Settings, get_settings
+from services.worker import lifecycle, threads
+from services.worker.app import make_app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program that the arguments name."""
+    parser = argparse.ArgumentParser(prog="python -m services.worker", description=__doc__)
+    programs = parser.add_subparsers(dest="program", required=True)
+    worker = programs.add_parser("worker")
+    worker.add_argument("--queues", default=",".join(pipeline.QUEUES))
+    worker.add_argument("--name", default="worker")
+    worker.add_argument("--children", type=int, default=1, help="units at a time")
+    programs.add_parser("relay")
+    programs.add_parser("beat")
+    given = parser.parse_args(arguments)
+    settings = get_settings()
+    project = open_project(settings)
+    match given.program:
+        case "worker":
+            run_worker(settings, project, given.queues, given.name, given.children)
+        case "relay":
+            run_relay(settings, project)
+        case "beat":
+            run_beat(settings, project)
+
+
+def run_worker(settings: Settings, project: Project, queues: str, name: str, children: int) -> None:
+    """Run a Celery worker until it is told to stop."""
+    threads.set_variables(settings.workers.threads or threads.cores())
+    app = make_app(settings, project)
+    lifecycle.connect(app, name, settings, project)
+    options = {
+        "hostname": f"{name}@%h",
+        "queues": queues,
+        "concurrency": str(children),
+        "pool": "prefork",
+        "loglevel": settings.log_level,
+    }
+    if "train" not in queues.split(","):
+        # A training takes as long as it takes: its stage ends it when it makes no progress.
+        options["soft-time-limit"] = str(settings.workers.soft_limit_s)
+        options["time-limit"] = str(settings.workers.hard_limit_s)
+    flags = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    app.worker_main(
+        ["--quiet", "worker", *flags, *(f"--{key}={value}" for key, value in options.items())]
+    )
+
+
+def run_relay(settings: Settings, project: Project) -> None:
+    """Publish the outbox until told to stop."""
+    from services.worker.relay import Relay
+
+    logs.configure("relay", settings.log_level, project.logs)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    relay = Relay(wiring.build(settings), make_app(settings, project))
+    lifecycle.announce_ready(project, "relay")
+    relay.run(stop)
+
+
+def run_beat(settings: Settings, project: Project) -> None:
+    """Send what is on the schedule until told to stop."""
+    app = make_app(settings, project)
+
+    def set_up(**_: object) -> None:
+        logs.configure("beat", settings.log_level, project.logs)
+
+    def ready(**_: object) -> None:
+        lifecycle.announce_ready(project, "beat")
+
+    lifecycle.connect_beat(set_up, ready)
+    schedule = project.state / "beat-schedule"
+    app.start(
+        [
+            "--quiet",
+            "beat",
+            f"--schedule={schedule}",
+            "--pidfile=",
+            f"--loglevel={settings.log_level}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,146 @@
+"""One supervised process: started, watched, started again when it dies, stopped in two steps."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from services.worker.guard import guarded
+
+logger = logging.getLogger(__name__)
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 15.0
+STEADY_S = 30.0
+"""A process that lived so long has recovered: the next restart is quick again."""
+MAX_LOG_BYTES = 20 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to run.
+
+    Attributes:
+        name: of the process and of its log file.
+        command: its command line.
+        ready: tells from the pid whether the process does its work by now.
+        environment: variables added to ours.
+        grace_s: how long it may take to stop before it is pressed.
+        death: the signal that the kernel sends it if we are killed.
+        has_pool: its children are pressed first, so that they give back their units.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    ready: Callable[[int], bool]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    grace_s: float = 5.0
+    death: signal.Signals = signal.SIGKILL
+    has_pool: bool = False
+
+
+class Child:
+    """A program and the process that runs it now."""
+
+    def __init__(self, program: Program, log: Path) -> None:
+        self.program = program
+        self.restarts = 0
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._wait_s = FIRST_WAIT_S
+        self._not_before = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running process; None where there is none."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self) -> None:
+        """Start the process, with its output appended to its log."""
+        if self._log.is_file() and self._log.stat().st_size > MAX_LOG_BYTES:
+            self._log.replace(self._log.with_suffix(".log.1"))
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                guarded(self.program.command, self.program.death),
+                env={**os.environ, **self.program.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for us; we stop the others in order
+            )
+        self._started = time.monotonic()
+
+    def watch(self) -> None:
+        """Start the process, again if it has died: after a wait that doubles with each death."""
+        if self._process is None:
+            self.start()
+        if self._process is None or self._process.poll() is None:
+            return
+        now = time.monotonic()
+        if not self._not_before:
+            if now - self._started > STEADY_S:
+                self._wait_s = FIRST_WAIT_S
+            self._not_before = now + self._wait_s
+            self._wait_s = min(self._wait_s * 2, LONGEST_WAIT_S)
+            logger.warning("%s ended with %s", self.program.name, self._process.returncode)
+        if now >= self._not_before:
+            self._not_before = 0.0
+            self.restarts += 1
+            self.start()
+
+    def is_ready(self) -> bool:
+        """Whether it runs and does its work."""
+        pid = self.pid
+        return pid is not None and self.program.ready(pid)
+
+    def tell_to_stop(self) -> None:
+        """Ask the process to end what it does and stop."""
+        if self.pid is not None and self._process is not None:
+            self._process.terminate()
+
+    def stop(self, deadline: float) -> None:
+        """Wait until it has stopped; press it at ``deadline`` and kill it after that.
+
+        Args:
+            deadline: time on the monotonic clock.
+        """
+        if self._process is None:
+            return
+        if not self._ended(deadline - time.monotonic()) and self.program.has_pool:
+            self._press()
+            self._ended(self.program.grace_s)
+        if self._process.poll() is None:
+            logger.warning("%s did not stop: killed", self.program.name)
+            self._process.kill()
+            self._process.wait()
+
+    def tail(self, lines: int = 15) -> str:
+        """The end of its log, for people."""
+        if not self._log.is_file():
+            return ""
+        text = self._log.read_bytes()[-8000:].decode("utf-8", "replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _ended(self, timeout_s: float) -> bool:
+        assert self._process is not None
+        try:
+            self._process.wait(max(0.0, timeout_s))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _press(self) -> None:
+        assert self._process is not None
+        try:
+            for worker in psutil.Process(self._process.pid).children():
+                worker.terminate()
+        except psutil.NoSuchProcess:
+            return
