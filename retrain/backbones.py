@@ -13,13 +13,14 @@ from typing import Any
 import timm
 import torch
 from torch import nn
-from torchvision.models import mobilenet_v3_large, vgg16
+from torchvision.models import mobilenet_v3_large
 from torchvision.models.detection.ssd import SSDFeatureExtractorVGG
 from torchvision.models.detection.ssdlite import (
     SSDLiteFeatureExtractorMobileNet,
     _extra_block,
     _normal_init,
 )
+from torchvision.models.vgg import cfgs, make_layers
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -108,7 +109,11 @@ def _projection(block: Any) -> nn.Sequential:
 
 def vgg16_backbone(input_size_hw: tuple[int, int]) -> SSDFeatureExtractorVGG:
     """VGG16 as SSD300 uses it, without the last levels where the input is too small for them."""
-    backbone = SSDFeatureExtractorVGG(vgg16(weights=None).features, highres=False)
+    layers = make_layers(cfgs["D"])
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    backbone = SSDFeatureExtractorVGG(layers, highres=False)
     side = -(-min(input_size_hw) // 16)  # conv4_3 has stride 8, fc7 16, rounded up
     side = -(-side // 2)  # conv8_2
     side = -(-side // 2)  # conv9_2

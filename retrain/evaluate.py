@@ -33,6 +33,8 @@ def evaluate(
 ) -> EvaluationReport:
     """Run a detector over a labelled set and score it.
 
+    Objects of a class that the detector lacks count as ignored regions.
+
     Args:
         detector: to evaluate.
         manifest: the labelled set.
@@ -43,7 +45,6 @@ def evaluate(
         on_progress: told images done and images in all.
 
     Raises:
-        ReportMismatch: the labels have classes that the detector lacks.
         ImageUnreadable: an image cannot be decoded.
     """
     found: list[Detections] = []
@@ -69,12 +70,11 @@ def score_detections(
     """Score detections that exist already, one an item of the manifest, in its order.
 
     Raises:
-        ReportMismatch: the numbers of items and detections differ, or a class is unknown.
+        ReportMismatch: the numbers of items and detections differ.
     """
     items = manifest.items
     if len(found) != len(items):
         raise ReportMismatch(f"{len(found)} images with detections, {len(items)} items")
-    _check_classes(items, class_names)
     truths = [item.truth(class_names) for item in items]
     metrics = _coco_metrics(found, truths, items, class_names)
     objects: list[ObjectOutcome] = []
@@ -90,23 +90,11 @@ def score_detections(
         class_names=tuple(class_names),
         score_threshold=score_threshold,
         iou_threshold=iou_threshold,
-        objects=tuple(objects),
+        objects=tuple(sorted(objects, key=lambda entry: entry.key)),
         false_positives=false_positives,
         num_images=len(items),
         **metrics,
     )
-
-
-def _check_classes(items: Sequence[ManifestItem], class_names: Sequence[str]) -> None:
-    labels = {
-        label
-        for item in items
-        for label, ignored in zip(item.labels, item.ignore, strict=True)
-        if not ignored
-    }
-    unknown = sorted(labels - set(class_names[1:]))
-    if unknown:
-        raise ReportMismatch(f"labels {unknown} are not among {list(class_names[1:])}")
 
 
 def _outcomes(

@@ -60,7 +60,7 @@ class EvaluationReport:
         per_class: by class name.
         per_size: mean AP of "small" (< 32² px), "medium" and "large" (> 96² px) objects.
         per_size50: the same at IoU 0.50.
-        objects: every annotated object that counts, in the manifest's order.
+        objects: every annotated object that counts, by image hash and row.
         false_positives: detections above the threshold that match nothing.
         num_images: evaluated.
     """

@@ -90,9 +90,11 @@ def train(
     if record.source == "random":  # nothing that is worth keeping still
         config = replace(config, freeze_stages=0, freeze_batch_norm=False, backbone_rate_factor=1.0)
     run = _Run(config, detector_config, model, manifest, image_root, out)
-    if resume:
-        run.restore()
-    run.fit(on_progress, should_stop)
+    with torch.random.fork_rng():  # layers and loaders may draw; the caller's generator stays
+        torch.manual_seed(config.seed)
+        if resume:
+            run.restore()
+        run.fit(on_progress, should_stop)
     detector = SsdDetector(run.result(), detector_config, str(run.accelerator.device))
     detector.save(out, record)
     (out / RESUME_FILE).unlink(missing_ok=True)

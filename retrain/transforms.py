@@ -49,7 +49,8 @@ def augmentation(policy: str, size_hw: tuple[int, int], share: float) -> Augment
             ]
         )
         steps = [
-            v2.RandomPhotometricDistort(hue=(-0.03, 0.03), p=0.3),
+            # not RandomPhotometricDistort: it also swaps channels, which makes a red light blue
+            v2.RandomApply([v2.ColorJitter(brightness=0.25, contrast=0.3, saturation=0.3)], p=0.6),
             v2.RandomApply([geometry], p=share),
             v2.Resize(list(size_hw), antialias=False),
             *steps,
@@ -66,6 +67,10 @@ def _seeded(transform: v2.Compose) -> Augment:
     return augment
 
 
+def _is_geometry(step: torch.nn.Module) -> bool:
+    return isinstance(step, v2.RandomApply) and isinstance(step.transforms[0], v2.RandomChoice)
+
+
 def _apply(transform: v2.Compose, pixels: torch.Tensor, target: Target) -> Sample:
     """Objects and ignored regions travel together, told apart by their label."""
     canvas = (int(pixels.shape[1]), int(pixels.shape[2]))
@@ -79,7 +84,7 @@ def _apply(transform: v2.Compose, pixels: torch.Tensor, target: Target) -> Sampl
     if not len(boxes):  # the crop asks for an object to hold on to
         entry.pop("boxes")
         entry.pop("labels")
-        steps = [s for s in transform.transforms if not isinstance(s, v2.RandomApply)]
+        steps = [s for s in transform.transforms if not _is_geometry(s)]
         return v2.Compose(steps)(entry)["image"].as_subclass(torch.Tensor), target
     changed = transform(entry)
     boxes, labels = changed["boxes"].as_subclass(torch.Tensor), changed["labels"]
