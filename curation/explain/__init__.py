@@ -9,7 +9,8 @@ in the table below. Read :mod:`curation.explain.e2x` first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from curation.detector import ScoreKind
@@ -18,7 +19,15 @@ from curation.explain.e2x import E2X
 from curation.explain.integrated_gradients import IntegratedGradients
 from curation.explain.random import RandomAttribution
 
-__all__ = ["E2X", "Explainer", "IntegratedGradients", "RandomAttribution", "get", "names"]
+__all__ = [
+    "E2X",
+    "Explainer",
+    "IntegratedGradients",
+    "RandomAttribution",
+    "accepted",
+    "get",
+    "names",
+]
 
 _METHODS: dict[str, Callable[..., Explainer]] = {
     E2X.name: E2X,
@@ -32,6 +41,16 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_METHODS))
 
 
+def accepted(name: str, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the offered parameters that the method of that name takes.
+
+    Raises:
+        ValueError: no method has this name.
+    """
+    taken = inspect.signature(_method(name)).parameters
+    return {key: value for key, value in offered.items() if key in taken}
+
+
 def get(name: str, **parameters: Any) -> Explainer:
     """The method of that name with these parameters; ``kind`` may be given by its name.
 
@@ -39,8 +58,13 @@ def get(name: str, **parameters: Any) -> Explainer:
         ValueError: no method has this name, or a parameter has a value it does not take.
         TypeError: the method has no such parameter.
     """
-    if name not in _METHODS:
-        raise ValueError(f"no explanation method {name!r}; there are {', '.join(names())}")
+    method = _method(name)
     if "kind" in parameters:
         parameters["kind"] = ScoreKind(parameters["kind"])
-    return _METHODS[name](**parameters)
+    return method(**parameters)
+
+
+def _method(name: str) -> Callable[..., Explainer]:
+    if name not in _METHODS:
+        raise ValueError(f"no explanation method {name!r}; there are {', '.join(names())}")
+    return _METHODS[name]

@@ -19,6 +19,11 @@ from curation.errors import ExplanationFailed
 from curation.superpixels import SegmentArray
 from curation.types import Attribution, FloatArray, ImageArray, ScoreTarget
 
+# One thread, SSDLite-EfficientNet-Lite0 at 192 x 256, 16 samples, 4 targets: 727 ms at 4 rows a
+# pass, 1396 ms at 16, since glibc returns and refetches the pages of large activations.
+_CPU_ROWS = 4
+_GPU_ROWS = 64
+
 
 class Explainer(Protocol):
     """An explanation method with its parameters."""
@@ -74,7 +79,7 @@ def segment_gradients(
     weights: FloatArray,
     targets: Sequence[ScoreTarget],
     kind: ScoreKind,
-    batch_size: int,
+    batch_size: int | None,
 ) -> FloatArray:
     """Derivative of each score by the weight of each segment, for every perturbed input.
 
@@ -89,7 +94,8 @@ def segment_gradients(
         weights: [K, S] float32 in 0..1.
         targets: T of them.
         kind: unit of the score.
-        batch_size: rows a pass; bounds memory, does not change the result.
+        batch_size: rows a pass; bounds memory, does not change the result. None takes 4 on a
+            CPU, where more rows only cost page faults, and 64 elsewhere.
 
     Returns:
         [T, K, S] float32: d score_t / d weights[k, i], a sum over the segment's pixels.
@@ -98,6 +104,8 @@ def segment_gradients(
         ExplanationFailed: the score is not differentiable or a gradient is not finite.
     """
     num_samples, num_segments = weights.shape
+    if batch_size is None:
+        batch_size = _CPU_ROWS if inputs.device.type == "cpu" else _GPU_ROWS
     labels = torch.from_numpy(segments.ravel().astype(np.int64)).to(inputs.device)  # [h*w]
     result = np.empty((len(targets), num_samples, num_segments), np.float32)
     for start in range(0, num_samples, batch_size):

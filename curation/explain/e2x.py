@@ -29,7 +29,8 @@ class E2X:
         kind: unit of the explained score. The paper takes the probability; log-odds are
             estimated far better by as many samples.
         levels: how dimming levels are drawn, see :func:`sample_levels`.
-        batch_size: perturbed images a forward pass; bounds memory only.
+        batch_size: perturbed images a forward pass; bounds memory, changes no value. None
+            takes what suits the device.
         seed: of the levels. Two model versions explained under one seed share their noise.
 
     Source:
@@ -41,13 +42,13 @@ class E2X:
     num_samples: int = 32
     kind: ScoreKind = ScoreKind.LOG_ODDS
     levels: Levels = "grid"
-    batch_size: int = 16
+    batch_size: int | None = None
     seed: int = 0
 
     name: ClassVar[str] = "e2x"
 
     def __post_init__(self) -> None:
-        if self.num_samples < 2 or self.batch_size < 1:
+        if self.num_samples < 2 or (self.batch_size is not None and self.batch_size < 1):
             raise ValueError("num_samples must be at least 2 and batch_size at least 1")
         if self.levels not in get_args(Levels):
             raise ValueError(f"levels is {self.levels!r}, expected one of {get_args(Levels)}")

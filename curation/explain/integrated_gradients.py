@@ -25,7 +25,8 @@ class IntegratedGradients:
     Args:
         num_samples: K, steps of the rule.
         kind: unit of the explained score.
-        batch_size: perturbed images a forward pass; bounds memory only.
+        batch_size: perturbed images a forward pass; bounds memory, changes no value. None
+            takes what suits the device.
 
     Source:
         Sundararajan et al., 2017. The values sum to score minus baseline as K grows.
@@ -33,12 +34,12 @@ class IntegratedGradients:
 
     num_samples: int = 32
     kind: ScoreKind = ScoreKind.LOG_ODDS
-    batch_size: int = 16
+    batch_size: int | None = None
 
     name: ClassVar[str] = "integrated_gradients"
 
     def __post_init__(self) -> None:
-        if self.num_samples < 1 or self.batch_size < 1:
+        if self.num_samples < 1 or (self.batch_size is not None and self.batch_size < 1):
             raise ValueError("num_samples and batch_size must be at least 1")
 
     @property
