@@ -68,7 +68,8 @@ def train_config(settings: Settings, *, fine_tune: bool, seed: int, threads: int
         weights=settings.detector.weights,
         num_threads=threads,
         # Noise must neither be frozen nor normalised by statistics of nothing.
-        **({"freeze_stages": 0, "freeze_batch_norm": False} if random else {}),
+        freeze_stages=0 if random else 1,
+        freeze_batch_norm=not random,
     )
 
 

@@ -139,7 +139,9 @@ class LabelSettings(Group):
 class GateSettings(Group):
     """Bounds that a challenger must hold to be promoted."""
 
-    max_map_drop: float = Field(default=0.003, ge=0, description="Holdout mAP (IoU 0.50 to 0.95), absolute.")
+    max_map_drop: float = Field(
+        default=0.003, ge=0, description="Holdout mAP (IoU 0.50 to 0.95), absolute."
+    )
     max_class_drop: float = Field(default=0.02, ge=0, description="AP50 of any class, absolute.")
     max_negative_flips: float = Field(
         default=0.02, ge=0, description="Share of holdout objects found before and missed now."

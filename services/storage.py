@@ -1,0 +1,117 @@
+"""Files of a project: images named by content, arrays written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from curation import images
+from curation.errors import ShardCorrupt
+from curation.images import ImageLimits
+from curation.types import ImageArray
+from services.db.tables import Image
+from services.errors import ServiceError
+from services.project import Project
+
+
+class DiskFull(ServiceError):
+    """No space left; nothing was written. Free some space and the same work is tried again."""
+
+    code = "disk_full"
+    status = 507
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image that lies in the store; what a row says about it."""
+
+    id: str
+    file: str
+    width_px: int
+    height_px: int
+    perceptual_hash: str
+
+
+def put_image(
+    project: Project, data: bytes, limits: ImageLimits = ImageLimits(), name: str = "image"
+) -> StoredImage:
+    """Check an image and store its bytes under their hash; storing twice is storing once.
+
+    Raises:
+        ImageUnreadable: it cannot be decoded or is outside the limits.
+        DiskFull: there is no space.
+    """
+    pixels = images.decode(data, limits, name)
+    identity = images.content_hash(data)
+    file = f"{identity[:2]}/{identity}{images.suffix_of(data, name)}"
+    path = project.images / file
+    if not path.is_file():
+        write_bytes(path, data)
+    return StoredImage(
+        id=identity,
+        file=file,
+        width_px=pixels.shape[1],
+        height_px=pixels.shape[0],
+        perceptual_hash=f"{images.perceptual_hash(pixels):016x}",
+    )
+
+
+def open_image(project: Project, image: Image) -> ImageArray:
+    """The pixels [H, W, 3] uint8 of a stored image."""
+    path = project.inside(project.images, image.file)
+    return images.decode(path.read_bytes(), name=image.name)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut.
+
+    Raises:
+        DiskFull: there is no space; what was begun is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"no space left for {path.name}: free some and try again") from error
+        raise
+
+
+def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
+    """Write named arrays, whole or not at all.
+
+    Raises:
+        DiskFull: there is no space.
+    """
+    buffer = io.BytesIO()
+    # numpy's own signature has keywords that an array name could meet
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, buffer.getvalue())
+
+
+def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Named arrays of a file; pickled objects are refused.
+
+    Raises:
+        ShardCorrupt: the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+        raise ShardCorrupt(f"{path.name}: damaged ({error})") from error

@@ -1,0 +1,97 @@
+"""Rows of the loop for tests that need no network: images, failures, label tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from services import registry
+from services.context import Context
+from services.db import units
+from services.db.tables import (
+    Annotation,
+    Cycle,
+    FailureRow,
+    FailureState,
+    Image,
+    LabelTask,
+    Model,
+    Role,
+    TaskState,
+    Unit,
+    UnitState,
+)
+from tests.factories import make_model
+
+
+def make_image(number: int, role: Role = Role.POOL, **values: Any) -> Image:
+    """An image row; nothing lies in its file."""
+    identity = f"{number:064x}"
+    return Image(
+        **{
+            "id": identity,
+            "role": role,
+            "file": f"{identity[:2]}/{identity}.png",
+            "name": f"{number}.png",
+            "width_px": 64,
+            "height_px": 48,
+            "perceptual_hash": f"{number:016x}",
+            **values,
+        }
+    )
+
+
+def make_failure(number: int, image: Image, model: Model, **values: Any) -> FailureRow:
+    """An explained failure row."""
+    return FailureRow(
+        **{
+            "id": f"{number:064x}",
+            "image_id": image.id,
+            "model_id": model.id,
+            "state": FailureState.EXPLAINED,
+            "kind": "false_negative",
+            "label": "car",
+            "box": [1.0, 1.0, 20.0, 20.0],
+            "score": 0.2,
+            "iou": 0.6,
+            "default_box": 3,
+            "truth_index": 0,
+            **values,
+        }
+    )
+
+
+def add_champion(session: Session, number: int = 1) -> Model:
+    """A model that is the champion."""
+    model = make_model(number)
+    session.add(model)
+    session.flush()
+    registry.promote(session, model, "test", {})
+    return model
+
+
+def add_task(session: Session, cycle: Cycle, image: Image, boxes: int | None) -> LabelTask:
+    """A label task, answered with so many boxes, or waiting where that is None."""
+    task = LabelTask(cycle_id=cycle.id, image_id=image.id)
+    if boxes is not None:
+        objects = [{"box": [1, 1, 9, 9], "label": "car", "ignore": False}] * boxes
+        annotation = Annotation(image_id=image.id, objects=objects, cycle_id=cycle.id)
+        session.add(annotation)
+        session.flush()
+        task.annotation_id, task.state = annotation.id, TaskState.SUBMITTED
+    session.add(task)
+    session.flush()
+    return task
+
+
+def finish_units(session: Session, context: Context, kind: str, result: dict[str, Any]) -> int:
+    """Do all queued units of a kind as a worker would, but for the work; how many."""
+    waiting = session.query(Unit).filter_by(kind=kind, state=UnitState.QUEUED).all()
+    for unit in waiting:
+        claim = units.claim(session, unit.id, "test", 60.0)
+        assert claim is not None
+        units.finish(session, claim, result)
+    session.flush()
+    session.expire_all()
+    return len(waiting)

@@ -1,0 +1,3 @@
+"""Fixtures of the services' tests."""
+
+from tests.service_fixtures import *  # noqa: F403

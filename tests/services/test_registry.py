@@ -1,0 +1,90 @@
+"""Promotion and rollback: one transaction each, and the way back is always known."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from services import registry
+from services.context import Context
+from services.db.tables import (
+    Audit,
+    FailureRow,
+    FailureState,
+    Image,
+    Model,
+    ModelState,
+    Pointer,
+    Role,
+    Unit,
+)
+from services.errors import Conflict, NotFound
+from tests.factories import make_model
+from tests.services.builders import add_champion, make_failure, make_image
+
+
+def test_promotion_swaps_states_and_scans_the_field(context: Context) -> None:
+    with context.sessions.begin() as session:
+        session.add(make_image(7, Role.FIELD))
+        first = add_champion(session, 1)
+        second = make_model(2)
+        session.add(second)
+        session.flush()
+        registry.promote(session, second, "gate", {"why": 1})
+        assert (first.state, second.state) == (ModelState.RETIRED, ModelState.CHAMPION)
+        assert session.get_one(Pointer, "champion").version == 2
+        assert len(session.scalars(select(Unit).where(Unit.kind == "scan")).all()) == 2
+        with pytest.raises(Conflict, match="already"):
+            registry.promote(session, second, "gate", {})
+
+
+def test_a_promotion_that_fails_half_way_changes_nothing(context: Context) -> None:
+    with context.sessions.begin() as session:
+        add_champion(session, 1)
+        session.add(make_model(2))
+    with pytest.raises(RuntimeError), context.sessions.begin() as session:
+        registry.promote(session, registry.find(session, "2"), "gate", {})
+        raise RuntimeError("the process died here")
+    with context.sessions() as session:
+        champion = registry.champion(session)
+        assert champion is not None
+        assert champion.number == 1
+        assert session.scalars(select(Audit)).one().subject == f"model:{champion.id}"
+
+
+def test_rollback_reverses_the_latest_promotion_and_reopens_failures(context: Context) -> None:
+    with context.sessions.begin() as session:
+        image = make_image(7, Role.FIELD)
+        session.add(image)
+        first = add_champion(session, 1)
+        failure = make_failure(1, image, first)
+        session.add_all([failure, second := make_model(2)])
+        session.flush()
+        registry.promote(session, second, "gate", {})
+        failure.state, failure.fixed_by = FailureState.FIXED, second.id
+    with context.sessions.begin() as session:
+        assert registry.rollback(session, "person").number == 1
+    with context.sessions() as session:
+        states = {model.number: model.state for model in session.scalars(select(Model))}
+        assert states == {1: ModelState.CHAMPION, 2: ModelState.RETIRED}
+        assert session.scalars(select(FailureRow)).one().state == FailureState.EXPLAINED
+        assert session.scalars(select(Image)).one().role == Role.FIELD
+
+
+def test_there_must_be_something_to_roll_back_to(context: Context) -> None:
+    with context.sessions.begin() as session:
+        with pytest.raises(Conflict, match="no champion"):
+            registry.rollback(session, "person")
+        add_champion(session, 1)
+        with pytest.raises(Conflict, match="nothing to roll back"):
+            registry.rollback(session, "person")
+
+
+@pytest.mark.parametrize("name", ["1", f"{1:064x}", f"{1:064x}"[:60] + "0001"])
+def test_models_are_found_by_number_and_id(context: Context, name: str) -> None:
+    with context.sessions.begin() as session:
+        session.add(make_model(1))
+        session.flush()
+        assert registry.find(session, name).number == 1
+        with pytest.raises(NotFound, match="models list"):
+            registry.find(session, "99")
