@@ -71,7 +71,8 @@ def make_sessions(engine: Engine, max_attempts: int = DEFAULT_ATTEMPTS) -> Sessi
 def reading(sessions: Sessions) -> Iterator[Session]:
     """A session that only reads: it neither waits for writers nor holds them up.
 
-    What it reads is one consistent state, and stays readable afterwards. A write in it may meet "database is locked".
+    What it reads is one consistent state, and stays readable afterwards. A write in it may meet
+    "database is locked".
     """
     with sessions() as session:
         session.connection(execution_options={READ_ONLY: True})

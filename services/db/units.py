@@ -309,7 +309,7 @@ def counts(session: Session, cycle_id: int | None = None) -> dict[str, int]:
     query = select(Unit.state, func.count()).group_by(Unit.state)
     if cycle_id is not None:
         query = query.where(Unit.cycle_id == cycle_id)
-    found: dict[str, int] = dict(session.execute(query).tuples().all())
+    found = {row[0]: row[1] for row in session.execute(query)}
     return {state.value: found.get(state.value, 0) for state in UnitState}
 
 

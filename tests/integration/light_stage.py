@@ -1,0 +1,55 @@
+"""A stage that costs little: the workers of a test load it by ``E2X_EXTRA_STAGES``.
+
+It writes a file and, in the unit's own transaction, one row that nothing protects from being
+written twice: only the fence does.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from services.db.tables import Audit
+from services.db.units import Claim
+from services.pipeline import Stage, StageContext, Store, register
+
+MAX_ATTEMPTS = 50
+
+
+class Refused(Exception):
+    """An error that says that trying again is of no use."""
+
+    code = "refused"
+    retryable = False
+
+
+def run(stage: StageContext, claim: Claim) -> Store:
+    payload = claim.payload
+    (stage.context.project.runs / f"started-{claim.unit_id}").touch()
+    deadline = time.monotonic() + payload.get("seconds", 0.0)
+    while time.monotonic() < deadline:
+        time.sleep(0.01)
+        stage.heartbeat()
+    if payload.get("die"):
+        os.kill(os.getpid(), 9)
+    if payload.get("fail") == "refused":
+        raise Refused("not this one")
+    if payload.get("fail") == "always":
+        raise ValueError("never works")
+    file = stage.context.project.runs / f"light-{claim.unit_id}"
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_text(str(claim.unit_id), encoding="utf-8")
+    temporary.replace(file)
+
+    def store(session: Session) -> dict[str, Any]:
+        session.add(Audit(actor=claim.kind, action="light", subject=str(claim.unit_id)))
+        return {"file": file.name}
+
+    return store
+
+
+register(Stage("light", "explain", f"{__name__}:run", max_attempts=MAX_ATTEMPTS))
+register(Stage("light_train", "train", f"{__name__}:run", max_attempts=3))

@@ -1,0 +1,80 @@
+"""Fixtures that services' tests and integration tests share: databases, wiring, processes."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.context import Context
+from tests.databases import Postgres, migrated, run_postgres
+from tests.factories import make_context
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL cluster; its database ``template_e2x`` has all tables."""
+    for server in run_postgres():
+        migrated(server.create_database("template_e2x"))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with all tables, to be copied."""
+    file = tmp_path_factory.mktemp("sqlite") / "template.db"
+    migrated(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """An SQLite database with all tables and no rows."""
+    file = tmp_path / "e2x.db"
+    shutil.copy(sqlite_template, file)
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """A PostgreSQL database with all tables and no rows."""
+    name = f"e2x_{secrets.token_hex(6)}"
+    yield postgres.create_database(name, "template_e2x")
+    postgres.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A database with all tables and no rows, of each kind."""
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    url: str = request.getfixturevalue(name)
+    return url
+
+
+@pytest.fixture
+def context(tmp_path: Path, database_url: str) -> Iterator[Context]:
+    """A new project on a database of each kind; nothing runs in it."""
+    wired = make_context(tmp_path / "project", database_url)
+    yield wired
+    wired.engine.dispose()
+
+
+@pytest.fixture
+def sqlite_context(tmp_path: Path, sqlite_url: str) -> Iterator[Context]:
+    """A new project on SQLite; nothing runs in it."""
+    wired = make_context(tmp_path / "project", sqlite_url)
+    yield wired
+    wired.engine.dispose()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+    """Return once the condition holds; the test fails at the deadline."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout_s:g} s: {what}")
+        time.sleep(0.05)

@@ -1,0 +1,56 @@
+"""The migrations make exactly the tables that the code has."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from services.db import migrate
+from services.db.engine import make_engine
+from services.db.tables import Base
+
+
+def test_migrated_schema_is_that_of_the_tables(database_url: str) -> None:
+    engine = make_engine(database_url)
+    with engine.connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+    engine.dispose()
+    assert found == [], "run `python -m services.db.migrate revision …`"
+
+
+def test_upgrading_twice_changes_nothing(database_url: str) -> None:
+    engine = make_engine(database_url)
+    before = inspect(engine).get_table_names()
+    migrate.upgrade(engine)
+    assert inspect(engine).get_table_names() == before
+    engine.dispose()
+
+
+def test_processes_may_upgrade_at_once(tmp_path: Path) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path / 'e2x.db'}")
+    barrier = threading.Barrier(3)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        own = make_engine(f"sqlite:///{tmp_path / 'e2x.db'}")
+        barrier.wait()
+        try:
+            migrate.upgrade(own)
+        except Exception as error:  # shown by the assert below
+            errors.append(error)
+        own.dispose()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with engine.connect() as connection:
+        versions = connection.execute(text("SELECT version_num FROM alembic_version")).all()
+    engine.dispose()
+    assert errors == []
+    assert len(versions) == 1
