@@ -51,5 +51,10 @@ def run(stage: StageContext, claim: Claim) -> Store:
     return store
 
 
-register(Stage("light", "explain", f"{__name__}:run", max_attempts=MAX_ATTEMPTS))
-register(Stage("light_train", "train", f"{__name__}:run", max_attempts=3))
+def register_stages() -> None:
+    """Make the stages known to this process; workers do so by importing this module."""
+    register(Stage("light", "explain", f"{__name__}:run", max_attempts=MAX_ATTEMPTS))
+    register(Stage("light_train", "train", f"{__name__}:run", max_attempts=3))
+
+
+register_stages()
