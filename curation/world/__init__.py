@@ -1,0 +1,31 @@
+"""The street world: generated scenes with planted causes, so that every failure's cause is known.
+
+Read ``config`` for what a split holds, ``generate`` for how a scene is composed, ``planting`` for
+the causes; ``vehicles``, ``people``, ``clutter`` and ``backdrop`` draw; ``export`` writes COCO.
+"""
+
+from curation.world.config import (
+    CAUSE_CLASS,
+    CAUSES,
+    CLASS_NAMES,
+    SPLITS,
+    Split,
+    WorldConfig,
+)
+from curation.world.export import read_cause_masks, write_coco
+from curation.world.generate import generate
+from curation.world.scene import Lookalike, Scene
+
+__all__ = [
+    "CAUSES",
+    "CAUSE_CLASS",
+    "CLASS_NAMES",
+    "SPLITS",
+    "Lookalike",
+    "Scene",
+    "Split",
+    "WorldConfig",
+    "generate",
+    "read_cause_masks",
+    "write_coco",
+]
