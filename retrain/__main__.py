@@ -20,11 +20,11 @@ def main() -> int:
     parser.add_argument("--job", type=Path, required=True, help="JSON file that describes the job")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    _keep_freed_memory()
+    keep_freed_memory()
     return run_job(arguments.action, arguments.job)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc reuse large blocks instead of handing them back after every layer.
 
     A training step frees and asks again for tensors of tens of MB; the page faults of fresh

@@ -60,9 +60,7 @@ class SsdDetector:
         cls, config: DetectorConfig, weights: str = "auto", seed: int = 0, device: str = "cpu"
     ) -> tuple[SsdDetector, WeightsRecord]:
         """An untrained detector; its head answers at random."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = build(config)
+        model = build(config, seed)
         record = initialise(model, config, weights)
         return cls(model, config, device), record
 

