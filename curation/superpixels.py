@@ -74,7 +74,8 @@ def grid(size_hw: tuple[int, int], num_segments: int = 200) -> SegmentArray:
         [h, w] int32 in 0..S-1, numbered row by row.
     """
     height, width = size_hw
-    rows = min(height, max(1, round(math.sqrt(num_segments * height / width))))
+    rows = max(1, round(math.sqrt(num_segments * height / width)))
+    rows = min(height, num_segments, rows)
     columns = min(width, max(1, round(num_segments / rows)))
     row = np.arange(height) * rows // height  # [h]
     column = np.arange(width) * columns // width  # [w]

@@ -54,3 +54,12 @@ def test_unknown_names_and_parameters_are_refused():
         explain.get("e2x", kind="odds")
     with pytest.raises(ValueError, match="num_samples"):
         explain.get("integrated_gradients", num_samples=0)
+
+
+def test_accepted_keeps_the_parameters_that_a_method_takes():
+    offered = {"num_samples": 16, "levels": "iid", "seed": 3}
+    assert explain.accepted("e2x", offered) == offered
+    assert explain.accepted("integrated_gradients", offered) == {"num_samples": 16}
+    assert explain.accepted("random", offered) == {"seed": 3}
+    with pytest.raises(ValueError, match="there are e2x"):
+        explain.accepted("tea_leaves", offered)
