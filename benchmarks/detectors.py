@@ -26,9 +26,9 @@ import torchvision
 from curation import formats
 from curation.images import content_hash
 from curation.manifest import Manifest, ManifestItem
-from retrain.__main__ import keep_freed_memory
 from retrain.config import ARCHITECTURES, DetectorConfig, TrainConfig
 from retrain.evaluate import evaluate
+from retrain.memory import keep_freed_memory
 from retrain.report import EvaluationReport
 from retrain.trainer import train
 
@@ -45,23 +45,19 @@ WORLDS = {  # input size, smallest default box
 
 def items_of(annotations: Path, root: Path, min_side_px: float = 0) -> list[ManifestItem]:
     """The images of one annotation file, in file-name order."""
-    imported = formats.load(annotations, root)
-    items = []
-    for image in sorted(imported.items, key=lambda entry: entry.path):
-        small = [min(b[2] - b[0], b[3] - b[1]) < min_side_px for b in image.boxes_xyxy]
-        ignore = tuple(a or b for a, b in zip(image.ignore, small, strict=True))
-        items.append(
-            ManifestItem(
-                image=content_hash(image.path.read_bytes()),
-                file=str(image.path.relative_to(root)),
-                width_px=image.width,
-                height_px=image.height,
-                boxes_xyxy=tuple(image.boxes_xyxy),
-                labels=tuple(image.labels),
-                ignore=ignore,
-            )
+    imported = formats.load(annotations, min_side_px=min_side_px)
+    return [
+        ManifestItem(
+            image=content_hash(image.path.read_bytes()),
+            file=str(image.path.relative_to(root)),
+            width_px=image.width_px,
+            height_px=image.height_px,
+            boxes_xyxy=tuple(tuple(float(side) for side in box) for box in image.boxes_xyxy),
+            labels=image.labels,
+            ignore=image.ignore,
         )
-    return items
+        for image in sorted(imported.items, key=lambda entry: entry.path)
+    ]
 
 
 def manifests(world: str, data: Path, scratch: Path, seed: int) -> tuple[Manifest, Manifest, Path]:
@@ -87,19 +83,11 @@ def street(scratch: Path, seed: int) -> tuple[Manifest, Manifest, Path]:
 
     parts = []
     for split, count in (("seed", 300), ("holdout", 150)):
-        folder = scratch / split
-        world.write_coco(world.generate(world.WorldConfig(), split, count, seed), folder)
-        root = folder if not (folder / "images").is_dir() else folder / "images"
-        items = items_of(folder / "annotations.json", root)
-        parts.append(tuple(relocate(item, str(root.relative_to(scratch))) for item in items))
-    names = world.CLASS_NAMES
-    return Manifest(names, parts[0]), Manifest(names, parts[1]), scratch
-
-
-def relocate(item: ManifestItem, folder: str) -> ManifestItem:
-    from dataclasses import replace
-
-    return replace(item, file=f"{folder}/{item.file}")
+        annotations = world.write_coco(
+            world.generate(world.WorldConfig(), split, count, seed), scratch / split
+        )
+        parts.append(tuple(items_of(annotations, scratch)))
+    return Manifest(world.CLASS_NAMES, parts[0]), Manifest(world.CLASS_NAMES, parts[1]), scratch
 
 
 def measure(arguments: argparse.Namespace, architecture: str, seed: int) -> dict[str, object]:
@@ -217,6 +205,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="*", default=[0])
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
+    arguments.data = arguments.data.resolve()
     keep_freed_memory()
     print("| world | architecture | weights | input | epochs | seed | AP50 | mAP | train s |")
     print("|---|---|---|---|---|---|---|---|---|")
