@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from curation.dedup import near_duplicates_of
 from curation.errors import BudgetTooSmall
 from curation.index.snapshot import ImageScores
 from curation.types import Box, Detections, FailureKind, FloatArray
@@ -179,14 +180,25 @@ class Ledger:
     max_distance: int = 4
     taken: list[Candidate] = field(default_factory=list)
     _images: set[str] = field(default_factory=set)
+    _barred: set[str] = field(default_factory=set)
     _hashes: list[int] = field(default_factory=list)
     _boxes: int = 0
 
     def __post_init__(self) -> None:
-        self._hashes.extend(self.request.excluded_hashes)
         names = [image.image for image in self.request.pool]
         if len(set(names)) != len(names):
             raise ValueError("the pool holds an image twice")
+        self._barred.update(self.request.excluded)
+        hashed = [image for image in self.request.pool if image.phash is not None]
+        if self.max_distance >= 0 and hashed and self.request.excluded_hashes:
+            near = near_duplicates_of(
+                [image.phash or 0 for image in hashed],
+                self.request.excluded_hashes,
+                self.max_distance,
+            )
+            self._barred.update(
+                image.image for image, is_near in zip(hashed, near, strict=True) if is_near
+            )
 
     @property
     def spent(self) -> float:
@@ -202,8 +214,9 @@ class Ledger:
         return max(shares)
 
     def eligible(self) -> list[PoolImage]:
-        """Pool images that are neither excluded nor taken, by id."""
-        free = [i for i in self.request.pool if i.image not in self.request.excluded | self._images]
+        """Pool images that are neither excluded, nor near-duplicates of such, nor taken; by id."""
+        gone = self._barred | self._images
+        free = [i for i in self.request.pool if i.image not in gone]
         return sorted(free, key=lambda image: image.image)
 
     def price(self, image: PoolImage) -> float:
@@ -222,7 +235,7 @@ class Ledger:
 
     def take(self, image: PoolImage, candidate: Candidate) -> bool:
         """Take a candidate if it is allowed, affordable and new; False otherwise."""
-        forbidden = image.image in self.request.excluded or image.image in self._images
+        forbidden = image.image in self._barred or image.image in self._images
         if forbidden or not self.fits(image) or self._is_near_duplicate(image):
             return False
         self.taken.append(candidate)
