@@ -15,7 +15,10 @@ import argparse
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
+
+from celery.exceptions import CPendingDeprecationWarning
 
 from services import context as wiring
 from services import logs, pipeline
@@ -49,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_worker(settings: Settings, project: Project, queues: str, name: str, children: int) -> None:
     """Run a Celery worker until it is told to stop."""
+    # It asks us to have a unit cancelled when the broker goes away; the unit can well go on, since
+    # its result goes to the database.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     threads.set_variables(settings.workers.threads or threads.cores())
     app = make_app(settings, project)
     lifecycle.connect(app, name, settings, project)

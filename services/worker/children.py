@@ -17,7 +17,9 @@ from services.worker.guard import guarded
 
 logger = logging.getLogger(__name__)
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 15.0
+FIRST_WAIT_S = 0.2
+PRESSED_S = 8.0
+"""How long a worker may take to end once its units are given back."""
 STEADY_S = 30.0
 """A process that lived so long has recovered: the next restart is quick again."""
 MAX_LOG_BYTES = 20 * 2**20
@@ -34,6 +36,7 @@ class Program:
         environment: variables added to ours.
         grace_s: how long it may take to stop before it is pressed.
         death: the signal that the kernel sends it if we are killed.
+        longest_wait_s: before it is started again, however often it has died.
         has_pool: its children are pressed first, so that they give back their units.
     """
 
@@ -43,6 +46,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     grace_s: float = 5.0
     death: signal.Signals = signal.SIGKILL
+    longest_wait_s: float = 15.0
     has_pool: bool = False
 
 
@@ -89,7 +93,7 @@ class Child:
             if now - self._started > STEADY_S:
                 self._wait_s = FIRST_WAIT_S
             self._not_before = now + self._wait_s
-            self._wait_s = min(self._wait_s * 2, LONGEST_WAIT_S)
+            self._wait_s = min(self._wait_s * 2, self.program.longest_wait_s)
             logger.warning("%s ended with %s", self.program.name, self._process.returncode)
         if now >= self._not_before:
             self._not_before = 0.0
@@ -116,7 +120,7 @@ class Child:
             return
         if not self._ended(deadline - time.monotonic()) and self.program.has_pool:
             self._press()
-            self._ended(self.program.grace_s)
+            self._ended(PRESSED_S)
         if self._process.poll() is None:
             logger.warning("%s did not stop: killed", self.program.name)
             self._process.kill()

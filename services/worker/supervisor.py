@@ -63,6 +63,8 @@ class Supervisor:
         workers: worker processes by name, with their queues; None: :data:`WORKERS`.
         api: whether to run the HTTP API.
         environment: more variables for the children.
+        grace_s: how long a worker may go on with its unit when it is told to stop; after that the
+            unit is given back.
 
     Raises:
         Conflict: (on start) another supervisor runs in this project.
@@ -74,7 +76,9 @@ class Supervisor:
         workers: Mapping[str, Sequence[str]] | None = None,
         api: bool = True,
         environment: Mapping[str, str] | None = None,
+        grace_s: float = WORKER_GRACE_S,
     ) -> None:
+        self._grace_s = grace_s
         self._context = context
         self._project = context.project
         self._workers = dict(WORKERS if workers is None else workers)
@@ -231,7 +235,14 @@ class Supervisor:
         if self._embedded_broker:
             command = tuple(redis_server.command(self._project))
             programs.append(
-                Program("redis", command, self._broker_answers, death=signal.SIGTERM, grace_s=10.0)
+                Program(
+                    "redis",
+                    command,
+                    self._broker_answers,
+                    death=signal.SIGTERM,  # it writes its file to the end
+                    grace_s=10.0,
+                    longest_wait_s=1.0,  # everybody waits for it
+                )
             )
         programs += [self._python("relay", "relay"), self._python("beat", "beat")]
         for name, queues in self._workers.items():
@@ -256,7 +267,7 @@ class Supervisor:
             (sys.executable, "-m", "services.worker", *arguments),
             ready,
             self._environment,
-            grace_s=WORKER_GRACE_S if pool else 5.0,
+            grace_s=self._grace_s if pool else 5.0,
             has_pool=pool,
         )
 

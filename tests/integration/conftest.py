@@ -1,21 +1,14 @@
 """Fixtures of the integration tests: real databases, real broker, real worker processes."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from services.context import Context
 from services.worker.supervisor import Supervisor
+from tests.integration.processes import LIGHT, StartServices, supervisor_of
 from tests.service_fixtures import *  # noqa: F403
-
-ROOT = Path(__file__).parents[2]
-LIGHT = "tests.integration.light_stage"
-
-StartServices = Callable[..., Supervisor]
 
 
 @pytest.fixture
@@ -25,12 +18,11 @@ def services() -> Iterator[StartServices]:
 
         def start(
             context: Context,
-            workers: Mapping[str, Sequence[str]],
+            workers: Mapping[str, Sequence[str]] | None,
             extra_stages: str = LIGHT,
             api: bool = False,
         ) -> Supervisor:
-            environment = {"E2X_EXTRA_STAGES": extra_stages, "PYTHONPATH": str(ROOT)}
-            up = stack.enter_context(Supervisor(context, workers, api, environment))
+            up = stack.enter_context(supervisor_of(context, workers, extra_stages, api))
             up.wait_ready()
             return up
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,15 @@ from sqlalchemy import func, select, update
 from services.context import Context
 from services.db import units
 from services.db.engine import reading
-from services.db.tables import Audit, Outbox, Unit, UnitState
+from services.db.tables import Audit, Outbox, UnitState
 from services.project import Project
 from services.worker import redis_server
 from services.worker.app import make_app
+from services.worker.supervisor import Supervisor
 from services.worker.tasks import RUN_UNIT
 from tests.factories import QUICK_WORKERS, make_context
 from tests.integration import light_stage
-from tests.integration.conftest import StartServices
+from tests.integration.processes import StartServices, supervisor_of
 from tests.service_fixtures import wait_until
 
 WORKERS = {"explain": ("explain",), "default": ("default",)}
@@ -50,10 +52,24 @@ def quick_sqlite(tmp_path: Path, sqlite_url: str) -> Iterator[Context]:
     wired.engine.dispose()
 
 
-def ask(context: Context, number: int, **payload: object) -> list[int]:
+@pytest.fixture(scope="module")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path
+) -> Iterator[tuple[Context, Supervisor]]:
+    """One project whose processes run for several tests; each asks for units of its own."""
+    root = tmp_path_factory.mktemp("shared")
+    shutil.copy(sqlite_template, root / "e2x.db")
+    context = make_context(root / "p", f"sqlite:///{root / 'e2x.db'}", workers=QUICK_WORKERS)
+    with supervisor_of(context, WORKERS) as up:
+        up.wait_ready()
+        yield context, up
+    context.engine.dispose()
+
+
+def ask(context: Context, number: int, kind: str = "light", **payload: object) -> list[int]:
     with context.sessions.begin() as session:
         return [
-            units.enqueue(session, "light", f"light:{i}:{payload}", dict(payload)).id
+            units.enqueue(session, kind, f"light:{i}:{payload}", dict(payload)).id
             for i in range(number)
         ]
 
@@ -105,30 +121,26 @@ def test_a_flood_of_messages_changes_nothing(quick: Context, services: StartServ
     depth.close()
 
 
-def test_a_killed_worker_child_loses_nothing(
-    quick_sqlite: Context, services: StartServices
-) -> None:
-    up = services(quick_sqlite, WORKERS)
+def test_a_killed_worker_child_loses_nothing(shared: tuple[Context, Supervisor]) -> None:
+    quick_sqlite, up = shared
     (unit_id,) = ask(quick_sqlite, 1, seconds=1.5)
     wait_until(lambda: started(quick_sqlite.project, unit_id), 30, "the unit started")
     os.kill(pool_child(up.pids["worker-explain"]), signal.SIGKILL)
     wait_until(lambda: all_ended(quick_sqlite), 60, "the unit ended")
-    assert written(quick_sqlite) == {str(unit_id): 1}
+    assert written(quick_sqlite)[str(unit_id)] == 1
     with reading(quick_sqlite.sessions) as session:
         assert units.find(session, unit_id).attempts == 2
 
 
 def test_a_unit_that_kills_its_worker_is_parked_and_others_go_on(
-    quick_sqlite: Context, services: StartServices
+    shared: tuple[Context, Supervisor],
 ) -> None:
-    services(quick_sqlite, WORKERS)
-    (poison,) = ask(quick_sqlite, 1, die=True)
-    with quick_sqlite.sessions.begin() as session:
-        session.execute(update(Unit).values(max_attempts=2))
-    good = ask(quick_sqlite, 10)
+    quick_sqlite, _ = shared
+    (poison,) = ask(quick_sqlite, 1, "light_twice", die=True)
+    good = ask(quick_sqlite, 10, poisoned=True)
     wait_until(lambda: all_ended(quick_sqlite), 90, "all units ended")
     assert state_of(quick_sqlite, poison) == UnitState.DEAD
-    assert set(written(quick_sqlite)) == {str(unit_id) for unit_id in good}
+    assert all(written(quick_sqlite)[str(unit_id)] == 1 for unit_id in good)
     with reading(quick_sqlite.sessions) as session:
         assert units.find(session, poison).error_code == "worker_lost"
 
@@ -145,17 +157,15 @@ def test_losing_the_whole_broker_loses_nothing(
     assert written(quick_sqlite) == {str(unit_id): 1 for unit_id in unit_ids}
 
 
-def test_errors_end_where_they_should(quick_sqlite: Context, services: StartServices) -> None:
-    services(quick_sqlite, WORKERS)
+def test_errors_end_where_they_should(shared: tuple[Context, Supervisor]) -> None:
+    quick_sqlite, _ = shared
     (refused,) = ask(quick_sqlite, 1, fail="refused")
-    (hopeless,) = ask(quick_sqlite, 1, fail="always")
-    with quick_sqlite.sessions.begin() as session:
-        session.execute(update(Unit).values(max_attempts=3))
+    (hopeless,) = ask(quick_sqlite, 1, "light_twice", fail="always")
     wait_until(lambda: all_ended(quick_sqlite), 60, "all units ended")
     with reading(quick_sqlite.sessions) as session:
         first, second = units.find(session, refused), units.find(session, hopeless)
         assert (first.state, first.attempts, first.error_code) == ("dead", 1, "refused")
-        assert (second.state, second.attempts, second.error_code) == ("dead", 3, "unexpected")
+        assert (second.state, second.attempts, second.error_code) == ("dead", 2, "unexpected")
         assert "ValueError: never works" in (second.error or "")
 
 

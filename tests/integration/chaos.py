@@ -1,0 +1,84 @@
+"""Kills processes of a project at random while its units are worked on."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+
+import psutil
+from sqlalchemy import select
+
+from services.context import Context
+from services.db.engine import reading
+from services.db.tables import Unit, UnitState
+from services.worker.supervisor import Supervisor
+
+LOOK_S = 3.0
+"""How long a running unit is looked for; all workers may be down."""
+
+
+class Chaos:
+    """A thread that sends SIGKILL to a random process again and again.
+
+    Args:
+        up: the supervisor of the processes.
+        context: wiring of the project.
+        seed: of the choice and of the waits.
+        pause_s: the longest wait between two kills.
+        targets: names of processes, and ``child`` for a pool process that works on a unit.
+    """
+
+    def __init__(
+        self,
+        up: Supervisor,
+        context: Context,
+        seed: int,
+        pause_s: float = 1.0,
+        targets: tuple[str, ...] = ("child", "child", "worker-explain", "redis", "relay"),
+    ) -> None:
+        self.kills: Counter[str] = Counter()
+        self._up = up
+        self._context = context
+        self._random = random.Random(seed)
+        self._pause_s = pause_s
+        self._targets = targets
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="chaos", daemon=True)
+
+    def __enter__(self) -> Chaos:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        deck: list[str] = []
+        while not self._stop.wait(self._random.uniform(0.1, self._pause_s)):
+            if not deck:  # every target comes in every round
+                deck = self._random.sample(self._targets, len(self._targets))
+            name = deck.pop()
+            pid = self._busy_child() if name == "child" else self._up.pids.get(name)
+            if pid is not None:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                self.kills[name] += 1
+
+    def _busy_child(self) -> int | None:
+        """The pool process of a unit that runs now; killing an idle one shows little."""
+        deadline = time.monotonic() + LOOK_S
+        while time.monotonic() < deadline:
+            with reading(self._context.sessions) as session:
+                owner = session.scalar(select(Unit.owner).where(Unit.state == UnitState.LEASED))
+            pid = int(owner.rpartition(":")[2]) if owner else 0
+            if pid and psutil.pid_exists(pid):
+                return pid
+            time.sleep(0.01)
+        return None

@@ -1,0 +1,26 @@
+"""Starts the processes of a test project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from services.context import Context
+from services.worker.supervisor import Supervisor
+
+ROOT = Path(__file__).parents[2]
+LIGHT = "tests.integration.light_stage"
+
+StartServices = Callable[..., Supervisor]
+"""``start(context, workers, extra_stages=LIGHT, api=False)``: the fixture ``services``."""
+
+
+def supervisor_of(
+    context: Context,
+    workers: Mapping[str, Sequence[str]] | None,
+    extra_stages: str = LIGHT,
+    api: bool = False,
+) -> Supervisor:
+    """A supervisor whose workers find this repository's test stages."""
+    environment = {"E2X_EXTRA_STAGES": extra_stages, "PYTHONPATH": str(ROOT)}
+    return Supervisor(context, workers, api, environment, grace_s=2.0)
