@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from curation.explain import Explainer
     from retrain.detector import SsdDetector
 
+FROZEN_STAGES = 3
+"""Edges and textures of ImageNet need no training; a step costs a third less without them."""
 EMA_DECAY = 0.98
 """Horizon of 50 steps: a few epochs of the small sets that a cycle trains on."""
 
@@ -68,7 +70,7 @@ def train_config(settings: Settings, *, fine_tune: bool, seed: int, threads: int
         weights=settings.detector.weights,
         num_threads=threads,
         # Noise must neither be frozen nor normalised by statistics of nothing.
-        freeze_stages=0 if random else 1,
+        freeze_stages=0 if random else FROZEN_STAGES,
         freeze_batch_norm=not random,
     )
 
@@ -123,6 +125,9 @@ def region_embedder(settings: Settings, encoder: TimmEncoder) -> RegionEmbedder:
 def load_detector(folder: Path, settings: Settings) -> SsdDetector:
     """A registered detector, on its device."""
     from retrain.detector import SsdDetector
+    from retrain.memory import keep_freed_memory
+
+    keep_freed_memory()  # gradients of inputs come and go: halves their time on a CPU
 
     return SsdDetector.load(folder, device_name(settings))
 

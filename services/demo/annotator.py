@@ -92,7 +92,7 @@ def hidden_truth(folder: Path) -> dict[str, list[dict[str, Any]]]:
         box = [x, y, x + width, y + height]
         objects[entry["image_id"]].append({"box": box, "label": names[entry["category_id"]]})
     return {
-        hashlib.sha256((folder / "images" / entry["file_name"]).read_bytes()).hexdigest(): objects[
+        hashlib.sha256((folder / entry["file_name"]).read_bytes()).hexdigest(): objects[
             entry["id"]
         ]
         for entry in coco["images"]

@@ -45,7 +45,7 @@ def report_frames(client: httpx.Client, folder: Path, on_frame: Callable[[int], 
             {"box": [x, y, x + width, y + height], "label": names[entry["category_id"]]}
         )
     for number, entry in enumerate(coco["images"], 1):
-        path = folder / "images" / entry["file_name"]
+        path = folder / entry["file_name"]
         check(
             client.post(
                 "/v1/frames",

@@ -34,7 +34,6 @@ from services.supervise import read_progress
 POLL_S = 0.3
 DEADLINE_S = 1800.0
 """No step of a demo of any sensible size takes so long; a hang must end in a message."""
-IMPORTED = (Role.SEED, Role.POOL, Role.HOLDOUT, Role.SIBLINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,9 @@ class DemoLoop:
     world: Path
     board: Board
 
-    def import_world(self) -> None:
+    def import_splits(self, *roles: Role) -> None:
         """Seed with labels, pool without, holdout and siblings for evaluation only."""
-        for role in IMPORTED:
+        for role in roles:
             with self.board.bar(f"import {role}", None) as bar:
                 report = import_dataset(self.context, self.world / role, role, progress=bar.of)
             if report.problems:

@@ -18,6 +18,7 @@ from rich.table import Table
 from services import context as wiring
 from services.api.auth import project_token
 from services.context import Context
+from services.db.tables import Role
 from services.demo.client import make_client
 from services.demo.figures import Figures, read_figures
 from services.demo.loop import DemoLoop
@@ -30,7 +31,7 @@ from services.storage import write_bytes
 from services.worker.supervisor import Supervisor
 
 E2X_POLICY = "e2x"
-MEMORY_POLL_S = 1.0
+MEMORY_POLL_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Meter:
 
         def sample() -> None:
             while not done.wait(MEMORY_POLL_S):
-                self.peak_bytes = max(self.peak_bytes, up.rss_bytes())
+                self.peak_bytes = max(self.peak_bytes, up.memory_bytes())
 
         thread = threading.Thread(target=sample, name="memory", daemon=True)
         thread.start()
@@ -100,8 +101,9 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
         make_world(world, options.size, options.seed, told)
     project = _fresh_project(options)
     with _running(project, world, board, meter) as loop:
-        loop.import_world()
+        loop.import_splits(Role.SEED, Role.HOLDOUT, Role.SIBLINGS)
         loop.train_first()
+        loop.import_splits(Role.POOL)  # its embedding would take cores from the training
         loop.report_field()
         loop.wait_idle("embed and index the pool", ("embed", "index"))
         if options.compare is None:

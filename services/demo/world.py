@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from curation.world import WorldConfig, generate, write_coco
+from curation.world import SPLITS, WorldConfig, generate, write_coco
 from services.demo.sizes import DemoSize
 
 DONE_FILE = "world.json"
@@ -29,7 +29,8 @@ def make_world(
     if done.is_file() and json.loads(done.read_text()) == wanted:
         return
     shutil.rmtree(folder, ignore_errors=True)
-    for split, count in size.splits.items():
+    for split in SPLITS:
+        count = size.splits[split]
         scenes = generate(WorldConfig(), split, count, seed)
 
         def told(number: int, split: str = split, count: int = count) -> None:

@@ -14,15 +14,23 @@ from services.db.tables import Pointer
 CHAMPION = "champion"
 
 
-def request_scan(session: Session, image_id: str) -> None:
+def request_scan(session: Session, image_id: str, said: str = "") -> None:
     """Look for failures of the champion in a field image, once for each champion.
 
     Without a champion nothing is asked for: the first promotion scans all field images.
+
+    Args:
+        session: the caller's transaction.
+        image_id: of the field image.
+        said: digest of what was said about it, so that new words make it looked at again.
     """
     champion = session.scalar(select(Pointer.target).where(Pointer.name == CHAMPION))
     if champion is not None:
         units.enqueue(
-            session, "scan", f"scan:{image_id}:{champion}", {"image": image_id, "model": champion}
+            session,
+            "scan",
+            ":".join(filter(None, ("scan", image_id, champion, said))),
+            {"image": image_id, "model": champion},
         )
 
 

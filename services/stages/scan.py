@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
             units.enqueue(
                 session,
                 "explain",
-                f"explain:{image_id}:{model_id}",
+                f"explain:{image_id}:{_digest([row.id for row in rows])}",
                 {"image": image_id, "model": model_id},
                 cycle_id=claim.cycle_id,
             )
@@ -78,6 +79,11 @@ def _report_of(report: dict[str, Any], class_names: tuple[str, ...]) -> Operator
         box_xyxy=(x1, y1, x2, y2),
         label=class_names.index(report["label"]),
     )
+
+
+def _digest(failure_ids: list[str]) -> str:
+    """So that a frame with new failures is explained again, and one without is not."""
+    return hashlib.sha256(",".join(sorted(failure_ids)).encode()).hexdigest()[:32]
 
 
 def _still_wrong(report: OperatorReport, detections: Detections, rules: FailureRules) -> bool:

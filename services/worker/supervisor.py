@@ -4,7 +4,7 @@
 
     with Supervisor(context) as up:
         up.wait_ready()
-        … up.api_url, up.rss_bytes() …
+        … up.api_url, up.memory_bytes() …
 
 The embedded broker, the relay, the scheduler, one worker for each group of queues and the API are
 child processes. One that dies is started again; all of them die with this one, however it dies.
@@ -111,14 +111,14 @@ class Supervisor:
         """How often each process was started again."""
         return {name: child.restarts for name, child in self._children.items()}
 
-    def rss_bytes(self) -> int:
-        """Resident memory of this process and all below it; shared pages count once for each."""
+    def memory_bytes(self) -> int:
+        """Memory of this process and all below it; a page that n of them share counts 1/n each."""
         total = 0
         own = psutil.Process()
         for process in (own, *own.children(recursive=True)):
             try:
-                total += process.memory_info().rss
-            except psutil.NoSuchProcess:
+                total += process.memory_full_info().pss
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
         return total
 

@@ -1,0 +1,136 @@
+"""What every reader returns, and the checks that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from curation.boxes import require_valid_boxes
+from curation.errors import InvalidBoxes
+from curation.types import FloatArray
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An entry that was left out.
+
+    Attributes:
+        where: file and entry.
+        message: what is wrong with it and what to do.
+    """
+
+    where: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImportedImage:
+    """One image with its labels.
+
+    Attributes:
+        path: where it lies.
+        width_px: as annotated; 0 where the format does not say.
+        height_px: the same.
+        boxes_xyxy: [M, 4] float32 px.
+        labels: M class names.
+        ignore: M flags.
+        group: such as the drive or town that it comes from.
+    """
+
+    path: Path
+    width_px: int
+    height_px: int
+    boxes_xyxy: FloatArray
+    labels: tuple[str, ...]
+    ignore: tuple[bool, ...]
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What a reader found.
+
+    Attributes:
+        class_names: as the format lists them, without background.
+        items: images with their labels.
+        problems: what was left out.
+        labelled: False for a plain folder of images.
+    """
+
+    class_names: tuple[str, ...]
+    items: tuple[ImportedImage, ...]
+    problems: tuple[Problem, ...] = ()
+    labelled: bool = True
+
+    def with_small_ignored(self, min_side_px: float) -> Imported:
+        """The same, with boxes that have a side below ``min_side_px`` as ignore regions."""
+        if min_side_px <= 0:
+            return self
+        return replace(self, items=tuple(_ignore_small(item, min_side_px) for item in self.items))
+
+
+@dataclass(slots=True)
+class Labels:
+    """Collects the good boxes of one image and the problems of the others.
+
+    Args:
+        where: what to call the image in problems.
+        size_wh: of the image; (0, 0) where it is unknown, then only shape is checked.
+        problems: list to add to.
+    """
+
+    where: str
+    size_wh: tuple[int, int]
+    problems: list[Problem]
+    boxes: list[FloatArray] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    ignore: list[bool] = field(default_factory=list)
+
+    def add(self, box_xyxy: Sequence[float], name: str, ignore: bool, entry: str) -> None:
+        """Take a box, or note why it is left out."""
+        width, height = self.size_wh if all(self.size_wh) else (10**9, 10**9)
+        where = f"{self.where}, {entry}"
+        try:
+            values = np.asarray(box_xyxy, np.float32).reshape(1, 4)
+            clean = require_valid_boxes(values, width, height, where)
+        except (InvalidBoxes, ValueError, TypeError) as error:
+            message = str(error).removeprefix(f"{where}: ")
+            self.problems.append(Problem(where, f"left out: {message}"))
+            return
+        self.boxes.append(clean[0])
+        self.names.append(name)
+        self.ignore.append(ignore)
+
+    def image(self, path: Path, group: str = "") -> ImportedImage:
+        """The image with what was taken."""
+        boxes = np.stack(self.boxes) if self.boxes else np.zeros((0, 4), np.float32)
+        return ImportedImage(
+            path, *self.size_wh, boxes, tuple(self.names), tuple(self.ignore), group
+        )
+
+
+def safe_path(base: Path, name: str) -> Path | None:
+    """``base / name``, or None where that would leave ``base``."""
+    path = (base / name).resolve()
+    return path if path.is_relative_to(base.resolve()) else None
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All images below a folder, sorted, hidden files left out."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and path.name[0] != "."
+    )
+
+
+def _ignore_small(item: ImportedImage, min_side_px: float) -> ImportedImage:
+    sides = (item.boxes_xyxy[:, 2:] - item.boxes_xyxy[:, :2]).min(axis=1, initial=np.inf)
+    small = [bool(side < min_side_px) for side in sides]
+    ignore = tuple(old or new for old, new in zip(item.ignore, small, strict=True))
+    return replace(item, ignore=ignore)

@@ -1,0 +1,91 @@
+"""Pascal VOC: one XML file an image in ``Annotations``, images in ``JPEGImages``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from curation.errors import AnnotationsInvalid
+from curation.formats.base import (
+    IMAGE_SUFFIXES,
+    Imported,
+    ImportedImage,
+    Labels,
+    Problem,
+    safe_path,
+)
+
+MAX_BYTES = 4 * 2**20
+"""Of one annotation file; the largest of VOC's own has 10 KiB."""
+
+
+def read(source: Path) -> Imported:
+    """Read a VOC folder; ``difficult`` objects become ignore regions.
+
+    VOC counts pixels from 1 and includes the last one: boxes are moved by one to the top left.
+
+    Raises:
+        AnnotationsInvalid: there is no annotation in ``Annotations``.
+    """
+    files = sorted((source / "Annotations").glob("*.xml"))
+    if not files:
+        raise AnnotationsInvalid(f"{source.name}: no XML file in its folder Annotations")
+    problems: list[Problem] = []
+    items = [item for file in files if (item := _image(source, file, problems)) is not None]
+    names = sorted({label for item in items for label in item.labels})
+    return Imported(tuple(names), tuple(items), tuple(problems))
+
+
+def _image(source: Path, file: Path, problems: list[Problem]) -> ImportedImage | None:
+    try:
+        root = _parse(file)
+        name = root.findtext("filename") or file.stem
+        size = (_number(root, "size/width"), _number(root, "size/height"))
+    except (ElementTree.ParseError, ValueError) as error:
+        problems.append(Problem(file.name, f"left out: not a VOC annotation ({error})"))
+        return None
+    path = _find(source, name, file.stem)
+    if path is None:
+        problems.append(Problem(file.name, f"left out: no image {Path(name).name!r}"))
+        return None
+    labels = Labels(file.name, size, problems)
+    for position, entry in enumerate(root.iter("object")):
+        label = (entry.findtext("name") or "").strip()
+        place = f"object {position}"
+        try:
+            box = [float(entry.findtext(f"bndbox/{side}") or "nan") for side in _SIDES]
+        except ValueError:
+            box = [float("nan")] * 4
+        if not label:
+            problems.append(Problem(f"{file.name}, {place}", "left out: it has no name"))
+            continue
+        x1, y1, x2, y2 = box
+        labels.add((x1 - 1, y1 - 1, x2, y2), label, entry.findtext("difficult") == "1", place)
+    return labels.image(path)
+
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def _parse(file: Path) -> ElementTree.Element:
+    """The XML tree; entities could expand without bound, so a document type is refused."""
+    data = file.read_bytes()
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{len(data)} bytes is too large")
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise ValueError("a document type is not allowed")
+    return ElementTree.fromstring(data)
+
+
+def _number(root: ElementTree.Element, path: str) -> int:
+    return max(0, int(float(root.findtext(path) or 0)))
+
+
+def _find(source: Path, name: str, stem: str) -> Path | None:
+    candidates = [name, *(f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES)]
+    for folder in (source / "JPEGImages", source / "images", source):
+        for candidate in candidates:
+            path = safe_path(folder, candidate)
+            if path is not None and path.is_file():
+                return path
+    return None

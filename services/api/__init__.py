@@ -1,0 +1,1 @@
+"""The HTTP API: what fleets, labelling tools and scripts talk to."""

@@ -1,0 +1,93 @@
+"""The application: wiring, errors, routes."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from curation.errors import CurationError
+from retrain.errors import RetrainError
+from services import context as wiring
+from services.api import schemas
+from services.api.auth import project_token, require_token
+from services.api.limits import BodyLimit
+from services.api.routes import cycles, failures, frames, health, images, labels, models, tasks
+from services.api.routes import units as unit_routes
+from services.context import Context
+from services.errors import ServiceError
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """\
+Report field frames, read why the detector failed on them, label what was missing, promote models.
+Every request but the health checks needs the project's bearer token.
+"""
+ROUTES = (frames, images, failures, cycles, tasks, labels, models, unit_routes)
+
+
+def create_app(context: Context | None = None) -> FastAPI:
+    """The API of one project.
+
+    Args:
+        context: wiring; None: of the project that the settings name.
+    """
+    context = context or wiring.build()
+    app = FastAPI(
+        title="Explain-to-Fix",
+        version="1",
+        description=DESCRIPTION,
+        responses={status: {"model": schemas.Error} for status in (401, 404, 409, 413, 422)},
+    )
+    app.state.context, app.state.token = context, project_token(context)
+    app.include_router(health.router)
+    for module in ROUTES:
+        app.include_router(module.router, prefix="/v1", dependencies=[Depends(require_token)])
+    for kind in (ServiceError, CurationError, RetrainError):
+        app.add_exception_handler(kind, _known)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.middleware("http")(_log_request)
+    app.add_middleware(BodyLimit, max_bytes=context.settings.api.max_request_bytes)
+    return app
+
+
+def _known(_request: Request, error: Exception) -> JSONResponse:
+    status = getattr(error, "status", 422)
+    code = getattr(error, "code", "error")
+    return JSONResponse({"code": code, "message": str(error)}, status_code=status)
+
+
+def _malformed(_request: Request, error: Exception) -> JSONResponse:
+    """Where in the request, and what is wrong; not the whole input back."""
+    assert isinstance(error, RequestValidationError)
+    places = [
+        f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
+        for entry in error.errors()[:5]
+    ]
+    body = {"code": "invalid_request", "message": "; ".join(places)}
+    return JSONResponse(body, status_code=422)
+
+
+async def _log_request(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    started_s = time.monotonic()
+    identity = uuid.uuid4().hex[:16]
+    response = await call_next(request)
+    response.headers["X-Request-Id"] = identity
+    logger.info(
+        "%s %s",
+        request.method,
+        request.url.path,
+        extra={
+            "request": identity,
+            "status": response.status_code,
+            "seconds": round(time.monotonic() - started_s, 4),
+        },
+    )
+    return response

@@ -1,0 +1,76 @@
+"""Failures and why they happened."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from sqlalchemy import select
+
+from services import drawings
+from services.api.deps import ContextOf, Cursor, Limit, SessionOf
+from services.api.schemas import ExplanationOut, FailureDetail, FailureOut, Page
+from services.db.tables import Explanation, FailureRow
+from services.errors import NotFound
+
+router = APIRouter(tags=["failures"])
+
+
+@router.get("/failures", response_model=Page[FailureOut])
+def list_failures(
+    session: SessionOf,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    state: str | None = None,
+    kind: str | None = None,
+    label: str | None = None,
+    mode: Annotated[int | None, Query(description="Of this failure mode.")] = None,
+    model: Annotated[str | None, Query(description="Made by this model.")] = None,
+) -> Page[FailureOut]:
+    """Failures by id."""
+    query = select(FailureRow).order_by(FailureRow.id).limit(limit + 1)
+    wanted = (
+        (FailureRow.state, state),
+        (FailureRow.kind, kind),
+        (FailureRow.label, label),
+        (FailureRow.mode_id, mode),
+        (FailureRow.model_id, model),
+    )
+    for column, value in wanted:
+        if value is not None:
+            query = query.where(column == value)
+    if cursor is not None:
+        query = query.where(FailureRow.id > cursor)
+    rows = session.scalars(query).all()
+    items = [FailureOut.model_validate(row) for row in rows[:limit]]
+    return Page(items=items, next=items[-1].id if len(rows) > limit else None)
+
+
+@router.get("/failures/{failure_id}", response_model=FailureDetail)
+def show_failure(failure_id: str, session: SessionOf) -> FailureDetail:
+    """One failure with its explanations."""
+    row = _find(session, failure_id)
+    explanations = session.scalars(
+        select(Explanation)
+        .where(Explanation.failure_id == row.id)
+        .order_by(Explanation.created_at.desc())
+    ).all()
+    return FailureDetail(
+        **FailureOut.model_validate(row).model_dump(),
+        explanations=[ExplanationOut.model_validate(one) for one in explanations],
+        overlay=f"/v1/failures/{row.id}/overlay.png" if explanations else None,
+    )
+
+
+@router.get("/failures/{failure_id}/overlay.png", response_class=Response)
+def draw_failure(failure_id: str, session: SessionOf, context: ContextOf) -> Response:
+    """The frame with the box, what supports it in red and what hurts it in blue."""
+    row = _find(session, failure_id)
+    return Response(drawings.overlay_png(session, context, row), media_type="image/png")
+
+
+def _find(session: SessionOf, failure_id: str) -> FailureRow:
+    row = session.get(FailureRow, failure_id)
+    if row is None:
+        raise NotFound(f"no failure {failure_id}")
+    return row

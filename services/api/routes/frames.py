@@ -1,0 +1,73 @@
+"""Field frames: how failures come in."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, UploadFile
+from pydantic import TypeAdapter, ValidationError
+
+from services.api.deps import ContextOf, SessionOf
+from services.api.schemas import FrameOut, ObjectIn, ReportIn
+from services.db.tables import Observation
+from services.errors import InvalidRequest, NotFound
+from services.ingest import ingest_frame
+
+router = APIRouter(tags=["frames"])
+OBJECTS = TypeAdapter(list[ObjectIn])
+REPORTS = TypeAdapter(list[ReportIn])
+
+
+@router.post("/frames", status_code=201, response_model=FrameOut)
+def report_frame(
+    session: SessionOf,
+    context: ContextOf,
+    file: Annotated[UploadFile, File(description="The image.")],
+    objects: Annotated[
+        str | None, Form(description='Its truth: `[{"box": [x1,y1,x2,y2], "label": "car"}]`.')
+    ] = None,
+    reports: Annotated[
+        str | None,
+        Form(description='`[{"kind": "missed" | "false", "box": […], "label": "car"}]`.'),
+    ] = None,
+    reporter: Annotated[str, Form(max_length=120)] = "",
+    group: Annotated[str, Form(max_length=120)] = "",
+) -> Observation:
+    """Take in one frame, with its truth or with an operator's report; the same frame is one frame.
+
+    The failures that the champion makes on it are found and explained soon after.
+    """
+    return ingest_frame(
+        session,
+        context,
+        file.file.read(),
+        file.filename or "frame",
+        objects=_parsed("objects", objects, OBJECTS),
+        reports=_parsed("reports", reports, REPORTS),
+        reporter=reporter,
+        group=group,
+        source="api",
+    )
+
+
+@router.get("/frames/{frame_id}", response_model=FrameOut)
+def show_frame(frame_id: int, session: SessionOf) -> Observation:
+    """One frame."""
+    frame = session.get(Observation, frame_id)
+    if frame is None:
+        raise NotFound(f"no frame {frame_id}")
+    return frame
+
+
+def _parsed(field: str, text: str | None, kind: TypeAdapter[Any]) -> list[dict[str, Any]] | None:
+    if text is None:
+        return None
+    try:
+        return [entry.model_dump() for entry in kind.validate_python(json.loads(text))]
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidRequest(f"{field}.{place}: {first['msg']}") from error
+    except ValueError as error:
+        raise InvalidRequest(f"{field}: not JSON ({error})") from error

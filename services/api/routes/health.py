@@ -1,0 +1,23 @@
+"""Whether the API lives, and whether it can do its work; no token needed."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from sqlalchemy import text
+
+from services.api.deps import SessionOf
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+def alive() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+def ready(session: SessionOf) -> dict[str, str]:
+    """The database answers too."""
+    session.execute(text("SELECT 1"))
+    return {"status": "ready"}

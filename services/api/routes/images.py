@@ -1,0 +1,23 @@
+"""Stored images."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+from services.api.deps import ContextOf, SessionOf
+from services.db.tables import Image
+from services.errors import NotFound
+
+router = APIRouter(tags=["images"])
+
+
+@router.get("/images/{image_id}/file", response_class=FileResponse)
+def image_file(image_id: str, session: SessionOf, context: ContextOf) -> FileResponse:
+    """The bytes of an image, as they came in."""
+    image = session.get(Image, image_id)
+    if image is None:
+        raise NotFound(f"no image {image_id}")
+    path = context.project.inside(context.project.images, image.file)
+    # A stranger chose the content: a browser must not guess that it is a page.
+    return FileResponse(path, headers={"X-Content-Type-Options": "nosniff"})

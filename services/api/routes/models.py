@@ -1,0 +1,39 @@
+"""The model registry."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from services import registry
+from services.api.deps import SessionOf
+from services.api.schemas import ModelOut, Page
+from services.db.tables import Model
+
+router = APIRouter(tags=["models"])
+ACTOR = "api"
+
+
+@router.get("/models", response_model=Page[ModelOut])
+def list_models(session: SessionOf) -> Page[ModelOut]:
+    """All models, the newest first."""
+    return Page(items=[ModelOut.model_validate(row) for row in registry.models(session)])
+
+
+@router.get("/models/{name}", response_model=ModelOut)
+def show_model(name: str, session: SessionOf) -> Model:
+    """A model by number or id."""
+    return registry.find(session, name)
+
+
+@router.post("/models/{name}/promote", response_model=ModelOut)
+def promote_model(name: str, session: SessionOf) -> Model:
+    """Make a model the champion, whatever the gate said; the audit trail keeps who did it."""
+    model = registry.find(session, name)
+    registry.promote(session, model, ACTOR, {"by": "person"})
+    return model
+
+
+@router.post("/models/rollback", response_model=ModelOut)
+def rollback_model(session: SessionOf) -> Model:
+    """Bring back the champion before this one."""
+    return registry.rollback(session, ACTOR)

@@ -1,0 +1,51 @@
+"""Units of work: how many there are, which are parked and why."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from sqlalchemy import select
+
+from services.api.deps import Cursor, Limit, SessionOf
+from services.api.schemas import Page, UnitOut
+from services.db import units
+from services.db.tables import Unit
+from services.errors import NotFound
+
+router = APIRouter(tags=["units"])
+
+
+@router.get("/units/counts")
+def count_units(session: SessionOf, cycle_id: int | None = None) -> dict[str, int]:
+    """Units by state."""
+    return units.counts(session, cycle_id)
+
+
+@router.get("/units", response_model=Page[UnitOut])
+def list_units(
+    session: SessionOf,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    state: str | None = None,
+    kind: str | None = None,
+) -> Page[UnitOut]:
+    """Units by number; `state=dead` lists the dead letters."""
+    query = select(Unit).order_by(Unit.id).limit(limit + 1)
+    if state is not None:
+        query = query.where(Unit.state == state)
+    if kind is not None:
+        query = query.where(Unit.kind == kind)
+    if cursor is not None and cursor.isdecimal():
+        query = query.where(Unit.id > int(cursor))
+    rows = session.scalars(query).all()
+    items = [UnitOut.model_validate(row) for row in rows[:limit]]
+    return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
+
+
+@router.post("/units/{unit_id}/redrive", response_model=UnitOut)
+def redrive_unit(unit_id: int, session: SessionOf) -> Unit:
+    """Try a parked unit again."""
+    if session.get(Unit, unit_id) is None:
+        raise NotFound(f"no unit {unit_id}")
+    units.redrive(session, unit_id)
+    session.flush()
+    return session.get_one(Unit, unit_id, populate_existing=True)

@@ -1,0 +1,216 @@
+"""Bodies of requests and answers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Box = Annotated[
+    list[float],
+    Field(min_length=4, max_length=4, description="[x1, y1, x2, y2] in pixels of the image."),
+]
+Item = TypeVar("Item")
+MAX_OBJECTS = 5000
+
+
+class Body(BaseModel):
+    """A request; an unknown field is an error, since it is most often a typing slip."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Row(BaseModel):
+    """An answer made from a row."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list."""
+
+    items: list[Item]
+    next: str | None = Field(default=None, description="Cursor of the next page, null at the end.")
+
+
+class Error(BaseModel):
+    """What every failed request answers."""
+
+    code: str
+    message: str
+
+
+class ObjectIn(Body):
+    """One object in an image."""
+
+    box: Box
+    label: str
+    ignore: bool = False
+
+
+class ReportIn(Body):
+    """What an operator saw: "missed a car here", or "this is no car"."""
+
+    kind: Literal["missed", "false"]
+    box: Box
+    label: str
+
+
+class FrameOut(Row):
+    """A field frame."""
+
+    id: int
+    image_id: str
+    has_truth: bool
+    reports: list[Any]
+    created_at: datetime
+
+
+class FailureOut(Row):
+    """One wrong detection."""
+
+    id: str
+    image_id: str
+    model_id: str
+    state: str
+    kind: str
+    label: str
+    predicted_label: str | None
+    mechanism: str | None
+    box: list[float]
+    score: float
+    iou: float
+    proposed: bool
+    source: str
+    mode_id: int | None
+    created_at: datetime
+
+
+class ExplanationOut(Row):
+    """Why a failure happened."""
+
+    id: str
+    method: str
+    parameters: dict[str, Any]
+    regions: list[Any]
+    score: float
+    baseline_score: float
+    seconds: float
+
+
+class FailureDetail(FailureOut):
+    """A failure with its explanations."""
+
+    explanations: list[ExplanationOut]
+    overlay: str | None = Field(description="Path of the drawing, null until it is explained.")
+
+
+class CycleIn(Body):
+    """A cycle to start."""
+
+    kind: Literal["full", "retrain"] = "full"
+    policy: str | None = None
+    budget_boxes: int | None = Field(default=None, ge=1)
+    seed: int | None = Field(default=None, ge=0)
+
+
+class CycleOut(Row):
+    """One turn of the loop."""
+
+    id: int
+    kind: str
+    state: str
+    policy: str
+    budget_boxes: int
+    boxes_labelled: int
+    trigger: str
+    champion_id: str | None
+    challenger_id: str | None
+    promoted: bool | None
+    decision: dict[str, Any] | None
+    error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class LeaseIn(Body):
+    """A wish for label tasks."""
+
+    owner: str = Field(min_length=1, max_length=120)
+    count: int = Field(default=1, ge=1, le=100)
+    cycle_id: int | None = None
+    lease_s: float | None = Field(default=None, gt=0, le=86_400)
+
+
+class TaskOut(Row):
+    """One image to label, and why."""
+
+    id: int
+    cycle_id: int | None
+    image_id: str
+    state: str
+    priority: float
+    token: int = Field(description="Send it back with the answer.")
+    owner: str | None
+    lease_until: datetime | None
+    prelabels: list[Any]
+    reason: dict[str, Any]
+    note: str | None
+
+
+class SubmitIn(Body):
+    """The answer to a task; no objects says that there are none."""
+
+    token: int
+    objects: list[ObjectIn] = Field(max_length=MAX_OBJECTS)
+    author: str = Field(default="", max_length=120)
+
+
+class CloseIn(Body):
+    """A task that is skipped, rejected or given back."""
+
+    token: int
+    note: str = Field(default="", max_length=2000)
+
+
+class AnnotationOut(Row):
+    """A stored revision of labels."""
+
+    id: int
+    image_id: str
+    revision: int
+    objects: list[Any]
+    author: str
+
+
+class ModelOut(Row):
+    """A model of the registry."""
+
+    id: str
+    number: int
+    state: str
+    architecture: str
+    class_names: list[str]
+    dataset_version_id: str | None
+    parent_id: str | None
+    cycle_id: int | None
+    reports: dict[str, Any]
+    created_at: datetime
+
+
+class UnitOut(Row):
+    """A unit of work."""
+
+    id: int
+    kind: str
+    queue: str
+    state: str
+    attempts: int
+    max_attempts: int
+    error_code: str | None
+    error: str | None
+    payload: dict[str, Any]
+    cycle_id: int | None
+    created_at: datetime
+    finished_at: datetime | None

@@ -1,0 +1,192 @@
+"""Importing a folder: COCO, VOC or YOLO with labels, or plain images for the pool.
+
+One bad entry is a problem in the report and costs its neighbours nothing. Importing the same
+folder again adds nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from curation import formats
+from curation.errors import CurationError
+from curation.formats import ImportedImage, Problem
+from services import science
+from services.context import Context
+from services.db.tables import EVALUATION_ROLES, Annotation, Image, Observation, Role
+from services.errors import InvalidRequest, NotFound
+from services.rows import latest_annotations
+from services.stages.requests import request_embed, request_scan
+from services.storage import put_image
+
+logger = logging.getLogger(__name__)
+
+BATCH = 64
+"""Images a transaction: small enough that other writers wait only milliseconds."""
+LABELLED_ROLES = (Role.SEED, Role.HOLDOUT, Role.SIBLINGS, Role.FIELD)
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes:
+        images_added: new to the project.
+        images_known: were there before, in the same role.
+        boxes: stored, ignore regions included.
+        problems: entries that were left out, with what to do.
+    """
+
+    images_added: int = 0
+    images_known: int = 0
+    boxes: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+def import_dataset(
+    context: Context,
+    source: Path,
+    role: Role,
+    *,
+    fmt: str | None = None,
+    group: str | None = None,
+    min_side_px: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImportReport:
+    """Bring a folder or an annotation file into the project.
+
+    Args:
+        context: wiring.
+        source: a COCO, VOC or YOLO folder, a COCO file, or for the pool a folder of images.
+        role: what the images may be used for. Labels of pool images are not stored: the pool is
+            unlabelled by definition.
+        fmt: ``coco``, ``voc``, ``yolo`` or ``images``; None: found out.
+        group: of all images, instead of what the format says.
+        min_side_px: boxes with a shorter side become ignore regions; None: the setting.
+        progress: told images done and images in all.
+
+    Raises:
+        NotFound: there is no such folder.
+        InvalidRequest: the role needs labels and the folder has none.
+        AnnotationsInvalid: the annotation file itself cannot be read.
+    """
+    if not source.exists():
+        raise NotFound(f"{source} does not exist")
+    ignore_below = context.settings.ingest.ignore_below_px if min_side_px is None else min_side_px
+    imported = formats.load(source, fmt=fmt, min_side_px=ignore_below)
+    if role in LABELLED_ROLES and not imported.labelled:
+        raise InvalidRequest(f"{source} has no annotations, and role {role} needs them")
+    report = ImportReport(problems=list(imported.problems))
+    done = 0
+    for batch in _batches(imported.items, BATCH):
+        with context.sessions.begin() as session:
+            _import_batch(session, context, batch, role, group, report)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(imported.items))
+    return report
+
+
+def _import_batch(
+    session: Session,
+    context: Context,
+    batch: list[ImportedImage],
+    role: Role,
+    group: str | None,
+    report: ImportReport,
+) -> None:
+    stored: dict[str, tuple[Image, ImportedImage]] = {}
+    for item in batch:
+        try:
+            data = item.path.read_bytes()
+            image = put_image(
+                context.project, data, science.image_limits(context.settings), item.path.name
+            )
+        except (CurationError, OSError) as error:
+            report.problems.append(Problem(item.path.name, str(error)))
+            continue
+        row = Image(
+            id=image.id,
+            role=role,
+            file=image.file,
+            name=item.path.name[-300:],
+            width_px=image.width_px,
+            height_px=image.height_px,
+            perceptual_hash=image.perceptual_hash,
+            group=(group if group is not None else item.group)[:120],
+        )
+        if _admissible(session, row, report):
+            stored[image.id] = (row, item)
+    fresh = _insert_images(session, [row for row, _ in stored.values()], report)
+    if role == Role.POOL:
+        request_embed(session, sorted(fresh), context.settings.selection.batch_images)
+        return
+    for image_id, (_, item) in stored.items():
+        report.boxes += _annotate(session, image_id, item)
+    if role == Role.FIELD:
+        _observe(session, stored)
+
+
+def _admissible(session: Session, row: Image, report: ImportReport) -> bool:
+    """An image has one role; evaluation images above all must never be trained on."""
+    known = session.get(Image, row.id)
+    if known is None or known.role == row.role:
+        return True
+    advice = "it stays there"
+    if known.role in EVALUATION_ROLES or row.role in EVALUATION_ROLES:
+        advice = "an evaluation image must not be trained on; it stays there"
+    report.problems.append(Problem(row.name, f"is in role {known.role} already: {advice}"))
+    return False
+
+
+def _insert_images(session: Session, rows: list[Image], report: ImportReport) -> set[str]:
+    known = set(session.scalars(select(Image.id).where(Image.id.in_([row.id for row in rows]))))
+    fresh = [row for row in rows if row.id not in known]
+    session.add_all(fresh)
+    session.flush()
+    report.images_added += len(fresh)
+    report.images_known += len(known)
+    return {row.id for row in fresh}
+
+
+def _annotate(session: Session, image_id: str, item: ImportedImage) -> int:
+    """Store the labels as a revision of their own, unless they are what is there already."""
+    objects = objects_of(item)
+    latest = latest_annotations(session, [image_id]).get(image_id)
+    if latest is None or latest.objects != objects:
+        revision = 1 if latest is None else latest.revision + 1
+        session.add(Annotation(image_id=image_id, revision=revision, objects=objects))
+        session.flush()
+    return len(objects)
+
+
+def objects_of(item: ImportedImage) -> list[dict[str, Any]]:
+    """Labels of an imported image as they are stored."""
+    return [
+        {"box": [round(float(v), 2) for v in box], "label": label, "ignore": bool(ignore)}
+        for box, label, ignore in zip(item.boxes_xyxy, item.labels, item.ignore, strict=True)
+    ]
+
+
+def _observe(session: Session, stored: dict[str, tuple[Image, ImportedImage]]) -> None:
+    known = set(
+        session.scalars(select(Observation.image_id).where(Observation.image_id.in_(list(stored))))
+    )
+    for image_id in stored:
+        if image_id not in known:
+            session.add(Observation(image_id=image_id, has_truth=True, reporter="import"))
+        request_scan(session, image_id)
+
+
+def _batches(items: Iterable[ImportedImage], size: int) -> Iterator[list[ImportedImage]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

@@ -1,0 +1,1 @@
+"""The label queue: what people are asked, and what they answer."""
