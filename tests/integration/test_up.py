@@ -46,7 +46,7 @@ def test_up_starts_restarts_and_stops_everything(quick: Context) -> None:
     with supervisor_of(quick, ONE_WORKER) as up:
         up.wait_ready()
         assert set(up.pids) == {"redis", "relay", "beat", "worker-default"}
-        assert up.rss_bytes() > 50e6
+        assert up.memory_bytes() > 50e6
         seen = supervisor.running(quick.project)
         assert seen is not None
         assert seen["pid"] == os.getpid()

@@ -1,0 +1,52 @@
+# make demo, make test: each sets up what it needs in .venv and runs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Installed again only when the dependencies change.
+STAMP := $(VENV)/.installed
+DEMO_FLAGS ?=
+TEST_FLAGS ?=
+# One thread a process: tests start worker processes, and PyTorch processes that share cores
+# with two threads each run ten times slower than with one.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: setup demo test lint types unit bench clean help
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP)  ## make .venv and install everything
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): PyTorch is about 5 GB, this takes a minute or two"
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+demo: $(STAMP)  ## watch the whole loop repair a detector (flags: DEMO_FLAGS="--compare random")
+	$(BIN)/e2x demo $(DEMO_FLAGS)
+
+test: lint types unit  ## everything that must pass
+
+lint: $(STAMP)  ## style, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(STAMP)  ## static types
+	$(BIN)/mypy
+
+unit: $(STAMP)  ## tests with coverage (flags: TEST_FLAGS="-k gate")
+	rm -f .coverage .coverage.*
+	$(TEST_ENV) $(BIN)/coverage run -m pytest $(TEST_FLAGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --sort=cover | tail -n 40
+
+bench: $(STAMP)  ## the measurements; tables go to benchmarks/results
+	$(BIN)/python -m benchmarks.detectors --help
+
+clean:  ## remove what was built, and the demo
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
