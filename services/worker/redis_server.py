@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from services.errors import ToolUnavailable
 from services.project import Project
@@ -90,12 +92,15 @@ def _executable() -> str:
 
 
 def client(url: str, timeout_s: float = 2.0) -> redis.Redis:
-    """A client of a broker URL as Celery writes it."""
+    """A client of a broker URL as Celery writes it; it tries once, its callers try again."""
+    once = Retry(NoBackoff(), 0)
     if url.startswith("redis+socket://"):
         path, _, query = url.removeprefix("redis+socket://").partition("?")
         database = int(dict(p.split("=") for p in query.split("&") if p).get("virtual_host", 0))
-        return redis.Redis(unix_socket_path=path, db=database, socket_timeout=timeout_s)
-    return redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        return redis.Redis(unix_socket_path=path, db=database, socket_timeout=timeout_s, retry=once)
+    return redis.Redis.from_url(
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=once
+    )
 
 
 def answers(url: str) -> bool:
