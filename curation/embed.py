@@ -4,9 +4,11 @@ Read in this order: ``TimmEncoder`` (a feature map of two stages on one grid), `
 (masked averages of that map as one matrix product, each region beside its one-ring
 neighbourhood), ``RegionEmbedder`` (which regions a pool image and a failure contribute).
 
-A pool image contributes overlapping square cells of two sizes instead of superpixels: harmful
-regions vary in size, cells cost nothing to compute, and their averaging matrix is the same for
-every image.
+A pool image contributes overlapping square cells instead of superpixels: cells cost nothing to
+compute, and their averaging matrix is the same for every image. Precision at 40 on the street
+world (1000 pool images, each cause in 4 %, noisy regions around the true causes, mean of four
+causes): strides 16 + 32 with cells of a third 0.90, with cells of a quarter and a half 0.88, of a
+sixth and a third 0.87; strides 8 + 16 with cells of a third 0.85.
 
 Source:
     Masked pooling of a region with its neighbourhood: Garg et al., "Revisit Anything: Visual
@@ -43,7 +45,7 @@ class TimmEncoder:
         weights: "package" (ImageNet weights that a Python package carries), "random" (seeded,
             for tests), or the path of a state dict.
         device: where the network runs.
-        stages: indices of the stages to concatenate, finest first; 2 and 3 have stride 8 and 16.
+        stages: indices of the stages to concatenate, finest first; 3 and 4 have stride 16 and 32.
         batch_size: images a pass, bounds memory; None is 1 on a CPU and 64 elsewhere.
 
     Raises:
@@ -57,7 +59,7 @@ class TimmEncoder:
         input_size_hw: tuple[int, int] = (192, 256),
         weights: str = "package",
         device: str = "cpu",
-        stages: tuple[int, ...] = (2, 3),
+        stages: tuple[int, ...] = (3, 4),
         batch_size: int | None = None,
     ) -> None:
         self._device = torch.device(device)
@@ -218,8 +220,8 @@ class CellScheme:
         ring: width of the neighbourhood; about one superpixel of 200.
     """
 
-    sizes: tuple[float, ...] = (1 / 6, 1 / 3)
-    strides: tuple[float, ...] = (1 / 6, 1 / 6)
+    sizes: tuple[float, ...] = (1 / 3,)
+    strides: tuple[float, ...] = (1 / 6,)
     ring: float = 1 / 12
 
 

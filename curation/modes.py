@@ -63,7 +63,7 @@ class ModeRules:
 
     max_distance: float = 0.8
     object_weight: float = 0.5
-    region_distance: float = 0.5
+    region_distance: float = 0.7
     max_queries: int = 6
     min_share: float = 0.05
     max_regions: int = 600

@@ -72,7 +72,7 @@ class MetricRules:
 
     Attributes:
         num_parts: equal parts of a raw vector, whitened apart.
-        width: directions kept of each part; 64 of two parts make 128.
+        width: directions kept of each part; 96 of two parts make 192.
         power: 0 rotates only, 1 whitens fully.
         region_weight: share of the first part in a similarity, in 0..1; the rest is spread over
             the other parts.
@@ -81,8 +81,8 @@ class MetricRules:
     """
 
     num_parts: int = 2
-    width: int = 64
-    power: float = 1.0
+    width: int = 96
+    power: float = 0.75
     region_weight: float = 0.6
     max_sample: int = 20_000
     min_sample: int = 256
