@@ -236,7 +236,7 @@ def lay_brick(
         "brick", across + np.float32(rng.uniform(0, 3)), along * np.float32(0.35), layout, down
     )
     brick = np.asarray((166, 78, 58), np.float32) + tone[:, :, None] * np.asarray(
-        (46, 40, 38), np.float32
+        (58, 52, 50), np.float32
     )
     canvas[rows, columns][inside] = brick[inside]
     mask[rows, columns] = inside
@@ -259,7 +259,7 @@ def cast_neon(
     across = np.clip((x - x1) / soft, 0, 1) * np.clip((x2 - x) / soft, 0, 1)
     depth = across * np.clip((y - y1) / soft, 0, 1) * np.clip((y2 - y) / soft, 0, 1)
     grey = canvas.mean(axis=2, keepdims=True)
-    dark = (0.5 * canvas + 0.5 * grey) * np.asarray((0.44, 0.15, 0.52), np.float32)
+    dark = (0.4 * canvas + 0.6 * grey) * np.asarray((0.32, 0.09, 0.4), np.float32)
     glow = np.exp(-(((x - (x1 + x2) / 2) / (0.5 * (x2 - x1))) ** 2) - ((y - y1) / (y2 - y1)) ** 2)
     dark += glow[:, :, None].astype(np.float32) * np.asarray((58, 4, 66), np.float32)
     canvas += (dark - canvas) * depth[:, :, None].astype(np.float32)

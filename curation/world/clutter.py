@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from curation.types import FloatArray
-from curation.world.canvas import Colour, Pen, Sprite, shaded
+from curation.world.canvas import Colour, Pen, Sprite, cast_shadow, paste, shaded
 from curation.world.textures import textures
 from curation.world.vehicles import car
 
@@ -16,6 +16,7 @@ _NUM_TREES = 12
 _TREE_SIDE_PX = 110
 _POST: Colour = (92, 94, 98)
 _FRAME: Colour = (66, 68, 74)
+_MAGENTA: Colour = (214, 32, 126)
 _BINS: tuple[Colour, ...] = ((52, 84, 58), (70, 72, 78), (120, 78, 40), (44, 60, 92))
 
 
@@ -87,11 +88,11 @@ def post(px_per_m: float, height_m: float) -> Sprite:
     return pen.sprite()
 
 
-def _board(px_per_m: float, width_m: float, height_m: float) -> Pen:
+def _board(px_per_m: float, width_m: float, height_m: float, frame: Colour = _FRAME) -> Pen:
     pen = Pen(width_m, height_m + 0.7, px_per_m)
     for x in (0.25, width_m - 0.35):
         pen.block((x, height_m - 0.1), (x + 0.14, height_m + 0.69), _POST)
-    pen.block((0.0, 0.0), (width_m, height_m), _FRAME, radius_m=0.06)
+    pen.block((0.0, 0.0), (width_m, height_m), frame, radius_m=0.06)
     return pen
 
 
@@ -132,19 +133,16 @@ def car_billboard(rng: np.random.Generator, px_per_m: float) -> tuple[Sprite, tu
     Returns:
         the sprite, and left, top, right, bottom of the pictured car in the sprite, px.
     """
-    width_m, height_m = 4.3, 2.1
+    width_m, height_m = 5.2, 2.3
     width, height, margin = _inner_size(px_per_m, width_m, height_m)
-    low: Colour = (rng.uniform(236, 250), rng.uniform(196, 216), rng.uniform(92, 120))
-    ramp = np.linspace(1.0, 0.82, height, dtype=np.float32)[:, None, None]
-    picture = ramp * np.asarray(low, np.float32) * np.ones((1, width, 1), np.float32)
-    picture[: max(2, height // 7)] = (206, 34, 120)
-    sprite, _ = car(rng, px_per_m * float(rng.uniform(0.82, 0.95)), view="side")
+    picture = np.empty((height, width, 3), np.float32)
+    picture[:] = np.asarray((150, 176, 120), np.float32) * np.float32(rng.uniform(0.7, 1.1))
+    picture[round(height * 0.42) :] = np.float32(rng.uniform(84, 112))  # the pictured road
+    picture += rng.normal(0, 7, (height, width, 1)).astype(np.float32)
+    sprite, _ = car(rng, px_per_m * float(rng.uniform(0.95, 1.05)), view="side")
     car_w, car_h = sprite.size_wh
-    left, top = (width - car_w) // 2, height - car_h - max(1, height // 12)
-    left, top = max(left, 0), max(top, 0)
-    rows, columns = min(car_h, height - top), min(car_w, width - left)
-    under = picture[top : top + rows, left : left + columns]
-    alpha = sprite.alpha[:rows, :columns, None]
-    under += (sprite.rgb[:rows, :columns] - under) * alpha
-    box = (left + margin, top + margin, left + margin + columns, top + margin + rows)
-    return _hang(_board(px_per_m, width_m, height_m).sprite(), picture, margin), box
+    left, top = max((width - car_w) // 2, 0), max(height - car_h - height // 7, 0)
+    cast_shadow(picture, left + car_w / 2, top + car_h, car_w / 2)
+    paste(picture, sprite, left, top)
+    box = (left + margin, top + margin, left + margin + car_w, top + margin + car_h)
+    return _hang(_board(px_per_m, width_m, height_m, _MAGENTA).sprite(), picture, margin), box

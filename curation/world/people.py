@@ -26,9 +26,11 @@ def _legs(pen: Pen, hip: float, stride: float, colour: Colour) -> None:
         pen.oval((foot + 0.05, 1.7), 0.1, 0.05, _SHOE)
 
 
-def pedestrian(rng: np.random.Generator, px_per_m: float) -> tuple[Sprite, Tags]:
-    """A person standing or walking, with coat, dress or shirt and sometimes a bag."""
-    name, top = paint(rng)
+def pedestrian(
+    rng: np.random.Generator, px_per_m: float, colours: tuple[str, ...] = ()
+) -> tuple[Sprite, Tags]:
+    """A person standing or walking, dressed in one of ``colours`` or any, sometimes with a bag."""
+    name, top = paint(rng, colours)
     dress = str(rng.choice(("shirt", "coat", "dress")))
     skin = _SKINS[rng.integers(len(_SKINS))]
     trousers = _TROUSERS[rng.integers(len(_TROUSERS))]
@@ -49,7 +51,7 @@ def pedestrian(rng: np.random.Generator, px_per_m: float) -> tuple[Sprite, Tags]
     pen.oval((0.36, 0.17), 0.11, 0.15, _HAIR[rng.integers(len(_HAIR))])
     pen.oval((0.39, 0.19), 0.085, 0.115, skin)
     if rng.random() < 0.4:
-        pen.block((0.12, 0.46), (0.27, 0.86), paint(rng)[1], radius_m=0.06)
+        pen.block((0.12, 0.46), (0.27, 0.86), paint(rng, colours)[1], radius_m=0.06)
     flip = bool(rng.random() < 0.5)
     tags: Tags = {"colour": name, "view": dress, "flip": str(flip).lower()}
     return shaded(pen.sprite(flip), rng), tags

@@ -36,8 +36,8 @@ class Planted:
 
     things: list[Thing] = field(default_factory=list)
     ground: BoolArray | None = None
-    occluder: Thing | None = None
     victim: Thing | None = None
+    behind: Thing | None = None
     board: Thing | None = None
     pictured: Box | None = None
     neon: list[Box] = field(default_factory=list)
@@ -54,12 +54,9 @@ class Planted:
         assert thing.visible is not None, "compose() has not run"
         if thing is not self.victim:
             return np.zeros_like(thing.visible)
-        if self.occluder is not None and self.occluder.visible is not None:
-            x1, y1, x2, y2 = (max(0, int(value)) for value in thing.box)
-            over = np.zeros_like(thing.visible)
-            over[y1:y2, x1:x2] = self.occluder.visible[y1:y2, x1:x2]
-            return over
-        assert self.ground is not None, "a victim has an occluder or a ground"
+        if self.behind is not None and self.behind.visible is not None:
+            return self.behind.visible.copy()
+        assert self.ground is not None, "a victim has a ground or something behind it"
         if thing.label == PEDESTRIAN:
             return self.ground & ~thing.visible
         return self.ground
@@ -127,23 +124,25 @@ def _bus_behind_car(
 ) -> Planted:
     base = _base(rng, layout, 0.24, 0.34)
     sprite, tags = bus(rng, layout.px_per_m(base) * rng.uniform(0.95, 1.1), view="side")
-    hidden = _named(_place(rng, layout, sprite, base, 0.1), BUS, tags, BUS_BEHIND_CAR)
-    x1, y1, x2, y2 = hidden.box
-    # The car covers the middle: both ends and the roof of the bus stay in sight.
-    reach = (x2 - x1) * rng.uniform(0.62, 0.78)
+    back = _named(_place(rng, layout, sprite, base, 0.1), BUS, tags, None)
+    x1, y1, x2, y2 = back.box
+    # The car stands before the middle of the bus, whose both ends and roof stay in sight: every
+    # default box that fits the car is full of bus.
+    reach = (x2 - x1) * rng.uniform(0.62, 0.76)
     front, car_tags = car(rng, reach / 3.9, view="side")
     x = (x1 + x2) / 2 + rng.uniform(-0.08, 0.08) * (x2 - x1)
-    foot = max(base, y2) + 1 + (y2 - y1) * rng.uniform(0.0, 0.1)
-    near = _named(stand(layout, front, x, foot), CAR, car_tags, None)
-    taken.extend((hidden.box, near.box))
-    return Planted(things=[hidden, near], occluder=near, victim=hidden)
+    foot = max(base, y2) + 1 + (y2 - y1) * rng.uniform(0.0, 0.08)
+    near = _named(stand(layout, front, x, foot), CAR, car_tags, BUS_BEHIND_CAR)
+    taken.extend((back.box, near.box))
+    return Planted(things=[back, near], victim=near, behind=back)
 
 
 def _pedestrian_on_brick(
     rng: np.random.Generator, layout: Layout, canvas: FloatArray, taken: list[Box]
 ) -> Planted:
     base = _base(rng, layout, 0.32, 0.58)
-    sprite, tags = pedestrian(rng, layout.px_per_m(base) * rng.uniform(0.97, 1.2))
+    scale = layout.px_per_m(base) * rng.uniform(0.97, 1.2)
+    sprite, tags = pedestrian(rng, scale, colours=("red", "brown"))
     person = _named(_place(rng, layout, sprite, base, 0.8), PEDESTRIAN, tags, PEDESTRIAN_ON_BRICK)
     plaza = _around(person.box, rng.uniform(0.5, 0.8), 0.18, rng.uniform(0.12, 0.25))
     mask = lay_brick(rng, layout, canvas, plaza)
