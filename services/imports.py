@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,39 @@ logger = logging.getLogger(__name__)
 BATCH = 64
 """Images a transaction: small enough that other writers wait only milliseconds."""
 LABELLED_ROLES = (Role.SEED, Role.HOLDOUT, Role.SIBLINGS, Role.FIELD)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Every n-th block of consecutive frames.
+
+    Neighbouring frames of a drive look alike: a split frame by frame would leak the answers.
+
+    Attributes:
+        number: which part, 1..count.
+        count: parts in all; their images are disjoint and together everything.
+        block: consecutive frames, by file name, that stay together.
+    """
+
+    number: int
+    count: int
+    block: int = 25
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count or self.block < 1:
+            raise InvalidRequest(
+                f"part {self.number}/{self.count} in blocks of {self.block}: expected 1/N to N/N, "
+                "and blocks of at least 1"
+            )
+
+    def of(self, items: Sequence[ImportedImage]) -> list[ImportedImage]:
+        """The items of this part."""
+        ordered = sorted(items, key=lambda item: item.path.name)
+        return [
+            item
+            for row, item in enumerate(ordered)
+            if (row // self.block) % self.count == self.number - 1
+        ]
 
 
 @dataclass(slots=True)
@@ -59,6 +92,7 @@ def import_dataset(
     fmt: str | None = None,
     group: str | None = None,
     min_side_px: float | None = None,
+    part: Part | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
     """Bring a folder or an annotation file into the project.
@@ -71,6 +105,7 @@ def import_dataset(
         fmt: ``coco``, ``voc``, ``yolo`` or ``images``; None: found out.
         group: of all images, instead of what the format says.
         min_side_px: boxes with a shorter side become ignore regions; None: the setting.
+        part: only these blocks of consecutive frames; None: all.
         progress: told images done and images in all.
 
     Raises:
@@ -84,14 +119,15 @@ def import_dataset(
     imported = formats.load(source, fmt=fmt, min_side_px=ignore_below)
     if role in LABELLED_ROLES and not imported.labelled:
         raise InvalidRequest(f"{source} has no annotations, and role {role} needs them")
+    items = imported.items if part is None else part.of(imported.items)
     report = ImportReport(problems=list(imported.problems))
     done = 0
-    for batch in _batches(imported.items, BATCH):
+    for batch in _batches(items, BATCH):
         with context.sessions.begin() as session:
             _import_batch(session, context, batch, role, group, report)
         done += len(batch)
         if progress is not None:
-            progress(done, len(imported.items))
+            progress(done, len(items))
     return report
 
 
