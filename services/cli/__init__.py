@@ -1,20 +1,84 @@
-"""The ``e2x`` command."""
+"""The ``e2x`` command: one module a group of commands, each with ``register(app)``.
+
+Modules import what needs PyTorch inside their functions, so that ``e2x --help`` answers at once.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from services.demo import cli as demo
+from services.cli.common import CommandGroup, choose_project, configure_logs
 
-app = typer.Typer(no_args_is_help=True)
-demo.register(app)
+MODULES = (
+    "services.demo.cli",
+    "services.cli.init",
+    "services.cli.config",
+    "services.cli.doctor",
+    "services.cli.up",
+    "services.cli.imports",
+    "services.cli.train",
+    "services.cli.ingest",
+    "services.cli.cycle",
+    "services.cli.labels",
+    "services.cli.failures",
+    "services.cli.models",
+    "services.cli.report",
+    "services.cli.units",
+)
+"""In the order in which a newcomer meets them, and ``e2x --help`` lists them."""
 
 
-@app.callback()
-def root() -> None:
-    """Explain-to-Fix."""
+def make_app() -> typer.Typer:
+    """The command line with all its commands."""
+    app = typer.Typer(
+        name="e2x",
+        cls=CommandGroup,
+        no_args_is_help=True,
+        pretty_exceptions_show_locals=False,  # they may hold a token
+        rich_markup_mode="markdown",
+    )
+    app.callback()(root)
+    for name in MODULES:
+        if find_spec(name) is not None:
+            import_module(name).register(app)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("e2x"))
+        raise typer.Exit
+
+
+def root(
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="E2X_PROJECT", help="The project folder, made by `e2x init`.", show_default="."
+        ),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log to the screen; show tracebacks.")
+    ] = False,
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Explain-to-Fix: finds why a detector fails, finds the samples it lacked, repairs it."""
+    del show_version  # its callback has done it
+    configure_logs(verbose)
+    choose_project(project)
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    make_app()()
