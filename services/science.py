@@ -5,7 +5,6 @@ The only place where the names of settings meet the names of parameters.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,8 +142,3 @@ def load_encoder(settings: Settings) -> TimmEncoder:
         weights=wanted.encoder_weights,
         device=device_name(settings),
     )
-
-
-def training_threads(settings: Settings) -> int:
-    """Threads of the training process: all cores, since other workers idle while it runs."""
-    return settings.workers.threads or os.cpu_count() or 1

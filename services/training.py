@@ -20,6 +20,7 @@ from services.db import units
 from services.db.tables import Cycle, DatasetVersion, Model, ModelState, Role, Unit
 from services.errors import Conflict
 from services.supervise import run_job
+from services.worker import threads
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def run(
         settings,
         fine_tune=fine_tune,
         seed=seed,
-        threads=science.training_threads(settings),
+        threads=threads.available(context),
     )
     detector = science.detector_config(settings, manifest.class_names)
     init = None

@@ -82,9 +82,9 @@ class Annotator:
         return {**entry, "box": [x1 + across, y1 + down, x2, y2]}
 
 
-def hidden_truth(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Objects by image hash, from a COCO folder that the service has not been shown."""
-    coco = json.loads((folder / "annotations.json").read_text())
+def hidden_truth(file: Path, images: Path) -> dict[str, list[dict[str, Any]]]:
+    """Objects by image hash, from a COCO file that the service has not been shown."""
+    coco = json.loads(file.read_text())
     names = {entry["id"]: entry["name"] for entry in coco["categories"]}
     objects: dict[int, list[dict[str, Any]]] = {entry["id"]: [] for entry in coco["images"]}
     for entry in coco["annotations"]:
@@ -92,8 +92,6 @@ def hidden_truth(folder: Path) -> dict[str, list[dict[str, Any]]]:
         box = [x, y, x + width, y + height]
         objects[entry["image_id"]].append({"box": box, "label": names[entry["category_id"]]})
     return {
-        hashlib.sha256((folder / entry["file_name"]).read_bytes()).hexdigest(): objects[
-            entry["id"]
-        ]
+        hashlib.sha256((images / entry["file_name"]).read_bytes()).hexdigest(): objects[entry["id"]]
         for entry in coco["images"]
     }

@@ -93,12 +93,12 @@ class DemoLoop:
         """Start a cycle, answer its label tasks, and follow it to its end."""
         body = {"policy": policy, "seed": seed}
         number = check(self.client.post("/v1/cycles", json=body)).json()["id"]
-        self._await_state(number, "embed the pool, search, select", CycleState.LABELLING)
+        self.await_state(number, "embed the pool, search, select", CycleState.LABELLING)
         self._annotate(number, mistake_rate, seed)
         self._follow_training(
             f"cycle {number}: retrain", number, lambda: self._state(number) not in _TRAINING
         )
-        self._await_state(number, "gate, then look at the field again", CycleState.DONE)
+        self.await_state(number, "gate, then look at the field again", CycleState.DONE)
         with self.context.sessions() as session:
             return cycles.find(session, number)
 
@@ -107,9 +107,10 @@ class DemoLoop:
             return
         with self.context.sessions() as session:
             names = registry.require_champion(session).class_names[1:]
+        pool = self.world / Role.POOL
         annotator = Annotator(
             client=self.client,
-            truth=hidden_truth(self.world / Role.POOL),
+            truth=hidden_truth(pool / "annotations.json", pool),
             class_names=names,
             mistake_rate=mistake_rate,
             rng=np.random.default_rng(seed),
@@ -129,7 +130,12 @@ class DemoLoop:
 
             _wait(look, title)
 
-    def _await_state(self, cycle_id: int, title: str, wanted: CycleState) -> None:
+    def await_state(self, cycle_id: int, title: str, wanted: CycleState) -> None:
+        """Wait until a cycle is in a state, or has ended.
+
+        Raises:
+            ServiceError: it failed.
+        """
         with self.board.bar(f"cycle {cycle_id}: {title}", None) as bar:
 
             def there() -> bool:
