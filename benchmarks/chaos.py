@@ -1,0 +1,119 @@
+"""Delivery under fire: units through real workers while processes are killed at random.
+
+    python -m benchmarks.chaos --units 10000 [--database postgresql+pg8000://…]
+
+Prints a table and writes ``benchmarks/results/chaos.json``. ``lost`` and ``twice`` must be 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from sqlalchemy import func, select
+
+from services.context import Context
+from services.db import migrate, units
+from services.db.engine import reading
+from services.db.tables import Audit, Unit
+from services.worker import threads
+from tests.factories import QUICK_WORKERS, make_context
+from tests.integration import light_stage
+from tests.integration.chaos import Chaos
+from tests.integration.processes import supervisor_of
+
+RESULT = Path(__file__).parent / "results" / "chaos.json"
+DEADLINE_S = 3600.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--units", type=int, default=10_000)
+    parser.add_argument("--workers", type=int, default=2, help="worker processes")
+    parser.add_argument("--pause", type=float, default=2.0, help="longest wait between kills, s")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--database", default="", help="SQLAlchemy URL; empty: SQLite")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        url = given.database or f"sqlite:///{folder}/e2x.db"
+        context = make_context(Path(folder) / "project", url, workers=QUICK_WORKERS)
+        migrate.upgrade(context.engine)
+        figures = measure(context, given.units, given.workers, given.pause, given.seed)
+        context.engine.dispose()
+    show(figures)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def measure(context: Context, number: int, workers: int, pause_s: float, seed: int) -> dict:
+    light_stage.register_stages()
+    groups = {f"e{i}": ("explain",) for i in range(workers)} | {"default": ("default",)}
+    with supervisor_of(context, groups) as up:
+        up.wait_ready()
+        started = time.monotonic()
+        with context.sessions.begin() as session:
+            for i in range(number):
+                seconds = 0.2 if i % 50 == 0 else 0.0
+                units.enqueue(session, "light", f"l:{i}", {"seconds": seconds})
+        targets = ("child", "child", "worker-e0", "redis", "relay", "beat")
+        with Chaos(up, context, seed, pause_s, targets) as chaos, Progress() as progress:
+            bar = progress.add_task("units", total=number)
+            while True:
+                ended = number - waiting(context)
+                progress.update(bar, completed=ended)
+                if ended == number or time.monotonic() - started > DEADLINE_S:
+                    break
+                time.sleep(0.5)
+        seconds = time.monotonic() - started
+    return outcome(context, number) | {
+        "units": number,
+        "seconds": round(seconds, 1),
+        "units_per_second": round(number / seconds, 1),
+        "kills": dict(chaos.kills),
+        "workers": workers,
+        "database": context.engine.dialect.name,
+        "seed": seed,
+        "cores": threads.cores(),
+        "python": platform.python_version(),
+    }
+
+
+def waiting(context: Context) -> int:
+    with reading(context.sessions) as session:
+        found = units.counts(session)
+    return found["queued"] + found["leased"]
+
+
+def outcome(context: Context, number: int) -> dict:
+    with reading(context.sessions) as session:
+        found = units.counts(session)
+        query = select(Audit.subject, func.count()).group_by(Audit.subject)
+        written = [row[1] for row in session.execute(query)]
+        again = session.scalar(select(func.count()).where(Unit.attempts > 1))
+    return {
+        "done": found["done"],
+        "dead": found["dead"],
+        "lost": number - found["done"] - found["dead"],
+        "twice": sum(times > 1 for times in written),
+        "tried_again": again,
+    }
+
+
+def show(figures: dict) -> None:
+    table = Table(title="Delivery while processes are killed")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, value in figures.items():
+        table.add_row(name.replace("_", " "), str(value))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
