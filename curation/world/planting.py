@@ -128,7 +128,7 @@ def _bus_behind_car(
     x1, y1, x2, y2 = back.box
     # The car stands before the middle of the bus, whose both ends and roof stay in sight: every
     # default box that fits the car is full of bus.
-    reach = (x2 - x1) * rng.uniform(0.62, 0.76)
+    reach = (x2 - x1) * rng.uniform(0.56, 0.68)
     front, car_tags = car(rng, reach / 3.9, view="side")
     x = (x1 + x2) / 2 + rng.uniform(-0.08, 0.08) * (x2 - x1)
     foot = max(base, y2) + 1 + (y2 - y1) * rng.uniform(0.0, 0.08)
@@ -141,7 +141,7 @@ def _pedestrian_on_brick(
     rng: np.random.Generator, layout: Layout, canvas: FloatArray, taken: list[Box]
 ) -> Planted:
     base = _base(rng, layout, 0.32, 0.58)
-    scale = layout.px_per_m(base) * rng.uniform(0.97, 1.2)
+    scale = layout.px_per_m(base) * rng.uniform(1.15, 1.4)
     sprite, tags = pedestrian(rng, scale, colours=("red", "brown"))
     person = _named(_place(rng, layout, sprite, base, 0.8), PEDESTRIAN, tags, PEDESTRIAN_ON_BRICK)
     plaza = _around(person.box, rng.uniform(0.5, 0.8), 0.18, rng.uniform(0.12, 0.25))
