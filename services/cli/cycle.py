@@ -1,0 +1,319 @@
+"""``e2x cycle``: turns of the loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from services.cli.common import (
+    JsonOption,
+    columns_of,
+    console,
+    opened,
+    print_facts,
+    print_json,
+    print_table,
+)
+from services.cli.follow import follow_cycle, progress, workers
+from services.cli.plan import Plan, read_plan
+from services.db.engine import reading
+from services.db.tables import CandidateRow, Cycle, CycleState, LabelTask, Model, ModeRow
+from services.errors import NotFound, ServiceError
+
+if TYPE_CHECKING:
+    from services.context import Context
+
+cycle_app = typer.Typer(help="Turns of the loop: select, label, retrain, gate.")
+ACTOR = "command line"
+
+PolicyOption = Annotated[str | None, typer.Option(help="Selection policy instead of the setting.")]
+BudgetOption = Annotated[int | None, typer.Option(help="Boxes to label.", min=1)]
+KindOption = Annotated[
+    Literal["full", "retrain"], typer.Option(help="`retrain`: on the labels that are there.")
+]
+SeedOption = Annotated[int | None, typer.Option(help="Of selection and training.", min=0)]
+NumberArgument = Annotated[int | None, typer.Argument(metavar="[N]", help="Without: the newest.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(cycle_app, name="cycle", no_args_is_help=True)
+
+
+@cycle_app.command("run")
+def run_cycle(
+    kind: KindOption = "full",
+    policy: PolicyOption = None,
+    budget: BudgetOption = None,
+    seed: SeedOption = None,
+) -> None:
+    """Start a cycle and follow it until it waits for labels or has ended."""
+    with opened() as context:
+        cycle_id = _start(context, kind, policy, budget, seed)
+        _follow(context, cycle_id, through_labels=False, timeout_s=None)
+
+
+@cycle_app.command("start")
+def start_cycle(
+    kind: KindOption = "full",
+    policy: PolicyOption = None,
+    budget: BudgetOption = None,
+    seed: SeedOption = None,
+) -> None:
+    """Start a cycle and return at once; the services must be up."""
+    with opened() as context:
+        cycle_id = _start(context, kind, policy, budget, seed)
+    console().print(f"cycle {cycle_id} started: `e2x cycle wait` follows it")
+
+
+@cycle_app.command("wait")
+def wait(
+    number: NumberArgument = None,
+    through_labels: Annotated[
+        bool, typer.Option("--through-labels", help="Also wait while people label.")
+    ] = False,
+    timeout_s: Annotated[
+        float | None, typer.Option("--timeout", help="Seconds; the cycle goes on.")
+    ] = None,
+) -> None:
+    """Follow a cycle until it waits for labels or has ended."""
+    with opened() as context:
+        cycle_id = _find(context, number).id
+        _follow(context, cycle_id, through_labels, timeout_s)
+
+
+@cycle_app.command("plan")
+def plan(as_json: JsonOption = False) -> None:
+    """Show what a cycle would work on now, and what it lacks; changes nothing."""
+    with opened() as context, reading(context.sessions) as session:
+        found = read_plan(session, context)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    _print_plan(found)
+
+
+@cycle_app.command("list")
+def list_cycles(as_json: JsonOption = False) -> None:
+    """List all cycles, the newest first."""
+    with opened() as context, reading(context.sessions) as session:
+        rows = session.scalars(select(Cycle).order_by(Cycle.id.desc())).all()
+        numbers = _numbers(session)
+    if as_json:
+        print_json([columns_of(row, "decision") for row in rows])
+        return
+    print_table(
+        "Cycles",
+        ("#no", "kind", "state", "policy", "#budget", "#labelled", "from", "to", "promoted", "by"),
+        [
+            (
+                row.id,
+                row.kind,
+                row.state,
+                row.policy,
+                row.budget_boxes,
+                row.boxes_labelled,
+                numbers.get(row.champion_id),
+                numbers.get(row.challenger_id),
+                row.promoted,
+                row.trigger,
+            )
+            for row in rows
+        ],
+    )
+
+
+@cycle_app.command("show")
+def show(number: NumberArgument = None, as_json: JsonOption = False) -> None:
+    """Show a cycle: failure modes, what was asked, and the gate's decision."""
+    with opened() as context:
+        cycle = _find(context, number)
+        with reading(context.sessions) as session:
+            modes = session.scalars(
+                select(ModeRow).where(ModeRow.cycle_id == cycle.id).order_by(ModeRow.size.desc())
+            ).all()
+            asked = dict(_tasks(session, cycle.id))
+            images = session.scalar(select(func.count()).where(CandidateRow.cycle_id == cycle.id))
+            numbers = _numbers(session)
+    if as_json:
+        extra = {"modes": [columns_of(mode) for mode in modes], "label_tasks": asked}
+        print_json(columns_of(cycle) | extra)
+        return
+    print_facts(
+        f"Cycle {cycle.id}",
+        [
+            ("state", cycle.state),
+            ("started by", f"{cycle.trigger}, {cycle.created_at:%Y-%m-%d %H:%M} UTC"),
+            ("policy", f"{cycle.policy}, {cycle.budget_boxes} boxes, seed {cycle.seed}"),
+            ("champion", numbers.get(cycle.champion_id)),
+            ("challenger", numbers.get(cycle.challenger_id)),
+            ("images asked", images),
+            ("label tasks", ", ".join(f"{n} {state}" for state, n in asked.items())),
+            ("boxes labelled", cycle.boxes_labelled),
+            ("promoted", cycle.promoted),
+            ("error", cycle.error),
+        ],
+    )
+    if modes:
+        print_modes(modes)
+    if cycle.decision:
+        print_gate(cycle.decision)
+
+
+@cycle_app.command("cancel")
+def cancel(number: NumberArgument = None) -> None:
+    """Stop a cycle; its labels and models stay."""
+    from services import cycles
+
+    with opened() as context:
+        cycle_id = _find(context, number).id
+        with context.sessions.begin() as session:
+            cycles.cancel(session, context, cycle_id, ACTOR)
+    console().print(f"cycle {cycle_id} is cancelled")
+
+
+@cycle_app.command("train")
+def train(number: NumberArgument = None) -> None:
+    """Close the open label tasks of a cycle and retrain on the labels that are in."""
+    from services import cycles
+
+    with opened() as context:
+        cycle_id = _find(context, number).id
+        with context.sessions.begin() as session:
+            cycles.train_with_what_is_there(session, context, cycle_id)
+    console().print(f"cycle {cycle_id} goes on without the open tasks: `e2x cycle wait` follows it")
+
+
+def _start(
+    context: Context, kind: str, policy: str | None, budget: int | None, seed: int | None
+) -> int:
+    from services import cycles
+
+    with context.sessions.begin() as session:
+        return cycles.start(
+            session, context, kind=kind, policy=policy, budget_boxes=budget, seed=seed
+        ).id
+
+
+def _follow(context: Context, cycle_id: int, through_labels: bool, timeout_s: float | None) -> None:
+    screen = Console(stderr=True)
+    with workers(context, screen), progress(screen) as bars:
+        cycle = follow_cycle(context, cycle_id, bars, through_labels, timeout_s)
+    say_where(cycle, _open_tasks(context, cycle_id))
+
+
+def say_where(cycle: Cycle, open_tasks: int) -> None:
+    """Print where a cycle stands and what to do next.
+
+    Raises:
+        ServiceError: it failed or was cancelled.
+    """
+    out = console()
+    if cycle.state in (CycleState.FAILED, CycleState.CANCELLED):
+        raise ServiceError(f"cycle {cycle.id} {cycle.state}: {cycle.error}")
+    if cycle.state == CycleState.LABELLING:
+        out.print(
+            f"cycle {cycle.id} waits for {open_tasks} images to be labelled:\n"
+            "  e2x labels export FOLDER    for a labelling tool, as COCO\n"
+            "  e2x labels import FILE      its answers\n"
+            "  e2x cycle wait              then trains and decides",
+            markup=False,
+        )
+    elif cycle.state == CycleState.DONE:
+        if cycle.decision:
+            print_gate(cycle.decision)
+        ended = "done: the challenger was promoted" if cycle.promoted else "done"
+        if cycle.promoted is False:
+            ended = "done: the champion stays"
+        out.print(f"cycle {cycle.id} is {ended}{f' ({cycle.error})' if cycle.error else ''}")
+    else:
+        out.print(f"cycle {cycle.id} is {cycle.state}")
+
+
+def _find(context: Context, number: int | None) -> Cycle:
+    from services import cycles
+
+    with reading(context.sessions) as session:
+        cycle = cycles.latest(session) if number is None else cycles.find(session, number)
+    if cycle is None:
+        raise NotFound("there was no cycle yet: `e2x cycle run` starts one")
+    return cycle
+
+
+def _open_tasks(context: Context, cycle_id: int) -> int:
+    with reading(context.sessions) as session:
+        counts = _tasks(session, cycle_id)
+    return sum(count for state, count in counts.items() if state in ("waiting", "leased"))
+
+
+def _tasks(session: Session, cycle_id: int) -> dict[str, int]:
+    query = select(LabelTask.state, func.count()).where(LabelTask.cycle_id == cycle_id)
+    return {row[0]: row[1] for row in session.execute(query.group_by(LabelTask.state))}
+
+
+def _numbers(session: Session) -> dict[str | None, int]:
+    return {row[0]: row[1] for row in session.execute(select(Model.id, Model.number))}
+
+
+def print_modes(modes: Any) -> None:
+    """A table of failure modes."""
+    print_table(
+        "Failure modes",
+        ("#mode", "kind", "class", "#failures", "#right before", "#right after"),
+        [
+            (
+                mode.id,
+                mode.kind,
+                mode.label,
+                mode.size,
+                None if mode.found_before is None else f"{mode.found_before:.0%}",
+                None if mode.found_after is None else f"{mode.found_after:.0%}",
+            )
+            for mode in modes
+        ],
+    )
+
+
+def print_gate(decision: dict[str, Any]) -> None:
+    """The gate's table."""
+    verdict = {True: "passed", False: "FAILED", None: "skipped"}
+    print_table(
+        f"Gate: {'promote' if decision['promote'] else 'do not promote'}",
+        ("check", "#champion", "#challenger", "#bound", "verdict", "why"),
+        [
+            (
+                check["name"],
+                check["champion"],
+                check["challenger"],
+                check["bound"],
+                verdict[check["passed"]],
+                check["reason"],
+            )
+            for check in decision["checks"]
+        ],
+    )
+
+
+def _print_plan(found: Plan) -> None:
+    print_facts(
+        "The next cycle",
+        [
+            ("champion", found.champion),
+            ("open failures, explained", found.failures_explained),
+            ("open failures, not yet", found.failures_waiting),
+            ("by class", ", ".join(f"{n} {name}" for name, n in found.failures_by_class.items())),
+            ("pool images", found.pool_images),
+            ("of these searchable", found.pool_searchable),
+            ("of these labelled or asked", found.pool_spent),
+            ("policy", found.policy),
+            ("budget", f"{found.budget_boxes} boxes"),
+        ],
+    )
+    for lack in found.lacks:
+        console().print(f"! {lack}", markup=False, style="yellow")
+    if not found.lacks:
+        console().print("nothing is missing: `e2x cycle run` starts it")

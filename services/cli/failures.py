@@ -1,0 +1,172 @@
+"""``e2x failures``: what the champion gets wrong in the field, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from curation.types import FailureKind
+from services.cli.common import (
+    JsonOption,
+    LimitOption,
+    columns_of,
+    console,
+    opened,
+    print_facts,
+    print_json,
+    print_table,
+)
+from services.db.engine import reading
+from services.db.tables import FailureRow, FailureState, Image, Model
+from services.errors import NotFound
+
+failures_app = typer.Typer(help="Wrong detections in field frames.")
+
+SHOWN_ID = 12
+"""Characters of an id in a table; any unique beginning names a failure."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(failures_app, name="failures", no_args_is_help=True)
+
+
+@failures_app.command("list")
+def list_failures(
+    state: Annotated[FailureState | None, typer.Option(help="Only in this state.")] = None,
+    kind: Annotated[FailureKind | None, typer.Option(help="Only of this kind.")] = None,
+    label: Annotated[str, typer.Option(help="Only of this class.")] = "",
+    model: Annotated[str, typer.Option(help="Only of this model: number or begin of id.")] = "",
+    mode: Annotated[int | None, typer.Option(help="Only of this failure mode.")] = None,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List failures, the newest first."""
+    from services import registry
+
+    with opened() as context, reading(context.sessions) as session:
+        query = select(FailureRow)
+        if state is not None:
+            query = query.where(FailureRow.state == state)
+        if kind is not None:
+            query = query.where(FailureRow.kind == kind)
+        if label:
+            query = query.where(FailureRow.label == label)
+        if mode is not None:
+            query = query.where(FailureRow.mode_id == mode)
+        if model:
+            query = query.where(FailureRow.model_id == registry.find(session, model).id)
+        total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+        rows = _with_names(session, query, limit)
+    if as_json:
+        print_json([columns_of(row) | {"frame": frame} for row, frame, _ in rows])
+        return
+    print_table(
+        "Failures",
+        ("id", "state", "kind", "class", "#score", "#IoU", "lost by", "model", "mode", "frame"),
+        [
+            (
+                row.id[:SHOWN_ID],
+                row.state,
+                row.kind,
+                row.label,
+                row.score,
+                row.iou,
+                row.mechanism,
+                number,
+                row.mode_id,
+                frame,
+            )
+            for row, frame, number in rows
+        ],
+    )
+    console().print(f"{len(rows)} of {total}")
+
+
+def _with_names(
+    session: Session, query: Select[Any], limit: int
+) -> list[tuple[FailureRow, str, int]]:
+    named = (
+        query.add_columns(Image.name, Model.number)
+        .join(Image, Image.id == FailureRow.image_id)
+        .join(Model, Model.id == FailureRow.model_id)
+        .order_by(FailureRow.created_at.desc(), FailureRow.id)
+        .limit(limit)
+    )
+    return [(row[0], row[1], row[2]) for row in session.execute(named)]
+
+
+@failures_app.command("show")
+def show_failure(
+    name: Annotated[str, typer.Argument(metavar="ID", help="Id, or the begin of it.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the picture goes; without: the reports folder.")
+    ] = None,
+    view: Annotated[bool, typer.Option("--open", help="Open the picture.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one failure and draw its explanation: red supports, blue hurts."""
+    from services.drawings import newest_explanation, overlay_png
+    from services.storage import write_bytes
+
+    with opened() as context, reading(context.sessions) as session:
+        failure = find_failure(session, name)
+        frame = session.get_one(Image, failure.image_id)
+        number = session.get_one(Model, failure.model_id).number
+        explanation = newest_explanation(session, failure.id)
+        picture = None
+        if explanation is not None:
+            picture = out or context.project.reports / f"failure-{failure.id[:SHOWN_ID]}.png"
+            write_bytes(picture, overlay_png(session, context, failure))
+    if as_json:
+        regions = explanation.regions if explanation else []
+        extra = {"frame": frame.name, "regions": regions, "picture": picture}
+        print_json(columns_of(failure) | extra)
+        return
+    print_facts(
+        f"Failure {failure.id[:SHOWN_ID]}",
+        [
+            ("kind", failure.kind),
+            ("class", failure.label),
+            ("predicted", failure.predicted_label),
+            ("state", failure.state),
+            ("frame", frame.name),
+            ("box", ", ".join(f"{value:.1f}" for value in failure.box)),
+            ("score", failure.score),
+            ("IoU", failure.iou),
+            ("lost by", failure.mechanism),
+            ("model", number),
+            ("mode", failure.mode_id),
+            ("explained by", explanation.method if explanation else "nothing yet"),
+        ],
+    )
+    if explanation is not None:
+        print_table(
+            "Regions that hurt",
+            ("#region", "#share of the harm", "box"),
+            [
+                (n, f"{region['weight']:.0%}", ", ".join(f"{v:.0f}" for v in region["box"]))
+                for n, region in enumerate(explanation.regions, 1)
+            ],
+        )
+        console().print(f"picture: {picture}")
+        if view:
+            typer.launch(str(picture))
+
+
+def find_failure(session: Session, name: str) -> FailureRow:
+    """A failure by its id or a unique beginning of it.
+
+    Raises:
+        NotFound: none, or several, match.
+    """
+    query = select(FailureRow).where(FailureRow.id.startswith(name, autoescape=True)).limit(2)
+    found = session.scalars(query).all()
+    if len(found) != 1:
+        many = "several failures match" if found else "no failure matches"
+        raise NotFound(f"{many} {name!r}: see `e2x failures list`")
+    return found[0]

@@ -1,0 +1,160 @@
+"""Watching work that other processes do: bars that end when it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from services.db.engine import reading
+from services.db.tables import (
+    FINISHED_CYCLES,
+    TERMINAL,
+    Cycle,
+    CycleState,
+    LabelTask,
+    TaskState,
+    Unit,
+)
+
+if TYPE_CHECKING:
+    from services.context import Context
+
+POLL_S = 0.3
+RESTING = (*FINISHED_CYCLES, CycleState.LABELLING)
+"""Where a cycle goes no further by itself."""
+
+
+@contextmanager
+def progress(console: Console | None = None) -> Iterator[Progress]:
+    """Bars on standard error, so that standard output stays for results."""
+    columns = (
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description:<34}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    with Progress(*columns, console=console or Console(stderr=True)) as bars:
+        yield bars
+
+
+@contextmanager
+def workers(context: Context, console: Console) -> Iterator[None]:
+    """The project's services for the length of a block: those that are up, or ones of our own."""
+    from services.worker.supervisor import Supervisor, running
+
+    if context.settings.broker_url or running(context.project) is not None:
+        yield
+        return
+    console.print(
+        "the services are not up: starting workers for the length of this command", style="dim"
+    )
+    with Supervisor(context, api=False) as up:
+        up.wait_ready()
+        yield
+
+
+def show_beat(bars: Progress, task: TaskID, beat: dict[str, Any] | None) -> None:
+    """Put the progress of a training process on its bar."""
+    if not beat or "steps" not in beat:
+        return
+    note = ", ".join(
+        f"{name} {float(beat[name]):.3f}" if name == "loss" else f"{name} {beat[name]}"
+        for name in ("epoch", "loss")
+        if beat.get(name) is not None
+    )
+    bars.update(task, completed=int(beat["step"]), total=int(beat["steps"]), note=note)
+
+
+def follow_cycle(
+    context: Context,
+    cycle_id: int,
+    bars: Progress,
+    through_labels: bool = False,
+    timeout_s: float | None = None,
+) -> Cycle:
+    """Return when the cycle waits for labels or has ended; one bar a state.
+
+    Args:
+        context: wiring.
+        cycle_id: which.
+        bars: where to show it.
+        through_labels: go on waiting while people label.
+        timeout_s: return after so many seconds in any case; None: never.
+    """
+    resting = FINISHED_CYCLES if through_labels else RESTING
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    state, task = "", TaskID(0)
+    while True:
+        with reading(context.sessions) as session:
+            cycle = session.get_one(Cycle, cycle_id)
+            done, total = _counts(session, cycle)
+        if cycle.state != state:
+            if state:
+                _complete(bars, task)
+            state = cycle.state
+            if state in resting:
+                return cycle
+            task = bars.add_task(f"cycle {cycle_id}: {state}", total=None, note="")
+        if state == CycleState.TRAINING:
+            _show_training(context, cycle_id, bars, task)
+        else:
+            bars.update(task, completed=done, total=total or None)
+        if deadline is not None and time.monotonic() > deadline:
+            return cycle
+        time.sleep(POLL_S)
+
+
+def follow_unit(
+    context: Context, unit_id: int, bars: Progress, title: str, look: Callable[[TaskID], None]
+) -> Unit:
+    """Return the unit when it has ended; ``look`` is called meanwhile, to move the bar."""
+    task = bars.add_task(title, total=None, note="")
+    while True:
+        with reading(context.sessions) as session:
+            unit = session.get_one(Unit, unit_id)
+        look(task)
+        if unit.state in TERMINAL:
+            _complete(bars, task)
+            return unit
+        time.sleep(POLL_S)
+
+
+def _counts(session: Session, cycle: Cycle) -> tuple[int, int]:
+    """Done and all: label tasks while people label, else units."""
+    if cycle.state == CycleState.LABELLING:
+        tasks = select(func.count()).where(LabelTask.cycle_id == cycle.id)
+        open_states = (TaskState.WAITING, TaskState.LEASED)
+        done = session.scalar(tasks.where(LabelTask.state.not_in(open_states)))
+        return done or 0, session.scalar(tasks) or 0
+    units = select(func.count()).where(Unit.cycle_id == cycle.id)
+    return session.scalar(units.where(Unit.state.in_(TERMINAL))) or 0, session.scalar(units) or 0
+
+
+def _show_training(context: Context, cycle_id: int, bars: Progress, task: TaskID) -> None:
+    from services.supervise import read_progress
+
+    # The folder's name is that of services.training.run_name, which would load PyTorch here.
+    show_beat(bars, task, read_progress(context.project.runs / f"train-cycle-{cycle_id}"))
+
+
+def _complete(bars: Progress, task: TaskID) -> None:
+    row = next(row for row in bars.tasks if row.id == task)
+    total = max(row.total or row.completed, 1)
+    bars.update(task, completed=total, total=total, note="")

@@ -1,0 +1,139 @@
+"""``e2x models``: the registry."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from services.cli.common import (
+    JsonOption,
+    columns_of,
+    console,
+    opened,
+    print_facts,
+    print_json,
+    print_table,
+)
+from services.db.engine import reading
+from services.db.tables import DatasetVersion, Model
+
+models_app = typer.Typer(help="Trained detectors; one of them is the champion.")
+ACTOR = "command line"
+
+NameArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Number, or begin of the id.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(models_app, name="models", no_args_is_help=True)
+
+
+def figure(model: Model, role: str, name: str) -> Any:
+    """A figure of a model's stored evaluation, None where there is none."""
+    return (model.reports or {}).get(role, {}).get(name)
+
+
+@models_app.command("list")
+def list_models(as_json: JsonOption = False) -> None:
+    """List all models, the newest first."""
+    from services import registry
+
+    with opened() as context, reading(context.sessions) as session:
+        rows = registry.models(session)
+    if as_json:
+        print_json([columns_of(row, "training") for row in rows])
+        return
+    print_table(
+        "Models",
+        ("#no", "state", "id", "architecture", "cycle", "#mAP", "#AP50", "#siblings", "made"),
+        [
+            (
+                row.number,
+                row.state,
+                row.id[:12],
+                row.architecture,
+                row.cycle_id,
+                figure(row, "holdout", "map"),
+                figure(row, "holdout", "map50"),
+                _found(row),
+                row.created_at,
+            )
+            for row in rows
+        ],
+    )
+
+
+def _found(model: Model) -> str:
+    siblings = (model.reports or {}).get("siblings")
+    return f"{siblings['found']}/{siblings['objects']}" if siblings else ""
+
+
+@models_app.command("show")
+def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Show one model: where it comes from and how it does."""
+    from services import registry
+
+    with opened() as context, reading(context.sessions) as session:
+        model = registry.find(session, name)
+        dataset = (
+            session.get(DatasetVersion, model.dataset_version_id)
+            if model.dataset_version_id
+            else None
+        )
+        parent = session.get(Model, model.parent_id) if model.parent_id else None
+    if as_json:
+        print_json(columns_of(model) | {"dataset": columns_of(dataset) if dataset else None})
+        return
+    print_facts(
+        f"Model {model.number}",
+        [
+            ("id", model.id),
+            ("state", model.state),
+            ("made", model.created_at),
+            ("architecture", model.architecture),
+            ("classes", ", ".join(model.class_names[1:])),
+            ("parent", f"model {parent.number}" if parent else None),
+            ("cycle", model.cycle_id),
+            (
+                "dataset",
+                f"{dataset.images} images, {dataset.boxes} boxes, {dataset.id[:12]}"
+                if dataset
+                else None,
+            ),
+            ("folder", context.project.root / model.folder),
+        ],
+    )
+    if model.reports:
+        names = ("map", "map50", "objects", "found", "missed", "false_positives", "images")
+        print_table(
+            "Evaluation",
+            ("set", *(f"#{name}" for name in names)),
+            [(role, *(report.get(n) for n in names)) for role, report in model.reports.items()],
+        )
+
+
+@models_app.command("promote")
+def promote(
+    name: NameArgument,
+    reason: Annotated[str, typer.Option(help="For the audit trail.")] = "",
+) -> None:
+    """Make a model the champion, whatever the gate said."""
+    from services import registry
+
+    with opened() as context, context.sessions.begin() as session:
+        model = registry.find(session, name)
+        registry.promote(session, model, ACTOR, {"reason": reason or "by hand"})
+    console().print(
+        f"model {model.number} is the champion; the workers look at the field frames again"
+    )
+
+
+@models_app.command("rollback")
+def rollback() -> None:
+    """Bring back the champion before this one."""
+    from services import registry
+
+    with opened() as context, context.sessions.begin() as session:
+        model = registry.rollback(session, ACTOR)
+    console().print(f"model {model.number} is the champion again")

@@ -1,0 +1,122 @@
+"""What the next cycle would work on, and what it lacks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from services.db.tables import (
+    FINISHED_CYCLES,
+    Annotation,
+    Cycle,
+    Embedding,
+    FailureRow,
+    FailureState,
+    Image,
+    LabelTask,
+    Role,
+    TaskState,
+)
+
+if TYPE_CHECKING:
+    from services.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The state of everything that a cycle takes up.
+
+    Attributes:
+        champion: its number, None before the first.
+        failures_explained: open failures of the champion that selection can use.
+        failures_waiting: open ones that are not explained yet.
+        failures_by_class: the explained ones.
+        pool_images: images in the pool.
+        pool_searchable: of these, those in the region index.
+        pool_spent: of these, those labelled already or asked for.
+        policy: the setting.
+        budget_boxes: the setting.
+        lacks: what stands in the way, with what to do.
+    """
+
+    champion: int | None
+    failures_explained: int
+    failures_waiting: int
+    failures_by_class: dict[str, int]
+    pool_images: int
+    pool_searchable: int
+    pool_spent: int
+    policy: str
+    budget_boxes: int
+    lacks: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def read_plan(session: Session, context: Context) -> Plan:
+    """Count what a cycle would take up now; writes nothing."""
+    from services import registry
+
+    champion = registry.champion(session)
+    by_class: dict[str, int] = {}
+    waiting = 0
+    if champion is not None:
+        mine = FailureRow.model_id == champion.id
+        by_class = _by_class(session, mine, FailureRow.state == FailureState.EXPLAINED)
+        waiting = sum(_by_class(session, mine, FailureRow.state == FailureState.FOUND).values())
+    pool = _count(session, Image.id, Image.role == Role.POOL)
+    searchable = _count(session, Embedding.image_id.distinct(), Embedding.indexed.is_(True))
+    running = session.scalar(select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES)).limit(1))
+    found = Plan(
+        champion=champion.number if champion else None,
+        failures_explained=sum(by_class.values()),
+        failures_waiting=waiting,
+        failures_by_class=by_class,
+        pool_images=pool,
+        pool_searchable=searchable,
+        pool_spent=_spent(session),
+        policy=context.settings.selection.policy,
+        budget_boxes=context.settings.selection.budget_boxes,
+        lacks=(),
+    )
+    holdout = _count(session, Image.id, Image.role == Role.HOLDOUT)
+    lacks = tuple(_lacks(found, holdout, running))
+    return Plan(**{**found.to_dict(), "lacks": lacks})
+
+
+def _lacks(found: Plan, holdout: int, running: int | None) -> list[str]:
+    lacks = []
+    if running is not None:
+        lacks.append(f"cycle {running} still runs: `e2x cycle wait`, or `e2x cycle cancel`")
+    if found.champion is None:
+        lacks.append("there is no champion: `e2x import FOLDER --role seed`, then `e2x train`")
+    elif not found.failures_explained and not found.failures_waiting:
+        lacks.append("no failure is open: `e2x ingest` brings field frames in")
+    if not found.pool_images:
+        lacks.append("the pool is empty: `e2x import FOLDER --role pool`")
+    elif found.pool_spent >= found.pool_images:
+        lacks.append("every pool image is labelled or asked for: import more")
+    if not holdout:
+        lacks.append("the gate needs a holdout: `e2x import FOLDER --role holdout`")
+    return lacks
+
+
+def _by_class(session: Session, *conditions: Any) -> dict[str, int]:
+    number = func.count()
+    query = select(FailureRow.label, number).where(*conditions).group_by(FailureRow.label)
+    return {row[0]: row[1] for row in session.execute(query.order_by(number.desc()))}
+
+
+def _count(session: Session, what: Any, *conditions: Any) -> int:
+    return session.scalar(select(func.count(what)).where(*conditions)) or 0
+
+
+def _spent(session: Session) -> int:
+    labelled = select(Annotation.image_id)
+    asked = select(LabelTask.image_id).where(LabelTask.state != TaskState.SKIPPED)
+    return _count(session, Image.id, Image.role == Role.POOL, Image.id.in_(labelled.union(asked)))

@@ -1,0 +1,95 @@
+"""``e2x train``: the first detector, from the seed set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.progress import TaskID
+
+from services.cli.common import console, opened, print_table
+from services.cli.follow import follow_unit, progress, show_beat
+from services.db.engine import reading
+from services.db.tables import Model, UnitState
+from services.errors import Conflict, ServiceError
+
+if TYPE_CHECKING:
+    from services.context import Context
+
+TITLE = "train the first detector"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("train")(train)
+
+
+def train() -> None:
+    """Train the first detector on the seed set; later ones come from cycles."""
+    from services import datasets, registry, training
+    from services.worker.supervisor import running
+
+    with opened() as context:
+        with reading(context.sessions) as session:
+            if registry.champion(session) is not None:
+                raise Conflict("there is a champion already: `e2x cycle run` trains the next")
+            if not datasets.labelled_images(session):
+                raise Conflict("there is nothing to train on: `e2x import FOLDER --role seed`")
+        by_workers = context.settings.broker_url or running(context.project) is not None
+        model = _by_workers(context) if by_workers else _here(context)
+        reports = training.evaluate_splits(context, model.id)
+    console().print(f"model {model.number} is the champion", style="bold")
+    if reports:
+        print_table(
+            "Evaluation",
+            ("set", "#mAP", "#AP50", "#found", "#objects"),
+            [
+                (
+                    role,
+                    report.map,
+                    report.map50,
+                    sum(outcome.found for outcome in report.objects),
+                    len(report.objects),
+                )
+                for role, report in reports.items()
+            ],
+        )
+
+
+def _here(context: Context) -> Model:
+    """In a process of this one."""
+    from services import training
+
+    with progress() as bars:
+        task = bars.add_task(TITLE, total=None, note="loading")
+
+        def on_beat(beat: dict[str, Any]) -> None:
+            show_beat(bars, task, beat)
+
+        model = training.train_now(context, on_beat)
+        bars.update(task, completed=1, total=1, note="")
+    return model
+
+
+def _by_workers(context: Context) -> Model:
+    """By the train worker that runs."""
+    from services import registry, training
+    from services.supervise import read_progress
+
+    folder = context.project.runs / training.run_name(None)
+    with context.sessions.begin() as session:
+        unit_id = training.request(session).id
+    with progress() as bars:
+
+        def look(task: TaskID) -> None:
+            show_beat(bars, task, read_progress(folder))
+
+        unit = follow_unit(context, unit_id, bars, TITLE, look)
+    if unit.state != UnitState.DONE:
+        said = (unit.error or "").strip().splitlines()[-1:] or ["no reason was given"]
+        raise ServiceError(
+            f"training ended as {unit.state}: {said[0]}; `e2x units show {unit.id}` has the rest, "
+            f"`e2x units redrive {unit.id}` tries again"
+        )
+    with reading(context.sessions) as session:
+        return registry.require_champion(session)

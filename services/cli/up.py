@@ -1,0 +1,53 @@
+"""``e2x up``: all services of the project, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from services.cli.common import console, opened
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("up")(up)
+
+
+def up(
+    api: Annotated[bool, typer.Option("--api/--no-api", help="Run the HTTP API.")] = True,
+) -> None:
+    """Run broker, relay, scheduler, workers and API; Ctrl-C stops them cleanly."""
+    from services.worker.supervisor import Supervisor
+
+    out = console()
+    with opened() as context:
+        _stop_on_signals()
+        try:
+            with Supervisor(context, api=api) as supervisor:
+                out.print(f"starting the services of {context.project.root}", style="dim")
+                supervisor.wait_ready()
+                names = ", ".join(sorted(supervisor.pids))
+                out.print(f"up: {names}")
+                if supervisor.api_url:
+                    token = context.project.state / "api-token"
+                    out.print(f"API: {supervisor.api_url}/docs, token in {token}")
+                out.print(f"logs: {context.project.logs}; Ctrl-C stops all")
+                while True:
+                    signal.pause()
+        except KeyboardInterrupt:
+            out.print("stopped: all processes have ended")
+
+
+def _stop_on_signals() -> None:
+    """The first Ctrl-C or SIGTERM ends the command; more of them do not disturb the ending."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
