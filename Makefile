@@ -46,7 +46,7 @@ unit: $(STAMP)  ## tests with coverage (flags: TEST_FLAGS="-k gate")
 	$(BIN)/coverage report --sort=cover | tail -n 40
 
 bench: $(STAMP)  ## the measurements; tables go to benchmarks/results
-	$(BIN)/python -m benchmarks.detectors --help
+	$(BIN)/python -m benchmarks.demo
 
 clean:  ## remove what was built, and the demo
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

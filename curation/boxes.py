@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-import torchvision.ops
 
 from curation.errors import InvalidBoxes
 from curation.types import FloatArray
@@ -22,6 +20,10 @@ def pairwise_iou(first_xyxy: FloatArray, second_xyxy: FloatArray) -> FloatArray:
     """
     if not len(first_xyxy) or not len(second_xyxy):
         return np.zeros((len(first_xyxy), len(second_xyxy)), np.float32)
+    # Imported here: processes that only check boxes are spared 600 MB.
+    import torch
+    import torchvision.ops
+
     overlap = torchvision.ops.box_iou(
         torch.from_numpy(np.ascontiguousarray(first_xyxy, np.float32)),
         torch.from_numpy(np.ascontiguousarray(second_xyxy, np.float32)),

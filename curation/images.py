@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from curation.errors import ImageUnreadable
 from curation.types import ImageArray
@@ -26,8 +26,13 @@ SUFFIXES = {
     "GIF": ".gif",
 }
 FORMATS = tuple(SUFFIXES)
+_MULTI_PICTURE = "MPO"
+"""What Pillow calls a JPEG with several pictures in it, as telephones write them."""
+_SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
 _WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _HASH_SIDE = 8
+_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits(), name: str = "image"
             picture.load()
             upright = ImageOps.exif_transpose(picture)
             pixels = _to_rgb(upright)
-        except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        except Exception as error:  # hostile bytes make Pillow's readers raise almost anything
             raise ImageUnreadable(
                 f"{name}: damaged or cut short ({error}); send the whole file again"
             ) from error
@@ -89,7 +94,23 @@ def suffix_of(data: bytes, name: str = "image") -> str:
         ImageUnreadable: of no known format.
     """
     with _open(data, Path(name).name) as picture:
-        return SUFFIXES[str(picture.format)]
+        found = str(picture.format)
+    return SUFFIXES["JPEG" if found == _MULTI_PICTURE else found]
+
+
+def size_of(data: bytes, name: str = "image") -> tuple[int, int]:
+    """Width and height in px of the upright image, from the header alone.
+
+    Raises:
+        ImageUnreadable: of no known format.
+    """
+    with _open(data, Path(name).name) as picture:
+        width, height = picture.size
+        try:
+            sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
+        except Exception as error:  # as in decode
+            raise ImageUnreadable(f"{name}: damaged EXIF data ({error})") from error
+    return (height, width) if sideways else (width, height)
 
 
 def content_hash(data: bytes) -> str:
@@ -139,7 +160,7 @@ def _open(data: bytes, name: str) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageUnreadable(f"{name}: too many pixels ({error}); scale it down") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # as in decode
         raise ImageUnreadable(
             f"{name}: not an image that can be read; send one of {', '.join(FORMATS)}"
         ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from curation.errors import ManifestMismatch
+from curation.files import write_bytes
 from curation.types import Box, Truth
 
 FORMAT = 1
@@ -95,15 +95,9 @@ class Manifest:
 
     def write(self, folder: Path) -> Path:
         """Write ``<version>.jsonl`` whole or not at all; its path."""
-        folder.mkdir(parents=True, exist_ok=True)
-        text = self._text()
-        path = folder / f"{hashlib.sha256(text.encode()).hexdigest()}.jsonl"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        data = self._text().encode()
+        path = folder / f"{hashlib.sha256(data).hexdigest()}.jsonl"
+        write_bytes(path, data)
         return path
 
     @staticmethod
@@ -113,9 +107,10 @@ class Manifest:
         Raises:
             ManifestMismatch: it is damaged, or is not what its name says.
         """
-        text = path.read_text(encoding="utf-8")
-        if hashlib.sha256(text.encode()).hexdigest() != path.stem:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != path.stem:
             raise ManifestMismatch(f"{path.name}: the content does not have this hash")
+        text = data.decode("utf-8")
         head, *lines = text.removesuffix("\n").split("\n")  # a label may hold a line separator
         header = json.loads(head)
         if header["format"] != FORMAT:
@@ -126,7 +121,7 @@ class Manifest:
     def _text(self) -> str:
         header = {"class_names": self.class_names, "format": FORMAT, "parent": self.parent}
         ordered = sorted(self.items, key=lambda item: item.image)
-        lines = [_json(header), *(_json(asdict(item)) for item in ordered)]
+        lines = [_json(header), *(_json(_entry(item)) for item in ordered)]
         return "\n".join(lines) + "\n"
 
 
@@ -162,6 +157,12 @@ def _labels(item: ManifestItem) -> tuple[Any, ...]:
 
 def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _entry(item: ManifestItem) -> dict[str, Any]:
+    """As it is written; 1 and 1.0 are the same box and must not give two versions."""
+    boxes = [[float(value) + 0.0 for value in box] for box in item.boxes_xyxy]  # no -0.0
+    return {**asdict(item), "boxes_xyxy": boxes}
 
 
 def _item(entry: dict[str, Any]) -> ManifestItem:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torchvision.models.detection.ssd import SSD
 
+from curation.files import write_atomically, write_json
 from retrain.config import DetectorConfig
 from retrain.errors import CheckpointCorrupt, ConfigInvalid
 from retrain.weights import WeightsRecord, load_state, read_tensors
@@ -31,36 +29,6 @@ def version_of(tensors: Mapping[str, torch.Tensor], config: DetectorConfig) -> s
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file, sync it, then rename it to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write JSON atomically."""
-    write_atomically(path, lambda file: _dump(file, values))
-
-
-def _dump(file: Path, values: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
 def save(

@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection.ssd import SSD
 
+from curation.files import write_atomically
 from retrain.backbones import EfficientNetLite0
-from retrain.checkpoint import write_atomically
 from retrain.config import TrainConfig
 from retrain.errors import CheckpointCorrupt
 from retrain.loss import Target, ssd_loss

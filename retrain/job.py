@@ -29,8 +29,8 @@ from typing import Any
 import torch
 
 from curation.errors import CurationError
+from curation.files import write_json
 from curation.manifest import Manifest
-from retrain.checkpoint import write_json
 from retrain.config import DetectorConfig, TrainConfig
 from retrain.detector import SsdDetector
 from retrain.errors import ConfigInvalid, RetrainError, TrainingInterrupted

@@ -1,6 +1,7 @@
 """Settings into the dataclasses of the science, and models into memory.
 
-The only place where the names of settings meet the names of parameters.
+The only place where the names of settings meet the names of parameters. What loads a network is
+imported on use: the API and the command line need the small things here and no PyTorch.
 """
 
 from __future__ import annotations
@@ -8,16 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curation import explain
-from curation.failures import FailureRules
+from curation.candidates import FailureRules
 from curation.images import ImageLimits
-from curation.regions import RegionRules
 from retrain.config import DetectorConfig, GateRules, TrainConfig
 from services.settings import Settings
 
 if TYPE_CHECKING:
     from curation.embed import RegionEmbedder, TimmEncoder
     from curation.explain import Explainer
+    from curation.regions import RegionRules
     from retrain.detector import SsdDetector
 
 FROZEN_STAGES = 3
@@ -99,11 +99,15 @@ def failure_rules(settings: Settings) -> FailureRules:
 
 def region_rules(settings: Settings) -> RegionRules:
     """Which superpixels become regions."""
+    from curation.regions import RegionRules
+
     return RegionRules(max_regions=settings.explanation.max_regions)
 
 
 def explainer(settings: Settings) -> Explainer:
     """The explanation method that is set, with those of the settings that it takes."""
+    from curation import explain
+
     wanted = settings.explanation
     offered = {
         "num_samples": wanted.num_samples,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curation import images
+from curation import files, images
 from curation.errors import ShardCorrupt
 from curation.images import ImageLimits
 from curation.types import ImageArray
 from services.db.tables import Image
 from services.errors import ServiceError
 from services.project import Project
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space, no quota, or over the file size that the process may write."""
 
 
 class DiskFull(ServiceError):
@@ -50,15 +52,35 @@ def put_image(
         ImageUnreadable: it cannot be decoded or is outside the limits.
         DiskFull: there is no space.
     """
-    pixels = images.decode(data, limits, name)
-    identity = images.content_hash(data)
-    file = f"{identity[:2]}/{identity}{images.suffix_of(data, name)}"
-    path = project.images / file
+    image = check_image(data, limits, name)
+    keep_image(project, image, data)
+    return image
+
+
+def keep_image(project: Project, image: StoredImage, data: bytes) -> None:
+    """Store the bytes of a checked image, unless they are there.
+
+    Raises:
+        DiskFull: there is no space.
+    """
+    path = project.images / image.file
     if not path.is_file():
         write_bytes(path, data)
+
+
+def check_image(
+    data: bytes, limits: ImageLimits = ImageLimits(), name: str = "image"
+) -> StoredImage:
+    """What :func:`put_image` would return; nothing is written.
+
+    Raises:
+        ImageUnreadable: it cannot be decoded or is outside the limits.
+    """
+    pixels = images.decode(data, limits, name)
+    identity = images.content_hash(data)
     return StoredImage(
         id=identity,
-        file=file,
+        file=f"{identity[:2]}/{identity}{images.suffix_of(data, name)}",
         width_px=pixels.shape[1],
         height_px=pixels.shape[0],
         perceptual_hash=f"{images.perceptual_hash(pixels):016x}",
@@ -77,17 +99,10 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         DiskFull: there is no space; what was begun is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        files.write_bytes(path, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             raise DiskFull(f"no space left for {path.name}: free some and try again") from error
         raise
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from retrain.checkpoint import write_json
 from services.errors import ServiceError
+from services.storage import write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def run_job(
         return done
     (folder / "result.json").unlink(missing_ok=True)
     (folder / "progress.json").unlink(missing_ok=True)
-    write_json(folder / "job.json", dict(job))
+    write_bytes(folder / "job.json", json.dumps(dict(job), indent=1).encode())
     command = [sys.executable, "-m", "retrain", action, "--job", str(folder / "job.json")]
     with (folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(

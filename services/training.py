@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation.manifest import Manifest
-from retrain.evaluate import evaluate
 from retrain.report import EvaluationReport
 from services import datasets, registry, science
 from services.context import Context
@@ -151,6 +150,8 @@ def evaluate_model(context: Context, model_id: str, manifest: Manifest) -> Evalu
     path = folder / f"report-{manifest.version[:16]}.json"
     if path.is_file():
         return EvaluationReport.read(path)
+    from retrain.evaluate import evaluate  # loads PyTorch, which reading a report does not need
+
     detector = science.load_detector(folder, context.settings)
     report = evaluate(
         detector,

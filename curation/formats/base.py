@@ -12,6 +12,9 @@ from curation.boxes import require_valid_boxes
 from curation.errors import InvalidBoxes
 from curation.types import FloatArray
 
+BACKGROUND = "background"
+MAX_NAME = 120
+"""Characters of a class name."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
@@ -95,8 +98,12 @@ class Labels:
         """Take a box, or note why it is left out."""
         width, height = self.size_wh if all(self.size_wh) else (10**9, 10**9)
         where = f"{self.where}, {entry}"
+        if wrong := wrong_class_name(name):
+            self.problems.append(Problem(where, f"left out: {wrong}"))
+            return
         try:
-            values = np.asarray(box_xyxy, np.float32).reshape(1, 4)
+            with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is refused
+                values = np.asarray(box_xyxy, np.float32).reshape(1, 4)
             clean = require_valid_boxes(values, width, height, where)
         except (InvalidBoxes, ValueError, TypeError) as error:
             message = str(error).removeprefix(f"{where}: ")
@@ -114,10 +121,23 @@ class Labels:
         )
 
 
-def safe_path(base: Path, name: str) -> Path | None:
-    """``base / name``, or None where that would leave ``base``."""
-    path = (base / name).resolve()
-    return path if path.is_relative_to(base.resolve()) else None
+def wrong_class_name(name: str) -> str | None:
+    """What is wrong with the name of a class, None if nothing is."""
+    if name == BACKGROUND:
+        return f"class {BACKGROUND!r} is kept for what is no object"
+    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+        return f"class {name[:MAX_NAME]!r} is empty, too long or unprintable"
+    return None
+
+
+def existing_file(base: Path, name: str) -> Path | None:
+    """The file ``base / name``; None where it is not there or would lie outside ``base``."""
+    try:
+        path = (base / name).resolve()
+        inside = path.is_relative_to(base.resolve())
+        return path if inside and path.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, a ring of links
+        return None
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from curation.boxes import xywh_to_xyxy, xyxy_to_xywh
 from curation.errors import AnnotationsInvalid
-from curation.formats.base import Imported, ImportedImage, Labels, Problem, safe_path
+from curation.formats.base import Imported, ImportedImage, Labels, Problem, existing_file
 
 ANNOTATION_NAMES = ("annotations.json", "_annotations.coco.json", "instances.json", "labels.json")
 IMAGE_FOLDERS = ("images", ".", "../images", "data")
@@ -53,7 +53,7 @@ def read(source: Path) -> Imported:
         for image in images
         if (item := _image(file, image, annotations[image["id"]], names, problems)) is not None
     ]
-    return Imported(tuple(names.values()), tuple(items), tuple(problems))
+    return Imported(tuple(dict.fromkeys(names.values())), tuple(items), tuple(problems))
 
 
 def dump(items: Iterable[ImportedImage], class_names: Sequence[str]) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def check_document(document: Any, where: str) -> dict[str, list[Any]]:
 
 def _document(file: Path) -> dict[str, list[Any]]:
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8-sig"))  # some tools write a mark
     except (ValueError, RecursionError) as error:
         raise AnnotationsInvalid(f"{file.name}: not JSON ({error})") from error
     return check_document(document, file.name)
@@ -156,7 +156,7 @@ def _by_image(
                 Problem(
                     place,
                     f"left out: unknown category {entry.get('category_id')!r}; "
-                    f"there are {sorted(map(str, names))}",
+                    f"there are {', '.join(f'{k!r} ({v})' for k, v in names.items())}",
                 )
             )
         else:
@@ -182,7 +182,8 @@ def _image(
     for entry in annotations:
         place = f"annotation {entry.get('id')}"
         try:
-            box = xywh_to_xyxy(np.asarray(entry.get("bbox"), np.float32))[0]
+            with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is refused
+                box = xywh_to_xyxy(np.asarray(entry.get("bbox"), np.float32).reshape(1, 4))[0]
         except (ValueError, TypeError, IndexError):
             problems.append(Problem(f"{where}, {place}", "left out: `bbox` is not four numbers"))
             continue
@@ -194,8 +195,8 @@ def _image(
 def _find(folder: Path, name: str) -> Path | None:
     """The image file: beside the annotations or in the usual folders, never outside them."""
     for place in IMAGE_FOLDERS:
-        path = safe_path(folder / place, name)
-        if path is not None and path.is_file():
+        path = existing_file(folder / place, name)
+        if path is not None:
             return path
     return None
 
@@ -205,7 +206,7 @@ def _is_generic(file: Path) -> bool:
 
 
 def _positive(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
+    return int(value) if isinstance(value, int | float) and 0 < value < 1e6 else 0
 
 
 def _hashable(value: Any) -> Any:

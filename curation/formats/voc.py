@@ -12,7 +12,7 @@ from curation.formats.base import (
     ImportedImage,
     Labels,
     Problem,
-    safe_path,
+    existing_file,
 )
 
 MAX_BYTES = 4 * 2**20
@@ -41,7 +41,7 @@ def _image(source: Path, file: Path, problems: list[Problem]) -> ImportedImage |
         root = _parse(file)
         name = root.findtext("filename") or file.stem
         size = (_number(root, "size/width"), _number(root, "size/height"))
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, ArithmeticError, LookupError) as error:
         problems.append(Problem(file.name, f"left out: not a VOC annotation ({error})"))
         return None
     path = _find(source, name, file.stem)
@@ -72,6 +72,8 @@ def _parse(file: Path) -> ElementTree.Element:
     data = file.read_bytes()
     if len(data) > MAX_BYTES:
         raise ValueError(f"{len(data)} bytes is too large")
+    if b"\0" in data:  # UTF-16 would hide a document type from the next line
+        raise ValueError("its encoding is not UTF-8")
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise ValueError("a document type is not allowed")
     return ElementTree.fromstring(data)
@@ -85,7 +87,7 @@ def _find(source: Path, name: str, stem: str) -> Path | None:
     candidates = [name, *(f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES)]
     for folder in (source / "JPEGImages", source / "images", source):
         for candidate in candidates:
-            path = safe_path(folder, candidate)
-            if path is not None and path.is_file():
+            path = existing_file(folder, candidate)
+            if path is not None:
                 return path
     return None

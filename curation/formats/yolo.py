@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
 
+from curation import images
 from curation.boxes import cxcywh_to_xyxy
-from curation.errors import AnnotationsInvalid
+from curation.errors import AnnotationsInvalid, ImageUnreadable
 from curation.formats.base import Imported, ImportedImage, Labels, Problem, image_files
 
 LABEL_FOLDER, IMAGE_FOLDER = "labels", "images"
@@ -27,15 +28,15 @@ def read(source: Path) -> Imported:
         AnnotationsInvalid: the class names or the folders are missing.
     """
     labels = labels_folder(source)
-    images = source / IMAGE_FOLDER
-    if labels is None or not images.is_dir():
+    pictures = source / IMAGE_FOLDER
+    if labels is None or not pictures.is_dir():
         raise AnnotationsInvalid(f"{source.name}: expected folders `images` and `labels`")
     names = _class_names(source)
     problems: list[Problem] = []
     items = []
     used = set()
-    for path in image_files(images):
-        file = (labels / path.relative_to(images)).with_suffix(".txt")
+    for path in image_files(pictures):
+        file = (labels / path.relative_to(pictures)).with_suffix(".txt")
         used.add(file)
         item = _image(path, file, names, problems)
         if item is not None:
@@ -49,21 +50,21 @@ def _image(
     path: Path, file: Path, names: tuple[str, ...], problems: list[Problem]
 ) -> ImportedImage | None:
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        width, height = images.size_of(path.read_bytes(), path.name)
+    except (OSError, ImageUnreadable) as error:
         problems.append(Problem(path.name, f"left out: not a readable image ({error})"))
         return None
     labels = Labels(file.name, (width, height), problems)
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    lines = _text(file).splitlines() if file.is_file() else []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         place = f"line {number}"
         try:
-            label, *shares = line.split()[:5]
+            label, *shares = line.split()
             name = names[int(label)] if int(label) >= 0 else names[len(names)]
-            cx, cy, w, h = (float(share) for share in shares)
+            # A sixth number is a confidence or a track; more are a polygon, which is no box.
+            cx, cy, w, h = (float(share) for share in (shares[:4] if len(shares) < 6 else shares))
         except IndexError:
             problems.append(
                 Problem(f"{file.name}, {place}", f"left out: class {label} of {len(names)}")
@@ -74,7 +75,9 @@ def _image(
                 Problem(f"{file.name}, {place}", "left out: expected `class cx cy width height`")
             )
             continue
-        box = cxcywh_to_xyxy([[cx * width, cy * height, w * width, h * height]])[0]  # type: ignore[arg-type]
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite boxes are refused
+            shape = np.array([[cx * width, cy * height, w * width, h * height]], np.float32)
+            box = cxcywh_to_xyxy(shape)[0]
         labels.add(box.tolist(), name, False, place)
     return labels.image(path)
 
@@ -82,10 +85,10 @@ def _image(
 def _class_names(source: Path) -> tuple[str, ...]:
     listed = source / "classes.txt"
     if listed.is_file():
-        return tuple(filter(None, map(str.strip, listed.read_text().splitlines())))
+        return tuple(filter(None, map(str.strip, _text(listed).splitlines())))
     for name in ("data.yaml", "data.yml"):
         if (source / name).is_file():
-            return _names_of_yaml((source / name).read_text(), name)
+            return _names_of_yaml(_text(source / name), name)
     raise AnnotationsInvalid(f"{source.name}: no classes.txt and no data.yaml with `names`")
 
 
@@ -97,8 +100,25 @@ def _names_of_yaml(text: str, where: str) -> tuple[str, ...]:
     block = re.search(r"^names:\s*\n((?:[ \t]+.*\n?|-.*\n?)+)", text, re.M)
     if not block:
         raise AnnotationsInvalid(f"{where}: no `names`")
-    rows = [row.strip() for row in block.group(1).splitlines() if row.strip()]
-    return tuple(_bare(row.removeprefix("-").split(":", 1)[-1]) for row in rows)
+    rows = [row.split(" #")[0].strip() for row in block.group(1).splitlines() if row.strip()]
+    if all(row.startswith("-") for row in rows):
+        return tuple(_bare(row.removeprefix("-")) for row in rows)
+    return _in_order(rows, where)
+
+
+def _in_order(rows: list[str], where: str) -> tuple[str, ...]:
+    """Names of a map from numbers, which need not be sorted."""
+    try:
+        numbered = {int(number): _bare(name) for number, name in (r.split(":", 1) for r in rows)}
+    except ValueError as error:
+        raise AnnotationsInvalid(f"{where}: `names` is neither a list nor numbered") from error
+    if sorted(numbered) != list(range(len(rows))):
+        raise AnnotationsInvalid(f"{where}: `names` must be numbered from 0 without a gap")
+    return tuple(numbered[number] for number in range(len(rows)))
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _bare(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from curation.errors import EncoderMismatch, ShardCorrupt
+from curation.files import write_bytes
 from curation.index.metric import Metric, MetricRules, fit_metric
 from curation.index.shards import Shard, ShardRules, build, save
 from curation.index.snapshot import Hits, ImageScores, Snapshot
@@ -22,7 +23,6 @@ from curation.index.vectors import (
     REGION,
     ShardRef,
     VectorStore,
-    write_atomically,
 )
 from curation.types import FloatArray, IntArray
 
@@ -240,7 +240,7 @@ class RegionIndex:
             projections=metric.projections,
             part_weights=metric.part_weights,
         )
-        write_atomically(self._store.folder / name, buffer.getvalue())
+        write_bytes(self._store.folder / name, buffer.getvalue())
         self._metrics[name] = metric
         self._store.append({}, metric=name, metric_fitted=len(live))
         self._snapshot = self._load(self._snapshot)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from curation.errors import ShardCorrupt
-from curation.index.vectors import write_atomically
+from curation.files import write_bytes
 from curation.types import FloatArray, IntArray
 
 MIN_COMPRESSED = 10_000
@@ -85,7 +85,7 @@ def build(mapped: FloatArray, rows: IntArray, rules: ShardRules) -> bytes:
 
 def save(path: Path, data: bytes) -> int:
     """Write a serialised shard so that it is whole or absent; its CRC-32."""
-    write_atomically(path, data)
+    write_bytes(path, data)
     return zlib.crc32(data)
 
 

@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.errors import EncoderMismatch, IndexBusy, ShardCorrupt
+from curation.files import write_bytes
 
 MAX_ID_BYTES = 64
 REGION = np.dtype([("entry", "<i4"), ("region", "<i4"), ("box", "<f4", 4)])
@@ -211,7 +212,7 @@ class VectorStore:
     def switch(self, version: Version) -> None:
         """Make a version the one that counts: temporary name, sync, rename, sync the folder."""
         described = {"format": FORMAT, **asdict(version)}
-        write_atomically(self.folder / VERSION_FILE, json.dumps(described, sort_keys=True).encode())
+        write_bytes(self.folder / VERSION_FILE, json.dumps(described, sort_keys=True).encode())
         self.version = version
 
     def _read_version(self) -> Version | None:
@@ -226,18 +227,3 @@ class VectorStore:
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ShardCorrupt(f"{path} is not a version file: {error}") from error
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, sync it, rename it, sync its folder."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
