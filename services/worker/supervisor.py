@@ -250,13 +250,17 @@ class Supervisor:
             if unknown:
                 raise Conflict(f"no queue {', '.join(sorted(unknown))}: there are {QUEUES}")
             programs.append(self._worker(f"worker-{name}", queues))
+        if self._context.settings.ingest.watch_folder is not None:
+            programs.append(self._python("watch", module="services.watch"))
         if self._port is not None:
             environment = {**self._environment, "E2X_API__PORT": str(self._port)}
             command = (sys.executable, "-m", "services.api")
             programs.append(Program("api", command, self._api_answers, environment))
         return programs
 
-    def _python(self, name: str, *arguments: str, pool: bool = False) -> Program:
+    def _python(
+        self, name: str, *arguments: str, pool: bool = False, module: str = "services.worker"
+    ) -> Program:
         file = ready_file(self._project, name)
 
         def ready(pid: int) -> bool:
@@ -264,7 +268,7 @@ class Supervisor:
 
         return Program(
             name,
-            (sys.executable, "-m", "services.worker", *arguments),
+            (sys.executable, "-m", module, *arguments),
             ready,
             self._environment,
             grace_s=self._grace_s if pool else 5.0,
