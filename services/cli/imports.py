@@ -1,0 +1,125 @@
+"""``e2x import``: data sets into the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from services.cli.common import FAILURE_EXIT, JsonOption, console, opened, print_json
+from services.cli.follow import progress
+from services.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from services.imports import ImportReport, Part
+
+SHOWN_PROBLEMS = 10
+
+SourcesArgument = Annotated[
+    list[Path], typer.Argument(metavar="SOURCE…", help="Folders, or COCO files.")
+]
+RoleOption = Annotated[
+    Literal["seed", "pool", "field", "holdout", "siblings"],
+    typer.Option(help="What the images may be used for; `holdout` and `siblings` only evaluate."),
+]
+FormatOption = Annotated[
+    Literal["coco", "voc", "yolo", "images"] | None,
+    typer.Option("--format", help="Without: found out."),
+]
+GroupOption = Annotated[
+    str | None, typer.Option(help="Of all images, such as the drive they come from.")
+]
+IgnoreOption = Annotated[
+    float | None,
+    typer.Option(
+        "--ignore-below", help="Boxes with a shorter side, in px, become ignore regions.", min=0
+    ),
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option(metavar="K/N", help="Only every N-th block of consecutive frames, from the K-th."),
+]
+BlockOption = Annotated[int, typer.Option(help="Frames a block of --part.", min=1)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("import")(import_sources)
+
+
+def import_sources(
+    sources: SourcesArgument,
+    role: RoleOption,
+    fmt: FormatOption = None,
+    group: GroupOption = None,
+    ignore_below: IgnoreOption = None,
+    part: PartOption = None,
+    block: BlockOption = 25,
+    as_json: JsonOption = False,
+) -> None:
+    """Import COCO, VOC or YOLO data sets, or plain folders of images for the pool.
+
+    One bad entry is reported and costs its neighbours nothing; importing again adds nothing.
+    """
+    from services.db.tables import Role
+    from services.imports import import_dataset
+
+    wanted = None if part is None else _part(part, block)
+    reports: dict[str, ImportReport] = {}
+    with opened() as context, progress() as bars:
+        for source in sources:
+            bar = bars.add_task(f"import {source.name}", total=None, note="reading")
+
+            def on_progress(done: int, total: int, bar: int = bar) -> None:
+                bars.update(bar, completed=done, total=total, note="")  # type: ignore[arg-type]
+
+            reports[str(source)] = import_dataset(
+                context,
+                source.expanduser(),
+                Role(role),
+                fmt=fmt,
+                group=group,
+                min_side_px=ignore_below,
+                part=wanted,
+                progress=on_progress,
+            )
+    if as_json:
+        print_json({source: _as_json(report) for source, report in reports.items()})
+    else:
+        for name, report in reports.items():
+            _print_report(name, report)
+    if not any(report.images_added or report.images_known for report in reports.values()):
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def _part(text: str, block: int) -> Part:
+    from services.imports import Part
+
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal()):
+        raise InvalidRequest(f"--part {text}: expected K/N, such as 1/2")
+    return Part(int(number), int(count), block)
+
+
+def _as_json(report: ImportReport) -> dict[str, object]:
+    return {
+        "images_added": report.images_added,
+        "images_known": report.images_known,
+        "boxes": report.boxes,
+        "problems": [{"where": one.where, "message": one.message} for one in report.problems],
+    }
+
+
+def _print_report(source: str, report: ImportReport) -> None:
+    out = console()
+    out.print(
+        f"{source}: {report.images_added} images added, {report.images_known} known, "
+        f"{report.boxes} boxes, {len(report.problems)} problems",
+        markup=False,
+    )
+    for problem in report.problems[:SHOWN_PROBLEMS]:
+        out.print(f"  {problem.where}: {problem.message}", markup=False, style="yellow")
+    if len(report.problems) > SHOWN_PROBLEMS:
+        more = len(report.problems) - SHOWN_PROBLEMS
+        out.print(f"  … and {more} more: --json lists all", style="yellow")

@@ -1,0 +1,164 @@
+"""``e2x ingest``: field frames, with their truth or with an operator's words."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.cli.common import FAILURE_EXIT, JsonOption, console, opened, print_json
+from services.cli.follow import progress
+from services.errors import InvalidRequest, NotFound
+
+if TYPE_CHECKING:
+    from services.context import Context
+    from services.sidecars import Words
+
+FORM = "LABEL:X1,Y1,X2,Y2"
+
+FramesArgument = Annotated[
+    list[str], typer.Argument(metavar="FRAME…", help="Image files, folders, or globs in quotes.")
+]
+MissedOption = Annotated[
+    list[str] | None,
+    typer.Option("--missed", metavar=FORM, help="An object that the detector missed, in px."),
+]
+FalseOption = Annotated[
+    list[str] | None,
+    typer.Option("--false", metavar=FORM, help="A detection that is none, in px."),
+]
+EmptyOption = Annotated[
+    bool, typer.Option("--empty", help="The frames hold no object: every detection is false.")
+]
+GroupOption = Annotated[str, typer.Option(help="Such as the drive that the frames come from.")]
+ReporterOption = Annotated[str, typer.Option(help="Who reports them.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("ingest")(ingest)
+
+
+def ingest(
+    frames: FramesArgument,
+    missed: MissedOption = None,
+    false: FalseOption = None,
+    empty: EmptyOption = False,
+    group: GroupOption = "",
+    reporter: ReporterOption = "command line",
+    as_json: JsonOption = False,
+) -> None:
+    """Report field frames; failures on them are found and explained soon after.
+
+    What is known about a frame stands in `NAME.json` beside it, `{"objects": […]}` or
+    `{"reports": […]}`, or is said by `--missed`, `--false` or `--empty` for the frames named.
+    Frames in a COCO, VOC or YOLO folder come in by `e2x import FOLDER --role field`.
+    """
+    said = _said(missed or (), false or (), empty)
+    paths = list(_files(frames))
+    taken: list[dict[str, Any]] = []
+    refused: list[dict[str, str]] = []
+    with opened() as context, progress() as bars:
+        bar = bars.add_task("ingest", total=len(paths), note="")
+        for path in paths:
+            _ingest_one(context, path, said, group, reporter, taken, refused)
+            bars.advance(bar)
+    if as_json:
+        print_json({"frames": taken, "refused": refused})
+    else:
+        _print_outcome(taken, refused)
+    if refused:
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def _ingest_one(
+    context: Context,
+    path: Path,
+    said: Words | None,
+    group: str,
+    reporter: str,
+    taken: list[dict[str, Any]],
+    refused: list[dict[str, str]],
+) -> None:
+    """One frame in its own transaction: a bad one costs its neighbours nothing."""
+    from curation.errors import CurationError
+    from services.errors import ServiceError
+    from services.ingest import ingest_frame
+    from services.sidecars import read_words
+
+    try:
+        words = said or read_words(path)
+        with context.sessions.begin() as session:
+            frame = ingest_frame(
+                session,
+                context,
+                path.read_bytes(),
+                path.name,
+                objects=words.objects,
+                reports=words.reports,
+                reporter=words.reporter or reporter,
+                group=words.group or group,
+                source="command line",
+            )
+            taken.append({"file": str(path), "frame": frame.id, "image": frame.image_id})
+    except (CurationError, ServiceError, OSError) as error:
+        if getattr(error, "retryable", False):
+            raise  # such as a full disk: the others would meet it too
+        refused.append({"file": str(path), "message": str(error)})
+
+
+def _said(missed: Sequence[str], false: Sequence[str], empty: bool) -> Words | None:
+    """What the options say; None where they say nothing."""
+    from services.sidecars import Words
+
+    reports = [_report("missed", text) for text in missed]
+    reports += [_report("false", text) for text in false]
+    if empty and missed:
+        raise InvalidRequest("--empty and --missed contradict each other")
+    if not (reports or empty):
+        return None
+    return Words(objects=[] if empty else None, reports=reports or None)
+
+
+def _report(kind: str, text: str) -> dict[str, Any]:
+    label, colon, numbers = text.rpartition(":")
+    try:
+        box = [float(number) for number in numbers.split(",")]
+    except ValueError:
+        box = []
+    if not (colon and label and len(box) == 4):
+        raise InvalidRequest(f"{text!r}: expected {FORM}, such as car:10,20,80,64")
+    return {"kind": kind, "box": box, "label": label}
+
+
+def _files(names: Sequence[str]) -> Iterator[Path]:
+    """Files by name, those of folders, and those that match a glob; each once, in order."""
+    from curation.formats.base import image_files
+
+    seen: set[Path] = set()
+    for name in names:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            found = image_files(path)
+        elif path.exists():
+            found = [path]
+        else:
+            found = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - absolute ones too
+        if not found:
+            raise NotFound(f"{name}: no such file, and no images there")
+        for file in found:
+            if file not in seen:
+                seen.add(file)
+                yield file
+
+
+def _print_outcome(taken: list[dict[str, Any]], refused: list[dict[str, str]]) -> None:
+    out = console()
+    out.print(f"{len(taken)} frames taken in, {len(refused)} refused")
+    for one in refused:
+        out.print(f"  {one['file']}: {one['message']}", markup=False, style="yellow")
+    if taken:
+        out.print("`e2x failures list` shows what is found on them", style="dim", markup=False)

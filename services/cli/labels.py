@@ -1,0 +1,155 @@
+"""``e2x labels``: label tasks out to any tool that reads COCO, and its answers back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from sqlalchemy import func, select
+
+from services.cli.common import (
+    FAILURE_EXIT,
+    JsonOption,
+    LimitOption,
+    columns_of,
+    console,
+    opened,
+    print_json,
+    print_table,
+)
+from services.db.engine import reading
+from services.db.tables import OPEN_TASKS, Image, LabelTask, TaskState
+from services.errors import InvalidRequest, NotFound
+
+if TYPE_CHECKING:
+    from services.context import Context
+
+labels_app = typer.Typer(help="Label tasks: list, export, import.")
+ANNOTATIONS = "annotations.json"
+SHOWN_PROBLEMS = 10
+
+CycleOption = Annotated[int | None, typer.Option(help="Only of this cycle.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(labels_app, name="labels", no_args_is_help=True)
+
+
+@labels_app.command("list")
+def list_tasks(
+    state: Annotated[
+        TaskState | None, typer.Option(help="Only in this state; without: the open ones.")
+    ] = None,
+    cycle: CycleOption = None,
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List label tasks, the most urgent first, and count them by state."""
+    wanted = (state,) if state is not None else OPEN_TASKS
+    query = select(LabelTask, Image.name).join(Image).where(LabelTask.state.in_(wanted))
+    counts = select(LabelTask.state, func.count()).group_by(LabelTask.state)
+    if cycle is not None:
+        query = query.where(LabelTask.cycle_id == cycle)
+        counts = counts.where(LabelTask.cycle_id == cycle)
+    query = query.order_by(LabelTask.priority.desc(), LabelTask.id).limit(limit)
+    with opened() as context, reading(context.sessions) as session:
+        rows = session.execute(query).all()
+        by_state = {row[0]: row[1] for row in session.execute(counts)}
+    if as_json:
+        tasks = [{**columns_of(task), "image_name": name} for task, name in rows]
+        print_json({"counts": by_state, "tasks": tasks})
+        return
+    print_table(
+        "Label tasks",
+        ("#id", "cycle", "state", "#priority", "image", "owner", "why"),
+        [
+            (
+                task.id,
+                task.cycle_id,
+                task.state,
+                task.priority,
+                name,
+                task.owner,
+                task.reason.get("text", ""),
+            )
+            for task, name in rows
+        ],
+    )
+    console().print(", ".join(f"{count} {name}" for name, count in by_state.items()) or "none")
+
+
+@labels_app.command("export")
+def export(
+    out: Annotated[Path, typer.Option(help="Folder to write; made where missing.")],
+    cycle: CycleOption = None,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Copy the images.")] = True,
+) -> None:
+    """Write the open label tasks as a COCO folder, the champion's detections as pre-labels."""
+    from services.labeling import coco
+    from services.storage import write_bytes
+
+    folder = out.expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise InvalidRequest(f"{folder} is a file: name a folder")
+    with opened() as context:
+        with reading(context.sessions) as session:
+            document, rows = coco.export_coco(session, cycle)
+        if images:
+            _copy_images(context, rows, folder / "images")
+    write_bytes(folder / ANNOTATIONS, json.dumps(document, indent=1).encode())
+    out_console = console()
+    out_console.print(f"{len(rows)} tasks in {folder / ANNOTATIONS}", markup=False)
+    out_console.print(
+        f"correct the boxes, then `e2x labels import {folder / ANNOTATIONS}`",
+        style="dim",
+        markup=False,
+    )
+
+
+def _copy_images(context: Context, rows: list[Image], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for image in rows:
+        source = context.project.inside(context.project.images, image.file)
+        if not (folder / source.name).is_file():
+            shutil.copyfile(source, folder / source.name)
+
+
+@labels_app.command("import")
+def import_labels(
+    file: Annotated[Path, typer.Argument(help="A COCO file, or the exported folder.")],
+    author: Annotated[str, typer.Option(help="Who labelled.")] = "import",
+    as_json: JsonOption = False,
+) -> None:
+    """Answer open label tasks from a COCO file; the last answer lets the cycle retrain.
+
+    An image without annotations is an answer: there is nothing in it. Leave images out of the
+    file that nobody has looked at.
+    """
+    from services.labeling import coco
+
+    path = file.expanduser()
+    path = path / ANNOTATIONS if path.is_dir() else path
+    if not path.is_file():
+        raise NotFound(f"{path} does not exist")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidRequest(f"{path.name} is not JSON: {error}") from error
+    with opened() as context:
+        report = coco.import_coco(context, document, author)
+    problems = [{"where": one.where, "message": one.message} for one in report.problems]
+    if as_json:
+        print_json({"submitted": report.submitted, "boxes": report.boxes, "problems": problems})
+    else:
+        out = console()
+        out.print(f"{report.submitted} tasks answered with {report.boxes} boxes")
+        for one in problems[:SHOWN_PROBLEMS]:
+            out.print(f"  {one['where']}: {one['message']}", markup=False, style="yellow")
+        if len(problems) > SHOWN_PROBLEMS:
+            out.print(f"  … and {len(problems) - SHOWN_PROBLEMS} more: --json lists all")
+    if problems and not report.submitted:
+        raise typer.Exit(FAILURE_EXIT)
