@@ -19,13 +19,15 @@ from sqlalchemy.orm import Session
 from curation import formats
 from curation.errors import CurationError
 from curation.formats import ImportedImage, Problem
+from curation.formats.base import Labels
 from services import science
 from services.context import Context
 from services.db.tables import EVALUATION_ROLES, Annotation, Image, Observation, Role
 from services.errors import InvalidRequest, NotFound
+from services.objects import plain_text
 from services.rows import latest_annotations
 from services.stages.requests import request_embed, request_scan
-from services.storage import put_image
+from services.storage import StoredImage, check_image, keep_image
 
 logger = logging.getLogger(__name__)
 
@@ -122,9 +124,10 @@ def import_dataset(
     items = imported.items if part is None else part.of(imported.items)
     report = ImportReport(problems=list(imported.problems))
     done = 0
+    labelled_here: set[str] = set()
     for batch in _batches(items, BATCH):
         with context.sessions.begin() as session:
-            _import_batch(session, context, batch, role, group, report)
+            _import_batch(session, context, batch, role, group, labelled_here, report)
         done += len(batch)
         if progress is not None:
             progress(done, len(items))
@@ -137,38 +140,81 @@ def _import_batch(
     batch: list[ImportedImage],
     role: Role,
     group: str | None,
+    labelled_here: set[str],
     report: ImportReport,
 ) -> None:
     stored: dict[str, tuple[Image, ImportedImage]] = {}
     for item in batch:
-        try:
-            data = item.path.read_bytes()
-            image = put_image(
-                context.project, data, science.image_limits(context.settings), item.path.name
-            )
-        except (CurationError, OSError) as error:
-            report.problems.append(Problem(item.path.name, str(error)))
+        image = _store(context, item, role, report)
+        if image is None:
             continue
+        if image.id in labelled_here and role != Role.POOL:
+            report.problems.append(
+                Problem(_name(item), "left out: another entry of this import is the same picture")
+            )
+            continue
+        labelled_here.add(image.id)
         row = Image(
             id=image.id,
             role=role,
             file=image.file,
-            name=item.path.name[-300:],
+            name=_name(item),
             width_px=image.width_px,
             height_px=image.height_px,
             perceptual_hash=image.perceptual_hash,
-            group=(group if group is not None else item.group)[:120],
+            group=plain_text(group if group is not None else item.group, 120),
         )
         if _admissible(session, row, report):
-            stored[image.id] = (row, item)
+            stored[image.id] = (row, _inside(item, image, report))
     fresh = _insert_images(session, [row for row, _ in stored.values()], report)
     if role == Role.POOL:
         request_embed(session, sorted(fresh), context.settings.selection.batch_images)
         return
+    revisions = {}
     for image_id, (_, item) in stored.items():
-        report.boxes += _annotate(session, image_id, item)
+        revisions[image_id] = _annotate(session, image_id, item)
+        report.boxes += len(item.labels)
     if role == Role.FIELD:
-        _observe(session, stored)
+        _observe(session, revisions)
+
+
+def _store(
+    context: Context, item: ImportedImage, role: Role, report: ImportReport
+) -> StoredImage | None:
+    """The image in the store, or None and a problem. A full disk is no fault of the entry."""
+    try:
+        data = item.path.read_bytes()
+        image = check_image(data, science.image_limits(context.settings), item.path.name)
+    except (CurationError, OSError) as error:
+        report.problems.append(Problem(_name(item), f"left out: {error}"))
+        return None
+    said, found = (item.width_px, item.height_px), (image.width_px, image.height_px)
+    if role != Role.POOL and all(said) and said != found:
+        report.problems.append(
+            Problem(
+                _name(item),
+                f"left out: it is {found[0]}x{found[1]} but annotated as {said[0]}x{said[1]}, "
+                "so its boxes cannot be trusted",
+            )
+        )
+        return None
+    keep_image(context.project, image, data)
+    return image
+
+
+def _inside(item: ImportedImage, image: StoredImage, report: ImportReport) -> ImportedImage:
+    """The same without boxes that leave the picture, where the format did not say its size."""
+    if item.width_px and item.height_px:
+        return item
+    labels = Labels(_name(item), (image.width_px, image.height_px), report.problems)
+    for position, box in enumerate(item.boxes_xyxy):
+        entry = f"object {position}"
+        labels.add(box.tolist(), item.labels[position], item.ignore[position], entry)
+    return labels.image(item.path, item.group)
+
+
+def _name(item: ImportedImage) -> str:
+    return plain_text(item.path.name, 300)
 
 
 def _admissible(session: Session, row: Image, report: ImportReport) -> bool:
@@ -194,14 +240,19 @@ def _insert_images(session: Session, rows: list[Image], report: ImportReport) ->
 
 
 def _annotate(session: Session, image_id: str, item: ImportedImage) -> int:
-    """Store the labels as a revision of their own, unless they are what is there already."""
+    """Store the labels as a revision of their own, unless they are what is there already.
+
+    Returns:
+        The revision that counts now.
+    """
     objects = objects_of(item)
     latest = latest_annotations(session, [image_id]).get(image_id)
-    if latest is None or latest.objects != objects:
-        revision = 1 if latest is None else latest.revision + 1
-        session.add(Annotation(image_id=image_id, revision=revision, objects=objects))
-        session.flush()
-    return len(objects)
+    if latest is not None and latest.objects == objects:
+        return latest.revision
+    revision = 1 if latest is None else latest.revision + 1
+    session.add(Annotation(image_id=image_id, revision=revision, objects=objects))
+    session.flush()
+    return revision
 
 
 def objects_of(item: ImportedImage) -> list[dict[str, Any]]:
@@ -212,14 +263,20 @@ def objects_of(item: ImportedImage) -> list[dict[str, Any]]:
     ]
 
 
-def _observe(session: Session, stored: dict[str, tuple[Image, ImportedImage]]) -> None:
-    known = set(
-        session.scalars(select(Observation.image_id).where(Observation.image_id.in_(list(stored))))
-    )
-    for image_id in stored:
+def _observe(session: Session, revisions: dict[str, int]) -> None:
+    """Ask for a look at each field image, and for another where its truth has changed."""
+    known = {
+        row.image_id: row
+        for row in session.scalars(
+            select(Observation).where(Observation.image_id.in_(list(revisions)))
+        )
+    }
+    for image_id, revision in revisions.items():
         if image_id not in known:
             session.add(Observation(image_id=image_id, has_truth=True, reporter="import"))
-        request_scan(session, image_id)
+        else:
+            known[image_id].has_truth = True
+        request_scan(session, image_id, f"r{revision}" if revision > 1 else "")
 
 
 def _batches(items: Iterable[ImportedImage], size: int) -> Iterator[list[ImportedImage]]:

@@ -7,19 +7,19 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from curation.boxes import require_valid_boxes
 from services import science
 from services.classes import class_names
 from services.context import Context
 from services.db.tables import Annotation, Image, Observation, Role
 from services.errors import Conflict, InvalidRequest
+from services.objects import clean_objects, plain_text
 from services.rows import latest_annotations
 from services.stages.requests import request_scan
-from services.storage import StoredImage, put_image
+from services.storage import StoredImage, check_image, keep_image
 
 REPORT_KINDS = ("missed", "false")
 
@@ -62,19 +62,24 @@ def ingest_frame(
             "send `objects` (the frame's truth, [] if it is empty) or `reports` "
             '([{"kind": "missed", "box": [x1, y1, x2, y2], "label": "car"}])'
         )
-    stored = put_image(context.project, data, science.image_limits(context.settings), name)
+    name = plain_text(name, 300) or "frame"
+    reporter = plain_text(reporter, 120)
+    stored = check_image(data, science.image_limits(context.settings), name)
+    size_wh = (stored.width_px, stored.height_px)
     names = class_names(session)[1:]
-    checked = _checked(objects or (), stored, names, name)
-    said = _checked(reports or (), stored, names, name)
+    checked = clean_objects(objects or (), size_wh, names, name)
+    said = clean_objects(reports or (), size_wh, names, name)
     for report in said:
         if report.get("kind") not in REPORT_KINDS:
             raise InvalidRequest(f"{name}: kind {report.get('kind')!r}, expected {REPORT_KINDS}")
-    _require_field(session, stored, name, group, source)
+    _require_field(session, stored, name, plain_text(group, 120), source)
+    keep_image(context.project, stored, data)
+    truth = [{k: entry[k] for k in ("box", "label", "ignore")} for entry in checked]
     if objects is not None:
-        truth = [{k: entry[k] for k in ("box", "label", "ignore")} for entry in checked]
         _store_truth(session, stored.id, truth, reporter)
     observation = _observe(session, stored.id, objects is not None, said, reporter)
-    request_scan(session, stored.id, _digest(objects, observation.reports))
+    words = None if objects is None else truth
+    request_scan(session, stored.id, _digest(words, observation.reports))
     return observation
 
 
@@ -83,44 +88,30 @@ def _digest(objects: Sequence[dict[str, Any]] | None, reports: list[Any]) -> str
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
-def _checked(
-    entries: Sequence[dict[str, Any]], image: StoredImage, names: Sequence[str], where: str
-) -> list[dict[str, Any]]:
-    """Entries with clean boxes and known classes."""
-    for entry in entries:
-        if entry.get("label") not in names:
-            raise InvalidRequest(
-                f"{where}: unknown class {entry.get('label')!r}; this project knows "
-                f"{', '.join(names) or 'none yet: import a seed set first'}"
-            )
-    boxes = np.array([entry.get("box", [0, 0, 0, 0]) for entry in entries], np.float32)
-    clean = require_valid_boxes(boxes.reshape(-1, 4), image.width_px, image.height_px, where)
-    return [
-        {**entry, "box": [round(float(v), 2) for v in box], "ignore": bool(entry.get("ignore"))}
-        for entry, box in zip(entries, clean, strict=True)
-    ]
-
-
 def _require_field(
     session: Session, stored: StoredImage, name: str, group: str, source: str
 ) -> None:
-    known = session.get(Image, stored.id)
+    row = Image(
+        id=stored.id,
+        role=Role.FIELD,
+        file=stored.file,
+        name=name,
+        width_px=stored.width_px,
+        height_px=stored.height_px,
+        perceptual_hash=stored.perceptual_hash,
+        group=group,
+        source=source,
+    )
+    # Locked, so that two senders of one frame follow each other.
+    known = session.get(Image, stored.id, with_for_update=True)
     if known is None:
-        session.add(
-            Image(
-                id=stored.id,
-                role=Role.FIELD,
-                file=stored.file,
-                name=name[-300:],
-                width_px=stored.width_px,
-                height_px=stored.height_px,
-                perceptual_hash=stored.perceptual_hash,
-                group=group[:120],
-                source=source,
-            )
-        )
-        session.flush()
-    elif known.role != Role.FIELD:
+        try:
+            with session.begin_nested():
+                session.add(row)
+            return
+        except IntegrityError:  # another transaction was faster between our look and our insert
+            known = session.get_one(Image, stored.id, with_for_update=True)
+    if known.role != Role.FIELD:
         raise Conflict(f"{name}: this image is in role {known.role}, it cannot be a field frame")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from curation.errors import CurationError
 from retrain.errors import RetrainError
@@ -27,6 +28,14 @@ logger = logging.getLogger(__name__)
 DESCRIPTION = """\
 Report field frames, read why the detector failed on them, label what was missing, promote models.
 Every request but the health checks needs the project's bearer token.
+
+**Sending again is safe**, and no idempotency key is needed. A frame is known by the hash of its
+bytes: the same frame is the same row, and what was said about it before is not said twice. A label
+task is leased with a token: the same answer under the same token is the same annotation, and an
+answer under an old token changes nothing. Only one cycle runs at a time, so that a second start
+answers 409.
+
+**Errors** are `{"code": ..., "message": ...}`: the code is stable, the message is for people.
 """
 ROUTES = (frames, images, failures, cycles, tasks, labels, models, unit_routes)
 
@@ -51,6 +60,8 @@ def create_app(context: Context | None = None) -> FastAPI:
     for kind in (ServiceError, CurationError, RetrainError):
         app.add_exception_handler(kind, _known)
     app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(StarletteHTTPException, _unserved)
+    app.middleware("http")(_refuse_zero_bytes)
     app.middleware("http")(_log_request)
     app.add_middleware(BodyLimit, max_bytes=context.settings.api.max_request_bytes)
     return app
@@ -59,7 +70,17 @@ def create_app(context: Context | None = None) -> FastAPI:
 def _known(_request: Request, error: Exception) -> JSONResponse:
     status = getattr(error, "status", 422)
     code = getattr(error, "code", "error")
-    return JSONResponse({"code": code, "message": str(error)}, status_code=status)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    body = {"code": code, "message": str(error)}
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def _unserved(_request: Request, error: Exception) -> JSONResponse:
+    """No such route, wrong method, or a body that is not even a form."""
+    assert isinstance(error, StarletteHTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    body = {"code": code, "message": str(error.detail)}
+    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
 
 
 def _malformed(_request: Request, error: Exception) -> JSONResponse:
@@ -71,6 +92,16 @@ def _malformed(_request: Request, error: Exception) -> JSONResponse:
     ]
     body = {"code": "invalid_request", "message": "; ".join(places)}
     return JSONResponse(body, status_code=422)
+
+
+async def _refuse_zero_bytes(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    """PostgreSQL cannot compare with a text that has one."""
+    if "\0" in request.url.path or "%00" in request.url.query:
+        body = {"code": "invalid_request", "message": "a zero byte in the address"}
+        return JSONResponse(body, status_code=422)
+    return await call_next(request)
 
 
 async def _log_request(

@@ -32,7 +32,10 @@ def project_token(context: Context) -> str:
             pass
         finally:
             temporary.unlink()
-    return path.read_text().strip()
+    token = path.read_text().strip()
+    if not token:
+        raise NotAllowed(f"{path.name} is empty: delete it, and a new token is made")
+    return token
 
 
 def require_token(

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, TypeAlias
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 from sqlalchemy.orm import Session
 
 from services.context import Context
+from services.errors import InvalidRequest
 
 MAX_PAGE = 500
+MAX_ROW = 2**63 - 1
+"""Databases count rows in 64 bits."""
 
 
 def get_context(request: Request) -> Context:
@@ -29,7 +32,22 @@ def get_session(context: ContextOf) -> Iterator[Session]:
 
 
 SessionOf: TypeAlias = Annotated[Session, Depends(get_session, scope="function")]
+RowId: TypeAlias = Annotated[int, Path(ge=1, le=MAX_ROW)]
+OfCycle: TypeAlias = Annotated[int | None, Query(ge=1, le=MAX_ROW, description="Of this cycle.")]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows at most.")]
 Cursor: TypeAlias = Annotated[
     str | None, Query(description="`next` of the page before; leave out for the first page.")
 ]
+
+
+def row_after(cursor: str | None) -> int | None:
+    """The row number that a cursor of a numbered list means.
+
+    Raises:
+        InvalidRequest: it is not one of ours.
+    """
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdecimal() and int(cursor[:20]) <= MAX_ROW):
+        raise InvalidRequest("cursor: send `next` of the page before")
+    return int(cursor[:20])

@@ -31,9 +31,11 @@ class BodyLimit:
 
         async def counted() -> Message:
             nonlocal seen, answered
+            if answered:
+                return {"type": "http.disconnect"}
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._max_bytes and not answered:
+            if seen > self._max_bytes:
                 answered = True
                 await self._refuse(send)
                 return {"type": "http.disconnect"}
@@ -43,7 +45,12 @@ class BodyLimit:
             if not answered:
                 await send(message)
 
-        await self._app(scope, counted, once)
+        try:
+            await self._app(scope, counted, once)
+        except Exception:
+            # A request that breaks off is an error to the application; the sender has its answer.
+            if not answered:
+                raise
 
     async def _refuse(self, send: Send) -> None:
         text = f"the request is over {self._max_bytes} bytes (setting api.max_request_bytes)"

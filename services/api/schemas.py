@@ -7,12 +7,15 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.api.deps import MAX_ROW
+
 Box = Annotated[
     list[float],
     Field(min_length=4, max_length=4, description="[x1, y1, x2, y2] in pixels of the image."),
 ]
 Item = TypeVar("Item")
 MAX_OBJECTS = 5000
+MAX_INT = 2**31 - 1
 
 
 class Body(BaseModel):
@@ -111,8 +114,8 @@ class CycleIn(Body):
 
     kind: Literal["full", "retrain"] = "full"
     policy: str | None = None
-    budget_boxes: int | None = Field(default=None, ge=1)
-    seed: int | None = Field(default=None, ge=0)
+    budget_boxes: int | None = Field(default=None, ge=1, le=MAX_INT)
+    seed: int | None = Field(default=None, ge=0, le=MAX_INT)
 
 
 class CycleOut(Row):
@@ -139,7 +142,7 @@ class LeaseIn(Body):
 
     owner: str = Field(min_length=1, max_length=120)
     count: int = Field(default=1, ge=1, le=100)
-    cycle_id: int | None = None
+    cycle_id: int | None = Field(default=None, ge=1, le=MAX_ROW)
     lease_s: float | None = Field(default=None, gt=0, le=86_400)
 
 

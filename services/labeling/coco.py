@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from services.context import Context
 from services.db.tables import OPEN_TASKS, Image, LabelTask
 from services.errors import ServiceError
 from services.labeling import queue
+
+_IMAGE_ID = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(slots=True)
@@ -93,14 +96,28 @@ def import_coco(context: Context, document: Any, author: str) -> LabelImport:
         AnnotationsInvalid: this is not a COCO document.
     """
     lists = check_document(document, "labels")
-    names = {entry.get("id"): entry.get("name") for entry in lists["categories"]}
+    names = {_key(entry.get("id")): entry.get("name") for entry in lists["categories"]}
     objects: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for entry in lists["annotations"]:
-        objects[entry.get("image_id")].append(entry)
+        objects[_key(entry.get("image_id"))].append(entry)
+    times = Counter(_key(image.get("id")) for image in lists["images"])
     report = LabelImport()
     for image in lists["images"]:
-        _answer(context, image, objects[image.get("id")], names, author, report)
+        identity = _key(image.get("id"))
+        if times[identity] > 1 or identity is None:
+            what = f"image {image.get('file_name', identity)!r}"
+            report.problems.append(Problem(what, "left out: it needs an `id` of its own"))
+            continue
+        _answer(context, image, objects[identity], names, author, report)
+    for identity in objects.keys() - times.keys():
+        what = f"annotations of image {identity!r}"
+        report.problems.append(Problem(what, "left out: the document has no such image"))
     return report
+
+
+def _key(value: Any) -> Any:
+    """An id that can be looked up; None where it is something else."""
+    return value if isinstance(value, int | str) else None
 
 
 def _answer(
@@ -111,8 +128,9 @@ def _answer(
     author: str,
     report: LabelImport,
 ) -> None:
-    where = f"image {image.get('file_name', image.get('id'))}"
-    image_id = str(image.get("e2x_image") or Path(str(image.get("file_name", ""))).stem)
+    where = f"image {image.get('file_name', image.get('id'))!r}"
+    named = str(image.get("e2x_image") or Path(str(image.get("file_name", ""))).stem)
+    image_id = named if _IMAGE_ID.fullmatch(named) else ""
     try:
         answer = [_object(entry, names) for entry in entries]
         with context.sessions.begin() as session:
@@ -121,6 +139,7 @@ def _answer(
                 .where(LabelTask.image_id == image_id)
                 .order_by(LabelTask.state.in_(OPEN_TASKS).desc(), LabelTask.id.desc())
                 .limit(1)
+                .with_for_update()
             )
             if task is None:
                 report.problems.append(Problem(where, "left out: no label task asked for it"))
@@ -129,7 +148,7 @@ def _answer(
     except (CurationError, ServiceError) as error:
         report.problems.append(Problem(where, f"left out: {error}"))
         return
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, ArithmeticError) as error:
         report.problems.append(Problem(where, f"left out: malformed annotation ({error!r})"))
         return
     report.submitted += 1
@@ -140,6 +159,6 @@ def _object(entry: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
     x, y, width, height = (float(value) for value in entry["bbox"])
     return {
         "box": [x, y, x + width, y + height],
-        "label": names.get(entry.get("category_id")),
+        "label": names.get(_key(entry.get("category_id"))),
         "ignore": bool(entry.get("iscrowd")),
     }

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from curation.boxes import require_valid_boxes
 from services import cycles
 from services.classes import class_names
 from services.context import Context
@@ -24,7 +22,8 @@ from services.db.tables import (
     LabelTask,
     TaskState,
 )
-from services.errors import Conflict, InvalidRequest, LeaseLost, NotFound
+from services.errors import Conflict, LeaseLost, NotFound
+from services.objects import clean_objects, plain_text
 from services.rows import latest_annotations
 
 
@@ -61,7 +60,7 @@ def lease(
             .where(LabelTask.id == task_id, LabelTask.token == token)
             .values(
                 state=TaskState.LEASED,
-                owner=owner,
+                owner=plain_text(owner, 120),
                 token=token + 1,
                 lease_until=now + timedelta(seconds=lease_s),
             )
@@ -165,21 +164,8 @@ def checked_objects(
     """
     image = session.get_one(Image, image_id)
     names = class_names(session)[1:]
-    for entry in objects:
-        if entry.get("label") not in names:
-            raise InvalidRequest(
-                f"{where}: unknown class {entry.get('label')!r}; there are {', '.join(names)}"
-            )
-    boxes = np.array([entry["box"] for entry in objects], np.float32).reshape(-1, 4)
-    clean = require_valid_boxes(boxes, image.width_px, image.height_px, where)
-    return [
-        {
-            "box": [round(float(value), 2) for value in box],
-            "label": entry["label"],
-            "ignore": bool(entry.get("ignore")),
-        }
-        for entry, box in zip(objects, clean, strict=True)
-    ]
+    clean = clean_objects(objects, (image.width_px, image.height_px), names, where)
+    return [{key: entry[key] for key in ("box", "label", "ignore")} for entry in clean]
 
 
 def _require_lease(task: LabelTask, token: int) -> None:
@@ -224,7 +210,7 @@ def _add_revision(
         image_id=task.image_id,
         revision=1 if latest is None else latest.revision + 1,
         objects=objects,
-        author=author,
+        author=plain_text(author, 120),
         cycle_id=task.cycle_id,
         origin=task.reason.get("failure"),
     )
@@ -242,7 +228,7 @@ def _close(
         return task
     _require_lease(task, token)
     task.state, task.finished_at, task.lease_until = state, utc_now(), None
-    task.note = note or None
+    task.note = plain_text(note, 2000) or None
     session.flush()
     _moved(session, context, task)
     return task

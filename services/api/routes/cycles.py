@@ -5,10 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import select
 
+from curation import select as policies
 from services import cycles
-from services.api.deps import ContextOf, Cursor, Limit, SessionOf
+from services.api.deps import ContextOf, Cursor, Limit, RowId, SessionOf, row_after
 from services.api.schemas import CycleIn, CycleOut, Page
 from services.db.tables import Cycle
+from services.errors import InvalidRequest
 
 router = APIRouter(tags=["cycles"])
 ACTOR = "api"
@@ -17,6 +19,9 @@ ACTOR = "api"
 @router.post("/cycles", status_code=201, response_model=CycleOut)
 def start_cycle(body: CycleIn, session: SessionOf, context: ContextOf) -> Cycle:
     """Begin a cycle: select what to label, or retrain on the labels that are there."""
+    if body.policy is not None and body.policy not in policies.names():
+        known = ", ".join(policies.names())
+        raise InvalidRequest(f"policy: no selection policy {body.policy!r}; there are {known}")
     return cycles.start(session, context, **body.model_dump())
 
 
@@ -24,27 +29,28 @@ def start_cycle(body: CycleIn, session: SessionOf, context: ContextOf) -> Cycle:
 def list_cycles(session: SessionOf, limit: Limit = 100, cursor: Cursor = None) -> Page[CycleOut]:
     """Cycles, the newest first."""
     query = select(Cycle).order_by(Cycle.id.desc()).limit(limit + 1)
-    if cursor is not None and cursor.isdecimal():
-        query = query.where(Cycle.id < int(cursor))
+    after = row_after(cursor)
+    if after is not None:
+        query = query.where(Cycle.id < after)
     rows = session.scalars(query).all()
     items = [CycleOut.model_validate(row) for row in rows[:limit]]
     return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
 
 
 @router.get("/cycles/{cycle_id}", response_model=CycleOut)
-def show_cycle(cycle_id: int, session: SessionOf) -> Cycle:
+def show_cycle(cycle_id: RowId, session: SessionOf) -> Cycle:
     """One cycle with the gate's decision."""
     return cycles.find(session, cycle_id)
 
 
 @router.post("/cycles/{cycle_id}/cancel", response_model=CycleOut)
-def cancel_cycle(cycle_id: int, session: SessionOf, context: ContextOf) -> Cycle:
+def cancel_cycle(cycle_id: RowId, session: SessionOf, context: ContextOf) -> Cycle:
     """Stop a cycle; its labels and models stay."""
     return cycles.cancel(session, context, cycle_id, ACTOR)
 
 
 @router.post("/cycles/{cycle_id}/train", response_model=CycleOut)
-def train_cycle(cycle_id: int, session: SessionOf, context: ContextOf) -> Cycle:
+def train_cycle(cycle_id: RowId, session: SessionOf, context: ContextOf) -> Cycle:
     """Close the open label tasks and retrain with what is there."""
     cycles.train_with_what_is_there(session, context, cycle_id)
     return cycles.find(session, cycle_id)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 
 from services import drawings
-from services.api.deps import ContextOf, Cursor, Limit, SessionOf
+from services.api.deps import MAX_ROW, ContextOf, Cursor, Limit, SessionOf
 from services.api.schemas import ExplanationOut, FailureDetail, FailureOut, Page
 from services.db.tables import Explanation, FailureRow
 from services.errors import NotFound
@@ -24,7 +24,9 @@ def list_failures(
     state: str | None = None,
     kind: str | None = None,
     label: str | None = None,
-    mode: Annotated[int | None, Query(description="Of this failure mode.")] = None,
+    mode: Annotated[
+        int | None, Query(ge=1, le=MAX_ROW, description="Of this failure mode.")
+    ] = None,
     model: Annotated[str | None, Query(description="Made by this model.")] = None,
 ) -> Page[FailureOut]:
     """Failures by id."""

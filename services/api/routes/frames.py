@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import TypeAdapter, ValidationError
 
-from services.api.deps import ContextOf, SessionOf
+from services.api.deps import ContextOf, RowId, SessionOf
 from services.api.schemas import FrameOut, ObjectIn, ReportIn
 from services.db.tables import Observation
 from services.errors import InvalidRequest, NotFound
@@ -52,7 +52,7 @@ def report_frame(
 
 
 @router.get("/frames/{frame_id}", response_model=FrameOut)
-def show_frame(frame_id: int, session: SessionOf) -> Observation:
+def show_frame(frame_id: RowId, session: SessionOf) -> Observation:
     """One frame."""
     frame = session.get(Observation, frame_id)
     if frame is None:
@@ -69,5 +69,5 @@ def _parsed(field: str, text: str | None, kind: TypeAdapter[Any]) -> list[dict[s
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InvalidRequest(f"{field}.{place}: {first['msg']}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"{field}: not JSON ({error})") from error

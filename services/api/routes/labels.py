@@ -6,14 +6,14 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from services.api.deps import ContextOf, SessionOf
+from services.api.deps import ContextOf, OfCycle, SessionOf
 from services.labeling import coco
 
 router = APIRouter(tags=["labels"])
 
 
 @router.get("/labels/export")
-def export_labels(session: SessionOf, cycle_id: int | None = None) -> dict[str, Any]:
+def export_labels(session: SessionOf, cycle_id: OfCycle = None) -> dict[str, Any]:
     """Open tasks as a COCO document with pre-labels; images are at ``/v1/images/ID/file``."""
     document, _images = coco.export_coco(session, cycle_id)
     return document

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import select
 
-from services.api.deps import ContextOf, Cursor, Limit, SessionOf
+from services.api.deps import ContextOf, Cursor, Limit, OfCycle, RowId, SessionOf, row_after
 from services.api.schemas import AnnotationOut, CloseIn, LeaseIn, Page, SubmitIn, TaskOut
 from services.db.tables import Annotation, LabelTask
 from services.labeling import queue
@@ -27,7 +27,7 @@ def list_tasks(
     limit: Limit = 100,
     cursor: Cursor = None,
     state: str | None = None,
-    cycle_id: int | None = None,
+    cycle_id: OfCycle = None,
 ) -> Page[TaskOut]:
     """Tasks by number."""
     query = select(LabelTask).order_by(LabelTask.id).limit(limit + 1)
@@ -35,39 +35,42 @@ def list_tasks(
         query = query.where(LabelTask.state == state)
     if cycle_id is not None:
         query = query.where(LabelTask.cycle_id == cycle_id)
-    if cursor is not None and cursor.isdecimal():
-        query = query.where(LabelTask.id > int(cursor))
+    after = row_after(cursor)
+    if after is not None:
+        query = query.where(LabelTask.id > after)
     rows = session.scalars(query).all()
     items = [TaskOut.model_validate(row) for row in rows[:limit]]
     return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
 
 
 @router.get("/tasks/{task_id}", response_model=TaskOut)
-def show_task(task_id: int, session: SessionOf) -> LabelTask:
+def show_task(task_id: RowId, session: SessionOf) -> LabelTask:
     """One task."""
     return queue.find(session, task_id)
 
 
 @router.post("/tasks/{task_id}/submit", response_model=AnnotationOut)
-def submit_task(task_id: int, body: SubmitIn, session: SessionOf, context: ContextOf) -> Annotation:
+def submit_task(
+    task_id: RowId, body: SubmitIn, session: SessionOf, context: ContextOf
+) -> Annotation:
     """Answer with the objects of the image; sending the same answer again is harmless."""
     objects = [entry.model_dump() for entry in body.objects]
     return queue.submit(session, context, task_id, body.token, objects, body.author)
 
 
 @router.post("/tasks/{task_id}/skip", response_model=TaskOut)
-def skip_task(task_id: int, body: CloseIn, session: SessionOf, context: ContextOf) -> LabelTask:
+def skip_task(task_id: RowId, body: CloseIn, session: SessionOf, context: ContextOf) -> LabelTask:
     """Leave it unanswered; the image stays in the pool."""
     return queue.skip(session, context, task_id, body.token, body.note)
 
 
 @router.post("/tasks/{task_id}/reject", response_model=TaskOut)
-def reject_task(task_id: int, body: CloseIn, session: SessionOf, context: ContextOf) -> LabelTask:
+def reject_task(task_id: RowId, body: CloseIn, session: SessionOf, context: ContextOf) -> LabelTask:
     """Say that the image is unusable; it is never asked for again."""
     return queue.reject(session, context, task_id, body.token, body.note)
 
 
 @router.post("/tasks/{task_id}/release", response_model=TaskOut)
-def release_task(task_id: int, body: CloseIn, session: SessionOf) -> LabelTask:
+def release_task(task_id: RowId, body: CloseIn, session: SessionOf) -> LabelTask:
     """Give it back to the queue."""
     return queue.release(session, task_id, body.token)

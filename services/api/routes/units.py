@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import select
 
-from services.api.deps import Cursor, Limit, SessionOf
+from services.api.deps import Cursor, Limit, OfCycle, RowId, SessionOf, row_after
 from services.api.schemas import Page, UnitOut
 from services.db import units
 from services.db.tables import Unit
@@ -15,7 +15,7 @@ router = APIRouter(tags=["units"])
 
 
 @router.get("/units/counts")
-def count_units(session: SessionOf, cycle_id: int | None = None) -> dict[str, int]:
+def count_units(session: SessionOf, cycle_id: OfCycle = None) -> dict[str, int]:
     """Units by state."""
     return units.counts(session, cycle_id)
 
@@ -34,15 +34,16 @@ def list_units(
         query = query.where(Unit.state == state)
     if kind is not None:
         query = query.where(Unit.kind == kind)
-    if cursor is not None and cursor.isdecimal():
-        query = query.where(Unit.id > int(cursor))
+    after = row_after(cursor)
+    if after is not None:
+        query = query.where(Unit.id > after)
     rows = session.scalars(query).all()
     items = [UnitOut.model_validate(row) for row in rows[:limit]]
     return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
 
 
 @router.post("/units/{unit_id}/redrive", response_model=UnitOut)
-def redrive_unit(unit_id: int, session: SessionOf) -> Unit:
+def redrive_unit(unit_id: RowId, session: SessionOf) -> Unit:
     """Try a parked unit again."""
     if session.get(Unit, unit_id) is None:
         raise NotFound(f"no unit {unit_id}")

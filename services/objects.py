@@ -1,0 +1,58 @@
+"""What strangers send, made fit to store: objects with boxes, and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from curation.boxes import require_valid_boxes
+from services.errors import InvalidRequest
+
+
+def clean_objects(
+    entries: Sequence[dict[str, Any]],
+    size_wh: tuple[int, int],
+    names: Sequence[str],
+    where: str,
+) -> list[dict[str, Any]]:
+    """Entries with boxes cut at the border, known classes and an ``ignore`` flag.
+
+    Args:
+        entries: ``[{"box": [x1, y1, x2, y2], "label": name, "ignore": bool}]``; what else an
+            entry says is kept.
+        size_wh: of the image, px.
+        names: the project's classes, without background.
+        where: what to call the place in messages.
+
+    Raises:
+        InvalidBoxes: a box is inverted, empty or outside the image.
+        InvalidRequest: a class is unknown, or a box is not four numbers.
+    """
+    for entry in entries:
+        if entry.get("label") not in names:
+            raise InvalidRequest(
+                f"{where}: unknown class {entry.get('label')!r}; this project knows "
+                f"{', '.join(names) or 'none yet: import a seed set first'}"
+            )
+    try:
+        with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is refused
+            boxes = np.array([entry["box"] for entry in entries], np.float32)
+        boxes = boxes.reshape(len(entries), 4)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidRequest(f"{where}: a box is not four numbers [x1, y1, x2, y2]") from error
+    clean = require_valid_boxes(boxes, *size_wh, where)
+    return [
+        {**entry, "box": [round(float(v), 2) for v in box], "ignore": bool(entry.get("ignore"))}
+        for entry, box in zip(entries, clean, strict=True)
+    ]
+
+
+def plain_text(text: str, limit: int) -> str:
+    """The last ``limit`` characters, without those that a database or a terminal chokes on.
+
+    PostgreSQL refuses a zero byte, and no encoder takes half of a surrogate pair.
+    """
+    kept = (c for c in text if c.isprintable() or c in "\n\t")
+    return "".join(kept)[-limit:]
