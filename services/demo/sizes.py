@@ -14,7 +14,8 @@ class DemoSize:
 
     Attributes:
         seed_images: labelled start set, without any planted cause.
-        pool_images: unlabelled; each cause is in a few per cent of them.
+        pool_images: unlabelled.
+        pool_share: share of the pool's images that hold each cause, in 0..1.
         field_frames: frames from use; half hold a cause.
         sibling_frames: the same causes in frames that nobody may train on.
         holdout_images: for the gate.
@@ -27,13 +28,14 @@ class DemoSize:
 
     seed_images: int = 300
     pool_images: int = 900
+    pool_share: float = 0.03
     field_frames: int = 80
     sibling_frames: int = 120
     holdout_images: int = 150
     budget_boxes: int = 100
     cycles: int = 2
-    epochs: int = 14
-    finetune_epochs: int = 4
+    epochs: int = 12
+    finetune_epochs: int = 5
     num_samples: int = 16
 
     @property
@@ -47,7 +49,7 @@ class DemoSize:
             "holdout": self.holdout_images,
         }
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, float]:
         """By name, for the result file."""
         return asdict(self)
 
@@ -70,7 +72,7 @@ max_scale = 0.8
 epochs = {epochs}
 finetune_epochs = {finetune_epochs}
 learning_rate = 2e-3
-finetune_learning_rate = 8e-4
+finetune_learning_rate = 5e-4
 boost_new = 3.0
 
 [explanation]

@@ -24,14 +24,14 @@ def make_world(
         seed: the same seed and size give the same bytes.
         on_scene: told split, scenes done and scenes in all.
     """
-    wanted = {"seed": seed, **size.splits}
+    wanted = {"seed": seed, "pool_share": size.pool_share, **size.splits}
     done = folder / DONE_FILE
     if done.is_file() and json.loads(done.read_text()) == wanted:
         return
     shutil.rmtree(folder, ignore_errors=True)
     for split in SPLITS:
         count = size.splits[split]
-        scenes = generate(WorldConfig(), split, count, seed)
+        scenes = generate(WorldConfig(pool_share=size.pool_share), split, count, seed)
 
         def told(number: int, split: str = split, count: int = count) -> None:
             on_scene(split, number, count)
