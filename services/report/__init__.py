@@ -1,0 +1,11 @@
+"""The page that shows what the loop did: failures, why, what was asked for, what came of it.
+
+:func:`build` reads the database and writes one HTML file that needs nothing else: styles are
+inline, pictures are data URIs, there is no script and no address of another place.
+"""
+
+from services.report.builder import build
+from services.report.extra import Predict, ReportExtra, Tile
+from services.report.predict import predictor
+
+__all__ = ["Predict", "ReportExtra", "Tile", "build", "predictor"]

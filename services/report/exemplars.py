@@ -1,0 +1,172 @@
+"""One failure in pictures, and one sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from curation import draw
+from curation.errors import CurationError
+from curation.types import Detections, ImageArray
+from services.context import Context
+from services.db.tables import Cycle, Explanation, FailureRow, FailureState, Image
+from services.drawings import attribution_of
+from services.report import pictures, words
+from services.report.extra import Predict
+from services.report.page import Exemplar, Panel
+from services.report.pictures import PANEL_PX, SAMPLE_PX, Ledger, Mark, View
+from services.report.read import ReportRows, Sample
+from services.storage import open_image, read_npz
+
+
+@dataclass(frozen=True, slots=True)
+class Artist:
+    """Draws for one page.
+
+    Attributes:
+        context: wiring.
+        rows: what was read.
+        predict: runs a model; None: no picture after retraining.
+        ledger: room for pictures.
+    """
+
+    context: Context
+    rows: ReportRows
+    predict: Predict | None
+    ledger: Ledger
+    _seen: dict[tuple[str, str], Detections] = field(default_factory=dict)
+
+    def exemplar(self, cycle: Cycle, failure: FailureRow) -> Exemplar | None:
+        """A failure before, why, where and after; None if its frame cannot be opened."""
+        image = self.rows.images[failure.image_id]
+        pixels = self._open(image)
+        if pixels is None:
+            return None
+        explanation = self.rows.explanations.get(failure.id)
+        regions = explanation.regions if explanation else []
+        view = pictures.zoom(
+            pixels, [failure.box, *(region["box"] for region in regions)], PANEL_PX
+        )
+        panels = [self._before(pixels, failure, view)]
+        if explanation is not None:
+            panels += self._why(pixels, failure, explanation, view)
+        fixed = None
+        if cycle.challenger_id is not None:
+            after, fixed = self._after(pixels, failure, cycle.challenger_id, view)
+            panels += after
+        return Exemplar(
+            id=failure.id,
+            title=words.failure_title(failure),
+            facts=words.failure_facts(failure, image.name),
+            panels=panels,
+            fixed=fixed,
+        )
+
+    def sample(self, sample: Sample) -> Panel | None:
+        """A pool image with the region that was matched and the labels that were given."""
+        pixels = self._open(sample.image)
+        if pixels is None:
+            return None
+        view = View.whole(pixels, SAMPLE_PX)
+        objects = sample.annotation.objects if sample.annotation else []
+        marks = [Mark(entry["box"], draw.TRUTH, entry["label"]) for entry in objects]
+        for match in words.best_matches(sample.candidate):
+            marks += pictures.bold(match["box"], pictures.MATCHED, view)
+        return Panel(
+            uri=self.ledger.encode(pictures.frame(view, pixels, marks)),
+            title=f"{sample.image.name}: {words.match_in_words(sample.candidate)}",
+            note=words.sample_state(sample),
+        )
+
+    def _open(self, image: Image) -> ImageArray | None:
+        """Pixels of an image; a lost or damaged file costs its own pictures only."""
+        try:
+            return open_image(self.context.project, image)
+        except (CurationError, OSError):
+            return None
+
+    def _before(self, pixels: ImageArray, failure: FailureRow, view: View) -> Panel:
+        marks = self._shown(pixels, failure.image_id, failure.model_id)
+        marks.append(_failed(failure))
+        whole = View.whole(pixels, PANEL_PX)
+        note = "what the detector shows"
+        if view.window != whole.window:
+            marks.insert(0, Mark(view.window, (255, 255, 255)))
+            note = "white: the part shown next"
+        return Panel(
+            self.ledger.encode(pictures.frame(whole, pixels, marks)),
+            f"Field frame, {self.rows.number(failure.model_id)}",
+            note,
+        )
+
+    def _why(
+        self, pixels: ImageArray, failure: FailureRow, explanation: Explanation, view: View
+    ) -> list[Panel]:
+        try:
+            attribution = attribution_of(self.context, failure, explanation)
+            folder = self.context.project.explanations
+            masks = read_npz(self.context.project.inside(folder, explanation.file))["masks"]
+        except (CurationError, OSError):
+            return []
+        supports = failure.kind == "false_positive"  # there the harm is what supports the score
+        failed = [_failed(failure, "")]
+        colour = draw.SUPPORTS if supports else draw.HURTS
+        return [
+            Panel(
+                self.ledger.encode(pictures.overlay(view, pixels, attribution, failed)),
+                "Why",
+                f"{explanation.method}: red supports “{failure.label}”, blue hurts it",
+            ),
+            Panel(
+                self.ledger.encode(pictures.regions(view, pixels, masks, colour, failed)),
+                "What hurt" if not supports else "What misled it",
+                words.region_weights(explanation),
+            ),
+        ]
+
+    def _after(
+        self, pixels: ImageArray, failure: FailureRow, model_id: str, view: View
+    ) -> tuple[list[Panel], bool | None]:
+        if self.predict is None:
+            known = failure.state == FailureState.FIXED and failure.fixed_by == model_id
+            return [], True if known else None
+        fixed = self._is_fixed(pixels, failure, model_id)
+        marks = self._shown(pixels, failure.image_id, model_id)
+        marks.append(_failed(failure, "" if fixed else None))
+        panel = Panel(
+            self.ledger.encode(pictures.frame(view, pixels, marks)),
+            f"After retraining, {self.rows.number(model_id)}",
+            "fixed" if fixed else "still wrong",
+        )
+        return [panel], fixed
+
+    def _is_fixed(self, pixels: ImageArray, failure: FailureRow, model_id: str) -> bool:
+        from services.failure_check import is_wrong  # loads PyTorch, as predict has done
+
+        rules = self.context.settings.failures
+        shown = self._detections(pixels, failure.image_id, model_id).above(rules.score_threshold)
+        return not is_wrong(failure, shown, self._names(model_id), rules.iou_threshold)
+
+    def _shown(self, pixels: ImageArray, image_id: str, model_id: str) -> list[Mark]:
+        if self.predict is None:
+            return []
+        found = self._detections(pixels, image_id, model_id)
+        threshold = self.context.settings.failures.score_threshold
+        return pictures.detection_marks(found, self._names(model_id), threshold)
+
+    def _detections(self, pixels: ImageArray, image_id: str, model_id: str) -> Detections:
+        assert self.predict is not None
+        key = (model_id, image_id)
+        if key not in self._seen:
+            self._seen[key] = self.predict(model_id, [pixels])[0]
+        return self._seen[key]
+
+    def _names(self, model_id: str) -> list[str]:
+        model = self.rows.model(model_id)
+        return list(model.class_names) if model else []
+
+
+def _failed(failure: FailureRow, text: str | None = None) -> Mark:
+    """The box of a failure: green where an object was, red where none was."""
+    if failure.kind == "false_positive":
+        return Mark(failure.box, pictures.WRONG, f"no {failure.label}" if text is None else text)
+    return Mark(failure.box, draw.TRUTH, failure.label if text is None else text)

@@ -1,0 +1,31 @@
+"""The detectors of the registry, for pictures before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from curation.types import Detections, ImageArray
+from services.context import Context
+from services.db.engine import reading
+from services.db.tables import Model
+from services.report.extra import Predict
+
+if TYPE_CHECKING:
+    from retrain.detector import SsdDetector
+
+
+def predictor(context: Context) -> Predict:
+    """A function that runs any registered model; each is loaded once, on first use."""
+    loaded: dict[str, SsdDetector] = {}
+
+    def predict(model_id: str, images: Sequence[ImageArray]) -> list[Detections]:
+        if model_id not in loaded:
+            from services import science  # loads PyTorch
+
+            with reading(context.sessions) as session:
+                folder = context.project.root / session.get_one(Model, model_id).folder
+            loaded[model_id] = science.load_detector(folder, context.settings)
+        return loaded[model_id].predict(images)
+
+    return predict

@@ -1,0 +1,139 @@
+"""Rows in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from services.db.tables import CandidateRow, Explanation, FailureRow, LabelTask
+from services.report.page import Lineage
+from services.report.read import CycleRows, ModeRows, ReportRows, Sample
+
+SHORT_ID = 8
+KINDS = {
+    "false_negative": "missed",
+    "false_positive": "seen where there is none",
+    "wrong_class": "taken for another class",
+    "bad_localisation": "badly located",
+}
+MECHANISMS = {
+    "calibration_or_nms": "found, but scored too low or suppressed",
+    "other_class": "found as another class",
+    "background": "taken for background",
+    "box_regression": "found, but its box is off",
+    "no_default_box": "no default box fits",
+}
+
+
+def failure_title(failure: FailureRow) -> str:
+    """What went wrong, as a heading."""
+    match failure.kind:
+        case "false_negative":
+            return f"Missed {failure.label}"
+        case "false_positive":
+            return f"No {failure.label} there"
+        case "wrong_class":
+            return f"{failure.label.capitalize()}, taken for {failure.predicted_label}"
+        case _:
+            return f"{failure.label.capitalize()}, badly located"
+
+
+def failure_facts(failure: FailureRow, frame: str) -> str:
+    """Small print about a failure."""
+    parts = [frame, f"score {failure.score:.0%}", f"failure {failure.id[:SHORT_ID]}"]
+    if failure.mechanism:
+        parts.insert(1, MECHANISMS.get(failure.mechanism, failure.mechanism))
+    if not failure.proposed:
+        parts.append("nothing proposed it: explained at the closest default box")
+    if failure.source == "operator":
+        parts.append("reported by an operator")
+    return " · ".join(parts)
+
+
+def percent(share: float | None) -> str:
+    """A share as text."""
+    return "–" if share is None else f"{share:.0%}"
+
+
+def region_weights(explanation: Explanation | None) -> str:
+    """The regions of an explanation by their share of the harm."""
+    if explanation is None:
+        return "not explained"
+    if not explanation.regions:
+        return "no region stands out"
+    shares = ", ".join(f"{region['weight']:.0%}" for region in explanation.regions)
+    many = len(explanation.regions)
+    return f"{many} region{'s' if many > 1 else ''}: {shares} of the harm"
+
+
+def objects_in_words(objects: Sequence[dict[str, Any]]) -> str:
+    """Such as ``2 car, 1 bus``."""
+    counted = Counter(entry["label"] for entry in objects)
+    return ", ".join(f"{count} {label}" for label, count in counted.most_common()) or "nothing"
+
+
+def sample_state(sample: Sample) -> str:
+    """What became of an image that was asked for."""
+    if sample.annotation is not None:
+        return f"labelled: {objects_in_words(sample.annotation.objects)}"
+    return "not asked yet" if sample.task is None else _task_state(sample.task)
+
+
+def _task_state(task: LabelTask) -> str:
+    words = {"waiting": "waits for a label", "leased": "is being labelled"}
+    return words.get(task.state, task.state)
+
+
+def best_matches(candidate: CandidateRow) -> list[dict[str, Any]]:
+    """What resembles the harmful regions most, and what the object, where there are such."""
+    best: dict[bool, dict[str, Any]] = {}
+    for reason in sorted(candidate.reasons, key=lambda reason: float(reason["similarity"])):
+        best[reason.get("query", 0) < 0] = reason
+    return list(best.values())
+
+
+def match_in_words(candidate: CandidateRow) -> str:
+    """How a sample was found."""
+    matches = best_matches(candidate)
+    if not matches:
+        return "by the whole image"
+    best = max(matches, key=lambda match: float(match["similarity"]))
+    what = "the object" if best.get("query", 0) < 0 else "a harmful region"
+    return f"like {what}, {float(best['similarity']):.2f}"
+
+
+def lineage(rows: ReportRows, cycle: CycleRows, mode: ModeRows) -> list[Lineage]:
+    """The way from failure to model, a line each sample."""
+    by_id = {failure.id: failure for failure in mode.failures}
+    model = rows.model(cycle.cycle.challenger_id)
+    dataset = rows.datasets.get(cycle.cycle.dataset_version_id or "")
+    trained = f"model {model.number}, {model.state}" if model else "not trained yet"
+    if dataset is not None and model is not None:
+        trained += f" (dataset {dataset.id[:SHORT_ID]})"
+    lines = []
+    for sample in mode.samples:
+        failure = by_id.get(sample.candidate.failure_id or "")
+        lines.append(
+            Lineage(
+                failure=_failure_in_words(rows, failure) if failure else "the mode as a whole",
+                regions=region_weights(rows.explanations.get(failure.id)) if failure else "",
+                sample=f"{sample.image.name} ({match_in_words(sample.candidate)})",
+                label=_label_in_words(sample),
+                model=trained if sample.annotation is not None else "not trained on",
+            )
+        )
+    return lines
+
+
+def _failure_in_words(rows: ReportRows, failure: FailureRow) -> str:
+    image = rows.images[failure.image_id]
+    return f"{failure.id[:SHORT_ID]} {KINDS[failure.kind]} {failure.label}, {image.name}"
+
+
+def _label_in_words(sample: Sample) -> str:
+    annotation = sample.annotation
+    if annotation is None:
+        return sample_state(sample)
+    words = objects_in_words(annotation.objects)
+    return f"{words} (revision {annotation.revision}, {annotation.author})"
