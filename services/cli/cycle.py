@@ -18,10 +18,18 @@ from services.cli.common import (
     print_json,
     print_table,
 )
-from services.cli.follow import follow_cycle, progress, workers
+from services.cli.follow import RESTING, follow_cycle, progress, workers
 from services.cli.plan import Plan, read_plan
 from services.db.engine import reading
-from services.db.tables import CandidateRow, Cycle, CycleState, LabelTask, Model, ModeRow
+from services.db.tables import (
+    FINISHED_CYCLES,
+    CandidateRow,
+    Cycle,
+    CycleState,
+    LabelTask,
+    Model,
+    ModeRow,
+)
 from services.errors import NotFound, ServiceError
 
 if TYPE_CHECKING:
@@ -201,8 +209,10 @@ def _start(
 
 def _follow(context: Context, cycle_id: int, through_labels: bool, timeout_s: float | None) -> None:
     screen = Console(stderr=True)
-    with workers(context, screen), progress(screen) as bars:
-        cycle = follow_cycle(context, cycle_id, bars, through_labels, timeout_s)
+    cycle = _find(context, cycle_id)
+    if cycle.state not in (FINISHED_CYCLES if through_labels else RESTING):
+        with workers(context, screen), progress(screen) as bars:
+            cycle = follow_cycle(context, cycle_id, bars, through_labels, timeout_s)
     say_where(cycle, _open_tasks(context, cycle_id))
 
 
@@ -218,9 +228,9 @@ def say_where(cycle: Cycle, open_tasks: int) -> None:
     if cycle.state == CycleState.LABELLING:
         out.print(
             f"cycle {cycle.id} waits for {open_tasks} images to be labelled:\n"
-            "  e2x labels export FOLDER    for a labelling tool, as COCO\n"
-            "  e2x labels import FILE      its answers\n"
-            "  e2x cycle wait              then trains and decides",
+            "  e2x labels export --out FOLDER    for a labelling tool, as COCO\n"
+            "  e2x labels import FILE            its answers\n"
+            "  e2x cycle wait                    then trains and decides",
             markup=False,
         )
     elif cycle.state == CycleState.DONE:

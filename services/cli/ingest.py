@@ -14,6 +14,7 @@ from services.cli.follow import progress
 from services.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
+    from services.cli.truth import Truth
     from services.context import Context
     from services.sidecars import Words
 
@@ -33,6 +34,10 @@ FalseOption = Annotated[
 EmptyOption = Annotated[
     bool, typer.Option("--empty", help="The frames hold no object: every detection is false.")
 ]
+AnnotationsOption = Annotated[
+    Path | None,
+    typer.Option("--annotations", help="Their truth: a COCO file, or a COCO, VOC or YOLO folder."),
+]
 GroupOption = Annotated[str, typer.Option(help="Such as the drive that the frames come from.")]
 ReporterOption = Annotated[str, typer.Option(help="Who reports them.")]
 
@@ -47,6 +52,7 @@ def ingest(
     missed: MissedOption = None,
     false: FalseOption = None,
     empty: EmptyOption = False,
+    annotations: AnnotationsOption = None,
     group: GroupOption = "",
     reporter: ReporterOption = "command line",
     as_json: JsonOption = False,
@@ -54,17 +60,20 @@ def ingest(
     """Report field frames; failures on them are found and explained soon after.
 
     What is known about a frame stands in `NAME.json` beside it, `{"objects": […]}` or
-    `{"reports": […]}`, or is said by `--missed`, `--false` or `--empty` for the frames named.
-    Frames in a COCO, VOC or YOLO folder come in by `e2x import FOLDER --role field`.
+    `{"reports": […]}`, in `--annotations`, or is said by `--missed`, `--false` or `--empty` for
+    the frames named. A whole data set comes in by `e2x import FOLDER --role field`.
     """
     said = _said(missed or (), false or (), empty)
+    if said is not None and annotations is not None:
+        raise InvalidRequest("say either --annotations, or --missed, --false or --empty")
     paths = list(_files(frames))
     taken: list[dict[str, Any]] = []
     refused: list[dict[str, str]] = []
     with opened() as context, progress() as bars:
+        truth = None if annotations is None else _truth(context, annotations, refused)
         bar = bars.add_task("ingest", total=len(paths), note="")
         for path in paths:
-            _ingest_one(context, path, said, group, reporter, taken, refused)
+            _ingest_one(context, path, said or truth, group, reporter, taken, refused)
             bars.advance(bar)
     if as_json:
         print_json({"frames": taken, "refused": refused})
@@ -77,7 +86,7 @@ def ingest(
 def _ingest_one(
     context: Context,
     path: Path,
-    said: Words | None,
+    said: Words | Truth | None,
     group: str,
     reporter: str,
     taken: list[dict[str, Any]],
@@ -87,10 +96,13 @@ def _ingest_one(
     from curation.errors import CurationError
     from services.errors import ServiceError
     from services.ingest import ingest_frame
-    from services.sidecars import read_words
+    from services.sidecars import Words, read_words
 
     try:
-        words = said or read_words(path)
+        if said is None:
+            words = read_words(path)
+        else:
+            words = said if isinstance(said, Words) else said.of(path)
         with context.sessions.begin() as session:
             frame = ingest_frame(
                 session,
@@ -108,6 +120,15 @@ def _ingest_one(
         if getattr(error, "retryable", False):
             raise  # such as a full disk: the others would meet it too
         refused.append({"file": str(path), "message": str(error)})
+
+
+def _truth(context: Context, annotations: Path, refused: list[dict[str, str]]) -> Truth:
+    """What an annotation file says; its entries that are left out count as refused."""
+    from services.cli.truth import read_truth
+
+    truth = read_truth(annotations.expanduser(), context.settings.ingest.ignore_below_px)
+    refused += [{"file": one.where, "message": one.message} for one in truth.problems]
+    return truth
 
 
 def _said(missed: Sequence[str], false: Sequence[str], empty: bool) -> Words | None:

@@ -1,0 +1,74 @@
+"""Truth of field frames from an annotation file, for ``e2x ingest --annotations``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.errors import InvalidRequest, NotFound
+from services.sidecars import Words
+
+if TYPE_CHECKING:
+    from curation.formats import ImportedImage, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What an annotation file says about its images.
+
+    Attributes:
+        by_path: images by their resolved path.
+        by_name: the same by file name, for frames that lie elsewhere.
+        problems: entries that were left out.
+    """
+
+    by_path: dict[Path, ImportedImage]
+    by_name: dict[str, list[ImportedImage]]
+    problems: tuple[Problem, ...] = field(default=())
+
+    def of(self, frame: Path) -> Words:
+        """The objects of a frame.
+
+        Raises:
+            InvalidRequest: the file says nothing about it, or has several images of this name.
+        """
+        from services.imports import objects_of
+
+        item = self.by_path.get(frame.resolve())
+        if item is None:
+            same = self.by_name.get(frame.name, [])
+            if len(same) != 1:
+                raise InvalidRequest(
+                    f"{frame.name}: the annotations name it {len(same)} times; they must name "
+                    "each frame, one without objects too"
+                )
+            item = same[0]
+        return Words(objects=objects_of(item), group=item.group)
+
+
+def read_truth(source: Path, min_side_px: float) -> Truth:
+    """Read a COCO file, or a COCO, VOC or YOLO folder.
+
+    Args:
+        source: the file or folder.
+        min_side_px: boxes with a shorter side become ignore regions.
+
+    Raises:
+        NotFound: it does not exist.
+        InvalidRequest: it is a plain folder of images.
+        AnnotationsInvalid: it is not what it claims to be.
+    """
+    from curation import formats
+
+    if not source.exists():
+        raise NotFound(f"{source} does not exist")
+    imported = formats.load(source, min_side_px=min_side_px)
+    if not imported.labelled:
+        raise InvalidRequest(f"{source} has no annotations")
+    by_name: dict[str, list[ImportedImage]] = defaultdict(list)
+    for item in imported.items:
+        by_name[item.path.name].append(item)
+    by_path = {item.path.resolve(): item for item in imported.items}
+    return Truth(by_path, dict(by_name), imported.problems)
