@@ -1,0 +1,481 @@
+"""COCO, VOC, YOLO and plain folders: good entries come in, each bad one is named and left out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from curation import formats
+from curation.errors import AnnotationsInvalid
+from curation.formats import Imported, ImportedImage, coco
+from curation.manifest import Manifest, ManifestItem
+from tests import bad_images, strategies
+
+GOOD = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 3, 10, 8]}
+
+
+def _document(*annotations: dict[str, Any], images: list[dict[str, Any]] | None = None) -> dict:
+    one = {"id": 1, "file_name": "a.png", "width": 64, "height": 48}
+    return {
+        "images": [one] if images is None else images,
+        "categories": [{"id": 1, "name": "car"}, {"id": 2, "name": "bus"}],
+        "annotations": list(annotations),
+    }
+
+
+def _write(folder: Path, document: Any, *names: str) -> Path:
+    (folder / "images").mkdir(exist_ok=True)
+    for number, name in enumerate(names or ("a.png",)):
+        (folder / "images" / name).write_bytes(bad_images.png(number))
+    text = document if isinstance(document, str) else json.dumps(document)
+    (folder / "annotations.json").write_text(text)
+    return folder
+
+
+def _only_problem(found: Imported) -> str:
+    assert len(found.problems) == 1, found.problems
+    return f"{found.problems[0].where}: {found.problems[0].message}"
+
+
+BAD_ANNOTATIONS = {
+    "unknown category": ({"category_id": 9}, "unknown category 9; there are 1 (car), 2 (bus)"),
+    "unhashable category": ({"category_id": [1]}, "unknown category [1]"),
+    "negative": ({"bbox": [-9, 3, 20, 8]}, "leaves the 64x48 image"),
+    "inverted": ({"bbox": [20, 3, -5, 8]}, "inverted"),
+    "empty": ({"bbox": [20, 3, 0, 8]}, "empty"),
+    "outside": ({"bbox": [60, 3, 30, 8]}, "leaves the 64x48 image"),
+    "no number": ({"bbox": ["left", 3, 30, 8]}, "not four numbers"),
+    "too few": ({"bbox": [1, 2, 3]}, "not four numbers"),
+    "two boxes in one": ({"bbox": [1, 2, 3, 4, 1, 2, 3, 4]}, "not four numbers"),
+    "no box": ({"bbox": None}, "not four numbers"),
+    "not finite": ({"bbox": [float("nan"), 3, 30, 8]}, "not finite"),
+    "over float32": ({"bbox": [1, 3, 1e39, 8]}, "not finite"),
+    "no such image": ({"image_id": 77}, "no image 77"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ANNOTATIONS)
+def test_a_bad_coco_annotation_is_named_and_its_neighbours_stay(tmp_path: Path, case: str) -> None:
+    change, why = BAD_ANNOTATIONS[case]
+    bad = {**GOOD, "id": 41, **change}
+
+    found = formats.load(_write(tmp_path, _document(GOOD, bad, {**GOOD, "id": 3})))
+
+    problem = _only_problem(found)
+    assert problem.startswith("annotations.json, ")
+    assert "annotation 41" in problem
+    assert why in problem
+    assert found.items[0].boxes_xyxy.tolist() == [[2, 3, 12, 11]] * 2
+    assert found.items[0].labels == ("car", "car")
+
+
+def test_annotations_with_one_id_are_both_in_doubt(tmp_path: Path) -> None:
+    found = formats.load(_write(tmp_path, _document(GOOD, GOOD, {**GOOD, "id": 3})))
+
+    assert [one.where for one in found.problems] == ["annotations.json, annotation 1"] * 2
+    assert all("appears twice" in one.message for one in found.problems)
+    assert len(found.items[0].labels) == 1
+
+
+def _image(identity: Any, name: Any, **values: Any) -> dict[str, Any]:
+    return {"id": identity, "file_name": name, "width": 64, "height": 48, **values}
+
+
+BAD_IMAGES = {
+    "duplicate": ([_image(5, "b.png"), _image(5, "c.png")], "image 5", "appears twice"),
+    "missing file": ([_image(5, "gone.png")], "image 5", "no file 'gone.png'"),
+    "path outside": ([_image(5, "../../secret.png")], "image 5", "no file 'secret.png'"),
+    "absolute path": ([_image(5, "/etc/hostname")], "image 5", "no file 'hostname'"),
+    "zero byte": ([_image(5, "b\0.png")], "image 5", "no file"),
+    "too long": ([_image(5, "x" * 5000 + ".png")], "image 5", "no file"),
+    "a folder": ([_image(5, "")], "image 5", "no file"),
+    "no id": ([{"file_name": "b.png"}], "image 1", "needs `id`"),
+    "list as id": ([_image([5], "b.png")], "image 1", "needs `id`"),
+    "no name": ([{"id": 5}], "image 5", "needs `id` and `file_name`"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_a_bad_coco_image_is_named_and_its_neighbours_stay(tmp_path: Path, case: str) -> None:
+    extra, where, why = BAD_IMAGES[case]
+    (tmp_path / "secret.png").write_bytes(bad_images.png(9))
+    folder = tmp_path / "data" / "set"
+    folder.mkdir(parents=True)
+    document = _document(GOOD, images=[_image(1, "a.png"), *extra])
+
+    found = formats.load(_write(folder, document, "a.png", "b.png", "c.png"))
+
+    assert {one.where for one in found.problems} == {f"annotations.json, {where}"}
+    assert why in found.problems[0].message
+    assert [item.path.name for item in found.items] == ["a.png"]
+    assert found.items[0].labels == ("car",)
+
+
+@pytest.mark.parametrize("size", [float("inf"), float("nan"), -4, "wide", None])
+def test_a_senseless_image_size_counts_as_unknown(tmp_path: Path, size: Any) -> None:
+    document = _document(GOOD, images=[_image(1, "a.png", width=size)])
+
+    found = formats.load(_write(tmp_path, document))
+
+    assert found.items[0].width_px == 0
+    assert found.items[0].labels == ("car",)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "not JSON"),
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "expected an object"),
+        ('{"images": []}', "'categories' is not a list"),
+        ('{"images": [3], "categories": [], "annotations": []}', "'images' is not a list of"),
+    ],
+)
+def test_a_file_that_is_no_coco_is_an_error_with_its_name(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    with pytest.raises(AnnotationsInvalid, match=rf"annotations\.json: .*{why}"):
+        formats.load(_write(tmp_path, text))
+
+
+def test_bytes_that_are_no_text_are_no_coco(tmp_path: Path) -> None:
+    file = tmp_path / "broken.json"
+    file.write_bytes(b"\xff\xfe{}")
+
+    with pytest.raises(AnnotationsInvalid, match=r"broken\.json: not JSON"):
+        formats.load(file)
+
+
+@pytest.mark.parametrize("name", ["background", "", "a\0b", "x" * 200])
+def test_a_class_that_cannot_be_one_is_left_out(tmp_path: Path, name: str) -> None:
+    document = _document(GOOD, {**GOOD, "id": 2, "category_id": 3})
+    document["categories"].append({"id": 3, "name": name})
+
+    found = formats.load(_write(tmp_path, document))
+
+    assert "annotation 2: left out: class" in _only_problem(found)
+    assert found.items[0].labels == ("car",)
+
+
+def test_crowds_and_small_boxes_become_ignore_regions(tmp_path: Path) -> None:
+    small = {**GOOD, "id": 2, "bbox": [1, 1, 20, 4]}
+    crowd = {**GOOD, "id": 3, "iscrowd": 1}
+
+    found = formats.load(_write(tmp_path, _document(GOOD, small, crowd)), min_side_px=6)
+
+    assert found.items[0].ignore == (False, True, True)
+
+
+@pytest.mark.parametrize("place", ["images/a.png", "a.png", "data/a.png"])
+def test_images_are_found_in_the_usual_folders(tmp_path: Path, place: str) -> None:
+    folder = _write(tmp_path, _document(GOOD))
+    (folder / place).parent.mkdir(exist_ok=True)
+    (folder / "images" / "a.png").rename(folder / place)
+
+    assert formats.load(folder / "annotations.json").items[0].path.name == "a.png"
+
+
+@given(strategies.annotated_images())
+def test_coco_to_manifest_to_coco_is_identity(items: list[ImportedImage]) -> None:
+    document = coco.dump(items, strategies.CLASS_NAMES)
+    with tempfile.TemporaryDirectory() as name:
+        folder = _write(Path(name), document, *(item.path.name for item in items))
+        read = formats.load(folder)
+        manifest = Manifest(
+            ("background", *read.class_names), tuple(_manifest_item(one) for one in read.items)
+        )
+        stored = Manifest.read(manifest.write(folder))
+
+    assert read.problems == ()
+    ordered = sorted(stored.items, key=lambda item: item.file)
+    again = coco.dump(map(_imported, ordered), stored.class_names[1:])
+    assert again == document
+
+
+def _manifest_item(item: ImportedImage) -> ManifestItem:
+    return ManifestItem(
+        image=item.path.stem.rjust(64, "0"),
+        file=item.path.name,
+        width_px=item.width_px,
+        height_px=item.height_px,
+        boxes_xyxy=tuple((b[0], b[1], b[2], b[3]) for b in item.boxes_xyxy.tolist()),
+        labels=item.labels,
+        ignore=item.ignore,
+    )
+
+
+def _imported(item: ManifestItem) -> ImportedImage:
+    boxes = np.array(item.boxes_xyxy, np.float32).reshape(-1, 4)
+    sides = (item.width_px, item.height_px)
+    return ImportedImage(Path(item.file), *sides, boxes, item.labels, item.ignore)
+
+
+VOC = """<annotation><filename>{name}</filename>
+<size><width>64</width><height>48</height><depth>3</depth></size>{objects}</annotation>"""
+OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>
+<xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax>
+</bndbox></object>"""
+
+
+def _voc(folder: Path, **files: str | bytes) -> Path:
+    (folder / "Annotations").mkdir()
+    (folder / "JPEGImages").mkdir()
+    for number, (name, text) in enumerate(files.items()):
+        data = text if isinstance(text, bytes) else text.encode()
+        (folder / "Annotations" / f"{name}.xml").write_bytes(data)
+        (folder / "JPEGImages" / f"{name}.jpg").write_bytes(bad_images.jpeg(number))
+    return folder
+
+
+def _voc_object(
+    box: tuple[Any, ...] = (3, 4, 12, 11), name: str = "car", difficult: int = 0
+) -> str:
+    return OBJECT.format(box=box, name=name, difficult=difficult)
+
+
+def test_voc_counts_pixels_from_one(tmp_path: Path) -> None:
+    objects = _voc_object() + _voc_object((1, 1, 64, 48), "bus", 1)
+
+    found = formats.load(_voc(tmp_path, a=VOC.format(name="a.jpg", objects=objects)))
+
+    assert found.problems == ()
+    assert found.class_names == ("bus", "car")
+    assert found.items[0].boxes_xyxy.tolist() == [[2, 3, 12, 11], [0, 0, 64, 48]]
+    assert found.items[0].ignore == (False, True)
+
+
+BOMB = b"""<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>
+<annotation><filename>&b;</filename></annotation>"""
+FILE_ENTITY = b"""<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]>
+<annotation><filename>&f;</filename></annotation>"""
+BAD_VOC = {
+    "not XML": b"<annotation>",
+    "empty": b"",
+    "entities": BOMB,
+    "a file as entity": FILE_ENTITY,
+    "entities in UTF-16": BOMB.decode().encode("utf-16"),
+    "size without number": VOC.format(name="b.jpg", objects="").replace("64", "wide").encode(),
+    "endless size": VOC.format(name="b.jpg", objects="").replace("64", "inf").encode(),
+    "unknown encoding": b'<?xml version="1.0" encoding="nonsense"?><annotation/>',
+    "too large": b"<annotation>" + b" " * 2**22 + b"</annotation>",
+}
+
+
+@pytest.mark.parametrize("case", BAD_VOC)
+def test_a_bad_voc_file_is_named_and_its_neighbours_stay(tmp_path: Path, case: str) -> None:
+    good = VOC.format(name="a.jpg", objects=_voc_object())
+
+    found = formats.load(_voc(tmp_path, a=good, b=BAD_VOC[case]))
+
+    assert "b.xml: left out: not a VOC annotation" in _only_problem(found)
+    assert [item.labels for item in found.items] == [("car",)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (_voc_object((12, 4, 3, 11)), "inverted"),
+        (_voc_object((-9, 4, 12, 11)), "leaves the 64x48 image"),
+        (_voc_object((3, 4, 99, 11)), "leaves the 64x48 image"),
+        (_voc_object(("left", 4, 12, 11)), "not finite"),
+        (_voc_object(name=""), "has no name"),
+        ("<object><name>car</name></object>", "not finite"),
+    ],
+)
+def test_a_bad_voc_object_is_named_and_its_neighbours_stay(
+    tmp_path: Path, bad: str, why: str
+) -> None:
+    objects = _voc_object() + bad + _voc_object()
+
+    found = formats.load(_voc(tmp_path, a=VOC.format(name="a.jpg", objects=objects)))
+
+    problem = _only_problem(found)
+    assert problem.startswith("a.xml, object 1: left out")
+    assert why in problem
+    assert len(found.items[0].labels) == 2
+
+
+def test_a_voc_file_cannot_name_an_image_elsewhere(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (tmp_path / "secret.jpg").write_bytes(bad_images.jpeg(7))
+    _voc(folder, a=VOC.format(name="../../secret.jpg", objects=_voc_object()))
+    (folder / "JPEGImages" / "a.jpg").unlink()
+
+    found = formats.load(folder, fmt="voc")
+
+    assert _only_problem(found) == "a.xml: left out: no image 'secret.jpg'"
+
+
+def _yolo(folder: Path, yaml: str = "names: [car, 'bus']\n", **labels: str | bytes) -> Path:
+    (folder / "images").mkdir()
+    (folder / "labels").mkdir()
+    (folder / "data.yaml").write_text(yaml)
+    for number, (name, text) in enumerate(labels.items()):
+        data = text if isinstance(text, bytes) else text.encode()
+        (folder / "images" / f"{name}.png").write_bytes(bad_images.png(number))
+        (folder / "labels" / f"{name}.txt").write_bytes(data)
+    return folder
+
+
+def test_yolo_shares_become_pixels(tmp_path: Path) -> None:
+    found = formats.load(_yolo(tmp_path, a="1 0.5 0.5 0.25 0.5\n\n0 0.5 0.5 1 1 0.93\n", b=""))
+
+    assert found.problems == ()
+    assert found.items[0].labels == ("bus", "car")
+    assert found.items[0].boxes_xyxy.tolist() == [[24, 12, 40, 36], [0, 0, 64, 48]]
+    assert found.items[1].labels == ()
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        "names: [car, bus]",
+        "nc: 2\nnames:\n  - car\n  - 'bus'\n",
+        "names:\n- car # a comment\n- bus\nval: x\n",
+        'names:\n  1: bus\n  0: "car"\n',
+    ],
+)
+def test_the_class_names_of_yolo_are_read(tmp_path: Path, yaml: str) -> None:
+    assert formats.load(_yolo(tmp_path, yaml, a="")).class_names == ("car", "bus")
+
+
+@pytest.mark.parametrize("yaml", ["nc: 2\n", "names:\n  0: car\n  2: bus\n", "names:\n  car\n"])
+def test_yolo_without_class_names_is_an_error(tmp_path: Path, yaml: str) -> None:
+    with pytest.raises(AnnotationsInvalid, match="names"):
+        formats.load(_yolo(tmp_path, yaml, a=""))
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("7 0.5 0.5 0.1 0.1", "class 7 of 2"),
+        ("-1 0.5 0.5 0.1 0.1", "class -1 of 2"),
+        ("car 0.5 0.5 0.1 0.1", "expected `class cx cy width height`"),
+        ("0 0.5 0.5 0.1", "expected `class"),
+        ("0 0.1 0.1 0.9 0.1 0.9 0.9 0.1 0.9", "expected `class"),
+        ("0 0.5 0.5 -0.1 0.1", "inverted"),
+        ("0 0.9 0.5 0.9 0.1", "leaves the 64x48 image"),
+        ("0 nan 0.5 0.1 0.1", "not finite"),
+        ("0 1e39 0.5 0.1 0.1", "not finite"),
+    ],
+)
+def test_a_bad_yolo_line_is_named_and_its_neighbours_stay(
+    tmp_path: Path, line: str, why: str
+) -> None:
+    good = "1 0.5 0.5 0.25 0.5\n"
+
+    found = formats.load(_yolo(tmp_path, a=f"{good}{line}\n{good}", b=good))
+
+    problem = _only_problem(found)
+    assert problem.startswith("a.txt, line 2: left out")
+    assert why in problem
+    assert [len(item.labels) for item in found.items] == [2, 1]
+
+
+def test_bad_yolo_files_cost_their_neighbours_nothing(tmp_path: Path) -> None:
+    good = "1 0.5 0.5 0.25 0.5\n"
+    folder = _yolo(tmp_path, a=good, b=b"\xff\xfe\x00 broken", c=good, d=good)
+    (folder / "images" / "c.png").write_bytes(bad_images.empty())
+    (folder / "images" / "d.png").unlink()
+
+    found = formats.load(folder)
+
+    assert [item.path.name for item in found.items] == ["a.png", "b.png"]
+    assert {one.where.split(",")[0] for one in found.problems} == {"b.txt", "c.png", "d.txt"}
+
+
+def test_yolo_shares_are_of_the_upright_picture(tmp_path: Path) -> None:
+    folder = _yolo(tmp_path, a="0 0.5 0.5 1 1\n")
+    (folder / "images" / "a.png").write_bytes(bad_images.rotated_by_exif())
+
+    found = formats.load(folder)
+
+    assert found.items[0].boxes_xyxy.tolist() == [[0, 0, bad_images.HEIGHT, bad_images.WIDTH]]
+
+
+def test_a_plain_folder_has_images_and_no_labels(tmp_path: Path) -> None:
+    for name in ("b.PNG", "drive/a.jpg", ".hidden.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bad_images.png())
+
+    found = formats.load(tmp_path)
+
+    assert not found.labelled
+    assert [(item.path.name, item.group) for item in found.items] == [
+        ("b.PNG", ""),
+        ("a.jpg", "drive"),
+    ]
+
+
+def test_an_empty_folder_and_an_unknown_format_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationsInvalid, match="no image and no annotation"):
+        formats.load(tmp_path)
+    with pytest.raises(AnnotationsInvalid, match="no format 'pickle'; there are coco, voc"):
+        formats.load(tmp_path, fmt="pickle")
+
+
+TOWNS = {
+    "town01": {"vehicle": 121, "traffic_light": 86, "traffic_sign": 12, "bike": 5, "motobike": 23},
+    "town02": {
+        "vehicle": 270,
+        "traffic_light": 126,
+        "traffic_sign": 69,
+        "bike": 15,
+        "motobike": 35,
+    },
+    "town04": {"vehicle": 154, "traffic_light": 15, "traffic_sign": 12, "bike": 11, "motobike": 10},
+}
+
+
+@pytest.mark.parametrize(("town", "images"), [("town01", 200), ("town02", 184), ("town04", 58)])
+def test_every_box_of_a_carla_town_is_read(shared_data: Path, town: str, images: int) -> None:
+    found = formats.load(shared_data / "carla" / f"{town}.json")
+
+    assert found.problems == ()
+    assert len(found.items) == images
+    assert Counter(label for item in found.items for label in item.labels) == TOWNS[town]
+    assert {item.group for item in found.items} == {town}
+
+
+def test_every_box_of_bccd_is_read(shared_data: Path) -> None:
+    parts = [formats.load(shared_data / "bccd" / f"{name}.json") for name in ("trainval", "test")]
+
+    assert sum(len(part.items) for part in parts) == 364
+    boxes = sum(len(item.labels) for part in parts for item in part.items)
+    problems = sum(len(part.problems) for part in parts)
+    assert boxes + problems == 4886
+    assert problems <= 5
+    assert set(parts[0].class_names) == {"RBC", "WBC", "Platelets"}
+
+
+def test_real_boxes_survive_voc(shared_data: Path, tmp_path: Path) -> None:
+    source = formats.load(shared_data / "carla" / "town04.json").items[:5]
+    folder = tmp_path / "voc"
+    (folder / "Annotations").mkdir(parents=True)
+    (folder / "JPEGImages").mkdir()
+    for item in source:
+        shutil.copy(item.path, folder / "JPEGImages")
+        objects = "".join(
+            _voc_object((box[0] + 1, box[1] + 1, box[2], box[3]), label)
+            for box, label in zip(item.boxes_xyxy.tolist(), item.labels, strict=True)
+        )
+        text = VOC.format(name=item.path.name, objects=objects)
+        text = text.replace(">64<", f">{item.width_px}<").replace(">48<", f">{item.height_px}<")
+        (folder / "Annotations" / f"{item.path.stem}.xml").write_text(text)
+
+    found = formats.load(folder)
+
+    assert found.problems == ()
+    for before, after in zip(source, found.items, strict=True):
+        np.testing.assert_array_equal(before.boxes_xyxy, after.boxes_xyxy)
+        assert before.labels == after.labels
