@@ -1,0 +1,151 @@
+"""Field frames: content-keyed, checked before anything is stored, safe against racing senders."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from curation.errors import CurationError, ImageUnreadable, InvalidBoxes
+from services.context import Context
+from services.db.tables import Annotation, Image, Observation, Role, Unit
+from services.errors import Conflict, InvalidRequest
+from services.imports import import_dataset
+from services.ingest import ingest_frame
+from tests import bad_images
+from tests.services.builders import add_champion
+from tests.services.datasets_on_disk import pictures, write_coco
+
+CAR = {"box": [2, 3, 12, 11], "label": "car"}
+MISSED = {"kind": "missed", **CAR}
+
+
+@pytest.fixture
+def ready(context: Context, tmp_path: Path) -> Context:
+    """A project with the classes bus and car, and a champion."""
+    import_dataset(context, write_coco(tmp_path / "seed", pictures(100)), Role.SEED)
+    with context.sessions.begin() as session:
+        add_champion(session)
+    return context
+
+
+def _send(context: Context, data: bytes = bad_images.png(1), **said: Any) -> int:
+    name = said.pop("name", "frame.png")
+    with context.sessions.begin() as session:
+        return ingest_frame(session, context, data, name, **said).id
+
+
+def _counts(context: Context) -> tuple[int, ...]:
+    """Images, frames, annotations, scans; the seed image and its label are left out."""
+    with context.sessions() as session:
+        rows = [
+            session.scalar(select(func.count()).select_from(table)) or 0
+            for table in (Image, Observation, Annotation, Unit)
+        ]
+    return rows[0] - 1, rows[1], rows[2] - 1, rows[3]
+
+
+def test_the_same_frame_is_the_same_row(ready: Context) -> None:
+    first = _send(ready, objects=[CAR])
+    again = _send(ready, objects=[CAR], name="other.jpg")
+
+    assert first == again
+    assert _counts(ready) == (1, 1, 1, 1)
+
+
+def test_other_words_are_added_and_looked_at(ready: Context) -> None:
+    frame = _send(ready, reports=[MISSED], reporter="anna")
+    _send(ready, reports=[MISSED, {**MISSED, "kind": "false"}])
+
+    assert _counts(ready) == (1, 1, 0, 2)
+    with ready.sessions() as session:
+        stored = session.get_one(Observation, frame)
+        assert [said["kind"] for said in stored.reports] == ["missed", "false"]
+        assert (stored.reporter, stored.has_truth) == ("anna", False)
+
+
+def test_corrected_truth_is_a_new_revision(ready: Context) -> None:
+    _send(ready, objects=[CAR])
+    _send(ready, objects=[])
+    _send(ready, objects=[])
+
+    assert _counts(ready) == (1, 1, 2, 2)
+
+
+@pytest.mark.parametrize("name", bad_images.BAD)
+def test_a_bad_image_stores_nothing(ready: Context, name: str) -> None:
+    with pytest.raises(ImageUnreadable):
+        _send(ready, bad_images.BAD[name](), objects=[])
+
+    assert _counts(ready) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "why"),
+    [
+        ({}, InvalidRequest, "send `objects`"),
+        ({"reports": []}, InvalidRequest, "send `objects`"),
+        ({"objects": [{**CAR, "label": "boat"}]}, InvalidRequest, "knows car, bus"),
+        ({"objects": [CAR, {**CAR, "box": [9, 9, 4, 4]}]}, InvalidBoxes, "box 1 .* inverted"),
+        ({"objects": [{**CAR, "box": [-9, 0, 4, 4]}]}, InvalidBoxes, "leaves the 64x48"),
+        ({"objects": [{**CAR, "box": [0, 0, 1e39, 4]}]}, InvalidBoxes, "not finite"),
+        ({"objects": [{**CAR, "box": [1, 2, 3]}]}, InvalidRequest, "not four numbers"),
+        ({"objects": [CAR, {**CAR, "box": [1, 2, 3]}]}, InvalidRequest, "not four numbers"),
+        ({"objects": [{"label": "car"}]}, InvalidRequest, "not four numbers"),
+        ({"reports": [{**CAR, "kind": "odd"}]}, InvalidRequest, "kind 'odd'"),
+    ],
+)
+def test_wrong_words_store_nothing(
+    ready: Context, said: dict[str, Any], error: type[Exception], why: str
+) -> None:
+    before = sorted(ready.project.images.rglob("*"))
+
+    with pytest.raises(error, match=why):
+        _send(ready, **said)
+
+    assert _counts(ready) == (0, 0, 0, 0)
+    assert sorted(ready.project.images.rglob("*")) == before
+
+
+def test_an_image_of_another_role_is_a_conflict(ready: Context, tmp_path: Path) -> None:
+    import_dataset(ready, write_coco(tmp_path / "holdout", pictures(5)), Role.HOLDOUT)
+
+    with pytest.raises(Conflict, match="role holdout, it cannot be a field frame"):
+        _send(ready, bad_images.png(5), objects=[])
+
+    with ready.sessions() as session:
+        assert not session.scalar(select(func.count()).select_from(Observation))
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a\0b.png", "\x1b[2J.png", "\ud800.png", ""])
+def test_a_hostile_name_is_only_a_name(ready: Context, name: str) -> None:
+    _send(ready, objects=[], name=name, reporter=f"r{name}", group=f"g{name}")
+
+    with ready.sessions() as session:
+        image = session.scalars(select(Image).where(Image.role == Role.FIELD)).one()
+        assert image.name.isprintable()
+        assert image.name
+        assert image.file == f"{image.id[:2]}/{image.id}.png"
+
+
+def test_racing_senders_of_one_frame_make_one_frame(ready: Context) -> None:
+    with ThreadPoolExecutor(6) as senders:
+        frames = list(senders.map(lambda _: _send(ready, objects=[CAR]), range(12)))
+
+    assert len(set(frames)) == 1
+    assert _counts(ready) == (1, 1, 1, 1)
+
+
+def test_a_bad_frame_between_good_ones_costs_them_nothing(ready: Context) -> None:
+    refused = 0
+    for data in (bad_images.png(1), bad_images.truncated_png(), bad_images.cmyk()):
+        try:
+            _send(ready, data, objects=[CAR])
+        except CurationError:
+            refused += 1
+
+    assert refused == 1
+    assert _counts(ready) == (2, 2, 2, 2)

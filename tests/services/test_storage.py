@@ -1,0 +1,146 @@
+"""Files of a project: stored once, whole or not at all, never outside the project."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curation import images
+from curation.errors import ImageUnreadable, ShardCorrupt
+from services import storage
+from services.errors import NotAllowed
+from services.storage import DiskFull
+from tests import bad_images
+from tests.factories import make_project
+from tests.services.builders import make_image
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_image_is_stored_under_its_hash_once(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    data = bad_images.png()
+
+    first = storage.put_image(project, data, name="a.jpg")
+    second = storage.put_image(project, data, name="b.png")
+
+    assert first == second
+    assert first.file == f"{first.id[:2]}/{first.id}.png"
+    assert [path.read_bytes() for path in _files(project.images)] == [data]
+    assert (first.width_px, first.height_px) == (bad_images.WIDTH, bad_images.HEIGHT)
+
+
+@pytest.mark.parametrize("name", bad_images.BAD)
+def test_a_bad_image_leaves_nothing(tmp_path: Path, name: str) -> None:
+    project = make_project(tmp_path)
+
+    with pytest.raises(ImageUnreadable):
+        storage.put_image(project, bad_images.BAD[name](), name="a.png")
+
+    assert _files(project.images) == []
+
+
+@pytest.mark.parametrize("name", bad_images.ODD)
+def test_an_odd_image_is_stored_and_opens_as_it_was_measured(tmp_path: Path, name: str) -> None:
+    project = make_project(tmp_path)
+    stored = storage.put_image(project, bad_images.ODD[name]())
+
+    pixels = storage.open_image(project, make_image(1, id=stored.id, file=stored.file))
+
+    assert pixels.shape == (stored.height_px, stored.width_px, 3)
+
+
+@pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "00/../../outside.png"])
+def test_a_row_cannot_name_a_file_outside_the_project(tmp_path: Path, path: str) -> None:
+    project = make_project(tmp_path)
+
+    with pytest.raises(NotAllowed, match="leaves the project folder"):
+        storage.open_image(project, make_image(1, file=path))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs"]
+    if os.getuid() or subprocess.run(["mount", *options, folder], check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_a_clear_error_and_leaves_nothing(small_disk: Path) -> None:
+    project = make_project(small_disk)
+    before = _files(small_disk)
+    large = images.encode_png(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
+
+    with pytest.raises(DiskFull, match="free some and try again") as full:
+        storage.put_image(project, large)
+
+    assert full.value.retryable
+    assert _files(small_disk) == before
+    small = storage.put_image(project, bad_images.jpeg())
+    assert (project.images / small.file).read_bytes() == bad_images.jpeg()
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from services.storage import DiskFull, write_bytes
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    write_bytes(Path(sys.argv[1]) / "new" / "file", b"x" * 50_000)
+except DiskFull as error:
+    raise SystemExit(f"refused: {error}")
+"""
+
+
+def test_a_file_size_limit_is_a_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] in (resource.RLIM_INFINITY, -1)
+    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert "refused: no space left for file" in done.stderr
+    assert _files(tmp_path) == []
+
+
+def test_a_replaced_file_is_old_or_new(tmp_path: Path) -> None:
+    file = tmp_path / "values"
+    storage.write_bytes(file, b"old")
+    storage.write_bytes(file, b"new")
+
+    assert file.read_bytes() == b"new"
+    assert _files(tmp_path) == [file]
+
+
+def test_arrays_come_back_and_damage_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "arrays.npz"
+    storage.write_npz(file, values=np.arange(5), masks=np.ones((2, 3), np.bool_))
+
+    stored = storage.read_npz(file)
+
+    assert stored["values"].tolist() == [0, 1, 2, 3, 4]
+    assert stored["masks"].all()
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(ShardCorrupt, match=r"arrays\.npz: damaged"):
+        storage.read_npz(file)
+
+
+def test_pickled_objects_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "arrays.npz"
+    np.savez(file, values=np.array([{"a": 1}], dtype=object))
+
+    with pytest.raises(ShardCorrupt):
+        storage.read_npz(file)
