@@ -68,6 +68,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Look at versions, devices and disk, then at the project, the database and the broker."""
     yield from _versions()
     yield _device(settings)
+    yield _index()
     root = settings.resolved_project()
     yield from _machine(root)
     from services import context as wiring
@@ -122,6 +123,13 @@ def _device(settings: Settings) -> Finding:
                 "set detector.device to auto, or look at the driver with nvidia-smi",
             )
     return Finding("device", "ok", f"{seen}; detector.device = {wanted}")
+
+
+def _index() -> Finding:
+    import faiss
+
+    count = faiss.get_num_gpus()
+    return Finding("index", "ok", f"faiss {faiss.__version__}, {count} GPUs")
 
 
 def _machine(root: Path) -> Iterator[Finding]:

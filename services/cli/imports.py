@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from services.cli.common import FAILURE_EXIT, JsonOption, console, opened, print_json
+from curation.errors import AnnotationsInvalid
+from services.cli.common import (
+    FAILURE_EXIT,
+    USAGE_EXIT,
+    JsonOption,
+    console,
+    opened,
+    print_json,
+    show_error,
+)
 from services.cli.follow import progress
-from services.errors import InvalidRequest
+from services.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from services.imports import ImportReport, Part
@@ -60,13 +69,15 @@ def import_sources(
 ) -> None:
     """Import COCO, VOC or YOLO data sets, or plain folders of images for the pool.
 
-    One bad entry is reported and costs its neighbours nothing; importing again adds nothing.
+    One bad entry is reported and costs its neighbours nothing, nor does one bad source; importing
+    again adds nothing.
     """
     from services.db.tables import Role
     from services.imports import import_dataset
 
     wanted = None if part is None else _part(part, block)
     reports: dict[str, ImportReport] = {}
+    broken: list[Exception] = []
     with opened() as context, progress() as bars:
         for source in sources:
             bar = bars.add_task(f"import {source.name}", total=None, note="reading")
@@ -74,21 +85,28 @@ def import_sources(
             def on_progress(done: int, total: int, bar: int = bar) -> None:
                 bars.update(bar, completed=done, total=total, note="")  # type: ignore[arg-type]
 
-            reports[str(source)] = import_dataset(
-                context,
-                source.expanduser(),
-                Role(role),
-                fmt=fmt,
-                group=group,
-                min_side_px=ignore_below,
-                part=wanted,
-                progress=on_progress,
-            )
+            try:
+                reports[str(source)] = import_dataset(
+                    context,
+                    source.expanduser(),
+                    Role(role),
+                    fmt=fmt,
+                    group=group,
+                    min_side_px=ignore_below,
+                    part=wanted,
+                    progress=on_progress,
+                )
+            except (AnnotationsInvalid, InvalidRequest, NotFound) as error:
+                broken.append(error)
     if as_json:
         print_json({source: _as_json(report) for source, report in reports.items()})
     else:
         for name, report in reports.items():
             _print_report(name, report)
+    for slip in broken:
+        show_error(slip)
+    if broken:
+        raise typer.Exit(USAGE_EXIT)
     if not any(report.images_added or report.images_known for report in reports.values()):
         raise typer.Exit(FAILURE_EXIT)
 

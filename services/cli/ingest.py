@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from services.context import Context
     from services.sidecars import Words
 
+SHOWN_REFUSALS = 20
 FORM = "LABEL:X1,Y1,X2,Y2"
 
 FramesArgument = Annotated[
@@ -179,7 +180,10 @@ def _files(names: Sequence[str]) -> Iterator[Path]:
 def _print_outcome(taken: list[dict[str, Any]], refused: list[dict[str, str]]) -> None:
     out = console()
     out.print(f"{len(taken)} frames taken in, {len(refused)} refused")
-    for one in refused:
+    for one in refused[:SHOWN_REFUSALS]:
         out.print(f"  {one['file']}: {one['message']}", markup=False, style="yellow")
+    if len(refused) > SHOWN_REFUSALS:
+        more = len(refused) - SHOWN_REFUSALS
+        out.print(f"  … and {more} more: --json lists all", style="yellow")
     if taken:
         out.print("`e2x failures list` shows what is found on them", style="dim", markup=False)

@@ -199,7 +199,16 @@ def test_a_database_that_cannot_be_reached_is_one_line(
 def test_doctor_is_content_with_a_new_project(made: CommandLine) -> None:
     ran = made.run("doctor", "--json")
     found = {row["what"]: row for row in ran.json}
-    assert {"packages", "device", "disk", "memory", "project", "database", "broker"} <= set(found)
+    assert {
+        "packages",
+        "device",
+        "index",
+        "disk",
+        "memory",
+        "project",
+        "database",
+        "broker",
+    } <= set(found)
     failed = {name for name, row in found.items() if row["state"] == "fail"}
     assert failed <= {"disk"}  # this machine's own
     assert ran.code == (1 if failed else 0)

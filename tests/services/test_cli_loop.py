@@ -142,6 +142,16 @@ def test_bad_annotations_of_frames_are_one_line(champion: CommandLine, tmp_path:
     assert "either" in champion.refused("ingest", frame, *both)
 
 
+def test_a_bad_source_costs_its_neighbours_nothing(line: CommandLine, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text("[]")
+    good = write_coco(tmp_path / "good", 2)
+    ran = line.run("import", broken, tmp_path / "nowhere", good, "--role", "seed")
+    assert ran.code == 2
+    assert ran.err.count("error: ") == 2
+    assert "2 images added" in ran.out
+
+
 def test_models_are_promoted_and_rolled_back(champion: CommandLine) -> None:
     with champion.opened() as context, context.sessions.begin() as session:
         figures = {"map": 0.41, "map50": 0.66, "found": 7, "objects": 9}
