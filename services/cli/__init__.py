@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -45,8 +44,7 @@ def make_app() -> typer.Typer:
     )
     app.callback()(root)
     for name in MODULES:
-        if find_spec(name) is not None:
-            import_module(name).register(app)
+        import_module(name).register(app)
     return app
 
 

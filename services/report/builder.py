@@ -117,7 +117,7 @@ def _mode(rows: ReportRows, cycle: CycleRows, mode: ModeRows, number: int) -> Pa
     lines = words.lineage(rows, cycle, mode)
     return PageMode(
         anchor=f"cycle-{cycle.cycle.id}-{row.key}",
-        title=f"{number}. {row.label.capitalize()}, {words.KINDS.get(row.kind, row.kind)}",
+        title=f"{number}. {words.headed(row.label)}, {words.KINDS.get(row.kind, row.kind)}",
         failures=row.size,
         before=words.percent(row.found_before),
         after=words.percent(row.found_after),

@@ -26,6 +26,11 @@ MECHANISMS = {
 }
 
 
+def headed(label: str) -> str:
+    """A class name at the begin of a heading; the rest of it stays as it is."""
+    return label[:1].upper() + label[1:]
+
+
 def failure_title(failure: FailureRow) -> str:
     """What went wrong, as a heading."""
     match failure.kind:
@@ -34,9 +39,9 @@ def failure_title(failure: FailureRow) -> str:
         case "false_positive":
             return f"No {failure.label} there"
         case "wrong_class":
-            return f"{failure.label.capitalize()}, taken for {failure.predicted_label}"
+            return f"{headed(failure.label)}, taken for {failure.predicted_label}"
         case _:
-            return f"{failure.label.capitalize()}, badly located"
+            return f"{headed(failure.label)}, badly located"
 
 
 def failure_facts(failure: FailureRow, frame: str) -> str:
