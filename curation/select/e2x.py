@@ -42,6 +42,8 @@ class E2XSelection:
         object_weight: of the object's similarity beside the harm's, which counts 1.
         evidence_weight: of the detector's own weak detections near a match.
         alpha: a mode of n failures gets a share of the budget in proportion to n ** alpha.
+        min_size: smaller modes get no share while there are larger ones: a failure alone shows
+            no pattern, and many such would take half of the budget.
         coverage: share of the budget for images unlike all that is taken, in 0..1.
         max_distance: bits by which near-duplicates differ at most.
         weak: scores that count as half seen.
@@ -49,7 +51,8 @@ class E2XSelection:
 
     object_weight: float = 1.0
     evidence_weight: float = 0.2
-    alpha: float = 0.5
+    alpha: float = 1.0
+    min_size: float = 2.0
     coverage: float = 0.1
     max_distance: int = 4
     weak: tuple[float, float] = (0.01, 0.5)
@@ -67,7 +70,8 @@ class E2XSelection:
         """
         ledger = Ledger(request, self.max_distance)
         pool = ledger.eligible()
-        queries = sorted(request.queries, key=lambda query: query.mode)
+        large = [query for query in request.queries if query.size >= self.min_size]
+        queries = sorted(large or request.queries, key=lambda query: query.mode)
         if queries and pool:
             if request.index is None:
                 raise ValueError("selection by explanation needs a region index")
