@@ -103,7 +103,12 @@ def run(
         class_names=manifest.class_names,
         dataset_id=version.id,
         parent_id=None if champion is None else champion.id,
-        training={"seconds": result["seconds"], "weights": result["weights"], **config.to_dict()},
+        training={
+            "architecture": detector.architecture,
+            "seconds": result["seconds"],
+            **config.to_dict(),
+            "weights": result["weights"],
+        },
     )
 
 
@@ -122,7 +127,7 @@ def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
         number=registry.next_number(session),
         state=ModelState.CHALLENGER,
         folder=trained.folder,
-        architecture=trained.training.get("architecture", ""),
+        architecture=trained.training["architecture"],
         class_names=list(trained.class_names),
         dataset_version_id=trained.dataset_id,
         parent_id=trained.parent_id,
@@ -137,7 +142,6 @@ def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
 def register_first(session: Session, context: Context, trained: Trained) -> Model:
     """Register the first detector and make it the champion: there is none to compare with."""
     model = register(session, trained, None)
-    model.architecture = context.settings.detector.architecture
     if registry.champion(session) is None:
         registry.promote(session, model, "training", {"first": True})
     return model

@@ -84,10 +84,12 @@ encoder_height_px = 192
 encoder_width_px = 256
 
 [gate]
-# The holdout holds some 400 objects: single ones weigh more than the bounds for large sets allow.
+# The holdout has some 300 objects and the field some 50 failures: a single one weighs more than
+# the default bounds, which are for large sets, allow.
 max_map_drop = 0.02
 max_class_drop = 0.05
 max_negative_flips = 0.04
+max_reopened = 0.12
 """
 
 
