@@ -56,7 +56,7 @@ def train_now(context: Context, on_beat: Callable[[dict[str, Any]], None]) -> Mo
     """Train the first detector in a process of this one, evaluate it, make it the champion."""
     trained = run(context, None, on_beat)
     with context.sessions.begin() as session:
-        return register_first(session, context, trained)
+        return register_first(session, trained)
 
 
 def run(
@@ -139,7 +139,7 @@ def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
     return model
 
 
-def register_first(session: Session, context: Context, trained: Trained) -> Model:
+def register_first(session: Session, trained: Trained) -> Model:
     """Register the first detector and make it the champion: there is none to compare with."""
     model = register(session, trained, None)
     if registry.champion(session) is None:

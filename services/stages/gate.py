@@ -74,14 +74,19 @@ def _failures(session: Session, condition: Any) -> list[FailureRow]:
 def _mode_members(session: Session, cycle_id: int) -> dict[str, list[FailureRow]]:
     members: dict[str, list[FailureRow]] = defaultdict(list)
     query = (
-        select(ModeRow.key, FailureRow)
+        select(ModeRow, FailureRow)
         .join(FailureRow, FailureRow.mode_id == ModeRow.id)
         .where(ModeRow.cycle_id == cycle_id)
         .order_by(ModeRow.id, FailureRow.id)
     )
-    for key, row in session.execute(query):
-        members[key].append(row)
+    for mode, row in session.execute(query):
+        members[_title(mode)].append(row)
     return dict(members)
+
+
+def _title(mode: ModeRow) -> str:
+    """What the gate's table calls a mode; unique within a cycle."""
+    return f"{mode.kind.replace('_', ' ')} of {mode.label} ({mode.key[:6]})"
 
 
 def _settle(
@@ -95,8 +100,8 @@ def _settle(
     cycle = session.get_one(Cycle, cycle_id)
     cycle.decision = verdict.to_dict()
     for mode in session.scalars(select(ModeRow).where(ModeRow.cycle_id == cycle_id)):
-        mode.found_before = sides[0].modes.get(mode.key)
-        mode.found_after = sides[1].modes.get(mode.key)
+        mode.found_before = sides[0].modes.get(_title(mode))
+        mode.found_after = sides[1].modes.get(_title(mode))
     challenger = session.get_one(ModelRow, str(cycle.challenger_id))
     promote = verdict.promote and context.settings.gate.auto_promote
     if promote and challenger.state != ModelState.CHAMPION:

@@ -20,7 +20,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
 
     def store(session: Session) -> dict[str, Any]:
         if cycle_id is None:
-            model = training.register_first(session, context, trained)
+            model = training.register_first(session, trained)
         else:
             model = training.register(session, trained, cycle_id)
             cycle = session.get_one(Cycle, cycle_id)
