@@ -18,7 +18,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-FIELDS = ("unit", "stage", "attempt", "cycle", "failure", "image", "model", "request", "seconds")
+FIELDS = (
+    "unit",
+    "stage",
+    "attempt",
+    "cycle",
+    "failure",
+    "image",
+    "model",
+    "request",
+    "status",
+    "seconds",
+)
 """Names that are taken from :func:`bound` or from ``extra=``, in the order of a line."""
 
 NOISY = (
