@@ -15,7 +15,8 @@ from retrain.config import DetectorConfig, GateRules, TrainConfig
 from services.settings import Settings
 
 if TYPE_CHECKING:
-    from curation.embed import RegionEmbedder, TimmEncoder
+    from curation.embed import RegionEmbedder
+    from curation.encoder import TimmEncoder
     from curation.explain import Explainer
     from curation.regions import RegionRules
     from retrain.detector import SsdDetector
@@ -137,7 +138,7 @@ def load_detector(folder: Path, settings: Settings) -> SsdDetector:
 
 def load_encoder(settings: Settings) -> TimmEncoder:
     """The encoder of regions, on its device."""
-    from curation.embed import TimmEncoder
+    from curation.encoder import TimmEncoder
 
     wanted = settings.selection
     return TimmEncoder(

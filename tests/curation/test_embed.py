@@ -12,12 +12,12 @@ from skimage import data
 from curation.embed import (
     CellScheme,
     RegionEmbedder,
-    TimmEncoder,
     box_mask,
     cells,
     mask_weights,
     pool_regions,
 )
+from curation.encoder import TimmEncoder
 from curation.errors import EncoderMismatch
 from curation.types import ImageArray, Region
 

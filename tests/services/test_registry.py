@@ -42,14 +42,19 @@ def test_a_promotion_that_fails_half_way_changes_nothing(context: Context) -> No
     with context.sessions.begin() as session:
         add_champion(session, 1)
         session.add(make_model(2))
-    with pytest.raises(RuntimeError), context.sessions.begin() as session:
-        registry.promote(session, registry.find(session, "2"), "gate", {})
-        raise RuntimeError("the process died here")
+    with pytest.raises(RuntimeError, match="died"):
+        _promote_and_die(context)
     with context.sessions() as session:
         champion = registry.champion(session)
         assert champion is not None
         assert champion.number == 1
         assert session.scalars(select(Audit)).one().subject == f"model:{champion.id}"
+
+
+def _promote_and_die(context: Context) -> None:
+    with context.sessions.begin() as session:
+        registry.promote(session, registry.find(session, "2"), "gate", {})
+        raise RuntimeError("the process died here")
 
 
 def test_rollback_reverses_the_latest_promotion_and_reopens_failures(context: Context) -> None:
