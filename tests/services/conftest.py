@@ -1,3 +1,4 @@
 """Fixtures of the services' tests."""
 
 from tests.service_fixtures import *  # noqa: F403
+from tests.services.api_server import address, api, client, served  # noqa: F401
