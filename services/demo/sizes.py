@@ -26,16 +26,16 @@ class DemoSize:
         num_samples: K of equation 5.
     """
 
-    seed_images: int = 300
-    pool_images: int = 900
+    seed_images: int = 240
+    pool_images: int = 700
     pool_share: float = 0.03
-    field_frames: int = 80
-    sibling_frames: int = 120
-    holdout_images: int = 150
+    field_frames: int = 72
+    sibling_frames: int = 100
+    holdout_images: int = 130
     budget_boxes: int = 100
     cycles: int = 2
-    epochs: int = 12
-    finetune_epochs: int = 5
+    epochs: int = 10
+    finetune_epochs: int = 4
     num_samples: int = 16
 
     @property
