@@ -114,7 +114,7 @@ def advance(session: Session, context: Context, cycle_id: int) -> None:
         _fail(cycle, f"{dead.kind}: {dead.error_code}: {_last_line(dead.error)}")
     elif cycle.state == CycleState.EXPLAINING and _evidence_is_in(session, cycle):
         cycle.state = CycleState.SELECTING
-        _ask(session, cycle, "select")
+        _ask(session, cycle, "select", _rounds(session, cycle))
     elif cycle.state == CycleState.LABELLING and _labels_are_in(session, cycle):
         _train_or_fail(session, cycle)
     elif cycle.state == CycleState.VERIFYING and not _outstanding(session, cycle):
@@ -126,6 +126,11 @@ def advance_waiting(session: Session, context: Context) -> None:
     running = session.scalars(select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES))).all()
     for cycle_id in running:
         advance(session, context, cycle_id)
+
+
+def gather_again(cycle: Cycle) -> None:
+    """The selection lacks evidence and has asked for it (called by the select stage)."""
+    cycle.state = CycleState.EXPLAINING
 
 
 def begin_labelling(session: Session, context: Context, cycle: Cycle) -> None:
@@ -168,8 +173,20 @@ def cancel(session: Session, context: Context, cycle_id: int, actor: str) -> Cyc
     return cycle
 
 
-def _ask(session: Session, cycle: Cycle, kind: str) -> None:
-    units.enqueue(session, kind, f"{kind}:cycle:{cycle.id}", {"cycle": cycle.id}, cycle_id=cycle.id)
+def _ask(session: Session, cycle: Cycle, kind: str, number: int = 0) -> None:
+    units.enqueue(
+        session,
+        kind,
+        f"{kind}:cycle:{cycle.id}:{number}",
+        {"cycle": cycle.id, "round": number},
+        cycle_id=cycle.id,
+    )
+
+
+def _rounds(session: Session, cycle: Cycle) -> int:
+    """How often the selection was asked for."""
+    query = select(func.count()).where(Unit.cycle_id == cycle.id, Unit.kind == "select")
+    return session.scalar(query) or 0
 
 
 def _ask_pool_scores(session: Session, context: Context, cycle: Cycle) -> None:

@@ -69,6 +69,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
             "index",
             f"index:{file}",
             {"file": file, "images": names, "encoder": embedder.version, "width": embedder.width},
+            cycle_id=claim.cycle_id,
         )
         return {"embedded": len(names), "unreadable": len(wanted) - len(names)}
 

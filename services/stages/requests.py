@@ -34,9 +34,23 @@ def request_scan(session: Session, image_id: str, said: str = "") -> None:
         )
 
 
-def request_embed(session: Session, image_ids: Sequence[str], batch_images: int) -> None:
-    """Embed pool images, ``batch_images`` a unit; the same images are asked for only once."""
+def request_embed(
+    session: Session,
+    image_ids: Sequence[str],
+    batch_images: int,
+    encoder: str = "",
+    cycle_id: int | None = None,
+) -> None:
+    """Embed pool images; the same images are asked for only once.
+
+    Args:
+        session: the caller's transaction.
+        image_ids: of pool images.
+        batch_images: images a unit.
+        encoder: version that asks, when images that are embedded already lack its vectors.
+        cycle_id: the cycle that waits for them.
+    """
     for start in range(0, len(image_ids), batch_images):
         batch = list(image_ids[start : start + batch_images])
-        name = hashlib.sha256(",".join(batch).encode()).hexdigest()
-        units.enqueue(session, "embed", f"embed:{name}", {"images": batch})
+        name = hashlib.sha256(",".join([encoder, *batch]).encode()).hexdigest()
+        units.enqueue(session, "embed", f"embed:{name}", {"images": batch}, cycle_id=cycle_id)

@@ -34,6 +34,7 @@ from services.db.tables import (
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
 from services.rows import detections_as_json
+from services.stages import evidence
 from services.stages.index import open_index
 from services.stages.resident import embedder_of
 from services.stages.score_pool import read_pool_scores
@@ -53,9 +54,12 @@ def run(stage: StageContext, claim: Claim) -> Store:
         champion = session.get_one(Model, str(cycle.champion_id))
     names = tuple(champion.class_names)
     embedder = embedder_of(stage)
+    lacking = evidence.missing(context, champion.id, embedder.version)
+    if lacking and claim.payload["round"] == 0:  # once: what cannot be embedded stays out
+        return lambda session: evidence.request(session, context, cycle.id, lacking)
     index = open_index(context, embedder.version, embedder.width)
-    evidence = _evidence(context, champion.id, embedder.version, names)
-    found = modes.cluster(evidence, index.metric.apply) if evidence else []
+    known = _evidence(context, champion.id, embedder.version, names)
+    found = modes.cluster(known, index.metric.apply) if known else []
     scores = read_pool_scores(context.project, cycle.id)
     pool, excluded = _pool(context, embedder.version, scores)
     candidates: list[policies.Candidate] = []
