@@ -236,10 +236,22 @@ def _evidence_is_in(session: Session, cycle: Cycle) -> bool:
 
 
 def _labels_are_in(session: Session, cycle: Cycle) -> bool:
+    """Every task is answered, or the budget is spent: costs were estimates, answers are not."""
+    if sum(len(one.objects) for one in _answers(session, cycle)) >= cycle.budget_boxes:
+        _close_tasks(session, cycle)
+        return True
     open_tasks = session.scalar(
         select(func.count()).where(LabelTask.cycle_id == cycle.id, LabelTask.state.in_(OPEN_TASKS))
     )
     return not open_tasks
+
+
+def _answers(session: Session, cycle: Cycle) -> Sequence[Annotation]:
+    return session.scalars(
+        select(Annotation)
+        .join(LabelTask, LabelTask.annotation_id == Annotation.id)
+        .where(LabelTask.cycle_id == cycle.id)
+    ).all()
 
 
 def train_with_what_is_there(session: Session, context: Context, cycle_id: int) -> None:
@@ -261,15 +273,11 @@ def _close_tasks(session: Session, cycle: Cycle) -> None:
         select(LabelTask).where(LabelTask.cycle_id == cycle.id, LabelTask.state.in_(OPEN_TASKS))
     ):
         task.state, task.token, task.finished_at = TaskState.SKIPPED, task.token + 1, utc_now()
-        task.note = "closed with its cycle"
+        task.note = "closed: the budget is spent, or the cycle trains with what is there"
 
 
 def _train_or_fail(session: Session, cycle: Cycle) -> None:
-    labelled = session.scalars(
-        select(Annotation)
-        .join(LabelTask, LabelTask.annotation_id == Annotation.id)
-        .where(LabelTask.cycle_id == cycle.id)
-    ).all()
+    labelled = _answers(session, cycle)
     cycle.boxes_labelled = sum(len(annotation.objects) for annotation in labelled)
     if not labelled:
         _fail(cycle, "no image was labelled: every task was skipped or rejected")

@@ -113,7 +113,7 @@ def explainer(settings: Settings) -> Explainer:
     offered = {
         "num_samples": wanted.num_samples,
         "kind": wanted.kind,
-        "batch_size": wanted.batch_size,
+        "batch_size": wanted.batch_size or None,
     }
     return explain.get(wanted.method, **explain.accepted(wanted.method, offered))
 

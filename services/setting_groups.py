@@ -102,7 +102,9 @@ class ExplanationSettings(Group):
     kind: Literal["probability", "logit", "log_odds"] = Field(
         default="log_odds", description="Unit of the explained score."
     )
-    batch_size: int = Field(default=16, ge=1, description="Perturbed images a forward pass.")
+    batch_size: int = Field(
+        default=0, ge=0, description="Perturbed images a forward pass; 0: 4 on a CPU, 64 on a GPU."
+    )
     max_regions: int = Field(default=4, ge=1, description="Harmful regions kept a failure.")
     max_failures_per_image: int = Field(
         default=8, ge=1, description="The gravest so many of an image are explained."

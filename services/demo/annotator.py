@@ -49,15 +49,21 @@ class Annotator:
             if not tasks:
                 return answered
             for task in tasks:
-                self._answer(task)
+                if not self._answer(task):
+                    return answered
                 answered += 1
                 on_answer(answered)
 
-    def _answer(self, task: dict[str, Any]) -> None:
+    def _answer(self, task: dict[str, Any]) -> bool:
+        """Submit an answer; False if the task was closed meanwhile, as the budget was spent."""
         objects = self._with_mistakes(self.truth[task["image_id"]])
-        self.boxes += len(objects)
         body = {"token": task["token"], "objects": objects, "author": NAME}
-        check(self.client.post(f"/v1/tasks/{task['id']}/submit", json=body))
+        response = self.client.post(f"/v1/tasks/{task['id']}/submit", json=body)
+        if response.status_code == httpx.codes.CONFLICT:
+            return False
+        check(response)
+        self.boxes += len(objects)
+        return True
 
     def _with_mistakes(self, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
         drawn = []

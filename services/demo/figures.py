@@ -33,7 +33,7 @@ class Figures:
         images_labelled: over all cycles.
         promoted: how many challengers the gate let through.
         cycles: how many there were.
-        seconds: the whole run.
+        seconds: of this policy's run, with what it shares with the others, without the report.
         peak_rss_gib: of all processes together; 0 where it was not measured.
     """
 

@@ -121,7 +121,7 @@ def test_only_pool_images_are_asked_for_and_each_once(project: Context) -> None:
         ).all()
     assert {image.role for _, image in tasks} == {Role.POOL}
     assert len({image.id for _, image in tasks}) == len(tasks)
-    assert {task.state for task, _ in tasks} == {TaskState.SUBMITTED}
+    assert {task.state for task, _ in tasks} <= {TaskState.SUBMITTED, TaskState.SKIPPED}
     assert all(task.reason["text"] for task, _ in tasks)
 
 

@@ -92,6 +92,19 @@ def test_trains_when_every_task_is_answered(context: Context) -> None:
         assert session.scalars(select(Unit).where(Unit.kind == "train")).one().cycle_id == number
 
 
+def test_spent_budget_closes_what_is_still_open(context: Context) -> None:
+    number = _start(context)
+    with context.sessions.begin() as session:
+        cycle = session.get_one(Cycle, number)
+        cycle.state = CycleState.LABELLING
+        add_task(session, cycle, make_image_in(session, 0), cycle.budget_boxes)
+        open_id = add_task(session, cycle, make_image_in(session, 1), None).id
+    assert _advance(context, number) == CycleState.TRAINING
+    with context.sessions() as session:
+        assert session.get_one(LabelTask, open_id).state == TaskState.SKIPPED
+        assert session.get_one(Cycle, number).boxes_labelled == 10
+
+
 def test_fails_when_no_label_comes(context: Context) -> None:
     number = _start(context)
     with context.sessions.begin() as session:
