@@ -89,6 +89,7 @@ def make_page(context: Context, rows: ReportRows, artist: Artist, extra: ReportE
         tiles=extra.tiles or tiles_of(rows),
         tables=[*tables, *(table for table in own if len(table[1]) > 1)],
         cycles=[_cycle(rows, cycle, modes) for cycle in rows.cycles],
+        next_steps=[] if rows.cycles else words.next_steps(rows),
         has_after=artist.predict is not None,
     )
 
@@ -152,6 +153,7 @@ def _cycle(rows: ReportRows, cycle: CycleRows, modes: dict[int, PageMode]) -> Pa
         challenger=rows.number(row.challenger_id),
         checks=_checks(decision.get("checks", []), cycle, modes),
         modes=[modes[mode.mode.id] for mode in cycle.modes],
+        policy=row.policy,
         other_samples=len(cycle.other_samples),
     )
 
@@ -164,7 +166,7 @@ def _checks(
     for check in checks:
         reason = str(check["reason"])
         for mode in cycle.modes:
-            reason = reason.replace(mode.mode.key, f"“{modes[mode.mode.id].title}”")
+            reason = reason.replace(words.gate_title(mode.mode), f"“{modes[mode.mode.id].title}”")
         named.append({**check, "reason": reason})
     return named
 

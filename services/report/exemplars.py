@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 from curation import draw
 from curation.errors import CurationError
 from curation.types import Detections, ImageArray
+from retrain.errors import RetrainError
 from services.context import Context
 from services.db.tables import Cycle, Explanation, FailureRow, FailureState, Image
 from services.drawings import attribution_of
@@ -16,6 +18,8 @@ from services.report.page import Exemplar, Panel
 from services.report.pictures import PANEL_PX, SAMPLE_PX, Ledger, Mark, View
 from services.report.read import ReportRows, Sample
 from services.storage import open_image, read_npz
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Artist:
     predict: Predict | None
     ledger: Ledger
     _seen: dict[tuple[str, str], Detections] = field(default_factory=dict)
+    _lost: set[str] = field(default_factory=set)
 
     def exemplar(self, cycle: Cycle, failure: FailureRow) -> Exemplar | None:
         """A failure before, why, where and after; None if its frame cannot be opened."""
@@ -49,16 +54,16 @@ class Artist:
         panels = [self._before(pixels, failure, view)]
         if explanation is not None:
             panels += self._why(pixels, failure, explanation, view)
-        fixed = None
+        right = None
         if cycle.challenger_id is not None:
-            after, fixed = self._after(pixels, failure, cycle.challenger_id, view)
+            after, right = self._after(pixels, failure, self._repairer(cycle, failure), view)
             panels += after
         return Exemplar(
             id=failure.id,
             title=words.failure_title(failure),
             facts=words.failure_facts(failure, image.name),
             panels=panels,
-            fixed=fixed,
+            outcome=words.outcome(self.rows, cycle, failure, right),
         )
 
     def sample(self, sample: Sample) -> Panel | None:
@@ -126,38 +131,53 @@ class Artist:
     def _after(
         self, pixels: ImageArray, failure: FailureRow, model_id: str, view: View
     ) -> tuple[list[Panel], bool | None]:
-        if self.predict is None:
-            known = failure.state == FailureState.FIXED and failure.fixed_by == model_id
-            return [], True if known else None
-        fixed = self._is_fixed(pixels, failure, model_id)
+        """The frame as a later model sees it, and whether that gets it right; None: unknown."""
+        found = self._detections(pixels, failure.image_id, model_id)
+        if found is None:
+            return [], None
+        right = self._is_right(failure, found, model_id)
         marks = self._shown(pixels, failure.image_id, model_id)
-        marks.append(_failed(failure, "" if fixed else None))
+        marks.append(_failed(failure, "" if right else None))
         panel = Panel(
             self.ledger.encode(pictures.frame(view, pixels, marks)),
             f"After retraining, {self.rows.number(model_id)}",
-            "fixed" if fixed else "still wrong",
+            "right now" if right else "still wrong",
         )
-        return [panel], fixed
+        return [panel], right
 
-    def _is_fixed(self, pixels: ImageArray, failure: FailureRow, model_id: str) -> bool:
+    def _repairer(self, cycle: Cycle, failure: FailureRow) -> str:
+        """The model to show after retraining: that which fixed it, else the cycle's."""
+        fixed = failure.state == FailureState.FIXED and failure.fixed_by is not None
+        return str(failure.fixed_by if fixed else cycle.challenger_id)
+
+    def _is_right(self, failure: FailureRow, found: Detections, model_id: str) -> bool:
         from services.failure_check import is_wrong  # loads PyTorch, as predict has done
 
-        rules = self.context.settings.failures
-        shown = self._detections(pixels, failure.image_id, model_id).above(rules.score_threshold)
-        return not is_wrong(failure, shown, self._names(model_id), rules.iou_threshold)
+        rules, names = self.context.settings.failures, self._names(model_id)
+        if failure.label not in names:  # a model that does not know the class never shows it
+            return failure.kind == "false_positive"
+        shown = found.above(rules.score_threshold)
+        return not is_wrong(failure, shown, names, rules.iou_threshold)
 
     def _shown(self, pixels: ImageArray, image_id: str, model_id: str) -> list[Mark]:
-        if self.predict is None:
-            return []
         found = self._detections(pixels, image_id, model_id)
+        if found is None:
+            return []
         threshold = self.context.settings.failures.score_threshold
         return pictures.detection_marks(found, self._names(model_id), threshold)
 
-    def _detections(self, pixels: ImageArray, image_id: str, model_id: str) -> Detections:
-        assert self.predict is not None
+    def _detections(self, pixels: ImageArray, image_id: str, model_id: str) -> Detections | None:
+        """What a model detects; None without models, or if this one cannot be loaded."""
+        if self.predict is None or model_id in self._lost:
+            return None
         key = (model_id, image_id)
         if key not in self._seen:
-            self._seen[key] = self.predict(model_id, [pixels])[0]
+            try:
+                self._seen[key] = self.predict(model_id, [pixels])[0]
+            except (RetrainError, OSError) as error:
+                logger.warning("%s is left out: %s", self.rows.number(model_id), error)
+                self._lost.add(model_id)
+                return None
         return self._seen[key]
 
     def _names(self, model_id: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from services.report.extra import Tile
 
@@ -19,6 +19,14 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a failure, and whether that is ``good``, ``bad`` or neither."""
+
+    text: str
+    verdict: Literal["good", "bad", "plain"]
+
+
+@dataclass(frozen=True, slots=True)
 class Exemplar:
     """One failure in pictures.
 
@@ -27,14 +35,14 @@ class Exemplar:
         title: what went wrong.
         facts: small print.
         panels: before, why, where, after.
-        fixed: whether the retrained model gets it right; None if that is unknown.
+        outcome: what became of it; None if that is unknown.
     """
 
     id: str
     title: str
     facts: str
     panels: Sequence[Panel]
-    fixed: bool | None
+    outcome: Outcome | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,7 @@ class PageCycle:
         facts: names and values.
         promote: the gate's word; None before it has spoken.
         checks: rows of its table.
+        policy: what chose the images.
         other_samples: images asked for outside of any mode.
     """
 
@@ -103,12 +112,13 @@ class PageCycle:
     challenger: str
     checks: Sequence[dict[str, Any]]
     modes: Sequence[PageMode]
+    policy: str
     other_samples: int
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Everything on the page."""
+    """Everything on the page; ``next_steps`` are words and commands where there is no cycle."""
 
     title: str
     intro: str
@@ -118,4 +128,5 @@ class Page:
     tiles: Sequence[Tile]
     tables: Sequence[tuple[str, Sequence[Sequence[str]]]]
     cycles: Sequence[PageCycle]
+    next_steps: Sequence[tuple[str, str]]
     has_after: bool

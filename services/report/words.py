@@ -6,8 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from services.db.tables import CandidateRow, Explanation, FailureRow, LabelTask
-from services.report.page import Lineage
+from services.db.tables import (
+    CandidateRow,
+    Cycle,
+    Explanation,
+    FailureRow,
+    FailureState,
+    LabelTask,
+    ModeRow,
+)
+from services.report.page import Lineage, Outcome
 from services.report.read import CycleRows, ModeRows, ReportRows, Sample
 
 SHORT_ID = 8
@@ -54,6 +62,44 @@ def failure_facts(failure: FailureRow, frame: str) -> str:
     if failure.source == "operator":
         parts.append("reported by an operator")
     return " · ".join(parts)
+
+
+def outcome(
+    rows: ReportRows, cycle: Cycle, failure: FailureRow, right: bool | None
+) -> Outcome | None:
+    """What became of a failure: as it is recorded, else as the cycle's model shows it.
+
+    Args:
+        rows: of the page.
+        cycle: that retrained on its account.
+        failure: with its state of now.
+        right: whether the cycle's model gets it right; None if that is unknown.
+    """
+    if failure.state == FailureState.FIXED and failure.fixed_by is not None:
+        later = "" if failure.fixed_by == cycle.challenger_id else " later,"
+        return Outcome(f"fixed{later} by {rows.number(failure.fixed_by)}", "good")
+    if right is None:
+        return None
+    if not right:
+        return Outcome("not fixed", "bad")
+    # Right in the picture, yet open: rejected by the gate, or a later champion fails again.
+    why = "still open" if cycle.promoted else "not promoted"
+    return Outcome(f"right with {rows.number(cycle.challenger_id)}, {why}", "plain")
+
+
+def gate_title(mode: ModeRow) -> str:
+    """What the gate's reasons call a mode."""
+    return f"{mode.kind.replace('_', ' ')} of {mode.label} ({mode.key[:6]})"
+
+
+def next_steps(rows: ReportRows) -> list[tuple[str, str]]:
+    """What to do, and how, where there is no cycle yet."""
+    steps = []
+    if not rows.models:
+        steps.append(("Import labelled images and train the first detector:", "e2x train"))
+    if not sum(rows.failure_states.values()):
+        steps.append(("No failure has been found so far. Report field frames:", "e2x ingest"))
+    return [*steps, ("Let the loop explain and repair the failures:", "e2x cycle run")]
 
 
 def percent(share: float | None) -> str:

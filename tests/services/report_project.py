@@ -66,7 +66,7 @@ DECISION = {
             "challenger": 1.0,
             "bound": 0.01,
             "passed": True,
-            "reason": "1 of 3 improved; the best is mode-false_negative",
+            "reason": "1 of 3 improved; the best is false negative of car (m00-fa)",
         },
     ],
 }
@@ -177,7 +177,7 @@ def fill(context: Context, modes: int = 3, failures_a_mode: int = 2) -> ReportPr
         found = []
         for number in range(modes):
             kind = kinds[number % len(kinds)]
-            key = f"mode-{kind}" if number < len(kinds) else f"mode-{number}"
+            key = f"m{number:02d}-{kind}"
             mode = ModeRow(
                 cycle_id=cycle.id,
                 key=key,

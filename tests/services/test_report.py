@@ -8,18 +8,31 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image as Pillow
 from sqlalchemy import select
 
+from retrain.config import DetectorConfig
+from retrain.detector import SsdDetector
+from retrain.ssd import build as build_network
 from services.context import Context
-from services.db.tables import Cycle, Explanation, FailureRow, FailureState, Image, ModeRow
+from services.db.tables import (
+    CandidateRow,
+    Cycle,
+    Explanation,
+    FailureRow,
+    FailureState,
+    Image,
+    Model,
+    ModeRow,
+)
 from services.errors import NotFound
-from services.report import ReportExtra, Tile, build, builder
-from services.report.pictures import View, zoom
+from services.report import ReportExtra, Tile, build, builder, predictor, words
+from services.stages import gate
+from tests.factories import make_model
+from tests.services.builders import add_champion
 from tests.services.commands import CommandLine
-from tests.services.report_project import fill, make_predict
+from tests.services.report_project import NAMES, fill, make_predict
 
 LIMIT = 1_500_000
 """Room for one failure of each of twelve modes, not for three."""
@@ -55,6 +68,14 @@ class Reader(HTMLParser):
 
 def read(file: Path) -> Reader:
     return Reader(file.read_text(encoding="utf-8"))
+
+
+def mark_fixed(context: Context, failures: list[str], model_id: str) -> None:
+    """As the scan after a promotion does."""
+    with context.sessions.begin() as session:
+        for name in failures:
+            row = session.get_one(FailureRow, name)
+            row.state, row.fixed_by = FailureState.FIXED, model_id
 
 
 def test_needs_nothing_but_itself(sqlite_context: Context, tmp_path: Path) -> None:
@@ -109,28 +130,101 @@ def test_says_what_happened(sqlite_context: Context, tmp_path: Path) -> None:
 
 def test_fixed_is_what_the_new_model_does(sqlite_context: Context, tmp_path: Path) -> None:
     project = fill(sqlite_context)
-    text = read(build(sqlite_context, tmp_path / "r.html", predict=make_predict(project))).text
+    mark_fixed(sqlite_context, project.failures[:1], project.challenger)
+    predict = make_predict(project)
+    page = read(build(sqlite_context, tmp_path / "r.html", predict=predict))
     # The challenger shows a car at the box: right for a missed and a mistaken one, wrong where
     # there is none.
-    assert len(re.findall(r"Missed car fixed", text)) == 2
-    assert len(re.findall(r"No car there not fixed", text)) == 2
-    assert len(re.findall(r"Car, taken for bus fixed", text)) == 2
+    assert page.text.count("Missed car fixed by model 2") == 1
+    assert page.text.count("Missed car right with model 2, still open") == 1
+    assert page.text.count("No car there not fixed") == 2
+    assert page.text.count("Car, taken for bus right with model 2, still open") == 2
+
+    with sqlite_context.sessions.begin() as session:
+        session.get_one(Cycle, project.cycle).promoted = False
+    text = read(build(sqlite_context, tmp_path / "r.html", predict=predict)).text
+    assert text.count("right with model 2, not promoted") == 3
+
+
+def test_a_later_model_that_fixed_it_is_shown(sqlite_context: Context, tmp_path: Path) -> None:
+    project = fill(sqlite_context)
+    with sqlite_context.sessions.begin() as session:
+        third = make_model(3, class_names=NAMES)
+        session.add(third)
+        session.flush()
+        number_three = third.id
+    mark_fixed(sqlite_context, project.failures[:1], number_three)
+    text = read(build(sqlite_context, tmp_path / "r.html", predict=make_predict(project))).text
+    assert text.count("Missed car fixed later, by model 3") == 1
+    assert text.count("After retraining, model 3") == 1
+    assert text.count("After retraining, model 2") == len(project.failures) - 1
+
+
+def test_modes_are_called_in_the_gates_reasons_as_the_gate_calls_them() -> None:
+    mode = ModeRow(key="0123456789", kind="false_negative", label="car")
+    assert words.gate_title(mode) == gate._title(mode)
+
+
+def test_saved_models_are_run_and_a_corrupt_one_costs_its_own_pictures(
+    sqlite_context: Context, tmp_path: Path
+) -> None:
+    project = fill(sqlite_context)
+    config = DetectorConfig("ssdlite_efficientnet_lite0", tuple(NAMES), (64, 96), min_scale=0.15)
+    with sqlite_context.sessions() as session:
+        folders = [
+            sqlite_context.project.root / session.get_one(Model, name).folder
+            for name in (project.champion, project.challenger)
+        ]
+    for folder in folders:
+        SsdDetector(build_network(config).eval(), config).save(folder)
+    whole = read(build(sqlite_context, tmp_path / "r.html", predict=predictor(sqlite_context)))
+    assert len(whole.pictures) == 6 * 4 + 3
+    assert "After retraining, model 2" in whole.text
+
+    (weights,) = folders[1].glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    page = read(build(sqlite_context, tmp_path / "r.html", predict=predictor(sqlite_context)))
+    assert len(page.pictures) == 6 * 3 + 3
+    assert "After retraining" not in page.text
+
+
+def test_images_that_no_mode_asked_for_are_counted(sqlite_context: Context, tmp_path: Path) -> None:
+    fill(sqlite_context)
+    with sqlite_context.sessions.begin() as session:
+        for candidate in session.scalars(select(CandidateRow)):
+            candidate.mode_id = candidate.failure_id = None
+        session.scalars(select(Cycle)).one().policy = "random"
+    text = read(build(sqlite_context, tmp_path / "r.html")).text
+    assert "3 images were asked for by “random” for none of these modes" in text
 
 
 def test_without_models_it_says_so(sqlite_context: Context, tmp_path: Path) -> None:
     project = fill(sqlite_context)
-    with sqlite_context.sessions.begin() as session:
-        row = session.get_one(FailureRow, project.failures[0])
-        row.state, row.fixed_by = FailureState.FIXED, project.challenger
+    mark_fixed(sqlite_context, project.failures[:1], project.challenger)
     page = read(build(sqlite_context, tmp_path / "r.html"))
     assert "After retraining" not in page.text
     assert "made without running the detectors" in page.text
-    assert len(re.findall(r"Missed car fixed", page.text)) == 1
+    assert page.text.count("Missed car fixed by model 2") == 1
+    assert "not fixed" not in page.text
     assert len(page.pictures) == 6 * 3 + 3
 
 
 def test_no_cycle_yet(sqlite_context: Context, tmp_path: Path) -> None:
-    assert "No cycle yet" in read(build(sqlite_context, tmp_path / "r.html")).text
+    empty = read(build(sqlite_context, tmp_path / "r.html")).text
+    assert "No cycle yet" in empty
+    assert all(command in empty for command in ("e2x train", "e2x ingest", "e2x cycle run"))
+
+    with sqlite_context.sessions.begin() as session:
+        add_champion(session)
+    trained = read(build(sqlite_context, tmp_path / "r.html")).text
+    assert "e2x train" not in trained
+    assert "e2x ingest" in trained
+
+
+def test_a_cycle_without_failures_says_so(sqlite_context: Context, tmp_path: Path) -> None:
+    with sqlite_context.sessions.begin() as session:
+        session.add(Cycle(policy="e2x", budget_boxes=10))
+    assert "No failure modes yet." in read(build(sqlite_context, tmp_path / "r.html")).text
 
 
 def test_an_unknown_cycle_is_refused(sqlite_context: Context, tmp_path: Path) -> None:
@@ -219,31 +313,6 @@ def test_modes_keep_their_exemplars_when_a_later_cycle_takes_the_failures(
             row.mode_id = None
     page = read(build(sqlite_context, tmp_path / "r.html"))
     assert all(name[:8] in page.text for name in project.failures)
-
-
-@pytest.mark.parametrize("size_hw", [(192, 256), (1200, 1600), (400, 3000)])
-def test_a_zoom_shows_all_boxes_at_one_scale(size_hw: tuple[int, int]) -> None:
-    height, width = size_hw
-    image = np.zeros((height, width, 3), np.uint8)
-    boxes = [
-        (width - 30, height - 30, width - 4, height - 2),
-        (width - 60, height - 60, width - 40, height - 45),
-    ]
-    view = zoom(image, boxes, 400)
-    assert view.window[2] <= width
-    assert view.window[3] <= height
-    picture = view.crop(image)
-    assert picture.shape[1] == 400
-    for box in boxes:
-        x1, y1, x2, y2 = view.box(box)
-        assert -1e-6 <= x1 < x2 <= picture.shape[1] + 1e-6
-        assert -1e-6 <= y1 < y2 <= picture.shape[0] + 1
-        assert (x2 - x1) / (box[2] - box[0]) == pytest.approx(view.scale)
-
-
-def test_large_boxes_are_shown_in_the_whole_frame() -> None:
-    image = np.zeros((100, 200, 3), np.uint8)
-    assert zoom(image, [(10, 10, 180, 90)], 400) == View.whole(image, 400)
 
 
 def test_the_command_writes_page_and_overlay(tmp_path: Path) -> None:
