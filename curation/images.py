@@ -30,6 +30,8 @@ _MULTI_PICTURE = "MPO"
 """What Pillow calls a JPEG with several pictures in it, as telephones write them."""
 _SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
+_PNG_ORIENTATION = (b"eXIf", b"tiff:Orientation", b"Raw profile type exif")
+"""One of them is in a PNG that says an orientation; asked for it, Pillow decodes all pixels."""
 _WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _HASH_SIDE = 8
 _ORIENTATION = 0x0112
@@ -106,6 +108,8 @@ def size_of(data: bytes, name: str = "image") -> tuple[int, int]:
     """
     with _open(data, Path(name).name) as picture:
         width, height = picture.size
+        if picture.format == "PNG" and not any(mark in data for mark in _PNG_ORIENTATION):
+            return width, height
         try:
             sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
         except Exception as error:  # as in decode
@@ -186,7 +190,7 @@ def _check_size(size_wh: tuple[int, int], limits: ImageLimits, name: str) -> Non
 
 def _to_rgb(picture: Image.Image) -> ImageArray:
     if picture.mode in _WIDE_MODES:
-        return _wide_to_rgb(np.asarray(picture, np.float64))
+        return _wide_to_rgb(np.asarray(picture, np.float64), floating=picture.mode == "F")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         opaque = picture.convert("RGBA")
         ground = Image.new("RGBA", opaque.size, (0, 0, 0, 255))
@@ -194,11 +198,18 @@ def _to_rgb(picture: Image.Image) -> ImageArray:
     return np.array(picture.convert("RGB"), np.uint8)
 
 
-def _wide_to_rgb(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> ImageArray:
-    """More than 8 bits: scaled by the range of 16 bits, or by the image's own if that is wider."""
+def _wide_to_rgb(
+    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], floating: bool
+) -> ImageArray:
+    """More than 8 bits: scaled by the range of 16 bits, or by the image's own if that is wider.
+
+    Floats may also count to 1 or to 255.
+    """
     if not np.isfinite(values).all():
         raise ValueError("a pixel is not finite")
     low = min(0.0, float(values.min()))
-    top = max(65535.0, float(values.max())) if values.max() > 1 else 1.0
+    most = float(values.max())
+    ranges = (1.0, 255.0, 65535.0) if floating else (65535.0,)
+    top = next((one for one in ranges if most <= one), most)
     grey = ((values - low) / (top - low) * 255).round().astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)

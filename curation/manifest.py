@@ -110,11 +110,17 @@ class Manifest:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != path.stem:
             raise ManifestMismatch(f"{path.name}: the content does not have this hash")
-        text = data.decode("utf-8")
+        try:
+            return Manifest._of_text(data.decode("utf-8"), path.name)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ManifestMismatch(f"{path.name}: not a manifest ({error!r})") from error
+
+    @staticmethod
+    def _of_text(text: str, where: str) -> Manifest:
         head, *lines = text.removesuffix("\n").split("\n")  # a label may hold a line separator
         header = json.loads(head)
         if header["format"] != FORMAT:
-            raise ManifestMismatch(f"{path.name}: format {header['format']}, expected {FORMAT}")
+            raise ManifestMismatch(f"{where}: format {header['format']}, expected {FORMAT}")
         items = tuple(_item(json.loads(line)) for line in lines)
         return Manifest(tuple(header["class_names"]), items, header["parent"])
 

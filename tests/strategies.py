@@ -93,11 +93,11 @@ def manifests(draw) -> Manifest:
 
 
 @st.composite
-def annotated_images(draw) -> list[ImportedImage]:
+def annotated_images(draw, min_size: int = 0) -> list[ImportedImage]:
     """Labelled images; no file lies at their paths."""
     return [
         _annotated(number, draw(st.lists(_objects(), max_size=4)))
-        for number in range(draw(st.integers(0, 4)))
+        for number in range(draw(st.integers(min_size, 4)))
     ]
 
 

@@ -12,7 +12,14 @@ import numpy as np
 
 from curation.boxes import xywh_to_xyxy, xyxy_to_xywh
 from curation.errors import AnnotationsInvalid
-from curation.formats.base import Imported, ImportedImage, Labels, Problem, existing_file
+from curation.formats.base import (
+    Imported,
+    ImportedImage,
+    Labels,
+    Problem,
+    existing_file,
+    wrong_class_name,
+)
 
 ANNOTATION_NAMES = ("annotations.json", "_annotations.coco.json", "instances.json", "labels.json")
 IMAGE_FOLDERS = ("images", ".", "../images", "data")
@@ -53,7 +60,8 @@ def read(source: Path) -> Imported:
         for image in images
         if (item := _image(file, image, annotations[image["id"]], names, problems)) is not None
     ]
-    return Imported(tuple(dict.fromkeys(names.values())), tuple(items), tuple(problems))
+    usable = dict.fromkeys(name for name in names.values() if not wrong_class_name(name))
+    return Imported(tuple(usable), tuple(items), tuple(problems))
 
 
 def dump(items: Iterable[ImportedImage], class_names: Sequence[str]) -> dict[str, Any]:
@@ -125,7 +133,7 @@ def _distinct(
     for position, entry in enumerate(entries):
         identity = _hashable(entry.get("id"))
         place = f"{where}, {what} {identity if identity is not None else position}"
-        if identity is None or needed not in entry:
+        if identity is None or not isinstance(entry.get(needed), str | int):
             problems.append(Problem(place, f"left out: it needs `id` and `{needed}`"))
         elif counts[identity] > 1:
             problems.append(Problem(place, "left out: its id appears twice; give each its own"))
@@ -184,12 +192,12 @@ def _image(
         try:
             with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is refused
                 box = xywh_to_xyxy(np.asarray(entry.get("bbox"), np.float32).reshape(1, 4))[0]
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, OverflowError):
             problems.append(Problem(f"{where}, {place}", "left out: `bbox` is not four numbers"))
             continue
         ignored = bool(entry.get("iscrowd")) or bool(entry.get("ignore"))
         labels.add(box.tolist(), names[entry["category_id"]], ignored, place)
-    return labels.image(path, str(image.get("group", file.stem if _is_generic(file) else "")))
+    return labels.image(path, _group(image, file))
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -201,8 +209,11 @@ def _find(folder: Path, name: str) -> Path | None:
     return None
 
 
-def _is_generic(file: Path) -> bool:
-    return file.name not in ANNOTATION_NAMES
+def _group(image: Mapping[str, Any], file: Path) -> str:
+    """As the image says; else the name of the file, where that tells one set from another."""
+    if "group" in image:
+        return str(image["group"]) if isinstance(image["group"], str | int) else ""
+    return "" if file.name in ANNOTATION_NAMES else file.stem
 
 
 def _positive(value: Any) -> int:
@@ -210,4 +221,7 @@ def _positive(value: Any) -> int:
 
 
 def _hashable(value: Any) -> Any:
+    """An id that can be looked up; table programs write whole numbers as floats."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, int | str) else None

@@ -41,6 +41,9 @@ def _image(source: Path, file: Path, problems: list[Problem]) -> ImportedImage |
         root = _parse(file)
         name = root.findtext("filename") or file.stem
         size = (_number(root, "size/width"), _number(root, "size/height"))
+    except OSError as error:
+        problems.append(Problem(file.name, f"left out: cannot be read ({error.strerror})"))
+        return None
     except (ElementTree.ParseError, ValueError, ArithmeticError, LookupError) as error:
         problems.append(Problem(file.name, f"left out: not a VOC annotation ({error})"))
         return None

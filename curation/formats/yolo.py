@@ -13,6 +13,7 @@ from curation.errors import AnnotationsInvalid, ImageUnreadable
 from curation.formats.base import Imported, ImportedImage, Labels, Problem, image_files
 
 LABEL_FOLDER, IMAGE_FOLDER = "labels", "images"
+NAMES_FILE = "classes.txt"
 
 
 def labels_folder(source: Path) -> Path | None:
@@ -23,6 +24,8 @@ def labels_folder(source: Path) -> Path | None:
 
 def read(source: Path) -> Imported:
     """Read a YOLO folder: ``images/``, ``labels/`` and ``data.yaml`` or ``classes.txt``.
+
+    The class names may lie beside the labels, or above the folder where it is one split of a set.
 
     Raises:
         AnnotationsInvalid: the class names or the folders are missing.
@@ -41,6 +44,7 @@ def read(source: Path) -> Imported:
         item = _image(path, file, names, problems)
         if item is not None:
             items.append(item)
+    used.add(labels / NAMES_FILE)
     for file in sorted(set(labels.rglob("*.txt")) - used):
         problems.append(Problem(file.name, "left out: there is no image of this name"))
     return Imported(names, tuple(items), tuple(problems))
@@ -83,12 +87,13 @@ def _image(
 
 
 def _class_names(source: Path) -> tuple[str, ...]:
-    listed = source / "classes.txt"
-    if listed.is_file():
-        return tuple(filter(None, map(str.strip, _text(listed).splitlines())))
-    for name in ("data.yaml", "data.yml"):
-        if (source / name).is_file():
-            return _names_of_yaml(_text(source / name), name)
+    for folder in (source, source / LABEL_FOLDER, source.resolve().parent):
+        listed = folder / NAMES_FILE
+        if listed.is_file():
+            return tuple(filter(None, map(str.strip, _text(listed).splitlines())))
+        for name in ("data.yaml", "data.yml"):
+            if (folder / name).is_file():
+                return _names_of_yaml(_text(folder / name), name)
     raise AnnotationsInvalid(f"{source.name}: no classes.txt and no data.yaml with `names`")
 
 
@@ -118,7 +123,7 @@ def _in_order(rows: list[str], where: str) -> tuple[str, ...]:
 
 
 def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8", errors="replace")
+    return file.read_text(encoding="utf-8-sig", errors="replace")  # some tools write a mark
 
 
 def _bare(text: str) -> str:

@@ -106,6 +106,18 @@ def test_a_bad_voc_object_is_named_and_its_neighbours_stay(
     assert len(found.items[0].labels) == 2
 
 
+def test_a_voc_entry_that_is_no_file_costs_its_neighbours_nothing(tmp_path: Path) -> None:
+    folder = _voc(tmp_path, a=VOC.format(name="a.jpg", objects=_voc_object()))
+    (folder / "Annotations" / "b.xml").mkdir()
+    (folder / "Annotations" / "c.xml").symlink_to(tmp_path / "gone.xml")
+
+    found = formats.load(folder)
+
+    assert [one.where for one in found.problems] == ["b.xml", "c.xml"]
+    assert all(str(tmp_path) not in one.message for one in found.problems)
+    assert len(found.items) == 1
+
+
 def test_a_voc_file_cannot_name_an_image_elsewhere(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
@@ -194,6 +206,27 @@ def test_bad_yolo_files_cost_their_neighbours_nothing(tmp_path: Path) -> None:
 
     assert [item.path.name for item in found.items] == ["a.png", "b.png"]
     assert {one.where.split(",")[0] for one in found.problems} == {"b.txt", "c.png", "d.txt"}
+
+
+def test_yolo_as_editors_and_labelling_tools_leave_it(tmp_path: Path) -> None:
+    """A byte order mark, and the class names beside the labels."""
+    folder = _yolo(tmp_path, a=b"\xef\xbb\xbf0 0.5 0.5 1 1\r\n")
+    (folder / "data.yaml").unlink()
+    (folder / "labels" / "classes.txt").write_bytes(b"\xef\xbb\xbfcar\r\nbus\r\n")
+
+    found = formats.load(folder)
+
+    assert found.problems == ()
+    assert found.class_names == ("car", "bus")
+    assert found.items[0].labels == ("car",)
+
+
+def test_a_split_of_a_yolo_set_is_read_with_the_names_above_it(tmp_path: Path) -> None:
+    split = tmp_path / "train"
+    split.mkdir()
+    (_yolo(split, a="1 0.5 0.5 1 1") / "data.yaml").rename(tmp_path / "data.yaml")
+
+    assert formats.load(split).items[0].labels == ("bus",)
 
 
 def test_yolo_shares_are_of_the_upright_picture(tmp_path: Path) -> None:

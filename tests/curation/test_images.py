@@ -55,6 +55,21 @@ def test_a_bomb_below_pillows_own_bound_is_refused_before_it_is_decoded() -> Non
         images.decode(bad_images.bomb(8000, 8000))
 
 
+def test_sides_are_read_without_a_pixel() -> None:
+    """The pixels are not there: reading any would be an error."""
+    assert images.size_of(bad_images.bomb(8000, 4000)) == (8000, 4000)
+    assert images.size_of(bad_images.truncated_png()) == (320, 240)
+
+
+def test_the_orientation_of_a_png_counts() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = bad_images.saved(bad_images.picture(), "PNG", exif=exif)
+
+    assert images.size_of(data) == (HEIGHT, WIDTH)
+    assert images.decode(data).shape == (WIDTH, HEIGHT, 3)
+
+
 def test_grey_has_three_equal_channels() -> None:
     pixels = images.decode(bad_images.grey())
 
@@ -72,6 +87,21 @@ def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
     row = images.decode(bad_images.sixteen_bit())[0, :, 0].astype(int)
 
     np.testing.assert_allclose(row, np.linspace(0, 255, WIDTH), atol=1)
+
+
+@pytest.mark.parametrize("top", [1.0, 255.0, 65535.0])
+def test_floats_are_scaled_by_the_range_they_use(top: float) -> None:
+    ramp = np.tile(np.linspace(0, top, WIDTH, dtype=np.float32), (HEIGHT, 1))
+    row = images.decode(bad_images.saved(Image.fromarray(ramp), "TIFF"))[0, :, 0].astype(int)
+
+    np.testing.assert_allclose(row, np.linspace(0, 255, WIDTH), atol=1)
+
+
+def test_a_nearly_black_picture_of_sixteen_bits_stays_so() -> None:
+    dark = np.zeros((HEIGHT, WIDTH), np.uint16)
+    dark[0] = 1
+
+    assert images.decode(bad_images.saved(Image.fromarray(dark), "PNG")).max() == 0
 
 
 def test_the_first_frame_of_an_animation_counts() -> None:

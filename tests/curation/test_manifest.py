@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +89,17 @@ def test_bytes_that_are_no_text_are_noticed(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
 
     with pytest.raises(ManifestMismatch):
+        Manifest.read(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "not JSON", '{"format": 1, "parent": null}'])
+def test_a_file_that_is_no_manifest_is_refused_under_its_own_hash(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / f"{hashlib.sha256(text.encode()).hexdigest()}.jsonl"
+    path.write_text(text)
+
+    with pytest.raises(ManifestMismatch, match="not a manifest"):
         Manifest.read(path)
 
 
