@@ -3,8 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Installed again only when the dependencies change.
+# Installed again only when the dependencies change, the checkout moves (programs in .venv carry
+# its path) or the interpreter is gone; the stamp holds the path.
 STAMP := $(VENV)/.installed
+INSTALLED_AT := $(shell $(BIN)/python -c '' 2>/dev/null && cat $(STAMP) 2>/dev/null)
 DEMO_FLAGS ?=
 TEST_FLAGS ?=
 # One thread a process: tests start worker processes, and PyTorch processes that share cores
@@ -16,15 +18,21 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
+ifneq ($(INSTALLED_AT),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
 setup: $(STAMP)  ## make .venv and install everything
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1 || \
+	  { [ -n "$(INSTALLED_AT)" ] && [ "$(INSTALLED_AT)" != "$(CURDIR)" ]; }; then \
+	  $(PYTHON) -m venv --clear $(VENV); fi
 	@echo "installing into $(VENV): PyTorch is about 5 GB, this takes a minute or two"
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	@touch $@
+	@printf '%s\n' "$(CURDIR)" > $@
 
 demo: $(STAMP)  ## watch the whole loop repair a detector (flags: DEMO_FLAGS="--compare random")
 	$(BIN)/e2x demo $(DEMO_FLAGS)
