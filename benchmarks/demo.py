@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,8 +71,9 @@ def _summary(results: list[dict[str, Any]], compare: str) -> dict[str, Any]:
         for name in ("e2x", compare)
     }
     pairs = list(zip(fixed["e2x"], fixed[compare], strict=True))
+    seeds = " ".join(str(result["seed"]) for result in results)
     return {
-        "command": " ".join(["python -m benchmarks.demo", *sys.argv[1:]]),
+        "command": f"python -m benchmarks.demo --seeds {seeds} --compare {compare}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
         "versions": {name: version(name) for name in PACKAGES},
         "seeds": [result["seed"] for result in results],
