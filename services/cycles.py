@@ -149,7 +149,7 @@ def begin_gating(session: Session, cycle: Cycle, model_id: str, dataset_id: str)
     _ask(session, cycle, "gate")
 
 
-def close(session: Session, context: Context, cycle: Cycle, promoted: bool) -> None:
+def close(session: Session, cycle: Cycle, promoted: bool) -> None:
     """The gate has decided; after a promotion the field is looked at again."""
     cycle.promoted = promoted
     cycle.state = CycleState.VERIFYING

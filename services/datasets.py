@@ -28,7 +28,7 @@ def build_version(session: Session, context: Context, cycle: Cycle | None) -> Da
     Raises:
         Conflict: nothing is labelled, or an evaluation image would be trained on.
     """
-    parent = _parent(session, cycle)
+    parent = _parent(session)
     images = session.scalars(
         select(Image)
         .where(
@@ -69,11 +69,10 @@ def evaluation_set(session: Session, role: Role) -> Manifest:
     return manifest_of(session, images, class_names(session))
 
 
-def _parent(session: Session, cycle: Cycle | None) -> str | None:
+def _parent(session: Session) -> str | None:
     from services import registry  # the registry asks for scans, whose units name a cycle
 
     champion = registry.champion(session)
-    del cycle
     return None if champion is None else champion.dataset_version_id
 
 

@@ -16,7 +16,7 @@ from retrain.report import EvaluationReport
 from services import datasets, registry, science
 from services.context import Context
 from services.db import units
-from services.db.tables import Cycle, DatasetVersion, Model, ModelState, Role, Unit
+from services.db.tables import Cycle, Model, ModelState, Role, Unit
 from services.errors import Conflict
 from services.supervise import run_job
 from services.worker import threads
@@ -209,10 +209,3 @@ def _adopt(context: Context, made: Path, model_id: str) -> str:
         shutil.copytree(made, temporary)
         temporary.rename(target)
     return relative
-
-
-def dataset_of(session: Session, model: Model) -> DatasetVersion | None:
-    """What a model was trained on."""
-    if model.dataset_version_id is None:
-        return None
-    return session.get(DatasetVersion, model.dataset_version_id)

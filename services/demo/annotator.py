@@ -20,7 +20,7 @@ JITTER = 0.15
 """A sloppy box is off by up to so much of its side."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Annotator:
     """Answers label tasks as a person's tool would.
 
@@ -37,8 +37,6 @@ class Annotator:
     class_names: Sequence[str]
     mistake_rate: float
     rng: np.random.Generator
-    boxes: int = 0
-    mistakes: int = 0
 
     def answer_all(self, cycle_id: int, on_answer: Callable[[int], None]) -> int:
         """Answer every open task of a cycle; the number of images labelled."""
@@ -62,14 +60,12 @@ class Annotator:
         if response.status_code == httpx.codes.CONFLICT:
             return False
         check(response)
-        self.boxes += len(objects)
         return True
 
     def _with_mistakes(self, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
         drawn = []
         for entry in objects:
             wrong = self.rng.random() < self.mistake_rate
-            self.mistakes += wrong
             answer = self._mistaken(entry) if wrong else entry
             if answer is not None:
                 drawn.append(answer)

@@ -108,5 +108,5 @@ def _settle(
         registry.promote(session, challenger, ACTOR, cycle.decision, cycle_id)
     elif not verdict.promote:
         challenger.state = ModelState.REJECTED
-    cycles.close(session, context, cycle, promote)
+    cycles.close(session, cycle, promote)
     return {"promote": verdict.promote, "promoted": promote}
