@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
+import torch
 
 from curation.types import ImageArray
 
@@ -15,6 +17,18 @@ SWITCHES = {
     "slow": "takes more than a minute: run with --slow",
     "gpu": "needs a CUDA device: run with --gpu",
 }
+
+
+# Sums differ in their last bits with the number of threads, and fixtures of a module are made
+# before those of a test: one thread from the start, in every process that tests.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """What a unit of work that ran in this process has set is not left to the next test."""
+    yield
+    torch.set_num_threads(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

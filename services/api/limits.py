@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_DRAIN_FACTOR, _DRAIN_S = 4, 10.0
+
 
 class BodyLimit:
-    """Answers 413 as soon as a body exceeds its bound.
+    """Answers 413 when a body exceeds its bound; the application never sees more than that.
+
+    What comes beyond the bound is read and thrown away for a while: a connection that is closed
+    under a sender is reset, and the sender may lose the answer that says what is wrong.
 
     Args:
         app: the next application.
@@ -23,8 +29,11 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
+            if b"expect" not in headers:  # such a sender waits for the answer before the body
+                await self._drain(receive)
             await self._refuse(send)
             return
         seen, answered = 0, False
@@ -37,6 +46,8 @@ class BodyLimit:
             seen += len(message.get("body", b""))
             if seen > self._max_bytes:
                 answered = True
+                if message.get("more_body"):
+                    await self._drain(receive)
                 await self._refuse(send)
                 return {"type": "http.disconnect"}
             return message
@@ -52,9 +63,26 @@ class BodyLimit:
             if not answered:
                 raise
 
+    async def _drain(self, receive: Receive) -> None:
+        """Read on until the body ends, or has been too long or too slow for an honest sender."""
+        seen = 0
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                while seen <= _DRAIN_FACTOR * self._max_bytes:
+                    message = await receive()
+                    seen += len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        return
+        except TimeoutError:
+            return
+
     async def _refuse(self, send: Send) -> None:
         text = f"the request is over {self._max_bytes} bytes (setting api.max_request_bytes)"
         body = json.dumps({"code": "too_large", "message": text}).encode()
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
         await send({"type": "http.response.start", "status": 413, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -20,14 +20,6 @@ NAMES = ("background", "red", "blue")
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def warmed(config: DetectorConfig, weights: str = "random", seed: int = 0):
     """A model with statistics from a few forwards and a louder head.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +65,29 @@ def test_a_request_that_says_it_is_too_large_is_refused(client: httpx.Client, ap
 
     assert "api.max_request_bytes" in error_of(answer, 413, "too_large")
     assert stored(api) == (0, 0, 0)
+
+
+def test_an_answer_reaches_a_sender_that_is_still_sending(address: str, api: Context) -> None:
+    """The body comes slowly, so that the refusal is ready long before its end."""
+    size = MAX_BYTES + 3 * 1024
+    head = f"POST /v1/frames HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as sender:
+        sender.sendall(head.encode())
+        for _ in range(size // 1024):
+            sender.sendall(b"\0" * 1024)
+            time.sleep(0.002)
+        answer = b"".join(iter(lambda: sender.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"api.max_request_bytes" in answer
+
+
+def test_a_sender_that_waits_for_leave_is_refused_at_once(address: str, api: Context) -> None:
+    head = "POST /v1/frames HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as sender:
+        sender.sendall(f"{head}Content-Length: {MAX_BYTES * 9}\r\n\r\n".encode())
+        assert sender.recv(4096).startswith(b"HTTP/1.1 413")
 
 
 def test_a_request_that_hides_its_size_is_cut_off(client: httpx.Client, api: Context) -> None:
