@@ -5,7 +5,8 @@
 Worlds: ``street`` (generated; the plain part: no planted cause), ``carla`` (trains on four of
 five blocks of 20 consecutive frames of town01 and town02, tests on the fifth; boxes under 12 px a
 side are ignored), ``bccd`` (the published split). Runs of earlier calls stay in the JSON, a run
-with the same key is replaced.
+with the same key is replaced. Trained models stay in ``--keep`` (``benchmarks/.cache``, outside
+version control), where the benchmarks of explanations find them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -33,6 +35,7 @@ from retrain.report import EvaluationReport
 from retrain.trainer import train
 
 RESULTS = Path(__file__).parent / "results" / "detectors.json"
+CACHE = Path(__file__).parent / ".cache"
 STREET_BAR = 0.80
 BLOCK = 20
 MIN_SIDE_PX = 12
@@ -115,6 +118,9 @@ def measure(arguments: argparse.Namespace, architecture: str, seed: int) -> dict
         )
         trained_s = time.monotonic() - start
         weights = json.loads((folder / "model" / "config.json").read_text())["weights"]
+        kept = kept_folder(arguments.keep, arguments.world, architecture, seed)
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(folder / "model", kept)
         report = evaluate(detector, testing, root)
         total_s = time.monotonic() - start
     return {
@@ -132,6 +138,11 @@ def measure(arguments: argparse.Namespace, architecture: str, seed: int) -> dict
         "command": " ".join(["python", *sys.argv]),
         **figures(report),
     }
+
+
+def kept_folder(cache: Path, world: str, architecture: str, seed: int = 0) -> Path:
+    """Where the last trained model of this kind is kept."""
+    return cache / f"{world}-{architecture}-{seed}"
 
 
 def figures(report: EvaluationReport) -> dict[str, object]:
@@ -204,6 +215,7 @@ def main() -> None:
     parser.add_argument("--min-scale", type=float)
     parser.add_argument("--seed", type=int, nargs="*", default=[0])
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--keep", type=Path, default=CACHE)
     arguments = parser.parse_args()
     arguments.data = arguments.data.resolve()
     keep_freed_memory()

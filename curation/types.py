@@ -188,12 +188,16 @@ class Attribution:
     Attributes:
         target: what is explained.
         segments: [h, w] int32 in 0..S-1, on the network input's grid.
-        values: [S] float32, the sum over the pixels of the superpixel.
+        values: [S] float32, the sum over the pixels of the superpixel; of a method that works
+            on pixels the sums of ``pixels``.
         standard_errors: [S] float32 of ``values``; NaN where the method gives none.
         score: the target's value on the image, in the method's own unit (see ``parameters``).
         baseline_score: the same on the reference image.
         method: name in the registry.
         parameters: what the method was called with; part of the content key.
+        pixels: [h, w] float32, the map of a method that works on pixels, signed, on the same
+            grid; None where a superpixel is the smallest part that the method knows.
+        notes: what a reader of the map must know, such as an assumption that does not hold.
     """
 
     target: ScoreTarget
@@ -204,8 +208,14 @@ class Attribution:
     baseline_score: float
     method: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    pixels: FloatArray | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.pixels is not None and self.pixels.shape != self.segments.shape:
+            raise ValueError(
+                f"pixels {self.pixels.shape} and segments {self.segments.shape} differ in shape"
+            )
         if self.values.shape != self.standard_errors.shape or self.values.ndim != 1:
             raise ValueError(
                 f"values {self.values.shape} and standard errors {self.standard_errors.shape} "
@@ -213,8 +223,13 @@ class Attribution:
             )
 
     def pixel_map(self) -> FloatArray:
-        """[h, w] float32: each pixel carries the value of its superpixel."""
-        return self.values[self.segments]
+        """[h, w] float32: the method's own map, or each pixel with its superpixel's value."""
+        return self.values[self.segments] if self.pixels is None else self.pixels
+
+    @property
+    def completeness_error(self) -> float:
+        """Sum of the values minus (score - baseline score); 0 for an exact Shapley value."""
+        return float(self.values.sum(dtype=np.float64)) - (self.score - self.baseline_score)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torchvision.models.detection.ssd import SSD
 
-from curation.detector import ScoreKind
+from curation.detector import Network, ScoreKind
 from curation.types import Detections, ImageArray, Proposals, ScoreTarget
 from retrain import checkpoint
 from retrain.config import DetectorConfig
@@ -53,7 +53,12 @@ class SsdDetector:
             self._default_boxes = place_default_boxes(
                 self.model, maps, config.input_size_hw
             ).clone()
-        self._level_ends = np.cumsum(boxes_per_level(self.model, maps))
+        counts = boxes_per_level(self.model, maps)
+        self._level_ends = np.cumsum(counts)
+        self._cells = tuple(
+            (level.shape[-2], level.shape[-1], count // (level.shape[-2] * level.shape[-1]))
+            for level, count in zip(maps, counts, strict=True)
+        )
 
     @classmethod
     def fresh(
@@ -87,6 +92,20 @@ class SsdDetector:
     def num_default_boxes(self) -> int:
         """A."""
         return len(self._default_boxes)
+
+    def network(self) -> Network:
+        """The layers, for methods that look inside; shared, so copy before changing."""
+        head, transform = self.model.head, self.model.transform
+        ends = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+        mean, deviation = torch.tensor(transform.image_mean), torch.tensor(transform.image_std)
+        return Network(
+            self.model.backbone,
+            head.classification_head.module_list,
+            head.regression_head.module_list,
+            self._cells,
+            len(self.class_names),
+            ((ends - mean) / deviation).to(self.device),
+        )
 
     def preprocess(self, images: Sequence[ImageArray]) -> torch.Tensor:
         """Network inputs [B, 3, h, w] float32 on the device; zero is the mean colour."""

@@ -40,6 +40,27 @@ def test_predict_equals_torchvision(model, detector, pictures):
         assert (found.labels == expected["labels"].numpy()).mean() > 0.98  # near ties may swap
 
 
+def test_the_network_gives_the_scores_of_every_default_box(detector, pictures):
+    network = detector.network()
+    inputs = detector.preprocess(pictures)
+    low, high = network.pixel_range
+    assert (inputs >= low[:, None, None] - 1e-4).all()
+    assert (inputs <= high[:, None, None] + 1e-4).all()
+    with torch.no_grad():
+        maps = network.copy().maps(inputs)
+        expected = detector.model.head(maps)
+        for row in np.linspace(0, detector.num_default_boxes - 1, 40).astype(int):
+            place = network.place(int(row))
+            torch.testing.assert_close(
+                network.class_logits(maps, place), expected["cls_logits"][:, row]
+            )
+            torch.testing.assert_close(
+                network.box_offsets(maps, place), expected["bbox_regression"][:, row]
+            )
+    with pytest.raises(ValueError, match="no default box"):
+        network.place(detector.num_default_boxes)
+
+
 def test_each_detection_names_its_default_box(detector, pictures):
     large = [np.kron(picture, np.ones((2, 3, 1), np.uint8)) for picture in pictures]
     for found, proposals in zip(detector.predict(large), detector.propose(large), strict=True):
