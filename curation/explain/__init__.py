@@ -4,41 +4,41 @@
 >>> explainer = explain.get("e2x", num_samples=16)
 
 A new method is one file that implements :class:`~curation.explain.base.Explainer` and one line
-in the table below. Read :mod:`curation.explain.e2x` first.
+in the table below; its module is imported when it is first asked for. Read
+:mod:`curation.explain.e2x` first.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from curation.detector import ScoreKind
 from curation.explain.base import Explainer
-from curation.explain.e2x import E2X
-from curation.explain.integrated_gradients import IntegratedGradients
-from curation.explain.random import RandomAttribution
 
-__all__ = [
-    "E2X",
-    "Explainer",
-    "IntegratedGradients",
-    "RandomAttribution",
-    "accepted",
-    "get",
-    "names",
-]
+__all__ = ["Explainer", "accepted", "get", "names", "needs_layers"]
 
-_METHODS: dict[str, Callable[..., Explainer]] = {
-    E2X.name: E2X,
-    IntegratedGradients.name: IntegratedGradients,
-    RandomAttribution.name: RandomAttribution,
+# name: module of this package, class
+_METHODS: dict[str, tuple[str, str]] = {
+    "e2x": ("e2x", "E2X"),
+    "integrated_gradients": ("integrated_gradients", "IntegratedGradients"),
+    "random": ("random", "RandomAttribution"),
 }
+
+# methods that look inside: their detector must be a curation.detector.WhiteBox
+_NEED_LAYERS: frozenset[str] = frozenset()
 
 
 def names() -> tuple[str, ...]:
     """Names of the methods, sorted."""
     return tuple(sorted(_METHODS))
+
+
+def needs_layers(name: str) -> bool:
+    """Whether the method asks for a :class:`~curation.detector.WhiteBox`, not only for scores."""
+    return name in _NEED_LAYERS
 
 
 def accepted(name: str, offered: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,4 +67,8 @@ def get(name: str, **parameters: Any) -> Explainer:
 def _method(name: str) -> Callable[..., Explainer]:
     if name not in _METHODS:
         raise ValueError(f"no explanation method {name!r}; there are {', '.join(names())}")
-    return _METHODS[name]
+    module, attribute = _METHODS[name]
+    method: Callable[..., Explainer] = getattr(
+        importlib.import_module(f"curation.explain.{module}"), attribute
+    )
+    return method

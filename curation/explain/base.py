@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from curation.detector import Detector, ScoreKind
+from curation.detector import Detector, Network, ScoreKind, WhiteBox
 from curation.errors import ExplanationFailed
 from curation.superpixels import SegmentArray
 from curation.types import Attribution, FloatArray, ImageArray, ScoreTarget
@@ -70,6 +70,20 @@ def check_segments(segments: SegmentArray, size_hw: tuple[int, int]) -> None:
     present = np.unique(segments)
     if present[0] != 0 or present[-1] != len(present) - 1:
         raise ExplanationFailed("segments are not numbered 0..S-1 without gaps: use relabel")
+
+
+def layers_of(detector: Detector) -> Network:
+    """The layers of a detector, shared with it.
+
+    Raises:
+        ExplanationFailed: the detector does not show its layers.
+    """
+    if not isinstance(detector, WhiteBox):
+        raise ExplanationFailed(
+            f"this method looks at the detector's layers, and {type(detector).__name__} does not "
+            "show them: use a method that needs scores only, such as kernel_shap"
+        )
+    return detector.network()
 
 
 def segment_gradients(
@@ -160,3 +174,44 @@ def end_scores(
         scores = detector.scores(both, targets, kind).float().cpu().numpy()  # [2, T]
     _require_finite(scores.T, targets)
     return scores[0], scores[1]
+
+
+def masked_scores(
+    detector: Detector,
+    inputs: torch.Tensor,
+    segments: SegmentArray,
+    weights: FloatArray,
+    targets: Sequence[ScoreTarget],
+    kind: ScoreKind,
+    batch_size: int | None = None,
+) -> FloatArray:
+    """Scores of the image with its segments dimmed; forward passes only, shared by all targets.
+
+    Args:
+        detector: scores the targets.
+        inputs: [1, 3, h, w] normalised network input.
+        segments: [h, w] in 0..S-1.
+        weights: [N, S] float32 in 0..1; zeros and ones for coalitions.
+        targets: T of them.
+        kind: unit of the score.
+        batch_size: rows a pass; bounds memory, does not change the result. None takes what
+            suits the device.
+
+    Returns:
+        [N, T] float32.
+
+    Raises:
+        ExplanationFailed: a score is not finite.
+    """
+    if batch_size is None:
+        batch_size = _CPU_ROWS if inputs.device.type == "cpu" else _GPU_ROWS
+    labels = torch.from_numpy(segments.ravel().astype(np.int64)).to(inputs.device)  # [h*w]
+    result = np.empty((len(weights), len(targets)), np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(weights), batch_size):
+            rows = torch.from_numpy(weights[start : start + batch_size]).to(inputs)  # [B, S]
+            mask = rows[:, labels].view(len(rows), 1, *segments.shape)  # [B, 1, h, w]
+            scores = detector.scores(inputs * mask, targets, kind)  # [B, T]
+            result[start : start + len(rows)] = scores.float().cpu().numpy()
+    _require_finite(result.T, targets)
+    return result

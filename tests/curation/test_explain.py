@@ -9,14 +9,21 @@ from curation import explain, superpixels
 from curation.detector import ScoreKind
 from curation.errors import ExplanationFailed
 from curation.types import ScoreTarget
+from tests.tiny_ssd import tiny_ssd
 from tests.toy import ConvToy, textured_image
+
+
+def detector_for(name):
+    """A toy for methods that ask for scores, a tiny SSD for those that look inside."""
+    return tiny_ssd() if explain.needs_layers(name) else ConvToy(1)
+
 
 TARGETS = [ScoreTarget(0, 1), ScoreTarget(4, 2)]
 
 
 @pytest.mark.parametrize("name", explain.names())
 def test_every_method_keeps_the_protocol(name):
-    toy, image = ConvToy(1), textured_image(1)
+    toy, image = detector_for(name), textured_image(1)
     segments = superpixels.slic(image, toy.input_size_hw, 20)
     explainer = explain.get(name, kind="probability")
     first, second = explainer.explain(toy, image, TARGETS, segments)
@@ -37,12 +44,20 @@ def test_every_method_keeps_the_protocol(name):
 
 @pytest.mark.parametrize("name", explain.names())
 def test_every_method_refuses_segments_that_do_not_fit(name):
-    toy, image = ConvToy(1), textured_image(1)
+    toy, image = detector_for(name), textured_image(1)
     with pytest.raises(ExplanationFailed, match="shape"):
         explain.get(name).explain(toy, image, TARGETS, superpixels.grid((8, 8), 4))
     gaps = superpixels.grid(toy.input_size_hw, 6) * 2
     with pytest.raises(ExplanationFailed, match="gaps"):
         explain.get(name).explain(toy, image, TARGETS, gaps)
+
+
+@pytest.mark.parametrize("name", filter(explain.needs_layers, explain.names()))
+def test_methods_that_look_inside_say_so_when_they_cannot(name):
+    image = textured_image(1)
+    segments = superpixels.grid((24, 32), 6)
+    with pytest.raises(ExplanationFailed, match="layers"):
+        explain.get(name).explain(ConvToy(1), image, TARGETS, segments)
 
 
 def test_unknown_names_and_parameters_are_refused():

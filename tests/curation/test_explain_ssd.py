@@ -10,10 +10,8 @@ from curation.explain.e2x import E2X
 from curation.failures import FailureRules, find_failures
 from curation.regions import RegionRules, harmful_regions
 from curation.types import FailureKind, ScoreTarget, Truth
-from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
-from retrain.ssd import build, feature_maps
-from retrain.weights import initialise
+from tests.tiny_ssd import tiny_ssd
 from tests.toy import textured_image
 
 IMAGE = textured_image(3, 160, 120)
@@ -21,25 +19,7 @@ IMAGE = textured_image(3, 160, 120)
 
 @pytest.fixture(scope="module")
 def detector() -> SsdDetector:
-    """Batch norms set by one pass, class head scaled until its answers differ."""
-    config = DetectorConfig(
-        "ssdlite_efficientnet_lite0", ("background", "disc", "square"), (96, 96), min_scale=0.15
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build(config)
-    initialise(model, config, "package")
-    inputs = torch.randn(4, 3, 96, 96, generator=torch.Generator().manual_seed(1))
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None
-    head = model.head.classification_head
-    with torch.no_grad():
-        head(feature_maps(model.train(), inputs))
-        spread = head(feature_maps(model.eval(), inputs)).std()
-        for level in head.module_list:
-            level[-1].weight.mul_(2 / spread)
-    return SsdDetector(model, config)
+    return tiny_ssd()
 
 
 def _targets(detector: SsdDetector) -> list[ScoreTarget]:
