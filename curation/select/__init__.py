@@ -5,6 +5,7 @@ rivals.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from curation.select.base import (
@@ -17,9 +18,13 @@ from curation.select.base import (
     RegionSearch,
     SelectionRequest,
 )
+from curation.select.core_set import CoreSetSelection, KMeansSelection
+from curation.select.coverage_neighbours import CoverageNeighboursSelection
 from curation.select.e2x import E2XSelection
 from curation.select.entropy import EntropySelection
+from curation.select.ppal import PpalSelection
 from curation.select.random import RandomSelection
+from curation.select.talisman import TalismanSelection
 from curation.select.whole_image import WholeImageSelection
 
 __all__ = [
@@ -36,9 +41,15 @@ __all__ = [
 ]
 
 _POLICIES: dict[str, Callable[..., Policy]] = {
+    "core_set": CoreSetSelection,
+    "coverage_neighbours": CoverageNeighboursSelection,
     "e2x": E2XSelection,
     "entropy": EntropySelection,
+    "entropy_sum": partial(EntropySelection, aggregate="sum"),
+    "k_means": KMeansSelection,
+    "ppal": PpalSelection,
     "random": RandomSelection,
+    "talisman": TalismanSelection,
     "whole_image": WholeImageSelection,
 }
 

@@ -24,6 +24,8 @@ class PoolImage:
         phash: 64-bit perceptual hash, None if unknown.
         detections: what the champion finds in it down to 1 %, None if it was not run.
         vector: [D] float32 whole-image vector, None if it was not embedded.
+        rois: [N, W] float32 raw vector of each of the N detections' boxes, None if they were
+            not embedded.
     """
 
     image: str
@@ -31,6 +33,12 @@ class PoolImage:
     phash: int | None = None
     detections: Detections | None = None
     vector: FloatArray | None = None
+    rois: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        count = 0 if self.detections is None else len(self.detections)
+        if self.rois is not None and len(self.rois) != count:
+            raise ValueError(f"{self.image}: {len(self.rois)} region vectors, {count} detections")
 
     @property
     def cost_boxes(self) -> int:
@@ -51,6 +59,7 @@ class ModeQuery:
         object_vector: [W] float32 raw, the missed or falsely found object.
         whole: [F, D] float32 whole-image vectors of its failures.
         size: number of its failures.
+        objects: [F, W] float32 raw, the object of each failure; None: only their mean is known.
     """
 
     mode: str
@@ -61,6 +70,16 @@ class ModeQuery:
     object_vector: FloatArray | None = None
     whole: FloatArray | None = None
     size: float = 1.0
+    objects: FloatArray | None = None
+
+    @property
+    def targets(self) -> FloatArray:
+        """[F, W] raw vectors of what was missed or falsely found, as far as they are known."""
+        if self.objects is not None:
+            return self.objects
+        if self.object_vector is None:
+            return np.zeros((0, self.vectors.shape[1]), np.float32)
+        return self.object_vector[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +119,10 @@ class SelectionRequest:
         index: regions of the pool; None for policies that need none.
         excluded: ids never to be selected: labelled, queued, held out.
         excluded_hashes: perceptual hashes whose near-duplicates are never selected.
+        labelled: [L, D] float32 whole-image vectors of what is trained on already, None if
+            unknown; images unlike them are preferred by policies that cover.
+        difficulty: [K] float32 in 0..1 for each class, such as 1 - AP on a validation set; None
+            takes all classes as equally hard.
     """
 
     pool: Sequence[PoolImage]
@@ -109,6 +132,8 @@ class SelectionRequest:
     index: RegionSearch | None = None
     excluded: frozenset[str] = frozenset()
     excluded_hashes: tuple[int, ...] = ()
+    labelled: FloatArray | None = None
+    difficulty: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

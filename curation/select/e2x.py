@@ -27,7 +27,7 @@ from curation.select.base import (
     RegionSearch,
     SelectionRequest,
 )
-from curation.select.whole_image import centred, mean_vector, vectors_of
+from curation.select.core_set import cover, farthest
 from curation.types import Detections, FailureKind, FloatArray
 
 FLOOR = -1.0
@@ -77,10 +77,10 @@ class E2XSelection:
                 raise ValueError("selection by explanation needs a region index")
             rankings = [self.rank(query, pool, request.index) for query in queries]
             self._spend_on_modes(ledger, queries, rankings, 1 - self.coverage)
-            self._spend_on_coverage(ledger)
+            cover(ledger, farthest, "coverage")
             self._spend_on_modes(ledger, queries, rankings, 1.0)  # what coverage left over
         else:
-            self._spend_on_coverage(ledger)
+            cover(ledger, farthest, "coverage")
         return ledger.result()
 
     def rank(
@@ -167,32 +167,6 @@ class E2XSelection:
                     break
             else:
                 open_modes.discard(row)
-
-    def _spend_on_coverage(self, ledger: Ledger) -> None:
-        """Farthest first from what is taken (k-center), over whole-image vectors."""
-        pool = [image for image in ledger.eligible() if image.vector is not None]
-        if not pool:
-            return
-        taken = self._taken(ledger)
-        everything = centred(vectors_of(taken + pool), mean_vector(taken + pool))
-        vectors = everything[len(taken) :]
-        similarities = vectors @ everything[: len(taken)].T  # [I, taken]
-        distance = 1 - similarities.max(axis=1, initial=-1.0)
-        free = np.ones(len(pool), np.bool_)
-        while free.any():
-            row = int(np.where(free, distance, -1).argmax())
-            free[row] = False
-            image, score = pool[row], float(distance[row])
-            reason = f"unlike all that was taken ({score:.2f})"
-            candidate = Candidate(
-                image.image, score, None, "coverage", image.cost_boxes, (), reason
-            )
-            if ledger.take(image, candidate):
-                distance = np.minimum(distance, 1 - vectors @ vectors[row])
-
-    def _taken(self, ledger: Ledger) -> list[PoolImage]:
-        chosen = {candidate.image for candidate in ledger.taken}
-        return [i for i in ledger.request.pool if i.image in chosen and i.vector is not None]
 
 
 def _matches(

@@ -31,7 +31,7 @@ class EntropySelection:
     @property
     def name(self) -> str:
         """Its name in the registry."""
-        return "entropy"
+        return "entropy" if self.aggregate == "max" else "entropy_sum"
 
     def select(self, request: SelectionRequest) -> list[Candidate]:
         """See ``Policy.select``; ties are broken at random."""
@@ -43,7 +43,7 @@ class EntropySelection:
             reason = f"{self.aggregate} entropy of its detections is {score:.2f} bits"
             ledger.take(
                 image,
-                Candidate(image.image, score, None, "entropy", image.cost_boxes, (), reason),
+                Candidate(image.image, score, None, self.name, image.cost_boxes, (), reason),
             )
         return ledger.result()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
+from curation.select.vectors import centred, mean_vector, vectors_of
 from curation.types import FloatArray, IntArray
 
 
@@ -33,57 +34,44 @@ class WholeImageSelection:
     def select(self, request: SelectionRequest) -> list[Candidate]:
         """See ``Policy.select``; images without a vector are passed over."""
         ledger = Ledger(request, self.max_distance)
-        pool = [image for image in ledger.eligible() if image.vector is not None]
-        failures = [
-            (query.mode, vector)
-            for query in request.queries
-            if query.whole is not None
-            for vector in query.whole
-        ]
-        if pool and failures:
-            mean = mean_vector(pool)
-            own = centred(np.stack([vector for _, vector in failures]), mean)
-            similarities = own @ centred(vectors_of(pool), mean).T  # [F, I]
-            self._take_in_turn(ledger, pool, [mode for mode, _ in failures], similarities)
+        take_neighbours(ledger)
         return ledger.result()
 
-    def _take_in_turn(
-        self,
-        ledger: Ledger,
-        pool: list[PoolImage],
-        modes: list[str],
-        similarities: FloatArray,
-    ) -> None:
-        """The best pairs of failure and image, each failure once a round."""
-        ranks: IntArray = np.argsort(-similarities, axis=1, kind="stable")  # [F, I]
-        seen: set[int] = set()
-        for rank in range(len(pool)):
-            for row in np.argsort(-similarities[np.arange(len(modes)), ranks[:, rank]]):
-                column = int(ranks[row, rank])
-                if column in seen:
-                    continue
-                seen.add(column)
-                image, score = pool[column], float(similarities[row, column])
-                reason = f"whole image resembles a failure's ({score:.2f})"
-                candidate = Candidate(
-                    image.image, score, modes[row], "whole_image", image.cost_boxes, (), reason
-                )
-                ledger.take(image, candidate)
+
+def take_neighbours(ledger: Ledger) -> None:
+    """Spend what is left of the budget on the failures' nearest images, each failure in turn."""
+    pool = [image for image in ledger.eligible() if image.vector is not None]
+    failures = [
+        (query.mode, vector)
+        for query in ledger.request.queries
+        if query.whole is not None
+        for vector in query.whole
+    ]
+    if pool and failures:
+        mean = mean_vector(pool)
+        own = centred(np.stack([vector for _, vector in failures]), mean)
+        similarities = own @ centred(vectors_of(pool), mean).T  # [F, I]
+        _take_in_turn(ledger, pool, [mode for mode, _ in failures], similarities)
 
 
-def vectors_of(pool: list[PoolImage]) -> FloatArray:
-    """[I, D] whole-image vectors of images that have one."""
-    return np.stack([image.vector for image in pool if image.vector is not None])
-
-
-def mean_vector(pool: list[PoolImage]) -> FloatArray:
-    """[D] mean of the pool's whole-image vectors."""
-    mean: FloatArray = vectors_of(pool).mean(0)
-    return mean
-
-
-def centred(vectors: FloatArray, mean: FloatArray) -> FloatArray:
-    """[N, D] of unit length after the mean was taken off."""
-    moved = np.asarray(vectors, np.float32) - mean
-    unit: FloatArray = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
-    return unit
+def _take_in_turn(
+    ledger: Ledger,
+    pool: list[PoolImage],
+    modes: list[str],
+    similarities: FloatArray,
+) -> None:
+    """The best pairs of failure and image, each failure once a round."""
+    ranks: IntArray = np.argsort(-similarities, axis=1, kind="stable")  # [F, I]
+    seen: set[int] = set()
+    for rank in range(len(pool)):
+        for row in np.argsort(-similarities[np.arange(len(modes)), ranks[:, rank]]):
+            column = int(ranks[row, rank])
+            if column in seen:
+                continue
+            seen.add(column)
+            image, score = pool[column], float(similarities[row, column])
+            reason = f"whole image resembles a failure's ({score:.2f})"
+            candidate = Candidate(
+                image.image, score, modes[row], "whole_image", image.cost_boxes, (), reason
+            )
+            ledger.take(image, candidate)

@@ -93,6 +93,7 @@ def pool(costs: list[float] | None = None, seed: int = 1) -> list[PoolImage]:
             int(hashes[row]),
             detections([0.1 * (row % 10), 0.9]),
             vectors[row],
+            unit(rng.normal(size=(2, WIDTH))),
         )
         for row in range(POOL)
     ]
@@ -191,7 +192,7 @@ def test_a_share_goes_to_coverage(index: RegionIndex) -> None:
 def test_near_duplicates_are_asked_for_once(index: RegionIndex) -> None:
     images = pool()
     twins = [
-        PoolImage(i.image, 1.0, (images[0].phash or 0) ^ (row & 3), i.detections, i.vector)
+        PoolImage(i.image, 1.0, (images[0].phash or 0) ^ (row & 3), i.detections, i.vector, i.rois)
         for row, i in enumerate(images)
     ]
     for policy in names():
@@ -252,7 +253,7 @@ def test_whole_image_finds_the_failures_neighbours() -> None:
 
 
 def test_mistakes_of_the_caller_are_named(index: RegionIndex) -> None:
-    with pytest.raises(ValueError, match="e2x, entropy, random, whole_image"):
+    with pytest.raises(ValueError, match="there are core_set, "):
         get("best")
     with pytest.raises(BudgetTooSmall, match="boxes or of images"):
         Budget()

@@ -1,0 +1,101 @@
+"""Detected objects that resemble the failed ones, without asking twice for the same.
+
+Facility-location mutual information (the query form, FLQMI) between chosen images A and failed
+objects Q::
+
+    f(A; Q) = sum_q max_{a in A} s(q, a)  +  eta * sum_{a in A} max_q s(q, a)
+
+with s(q, a) the best cosine of the failed object's region and any detected region of the image.
+The first term wants every failure answered, the second every image to answer one. It is monotone
+and submodular: greedy choice is within 1 - 1/e of the best.
+
+Source:
+    Kothawade et al., "TALISMAN: Targeted Active Learning for Object Detection with Rare Classes
+    and Slices using Submodular Mutual Information", ECCV 2022. We differ in the features: both
+    sides come from the encoder of regions, not from a region proposal network, since a
+    single-shot detector has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curation.select.base import Candidate, Ledger, ModeQuery, PoolImage, SelectionRequest
+from curation.select.vectors import centred, mean_roi
+from curation.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class TalismanSelection:
+    """Greedy facility-location mutual information between images and failed objects.
+
+    Attributes:
+        eta: weight of an image's own relevance beside the cover of the failures.
+        max_distance: bits by which near-duplicates differ at most.
+    """
+
+    eta: float = 1.0
+    max_distance: int = 4
+
+    @property
+    def name(self) -> str:
+        """Its name in the registry."""
+        return "talisman"
+
+    def select(self, request: SelectionRequest) -> list[Candidate]:
+        """See ``Policy.select``; images without a detection resemble nothing.
+
+        Raises:
+            ValueError: there are failures, but no image has region vectors.
+        """
+        ledger = Ledger(request, self.max_distance)
+        pool = ledger.eligible()
+        modes = [query.mode for query in request.queries for _ in query.targets]
+        if pool and modes:
+            similarities = _similarities(request.queries, pool, mean_roi(request.pool))
+            self._take_greedily(ledger, pool, modes, similarities)
+        return ledger.result()
+
+    def _take_greedily(
+        self,
+        ledger: Ledger,
+        pool: Sequence[PoolImage],
+        modes: Sequence[str],
+        similarities: FloatArray,
+    ) -> None:
+        """Always the image of the greatest gain; a refused one is not asked again."""
+        relevance = similarities.max(axis=0)  # [I]
+        covered = np.zeros(len(similarities), np.float32)  # [Q], similarities start at 0
+        free = np.ones(len(pool), np.bool_)
+        while free.any():
+            gains = np.maximum(similarities - covered[:, None], 0).sum(0) + self.eta * relevance
+            row = int(np.where(free, gains, -np.inf).argmax())
+            free[row] = False
+            image, query = pool[row], int(similarities[:, row].argmax())
+            reason = f"a detected object resembles a failed one ({relevance[row]:.2f})"
+            candidate = Candidate(
+                image.image,
+                float(gains[row]),
+                modes[query],
+                self.name,
+                image.cost_boxes,
+                (),
+                reason,
+            )
+            if ledger.take(image, candidate):
+                covered = np.maximum(covered, similarities[:, row])
+
+
+def _similarities(
+    queries: Sequence[ModeQuery], pool: Sequence[PoolImage], mean: FloatArray
+) -> FloatArray:
+    """[Q, I] in 0..1: the best detected region of each image for each failed object."""
+    failed = centred(np.concatenate([query.targets for query in queries]), mean)  # [Q, W]
+    result = np.zeros((len(failed), len(pool)), np.float32)
+    for column, image in enumerate(pool):
+        if image.rois is not None and len(image.rois):
+            result[:, column] = (failed @ centred(image.rois, mean).T).max(axis=1)
+    return np.maximum(result, 0)
