@@ -1,0 +1,179 @@
+"""The command; see the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.detectors import CACHE
+from benchmarks.loop import retrieval, table, training, worlds
+from benchmarks.loop.arms import ARMS, BY_NAME
+from benchmarks.loop.prepare import Prepared, base_detector, prepare
+from curation.files import write_json
+from retrain.memory import keep_freed_memory
+
+RESULTS = Path(__file__).parents[1] / "results"
+MODES = "modes"
+RETRIEVAL_KEYS = ("useful", "enrichment", "boxes")
+TRAINING_KEYS = (
+    *("slice_ap50", "siblings_fixed", "siblings_failed", "map50", "negative_flips"),
+    *("boxes", "images", "useful_images"),
+)
+
+
+class Units:
+    """Finished units of work, one JSON a line; what is in is not done again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.done: list[dict[str, Any]] = [json.loads(line) for line in lines if line]
+
+    def has(self, **key: Any) -> bool:
+        """Whether a unit of this key is done."""
+        return any(all(unit.get(k) == v for k, v in key.items()) for unit in self.done)
+
+    def add(self, result: dict[str, Any], **key: Any) -> None:
+        """Append a result."""
+        self.done.append({**key, "result": result})
+        with self._path.open("a") as file:
+            file.write(json.dumps(self.done[-1]) + "\n")
+
+
+def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | None]]:
+    """Arms and budgets of one seed, in order."""
+    if arguments.part == "retrieval":
+        return [(arm, None) for arm in [*arguments.arms, MODES]]
+    pairs: list[tuple[str, int | None]] = [(training.SAME_DATA, 0)]
+    return pairs + [(arm, budget) for budget in arguments.budgets for arm in arguments.arms]
+
+
+def run_seed(arguments: argparse.Namespace, seed: int, units: Units) -> None:
+    """All units of one seed that are not done yet."""
+    size = sizes(arguments)
+    open_units = [
+        (arm, budget)
+        for arm, budget in wanted(arguments, seed)
+        if not units.has(part=arguments.part, seed=seed, arm=arm, budget=budget, size=size)
+    ]
+    if not open_units:
+        return
+    folder = CACHE / "loop" / f"{arguments.world}-{seed}"
+    prepared = ready(arguments, seed, folder)
+    for arm, budget in open_units:
+        print(f"  seed {seed} {arm} {budget or ''}", file=sys.stderr, flush=True)
+        result = measured(arguments, arm, budget, prepared, folder)
+        units.add(result, part=arguments.part, seed=seed, arm=arm, budget=budget, size=size)
+
+
+def ready(arguments: argparse.Namespace, seed: int, folder: Path) -> Prepared:
+    """The world, its base detector, and what selection needs."""
+    if arguments.world == "street":
+        world = worlds.street(folder, seed, arguments.pool, arguments.share, arguments.field)
+    else:
+        world = worlds.carla(arguments.data.resolve(), seed)
+    detector = base_detector(world, folder / "base", arguments.epochs, arguments.threads)
+    parameters = {"num_samples": arguments.num_samples} if arguments.num_samples else {}
+    return prepare(world, detector, folder, arguments.method, parameters)
+
+
+def measured(
+    arguments: argparse.Namespace, arm: str, budget: int | None, prepared: Prepared, folder: Path
+) -> dict[str, Any]:
+    """One unit of work."""
+    if arguments.part == "training":
+        return training.measure(
+            arm, budget or 0, prepared, folder, arguments.finetune_epochs, arguments.threads
+        )
+    if arm == MODES:
+        return retrieval.mode_precision(prepared)
+    return retrieval.measure(BY_NAME[arm], prepared)
+
+
+def sizes(arguments: argparse.Namespace) -> str:
+    """What a unit depends on besides its key."""
+    parts = [arguments.method, f"K{arguments.num_samples}", f"e{arguments.epochs}"]
+    if arguments.world == "street":
+        parts += [f"pool{arguments.pool}", f"share{arguments.share}", f"field{arguments.field}"]
+    if arguments.part == "training":
+        parts.append(f"f{arguments.finetune_epochs}")
+    return " ".join(parts)
+
+
+def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> None:
+    """Print the table, put it into the world's result file, draw the plot."""
+    own = [unit for unit in units if unit["part"] == arguments.part]
+    arms = [unit for unit in own if unit["arm"] != MODES]
+    keys = RETRIEVAL_KEYS if arguments.part == "retrieval" else TRAINING_KEYS
+    found = table.rows(arms, keys)
+    if arguments.part == "retrieval":
+        modes = [unit for unit in own if unit["arm"] == MODES]
+        bars = table.retrieval_bars(arms, modes)
+        details = {"modes": [{"seed": m["seed"], **m["result"]} for m in modes]}
+    else:
+        bars, details = table.training_bars(arms), {}
+    show(found, keys, bars)
+    path = RESULTS / f"loop-{arguments.world}.json"
+    known = json.loads(path.read_text()) if path.exists() else {"bars": {}, "parts": {}}
+    known["bars"].update(bars)
+    known["parts"][arguments.part] = {
+        **table.environment("python -m benchmarks.loop " + " ".join(sys.argv[1:])),
+        "size": sizes(arguments),
+        "seeds": sorted({unit["seed"] for unit in own}),
+        "table": found,
+        **details,
+    }
+    write_json(path, known)
+    if arguments.part == "training":
+        floor = [row["slice_ap50"][0] for row in found if row["arm"] == training.SAME_DATA]
+        table.plot(found, floor[0] if floor else None, path.with_suffix(".png"))
+
+
+def show(found: Sequence[dict[str, Any]], keys: Sequence[str], bars: dict[str, Any]) -> None:
+    """The table as Markdown."""
+    print(f"| arm | budget | seeds | {' | '.join(keys)} |")
+    print("|---" * (3 + len(keys)) + "|")
+    for row in found:
+        cells = ["-" if not row[k] else "{:.3f} [{:.3f}, {:.3f}]".format(*row[k]) for k in keys]
+        print(f"| {row['arm']} | {row['budget'] or ''} | {row['seeds']} | {' | '.join(cells)} |")
+    for name, entry in bars.items():
+        state = "met" if entry["met"] else "missed"
+        if entry["value"] is None:
+            print(f"{name}: not measured")
+        else:
+            shown = "{value:.3f} [{low:.3f}, {high:.3f}], bar {bar:.3f}".format(**entry)
+            print(f"{name}: {shown} {state} {entry.get('rival', '')}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Does explaining find better data?")
+    parser.add_argument("--world", choices=("street", "carla"), default="street")
+    parser.add_argument("--part", choices=("retrieval", "training"), default="retrieval")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--arms", nargs="*", choices=BY_NAME, default=[arm.name for arm in ARMS])
+    parser.add_argument("--budgets", type=int, nargs="*", default=[100, 200], help="in boxes")
+    parser.add_argument("--pool", type=int, default=2000, help="images, street")
+    parser.add_argument("--share", type=float, default=0.0125, help="of the pool, each cause")
+    parser.add_argument("--field", type=int, default=200, help="images, street")
+    parser.add_argument("--epochs", type=int, default=10, help="of the base detector")
+    parser.add_argument("--finetune-epochs", type=int, default=4)
+    parser.add_argument("--method", default="e2x", help="of explanation")
+    parser.add_argument("--num-samples", type=int, default=0, help="K; 0 for the method's own")
+    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves them")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    units = Units(CACHE / "loop" / f"{arguments.world}.jsonl")
+    for seed in arguments.seeds:
+        run_seed(arguments, seed, units)
+    size = sizes(arguments)
+    report(arguments, [u for u in units.done if u["size"] == size and u["seed"] in arguments.seeds])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Who competes: a policy, and which regions of the failures it may ask with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.loop.prepare import Prepared
+from curation import select
+from curation.select import Budget, Candidate, Policy, SelectionRequest
+from curation.select.base import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class OracleSelection:
+    """The ceiling: knows which images hold a cause, takes the causes in turn.
+
+    Attributes:
+        planted: by image, the causes in it.
+        max_distance: bits by which near-duplicates differ at most.
+    """
+
+    planted: Mapping[str, frozenset[str]]
+    max_distance: int = 4
+
+    @property
+    def name(self) -> str:
+        """Its name among the arms."""
+        return "oracle"
+
+    def select(self, request: SelectionRequest) -> list[Candidate]:
+        """See ``Policy.select``."""
+        ledger = Ledger(request, self.max_distance)
+        pool = ledger.eligible()
+        shuffled = [pool[row] for row in request.rng.permutation(len(pool))]
+        causes = sorted({cause for names in self.planted.values() for cause in names})
+        waiting = [iter([i for i in shuffled if c in self.planted[i.image]]) for c in causes]
+        while waiting:
+            for images in list(waiting):
+                image = next(images, None)
+                if image is None:
+                    waiting.remove(images)
+                    continue
+                cost = image.cost_boxes
+                ledger.take(image, Candidate(image.image, 1.0, None, "oracle", cost))
+        return ledger.result()
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A competitor.
+
+    Attributes:
+        name: in tables.
+        policy: in the registry of policies, or "oracle".
+        variant: of the query regions, see ``prepare.VARIANTS``.
+        explains: whether it uses an explanation; the others are rivals of T3.
+    """
+
+    name: str
+    policy: str
+    variant: str = "negative"
+    explains: bool = False
+
+
+ARMS = (
+    Arm("random", "random"),
+    Arm("entropy", "entropy"),
+    Arm("entropy_sum", "entropy_sum"),
+    Arm("core_set", "core_set"),
+    Arm("k_means", "k_means"),
+    Arm("whole_image", "whole_image"),
+    Arm("coverage_neighbours", "coverage_neighbours"),
+    Arm("talisman", "talisman"),
+    Arm("ppal", "ppal"),
+    Arm("e2x", "e2x", "negative", True),
+    Arm("e2x_random_regions", "e2x", "random"),
+    Arm("e2x_positive_regions", "e2x", "positive", True),
+    Arm("e2x_box", "e2x", "box"),
+    Arm("oracle", "oracle"),
+)
+BY_NAME = {arm.name: arm for arm in ARMS}
+
+
+def choose(arm: Arm, prepared: Prepared, budget: Budget) -> list[Candidate]:
+    """What an arm asks for, in its order of choice; the same world and seed, the same answer."""
+    planted = {name: sample.planted for name, sample in prepared.samples.items()}
+    policy: Policy = OracleSelection(planted) if arm.policy == "oracle" else select.get(arm.policy)
+    request = SelectionRequest(
+        pool=prepared.pool,
+        queries=prepared.queries(arm.variant),
+        budget=budget,
+        rng=np.random.default_rng(prepared.world.seed),
+        index=prepared.index,
+        excluded_hashes=prepared.holdout_hashes,
+    )
+    return policy.select(request)

@@ -1,0 +1,225 @@
+"""What every arm is given: the base detector, its failures explained, and the pool embedded."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from benchmarks.loop.worlds import Sample, World
+from curation import explain, modes, superpixels
+from curation.boxes import pairwise_iou
+from curation.embed import FailureEmbedding, RegionEmbedder
+from curation.encoder import TimmEncoder
+from curation.failures import FailureRules, find_failures
+from curation.images import perceptual_hash
+from curation.index import RegionIndex
+from curation.modes import FailureEvidence
+from curation.regions import Control, RegionRules, control_regions, harmful_regions
+from curation.select import ModeQuery, PoolImage
+from curation.types import Attribution, Failure, FailureKind, ImageArray, Region
+from retrain.config import TrainConfig
+from retrain.detector import SsdDetector
+from retrain.trainer import train
+
+VARIANTS = ("negative", "random", "positive", "box")
+"""Which regions of a failure become its query; all but the first isolate the explanation."""
+MAX_FAILURES = 8
+MAX_ROIS, ROI_SCORE = 20, 0.02
+COUNTED_SCORE = 0.3
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FieldFailure:
+    """A failure in a field image, the cause that is known to be behind it, and its evidence."""
+
+    name: str
+    cause: str | None
+    evidence: dict[str, FailureEvidence]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """One world under one seed, ready for selection."""
+
+    world: World
+    detector: SsdDetector
+    failures: tuple[FieldFailure, ...]
+    pool: tuple[PoolImage, ...]
+    samples: dict[str, Sample]
+    index: RegionIndex
+    holdout_hashes: tuple[int, ...]
+
+    def modes(self, variant: str) -> list[modes.Mode]:
+        """Failure modes under one variant of the query regions."""
+        return modes.cluster([f.evidence[variant] for f in self.failures], self.index.metric.apply)
+
+    def queries(self, variant: str) -> list[ModeQuery]:
+        """The modes as searches."""
+        objects = {f.name: f.evidence[variant].object_vector for f in self.failures}
+        return [
+            ModeQuery(
+                mode.key,
+                mode.kind,
+                mode.label,
+                mode.vectors,
+                mode.weights,
+                mode.object_vector,
+                mode.whole,
+                mode.weight,
+                np.stack([objects[member] for member in mode.members]),
+            )
+            for mode in self.modes(variant)
+        ]
+
+
+def shown(items: Sequence[_Item], what: str) -> Iterator[_Item]:
+    """The items, with a line of progress on standard error."""
+    for number, item in enumerate(items, 1):
+        if number % 25 == 0 or number == len(items):
+            print(f"\r  {what} {number}/{len(items)}   ", end="", file=sys.stderr, flush=True)
+        yield item
+    print(file=sys.stderr)
+
+
+def base_detector(world: World, folder: Path, epochs: int, threads: int) -> SsdDetector:
+    """The detector before the loop; trained once a world and seed, then kept."""
+    if (folder / "config.json").exists():
+        return SsdDetector.load(folder)
+    config = TrainConfig(epochs=epochs, seed=world.seed, num_threads=threads)
+    return train(config, world.config, world.manifest(world.train), world.root, folder)
+
+
+def prepare(
+    world: World, detector: SsdDetector, folder: Path, method: str, parameters: dict[str, object]
+) -> Prepared:
+    """Find and explain the failures of the field, embed them and the pool."""
+    encoder = TimmEncoder(input_size_hw=(224, 224))
+    embedder = RegionEmbedder(encoder, mask_size_hw=(224, 224))
+    explainer = explain.get(method, **explain.accepted(method, parameters))
+    rng = np.random.default_rng(world.seed)
+    failures = [
+        failure
+        for sample in shown(world.field, "field images explained")
+        for failure in _explained(world, sample, detector, embedder, explainer, rng)
+    ]
+    shutil.rmtree(folder / "index", ignore_errors=True)
+    index = RegionIndex(folder / "index", embedder.version, embedder.width)
+    pool = _embedded(world, detector, embedder, index)
+    tested = [*world.holdout, *world.siblings]
+    hashes = tuple(perceptual_hash(world.image(sample)) for sample in tested)
+    return Prepared(
+        world,
+        detector,
+        tuple(failures),
+        tuple(pool),
+        {sample.name: sample for sample in world.pool},
+        index,
+        hashes,
+    )
+
+
+def _explained(
+    world: World,
+    sample: Sample,
+    detector: SsdDetector,
+    embedder: RegionEmbedder,
+    explainer: explain.Explainer,
+    rng: np.random.Generator,
+) -> Iterable[FieldFailure]:
+    image = world.image(sample)
+    (detections,), (proposals,) = detector.predict([image]), detector.propose([image])
+    found = find_failures(detections, proposals, sample.truth, FailureRules())[:MAX_FAILURES]
+    if not found:
+        return
+    segments = superpixels.slic(image, detector.input_size_hw, 200)
+    attributions = explainer.explain(detector, image, [f.target for f in found], segments)
+    pairs = [(f, _regions(f, a, sample, rng)) for f, a in zip(found, attributions, strict=True)]
+    flat = [(f.box_xyxy, regions[variant]) for f, regions in pairs for variant in VARIANTS]
+    embedded = iter(
+        embedder.embed_failures(image, [box for box, _ in flat], [regions for _, regions in flat])
+    )
+    for number, failure in enumerate(found):
+        name = f"{sample.name}#{number}"
+        own = {variant: next(embedded) for variant in VARIANTS}
+        evidence = {v: _evidence(name, failure, vectors) for v, vectors in own.items()}
+        yield FieldFailure(name, _cause(sample, failure), evidence)
+
+
+def _regions(
+    failure: Failure, attribution: Attribution, sample: Sample, rng: np.random.Generator
+) -> dict[str, list[Region]]:
+    rules, hurts, size = RegionRules(), failure.hurts_positive, sample.size_wh
+    negative = harmful_regions(attribution, hurts, size, rules, failure.box_xyxy)
+    controls = {"random": Control.RANDOM, "positive": Control.POSITIVE, "box": Control.BOX}
+    return {"negative": negative} | {
+        name: control_regions(
+            attribution, negative, control, hurts, size, rules, failure.box_xyxy, rng
+        )
+        for name, control in controls.items()
+    }
+
+
+def _evidence(name: str, failure: Failure, vectors: FailureEmbedding) -> FailureEvidence:
+    return FailureEvidence(
+        name,
+        failure.kind,
+        failure.label,
+        vectors.vectors,
+        vectors.weights,
+        vectors.object_vector,
+        vectors.whole,
+    )
+
+
+def _cause(sample: Sample, failure: Failure) -> str | None:
+    if failure.truth_index is not None:
+        return sample.causes[failure.truth_index]
+    if failure.kind is FailureKind.FALSE_POSITIVE and sample.lookalikes:
+        boxes = np.array([box for box, _ in sample.lookalikes], np.float32)
+        iou = pairwise_iou(np.array([failure.box_xyxy], np.float32), boxes)[0]
+        return sample.lookalikes[int(iou.argmax())][1] if iou.max() > 0.1 else None
+    return None
+
+
+def _embedded(
+    world: World, detector: SsdDetector, embedder: RegionEmbedder, index: RegionIndex
+) -> list[PoolImage]:
+    images, cells = [], []
+    for sample in shown(world.pool, "pool images embedded"):
+        picture = world.image(sample)
+        cells.extend(embedder.embed_pool([picture]))
+        image = _pool_image(sample, picture, detector, embedder)
+        images.append(replace(image, vector=cells[-1].whole))
+    index.add(
+        [image.image for image in images],
+        [cell.vectors for cell in cells],
+        [cell.boxes_xyxy for cell in cells],
+    )
+    return images
+
+
+def _pool_image(
+    sample: Sample, picture: ImageArray, detector: SsdDetector, embedder: RegionEmbedder
+) -> PoolImage:
+    (detections,) = detector.predict([picture])
+    strong = detections.above(ROI_SCORE)
+    if len(strong) > MAX_ROIS:
+        strong = detections.above(float(detections.scores[MAX_ROIS - 1]))
+    found = [tuple(float(v) for v in box) for box in strong.boxes_xyxy]
+    embedded = embedder.embed_failures(picture, found, [[]] * len(found))
+    rois = np.array([one.object_vector for one in embedded], np.float32)
+    return PoolImage(
+        sample.name,
+        float((strong.scores >= COUNTED_SCORE).sum()),
+        perceptual_hash(picture),
+        strong,
+        None,
+        rois.reshape(len(found), embedder.width),
+    )
