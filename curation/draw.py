@@ -1,4 +1,6 @@
-"""Pictures for people: attributions, boxes and regions over an image, sheets, thumbnails.
+"""Pictures for people: attributions, boxes and regions over an image, rows, thumbnails.
+
+Sheets of many captioned panels are in :mod:`curation.sheet`.
 
 All functions take and give RGB arrays [H, W, 3] uint8 and change nothing in place.
 """
@@ -21,6 +23,9 @@ TRUTH: Colour = (40, 200, 80)
 DETECTED: Colour = (255, 200, 0)
 _BACKDROP: Colour = (255, 255, 255)
 _ALPHA = 0.6  # of the strongest superpixel, as in the published drawings
+_BRIGHTEST = 99.5
+"""Percentile of a pixel map's magnitudes that is drawn at full strength: relevance by layers has
+single pixels tens of times stronger than the rest, beside which nothing else would be seen."""
 
 
 def overlay(
@@ -35,7 +40,7 @@ def overlay(
 
     Args:
         image: [H, W, 3] uint8.
-        attribution: drawn normalised to +-1 by its greatest magnitude.
+        attribution: drawn as :func:`strength` says; maps of pixels are drawn smoothly.
         box: outlined, px of the image; None for no box.
         label_text: beside the box.
         alpha: opacity of the strongest superpixel, in 0..1.
@@ -46,10 +51,11 @@ def overlay(
     """
     canvas = _enlarge(image, scale)
     height, width = canvas.shape[:2]
-    signed = attribution.pixel_map() / (np.abs(attribution.values).max() + 1e-8)  # [h, w]
-    strength = _resize_nearest(signed, width, height)[:, :, None]  # [H, W, 1]
-    colour = np.where(strength > 0, np.array(SUPPORTS), np.array(HURTS))  # [H, W, 3]
-    opacity = alpha * np.abs(strength)
+    smooth = attribution.pixels is not None
+    method = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    signed = _resize(strength(attribution), width, height, method)[:, :, None]  # [H, W, 1]
+    colour = np.where(signed > 0, np.array(SUPPORTS), np.array(HURTS))  # [H, W, 3]
+    opacity = alpha * np.abs(signed)
     blended = canvas * (1 - opacity) + colour * opacity
     picture = np.round(blended).astype(np.uint8)
     if box is None:
@@ -57,6 +63,23 @@ def overlay(
     x1, y1, x2, y2 = box
     scaled = (x1 * scale, y1 * scale, x2 * scale, y2 * scale)
     return boxes(picture, [scaled], [DETECTED], [label_text])
+
+
+def strength(attribution: Attribution) -> FloatArray:
+    """What is drawn of an attribution: [h, w] float32 in -1..1, 0 where nothing is.
+
+    Superpixels are divided by their greatest magnitude, as in the published drawings. A map of
+    pixels is divided by a high percentile of its magnitudes and cut at +-1.
+    """
+    signed = attribution.pixel_map()
+    magnitude = np.abs(signed)
+    top = float(magnitude.max(initial=0))
+    if attribution.pixels is not None and top > 0:
+        top = float(np.percentile(magnitude[magnitude > 0], _BRIGHTEST))
+    if top == 0:
+        return np.zeros_like(signed)
+    clipped: FloatArray = np.clip(signed / top, -1, 1)
+    return clipped
 
 
 def boxes(
@@ -110,7 +133,8 @@ def outline(
     """
     canvas = _enlarge(image, scale).copy()
     height, width = canvas.shape[:2]
-    inside = _resize_nearest(mask.astype(np.float32), width, height) > 0.5  # [H, W]
+    nearest = Image.Resampling.NEAREST
+    inside = _resize(mask.astype(np.float32), width, height, nearest) > 0.5  # [H, W]
     core = inside
     for _ in range(thickness_px):
         core = _erode(core)
@@ -168,9 +192,9 @@ def _enlarge(image: ImageArray, scale: int) -> ImageArray:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def _resize_nearest(values: FloatArray, width: int, height: int) -> FloatArray:
+def _resize(values: FloatArray, width: int, height: int, method: Image.Resampling) -> FloatArray:
     picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
-    return np.asarray(picture.resize((width, height), Image.Resampling.NEAREST))
+    return np.asarray(picture.resize((width, height), method))
 
 
 def _erode(mask: BoolArray) -> BoolArray:

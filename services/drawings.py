@@ -25,6 +25,8 @@ def attribution_of(context: Context, failure: FailureRow, explanation: Explanati
         baseline_score=explanation.baseline_score,
         method=explanation.method,
         parameters=explanation.parameters,
+        pixels=arrays.get("pixels"),
+        notes=tuple(str(note) for note in arrays.get("notes", ())),
     )
 
 

@@ -36,6 +36,11 @@ class Project:
         return self.root / "explanations"
 
     @property
+    def segments(self) -> Path:
+        """Superpixels of images, npz; a cache that may be deleted."""
+        return self.root / "segments"
+
+    @property
     def embeddings(self) -> Path:
         """Region vectors of pool images, npz, before they enter the index."""
         return self.root / "embeddings"
@@ -72,6 +77,7 @@ class Project:
             self.models,
             self.manifests,
             self.explanations,
+            self.segments,
             self.embeddings,
             self.index,
             self.runs,

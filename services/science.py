@@ -106,16 +106,14 @@ def region_rules(settings: Settings) -> RegionRules:
 
 
 def explainer(settings: Settings) -> Explainer:
-    """The explanation method that is set, with those of the settings that it takes."""
-    from curation import explain
+    """The explanation method that is set, with those of the settings that it takes.
 
-    wanted = settings.explanation
-    offered = {
-        "num_samples": wanted.num_samples,
-        "kind": wanted.kind,
-        "batch_size": wanted.batch_size or None,
-    }
-    return explain.get(wanted.method, **explain.accepted(wanted.method, offered))
+    Raises:
+        InvalidRequest: no method has this name, or it takes no such parameter or value.
+    """
+    from services import explainers
+
+    return explainers.configured(settings.explanation)
 
 
 def region_embedder(settings: Settings, encoder: TimmEncoder) -> RegionEmbedder:

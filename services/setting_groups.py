@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -96,9 +96,19 @@ class FailureSettings(Group):
 class ExplanationSettings(Group):
     """How failures are explained."""
 
-    method: str = Field(default="e2x", description="Name in the registry of explainers.")
-    num_samples: int = Field(default=32, ge=2, description="K of equation 5.")
-    num_segments: int = Field(default=200, ge=4, description="Superpixels asked of SLIC.")
+    method: str = Field(default="e2x", description="How: a name that `e2x explain --list` prints.")
+    parameters: dict[str, Any] = Field(
+        default={}, description="What else the method takes, such as `levels` of `e2x`; JSON."
+    )
+    num_samples: int = Field(
+        default=0,
+        ge=0,
+        description="Samples an explanation, such as K of equation 5; 0: the method's own number.",
+    )
+    num_segments: int = Field(default=200, ge=4, description="Superpixels asked for.")
+    segmentation: Literal["slic", "quickshift", "felzenszwalb", "grid"] = Field(
+        default="slic", description="How superpixels are made; two of these choose their number."
+    )
     kind: Literal["probability", "logit", "log_odds"] = Field(
         default="log_odds", description="Unit of the explained score."
     )

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from curation.detector import ScoreKind
 from curation.explain.base import Explainer
 
-__all__ = ["Explainer", "accepted", "get", "names", "needs_layers"]
+__all__ = ["Explainer", "accepted", "get", "names", "needs_layers", "parameters"]
 
 # name: module of this package, class
 _METHODS: dict[str, tuple[str, str]] = {
     "e2x": ("e2x", "E2X"),
     "integrated_gradients": ("integrated_gradients", "IntegratedGradients"),
+    "integrated_gradients_segments": ("integrated_gradients", "IntegratedGradientsSegments"),
     "random": ("random", "RandomAttribution"),
 }
 
@@ -49,6 +51,17 @@ def accepted(name: str, offered: Mapping[str, Any]) -> dict[str, Any]:
     """
     taken = inspect.signature(_method(name)).parameters
     return {key: value for key, value in offered.items() if key in taken}
+
+
+def parameters(name: str) -> dict[str, Any]:
+    """Names and types of the parameters that the method of that name takes.
+
+    Raises:
+        ValueError: no method has this name.
+    """
+    method = _method(name)
+    hints = typing.get_type_hints(method)
+    return {key: hints.get(key, Any) for key in inspect.signature(method).parameters}
 
 
 def get(name: str, **parameters: Any) -> Explainer:

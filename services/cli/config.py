@@ -162,6 +162,8 @@ def _shown(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, Path):
         return value.as_posix()
+    if isinstance(value, dict):
+        return json.dumps(value)
     return PASSWORD.sub(rf"\1{MASK}@", str(value))
 
 

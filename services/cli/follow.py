@@ -57,8 +57,10 @@ def progress(console: Console | None = None) -> Iterator[Progress]:
 @contextmanager
 def workers(context: Context, console: Console) -> Iterator[None]:
     """The project's services for the length of a block: those that are up, or ones of our own."""
+    from services import explainers
     from services.worker.supervisor import Supervisor, running
 
+    explainers.check(context.settings.explanation)
     if context.settings.broker_url or running(context.project) is not None:
         yield
         return

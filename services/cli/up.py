@@ -20,10 +20,12 @@ def up(
     api: Annotated[bool, typer.Option("--api/--no-api", help="Run the HTTP API.")] = True,
 ) -> None:
     """Run broker, relay, scheduler, workers and API; Ctrl-C stops them cleanly."""
+    from services import explainers
     from services.worker.supervisor import Supervisor
 
     out = console()
     with opened() as context:
+        explainers.check(context.settings.explanation)
         _stop_on_signals()
         try:
             with Supervisor(context, api=api) as supervisor:

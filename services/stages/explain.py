@@ -12,7 +12,6 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation import superpixels
 from curation.embed import FailureEmbedding
 from curation.regions import harmful_regions
 from curation.types import Attribution, Failure, Region
@@ -21,6 +20,7 @@ from services.db.tables import Explanation, FailureRow, FailureState, Image
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
 from services.rows import failure_of
+from services.segments import segments_of
 from services.stages.resident import detector_of, embedder_of
 from services.storage import open_image, write_npz
 
@@ -51,7 +51,14 @@ def run(stage: StageContext, claim: Claim) -> Store:
     detector, embedder = detector_of(stage, model_id), embedder_of(stage)
     pixels = open_image(context.project, image)
     failures = [failure_of(row, detector.class_names) for row in rows]
-    segments = superpixels.slic(pixels, detector.input_size_hw, wanted.num_segments)
+    segments = segments_of(
+        context.project.segments,
+        image_id,
+        pixels,
+        detector.input_size_hw,
+        wanted.num_segments,
+        wanted.segmentation,
+    )
     explainer = science.explainer(context.settings)
     attributions = explainer.explain(
         detector, pixels, [failure.target for failure in failures], segments
@@ -77,7 +84,9 @@ def run(stage: StageContext, claim: Claim) -> Store:
             )
         ):
             failure.state = FailureState.EXPLAINED
-        return {"explained": len(stored), "seconds": round(seconds, 3)}
+        # such as those of a method that knows no harm; selection then looks for the object
+        bare = sum(not explanation.regions for explanation in stored)
+        return {"explained": len(stored), "without_regions": bare, "seconds": round(seconds, 3)}
 
     return store
 
@@ -117,8 +126,11 @@ def _write(
     key = _key(one.row.id, attribution, encoder_version)
     file = f"{key[:2]}/{key}.npz"
     grid = attribution.segments.shape
+    pixels = {} if attribution.pixels is None else {"pixels": attribution.pixels}
     write_npz(
         stage.context.project.explanations / file,
+        **pixels,
+        notes=np.array(attribution.notes, np.str_),
         segments=attribution.segments,
         values=attribution.values,
         standard_errors=attribution.standard_errors,

@@ -33,6 +33,37 @@ def test_an_attribution_of_zeros_is_the_image():
     np.testing.assert_array_equal(draw.overlay(GREY, attribution([0] * 6)), GREY)
 
 
+def pixel_attribution(pixels) -> Attribution:
+    values = np.zeros(6, np.float32)
+    segments = superpixels.grid((20, 30), 6)
+    return Attribution(ScoreTarget(0, 1), segments, values, values, 0.0, 0.0, "odam", pixels=pixels)
+
+
+def test_a_map_of_pixels_is_drawn_by_itself_and_smoothly():
+    pixels = np.zeros((20, 30), np.float32)
+    pixels[:, :15], pixels[:, 15:] = 3e-7, -1e-7
+    picture = draw.overlay(GREY, pixel_attribution(pixels)).astype(int)
+    np.testing.assert_allclose(picture[30, 5], 128 * 0.4 + np.array(draw.SUPPORTS) * 0.6, atol=1)
+    np.testing.assert_allclose(picture[30, 85], 128 * 0.8 + np.array(draw.HURTS) * 0.2, atol=1)
+    border = picture[30, 38:52, 0]  # red fades before blue begins
+    assert len(np.unique(border)) > 3
+    assert abs(border[6:8] - 128).max() < abs(border[[0, -1]] - 128).max()
+
+
+def test_one_outlier_does_not_hide_a_map_of_pixels():
+    pixels = np.full((20, 30), 1.0, np.float32)
+    pixels[0, 0] = 500.0
+    drawn = draw.strength(pixel_attribution(pixels))
+    assert drawn.max() == 1.0
+    assert np.median(drawn) > 0.9
+    sparse = np.zeros((20, 30), np.float32)
+    sparse[3, 4] = -2.0
+    assert draw.strength(pixel_attribution(sparse))[3, 4] == -1.0
+    assert not draw.strength(pixel_attribution(np.zeros((20, 30), np.float32))).any()
+    np.testing.assert_allclose(draw.strength(attribution([4, -2, 0, 1, 0, 0])).max(), 1.0)
+    np.testing.assert_allclose(draw.strength(attribution([4, -2, 0, 1, 0, 0])).min(), -0.5)
+
+
 def test_box_is_outlined_and_labelled_on_an_enlarged_picture():
     box = (30.0, 20.0, 60.0, 50.0)
     picture = draw.overlay(GREY, attribution([0] * 6), box, "car 0.31", scale=4)

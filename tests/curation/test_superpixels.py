@@ -38,6 +38,43 @@ def test_slic_does_not_change_its_image_and_needs_a_segment():
         superpixels.slic(image, (48, 64), 0)
 
 
+@pytest.mark.parametrize(
+    ("method", "least", "most"),
+    [("slic", 20, 50), ("quickshift", 3, 40), ("felzenszwalb", 20, 400), ("grid", 35, 45)],
+)
+def test_every_segmentation_is_a_dense_partition_and_repeats(photo, method, least, most):
+    segments = superpixels.segment(photo, (72, 96), 40, method)
+    assert segments.shape == (72, 96)
+    assert segments.dtype == np.int32
+    assert np.unique(segments).tolist() == list(range(superpixels.count(segments)))
+    assert least <= superpixels.count(segments) <= most
+    np.testing.assert_array_equal(segments, superpixels.segment(photo, (72, 96), 40, method))
+    with pytest.raises(ValueError, match="num_segments"):
+        superpixels.segment(photo, (72, 96), 0, method)
+
+
+def test_methods_that_find_their_number_do_not_look_at_the_one_asked_for(photo):
+    for method in ("quickshift", "felzenszwalb"):
+        few = superpixels.segment(photo, (48, 64), 5, method)
+        np.testing.assert_array_equal(few, superpixels.segment(photo, (48, 64), 500, method))
+    with pytest.raises(ValueError, match="there are slic, quickshift"):
+        superpixels.segment(photo, (48, 64), 5, "voronoi")
+
+
+def test_segments_of_a_photo_follow_it_and_grid_cells_do_not(photo):
+    """Within segments the colour varies less than within cells of the same number."""
+    size = (72, 96)
+    seen = superpixels.warp(photo, size).astype(float).mean(axis=2)
+
+    def spread(segments):
+        cells = [seen[segments == number] for number in range(superpixels.count(segments))]
+        return sum(cell.var() * cell.size for cell in cells) / seen.size
+
+    plain = spread(superpixels.segment(photo, size, 40, "grid"))
+    for method in ("slic", "quickshift", "felzenszwalb"):
+        assert spread(superpixels.segment(photo, size, 40, method)) < plain
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 300))
 def test_grid_cells_are_dense_and_about_as_many_as_asked(height, width, wanted):

@@ -1,0 +1,106 @@
+"""Explanation methods by name, with parameters that come as text or JSON.
+
+The only place where what a person wrote (``[explanation.parameters]`` of ``e2x.toml``,
+``e2x explain --set``) meets the parameters of a method; a slip is told with what is accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from services.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from curation.explain import Explainer
+    from services.setting_groups import ExplanationSettings
+
+
+def configured(wanted: ExplanationSettings) -> Explainer:
+    """The method that is set, with its parameters.
+
+    Raises:
+        InvalidRequest: no method has this name, or it takes no such parameter or value.
+    """
+    return make(wanted.method, wanted.parameters, wanted)
+
+
+def check(wanted: ExplanationSettings) -> None:
+    """Refuse a method or parameters that cannot be, before anything is started.
+
+    The default needs no look, and so no PyTorch in a process that only supervises others.
+
+    Raises:
+        InvalidRequest: no method has this name, or it takes no such parameter or value.
+    """
+    fields = type(wanted).model_fields
+    if any(getattr(wanted, name) != fields[name].default for name in ("method", "parameters")):
+        configured(wanted)
+
+
+def make(
+    name: str, given: Mapping[str, Any], wanted: ExplanationSettings | None = None
+) -> Explainer:
+    """A method with the given parameters, each of the type that the method asks for.
+
+    Args:
+        name: in the registry.
+        given: values as TOML, JSON or text has them: ``"16"`` is 16 where a number is asked for.
+        wanted: settings that the method takes where ``given`` says nothing: the unit of the
+            score, samples, rows a pass.
+
+    Raises:
+        InvalidRequest: no method has this name, or it takes no such parameter or value.
+    """
+    from curation import explain
+
+    accepted = parameters_of(name)
+    unknown = sorted(set(given) - set(accepted))
+    if unknown:
+        raise InvalidRequest(
+            f"{name} takes no parameter {unknown[0]!r}; it takes {', '.join(accepted) or 'none'}"
+        )
+    values = {} if wanted is None else explain.accepted(name, _offered(wanted))
+    values |= {key: _typed(name, key, accepted[key], value) for key, value in given.items()}
+    try:
+        return explain.get(name, **values)
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest(f"{name}: {error}") from error
+
+
+def parameters_of(name: str) -> dict[str, Any]:
+    """Names and types of a method's parameters.
+
+    Raises:
+        InvalidRequest: no method has this name.
+    """
+    from curation import explain
+
+    if name not in explain.names():
+        raise InvalidRequest(
+            f"no explanation method {name!r}; there are {', '.join(explain.names())}"
+        )
+    return explain.parameters(name)
+
+
+def _offered(wanted: ExplanationSettings) -> dict[str, Any]:
+    """What the settings say that is not a method's own number."""
+    offered: dict[str, Any] = {"kind": wanted.kind, "batch_size": wanted.batch_size or None}
+    if wanted.num_samples:
+        offered["num_samples"] = wanted.num_samples
+    return offered
+
+
+def _typed(name: str, key: str, hint: Any, value: Any) -> Any:
+    """The value as the type that the method declares."""
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:  # a type with a configuration of its own
+        adapter = TypeAdapter(hint)
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise InvalidRequest(f"{name}: {key} = {value!r}: {said}") from error
