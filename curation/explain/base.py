@@ -72,6 +72,57 @@ def check_segments(segments: SegmentArray, size_hw: tuple[int, int]) -> None:
         raise ExplanationFailed("segments are not numbered 0..S-1 without gaps: use relabel")
 
 
+def rows_per_pass(inputs: torch.Tensor, batch_size: int | None = None) -> int:
+    """The rows of a forward pass: as asked, or what suits the device of the inputs."""
+    if batch_size is not None:
+        return batch_size
+    return _CPU_ROWS if inputs.device.type == "cpu" else _GPU_ROWS
+
+
+def segment_sums(pixels: FloatArray, segments: SegmentArray) -> FloatArray:
+    """[S] float32: sums of a map [h, w] over the segments [h, w], added up in float64."""
+    return np.bincount(segments.ravel(), pixels.ravel().astype(np.float64)).astype(np.float32)
+
+
+def pixel_attributions(
+    explainer: Explainer,
+    segments: SegmentArray,
+    targets: Sequence[ScoreTarget],
+    maps: FloatArray,
+    scores: tuple[FloatArray, FloatArray],
+    notes: Sequence[tuple[str, ...]] | None = None,
+) -> list[Attribution]:
+    """What a method that works on pixels returns: its maps, and their sums over segments.
+
+    Args:
+        explainer: gives name and parameters.
+        segments: [h, w] in 0..S-1.
+        targets: T of them.
+        maps: [T, h, w] float32, signed.
+        scores: [T] of the image and [T] of the reference, see :func:`end_scores`.
+        notes: one tuple a target; None for none.
+
+    Raises:
+        ExplanationFailed: a map is not finite.
+    """
+    require_finite(maps, targets)
+    return [
+        Attribution(
+            target=target,
+            segments=segments,
+            values=segment_sums(maps[t], segments),
+            standard_errors=np.full(int(segments.max()) + 1, np.nan, np.float32),
+            score=float(scores[0][t]),
+            baseline_score=float(scores[1][t]),
+            method=explainer.name,
+            parameters=explainer.parameters,
+            pixels=maps[t],
+            notes=notes[t] if notes else (),
+        )
+        for t, target in enumerate(targets)
+    ]
+
+
 def layers_of(detector: Detector) -> Network:
     """The layers of a detector, shared with it.
 
@@ -118,26 +169,29 @@ def segment_gradients(
         ExplanationFailed: the score is not differentiable or a gradient is not finite.
     """
     num_samples, num_segments = weights.shape
-    if batch_size is None:
-        batch_size = _CPU_ROWS if inputs.device.type == "cpu" else _GPU_ROWS
+    batch_size = rows_per_pass(inputs, batch_size)
     labels = torch.from_numpy(segments.ravel().astype(np.int64)).to(inputs.device)  # [h*w]
     result = np.empty((len(targets), num_samples, num_segments), np.float32)
     for start in range(0, num_samples, batch_size):
         rows = torch.from_numpy(weights[start : start + batch_size]).to(inputs)  # [B, S]
         mask = rows[:, labels].view(len(rows), 1, *segments.shape)  # [B, 1, h, w]
         dimmed = (inputs.detach() * mask).requires_grad_(True)  # [B, 3, h, w]
-        for position, gradient in enumerate(_gradients(detector, dimmed, targets, kind)):
+        for position, gradient in enumerate(input_gradients(detector, dimmed, targets, kind)):
             by_pixel = (gradient * inputs).sum(1).flatten(1)  # [B, h*w]
             by_segment = _segment_sums(by_pixel, labels, num_segments)  # [B, S]
             result[position, start : start + len(rows)] = by_segment.cpu().numpy()
-    _require_finite(result, targets)
+    require_finite(result, targets)
     return result
 
 
-def _gradients(
+def input_gradients(
     detector: Detector, inputs: torch.Tensor, targets: Sequence[ScoreTarget], kind: ScoreKind
 ) -> Iterator[torch.Tensor]:
-    """Input gradients [B, 3, h, w], one target after the other so that only one is held."""
+    """Input gradients [B, 3, h, w], one target after the other so that only one is held.
+
+    Raises:
+        ExplanationFailed: the score is not differentiable.
+    """
     with torch.enable_grad():
         # rows are independent, so the gradient of their sum holds every row's own
         totals = detector.scores(inputs, targets, kind).sum(dim=0).unbind()  # T scalars
@@ -155,10 +209,18 @@ def _segment_sums(by_pixel: torch.Tensor, labels: torch.Tensor, num_segments: in
     return by_pixel.new_zeros(len(by_pixel), num_segments).index_add_(1, labels, by_pixel)
 
 
-def _require_finite(values: FloatArray, targets: Sequence[ScoreTarget]) -> None:
+def require_finite(values: FloatArray, targets: Sequence[ScoreTarget]) -> None:
+    """Refuse values [T, ...] of which one is not finite.
+
+    Raises:
+        ExplanationFailed: names the first target with such a value.
+    """
     for target, rows in zip(targets, values, strict=True):
         if not np.isfinite(rows).all():
-            raise ExplanationFailed(f"{target}: a gradient is not finite")
+            raise ExplanationFailed(
+                f"{target}: a gradient, score or map is not finite; see whether the weights are, "
+                "and if they are, run the detector in float32"
+            )
 
 
 def end_scores(
@@ -172,7 +234,7 @@ def end_scores(
     with torch.no_grad():
         both = torch.cat([inputs, torch.zeros_like(inputs)])  # [2, 3, h, w]
         scores = detector.scores(both, targets, kind).float().cpu().numpy()  # [2, T]
-    _require_finite(scores.T, targets)
+    require_finite(scores.T, targets)
     return scores[0], scores[1]
 
 
@@ -203,8 +265,7 @@ def masked_scores(
     Raises:
         ExplanationFailed: a score is not finite.
     """
-    if batch_size is None:
-        batch_size = _CPU_ROWS if inputs.device.type == "cpu" else _GPU_ROWS
+    batch_size = rows_per_pass(inputs, batch_size)
     labels = torch.from_numpy(segments.ravel().astype(np.int64)).to(inputs.device)  # [h*w]
     result = np.empty((len(weights), len(targets)), np.float32)
     with torch.inference_mode():
@@ -213,5 +274,5 @@ def masked_scores(
             mask = rows[:, labels].view(len(rows), 1, *segments.shape)  # [B, 1, h, w]
             scores = detector.scores(inputs * mask, targets, kind)  # [B, T]
             result[start : start + len(rows)] = scores.float().cpu().numpy()
-    _require_finite(result.T, targets)
+    require_finite(result.T, targets)
     return result
