@@ -1,0 +1,209 @@
+"""``e2x explain``: one image, why the detector says what it says, by any method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from services.cli.common import FAILURE_EXIT, JsonOption, show_error
+from services.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from services.cli.explain_targets import Question
+    from services.explaining import Outcome
+    from services.settings import Settings
+
+SINGLE_TOP, COMPARE_TOP = 3, 1
+"""Detections that are explained where nothing is said: by one method, and by many."""
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+ImageArgument = Annotated[Path | None, typer.Argument(metavar="IMAGE", help="An image file.")]
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option("--method", "-m", metavar="NAME", help="May be repeated; without: the setting."),
+]
+CompareOption = Annotated[
+    bool, typer.Option("--compare", help="Side by side: the methods named, or all there are.")
+]
+ListOption = Annotated[bool, typer.Option("--list", help="List the methods and end.")]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NUMBER|FOLDER",
+        help="A model of the project, or any model folder; without: the champion.",
+        show_default=False,
+    ),
+]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="X1,Y1,X2,Y2:LABEL",
+        help="What to explain there, found or missed, in px; may be repeated.",
+    ),
+]
+BoxOption = Annotated[
+    tuple[float, float, float, float] | None,
+    typer.Option("--box", metavar="X1 Y1 X2 Y2", help="The same, with --label."),
+]
+LabelOption = Annotated[str, typer.Option(help="The class that belongs to --box.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Every detection.")]
+TopOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Only so many, the most confident first; without: 3, or 1 with --compare.", min=1
+    ),
+]
+TruthOption = Annotated[
+    Path | None,
+    typer.Option(help="Annotations (COCO file, COCO, VOC or YOLO folder): explain what is wrong."),
+]
+SegmentsOption = Annotated[
+    int | None, typer.Option("--segments", help="Superpixels asked for.", min=1)
+]
+SegmentationOption = Annotated[
+    Literal["slic", "quickshift", "felzenszwalb", "grid"] | None,
+    typer.Option(help="How superpixels are made."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="[METHOD.]KEY=VALUE",
+        help="A parameter of the methods that take it, or of one; may be repeated.",
+    ),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="The picture, .png or .jpg.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("explain")(explain)
+
+
+def explain(
+    image: ImageArgument = None,
+    method: MethodOption = None,
+    compare: CompareOption = False,
+    model: ModelOption = "",
+    target: TargetOption = None,
+    box: BoxOption = None,
+    label: LabelOption = "",
+    every: AllOption = False,
+    top: TopOption = None,
+    truth: TruthOption = None,
+    segments: SegmentsOption = None,
+    segmentation: SegmentationOption = None,
+    given: SetOption = None,
+    output: OutputOption = None,
+    view: Annotated[bool, typer.Option("--open", help="Open the picture.")] = False,
+    list_methods: ListOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw why the detector finds, or misses, something in an image: red supports, blue hurts.
+
+    Works in a project and, with `--model FOLDER`, anywhere. Without a target it explains what
+    the model detects; where it detects nothing, it lists what comes closest.
+    """
+    from services.cli.explain_methods import chosen, print_methods
+    from services.cli.explain_output import (
+        print_candidates,
+        print_outcomes,
+        print_outcomes_json,
+        save,
+    )
+    from services.cli.explain_targets import ask
+    from services.settings import get_settings
+
+    if list_methods:
+        print_methods(as_json)
+        return
+    if image is None:
+        raise InvalidRequest("name an image: `e2x explain IMAGE`, or `e2x explain --list`")
+    if output is not None and output.suffix.lower() not in SUFFIXES:
+        raise InvalidRequest(f"--output {output}: write a {', '.join(SUFFIXES)} file")
+    settings = get_settings()
+    partition = {"num_segments": segments, "segmentation": segmentation}
+    changed = {key: value for key, value in partition.items() if value is not None}
+    settings = settings.model_copy(
+        update={"explanation": settings.explanation.model_copy(update=changed)}
+    )
+    explainers = chosen(method or (), compare, given or (), settings)
+    many = top or (None if every or target or box or truth else _top(len(explainers)))
+    asked = ask(settings, image, model, target or (), box, label, truth, every)
+    if not asked.subjects:
+        print_candidates(asked, as_json)
+        raise typer.Exit(FAILURE_EXIT)
+    asked = asked.first(many)
+    outcomes, centres = _explain(asked, explainers, settings)
+    wanted = output is not None or not as_json
+    file = save(asked, outcomes, output, settings) if wanted else None
+    if as_json:
+        print_outcomes_json(asked, outcomes, centres, file)
+    else:
+        print_outcomes(asked, outcomes, file)
+    if view and file is not None:
+        typer.launch(str(file))
+    if all(outcome.attribution is None for row in outcomes for outcome in row):
+        show_error(InvalidRequest(outcomes[0][0].error))
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def _top(methods: int) -> int:
+    return SINGLE_TOP if methods == 1 else COMPARE_TOP
+
+
+def _explain(
+    asked: Question, explainers: dict[str, Any], settings: Settings
+) -> tuple[list[list[Outcome]], list[list[float]]]:
+    """Outcomes by subject and method, and the centres of the segments."""
+    from services import explaining, science
+    from services.explaining_sheet import segment_centres
+
+    rules = science.region_rules(settings)
+    by_method: list[list[Outcome]] = []
+    with _bar() as bar:
+        task = bar.add_task("explain", total=len(explainers) + 1, note="superpixels")
+        partition = asked.segments(settings)
+        bar.advance(task)
+        for name, explainer in explainers.items():
+            bar.update(task, note=name)
+
+            def on_inputs(count: int, name: str = name) -> None:
+                bar.update(task, note=f"{name}: {count} inputs")
+
+            by_method.append(
+                explaining.run(
+                    name,
+                    explainer,
+                    asked.detector,
+                    asked.image,
+                    asked.subjects,
+                    partition,
+                    rules,
+                    on_inputs,
+                )
+            )
+            bar.advance(task)
+    size_wh = (asked.image.shape[1], asked.image.shape[0])
+    return [list(row) for row in zip(*by_method, strict=True)], segment_centres(partition, size_wh)
+
+
+def _bar() -> Progress:
+    """On standard error, gone when it is done, nothing where that is no screen."""
+    screen = Console(stderr=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+        console=screen,
+        transient=True,
+        disable=not screen.is_terminal,
+    )

@@ -1,0 +1,88 @@
+"""The methods of ``e2x explain``: which there are, which are chosen, with what parameters."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from services.cli.common import print_json, print_table
+from services.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from curation.explain import Explainer
+    from services.settings import Settings
+
+
+def print_methods(as_json: bool) -> None:
+    """Every method with what it asks of the model and what it costs."""
+    from curation import explain
+    from curation.explain.about import about
+    from services.explainers import parameters_of
+
+    rows = [(name, *about(name), ", ".join(parameters_of(name))) for name in explain.names()]
+    if as_json:
+        keys = ("name", "asks", "cost", "parameters")
+        print_json([dict(zip(keys, row, strict=True)) for row in rows])
+        return
+    print_table("Methods", ("name", "asks for", "cost", "parameters"), rows)
+
+
+def chosen(
+    names: Sequence[str], compare: bool, given: Sequence[str], settings: Settings
+) -> dict[str, Explainer]:
+    """Methods by name, with the settings' and the command's parameters.
+
+    Without a name: the one that is set, or with ``compare`` all that explain something.
+
+    Raises:
+        InvalidRequest: a name or parameter is unknown, or a value is not taken.
+    """
+    from curation import explain
+    from curation.explain.about import CONTROLS
+    from services import explainers
+
+    wanted = settings.explanation
+    known = explain.names()
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}? There are " if close else "there are "
+            raise InvalidRequest(f"no explanation method {name!r}; {hint}{', '.join(known)}")
+    everything = [name for name in known if name not in CONTROLS]
+    picked = list(dict.fromkeys(names)) or (everything if compare else [wanted.method])
+    by_method = _shared_out(given, picked)
+    own = {wanted.method: wanted.parameters}
+    return {
+        name: explainers.make(name, own.get(name, {}) | by_method[name], wanted) for name in picked
+    }
+
+
+def _shared_out(given: Sequence[str], picked: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """``[METHOD.]KEY=VALUE`` to the methods that take it."""
+    from services.explainers import parameters_of
+
+    accepted = {name: parameters_of(name) for name in picked}
+    result: dict[str, dict[str, Any]] = {name: {} for name in picked}
+    for text in given:
+        place, equals, value = text.partition("=")
+        only, dot, key = place.rpartition(".")
+        takers = [name for name in picked if key in accepted[name] and only in ("", name)]
+        if dot and only not in picked:
+            raise InvalidRequest(f"--set {text}: {only!r} is not one of {', '.join(picked)}")
+        if not equals or not takers:
+            takes = sorted({key for name in picked if only in ("", name) for key in accepted[name]})
+            raise InvalidRequest(
+                f"--set {text}: expected [METHOD.]KEY=VALUE with a key of {', '.join(takes)}"
+            )
+        for name in takers:
+            result[name][key] = _value(value)
+    return result
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
