@@ -23,14 +23,26 @@ __all__ = ["Explainer", "accepted", "get", "names", "needs_layers", "parameters"
 
 # name: module of this package, class
 _METHODS: dict[str, tuple[str, str]] = {
+    "d_rise": ("d_rise", "DRise"),
     "e2x": ("e2x", "E2X"),
+    "grad_cam": ("grad_cam", "GradCam"),
+    "guided_backprop": ("guided_backprop", "GuidedBackprop"),
     "integrated_gradients": ("integrated_gradients", "IntegratedGradients"),
     "integrated_gradients_segments": ("integrated_gradients", "IntegratedGradientsSegments"),
+    "occlusion": ("occlusion", "Occlusion"),
+    "odam": ("odam", "Odam"),
+    "pda": ("pda", "Pda"),
     "random": ("random", "RandomAttribution"),
 }
 
 # methods that look inside: their detector must be a curation.detector.WhiteBox
-_NEED_LAYERS: frozenset[str] = frozenset()
+_NEED_LAYERS = frozenset(
+    {
+        "grad_cam",
+        "guided_backprop",
+        "odam",
+    }
+)
 
 
 def names() -> tuple[str, ...]:
