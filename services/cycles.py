@@ -31,7 +31,7 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
-from services.errors import Conflict, NotFound
+from services.errors import Conflict, InvalidRequest, NotFound
 from services.pipeline import FEEDS_SELECTION
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,9 @@ def start(
 
     Raises:
         Conflict: another cycle runs, or there is no champion.
+        InvalidRequest: no policy has this name.
     """
+    check_policy(policy or context.settings.selection.policy)
     champion = registry.require_champion(session)
     running = session.scalar(select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES)))
     if running is not None:
@@ -85,6 +87,19 @@ def start(
     session.flush()
     advance(session, context, cycle.id)
     return cycle
+
+
+def check_policy(name: str) -> None:
+    """Refuse a policy that is not in the registry.
+
+    Raises:
+        InvalidRequest: no policy has this name.
+    """
+    from curation import select as policies
+
+    if name not in policies.names():
+        known = ", ".join(policies.names())
+        raise InvalidRequest(f"policy: no selection policy {name!r}; there are {known}")
 
 
 def find(session: Session, cycle_id: int) -> Cycle:

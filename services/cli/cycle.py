@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -19,7 +20,7 @@ from services.cli.common import (
     print_table,
 )
 from services.cli.follow import RESTING, follow_cycle, progress, workers
-from services.cli.plan import Plan, read_plan
+from services.cli.plan import Plan, draw_plan, read_plan
 from services.db.engine import reading
 from services.db.tables import (
     FINISHED_CYCLES,
@@ -95,14 +96,40 @@ def wait(
 
 
 @cycle_app.command("plan")
-def plan(as_json: JsonOption = False) -> None:
-    """Show what a cycle would work on now, and what it lacks; changes nothing."""
-    with opened() as context, reading(context.sessions) as session:
-        found = read_plan(session, context)
-    if as_json:
-        print_json(found.to_dict())
-        return
-    _print_plan(found)
+def plan(
+    as_json: JsonOption = False,
+    html: Annotated[
+        bool, typer.Option("--html/--no-html", help="Choose, and write the page of it.")
+    ] = True,
+    out: Annotated[
+        Path | None, typer.Option(help="The page; without: reports/plan.html of the project.")
+    ] = None,
+    policy: PolicyOption = None,
+    budget: BudgetOption = None,
+    look: Annotated[
+        bool,
+        typer.Option("--look/--no-look", help="Let the champion look at pool images it has not."),
+    ] = True,
+    view: Annotated[bool, typer.Option("--open", help="Open the page.")] = False,
+) -> None:
+    """Show what a cycle would ask for now and why, and what it lacks; asks for nothing.
+
+    The page shows by failure mode the query regions and the pool images that they find.
+    """
+    with opened() as context:
+        with reading(context.sessions) as session:
+            found = read_plan(session, context)
+        if as_json:
+            print_json(found.to_dict())
+        else:
+            _print_plan(found)
+        if not html or as_json or not found.failures_explained or not found.pool_searchable:
+            return
+        file = (out or context.project.reports / "plan.html").expanduser().resolve()
+        draw_plan(context, file, policy, budget, look)
+    console().print(f"plan: {file} ({file.stat().st_size / 2**20:.1f} MiB)")
+    if view:
+        typer.launch(file.as_uri())
 
 
 @cycle_app.command("list")

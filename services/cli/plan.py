@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services import pool_scores
+from services.cli.common import console
+from services.cli.follow import progress
+from services.db.engine import reading
 from services.db.tables import (
     FINISHED_CYCLES,
     Annotation,
@@ -20,6 +25,7 @@ from services.db.tables import (
     Role,
     TaskState,
 )
+from services.errors import NotFound
 
 if TYPE_CHECKING:
     from services.context import Context
@@ -87,6 +93,54 @@ def read_plan(session: Session, context: Context) -> Plan:
     holdout = _count(session, Image.id, Image.role == Role.HOLDOUT)
     lacks = tuple(_lacks(found, holdout, running))
     return Plan(**{**found.to_dict(), "lacks": lacks})
+
+
+def draw_plan(
+    context: Context, out: Path, policy: str | None, budget_boxes: int | None, look: bool
+) -> None:
+    """Choose as the next cycle would, and write the page of it; nothing else is written.
+
+    Args:
+        context: wiring.
+        out: the page.
+        policy: None: the setting.
+        budget_boxes: None: the setting.
+        look: whether the champion looks at pool images that no cycle has shown it.
+
+    Raises:
+        NotFound: no policy has this name.
+    """
+    from services import registry, science
+    from services.cycles import check_policy
+    from services.report import plan, predictor
+    from services.selection import Terms, choose
+
+    wanted = context.settings.selection
+    with reading(context.sessions) as session:
+        champion = registry.champion(session)
+        number = (session.scalar(select(func.max(Cycle.id))) or 0) + 1
+    if champion is None:
+        raise NotFound("there is no champion: `e2x import FOLDER --role seed`, then `e2x train`")
+    terms = Terms(
+        policy or wanted.policy,
+        context.settings.seed + number,
+        wanted.budget_boxes if budget_boxes is None else budget_boxes,
+    )
+    check_policy(terms.policy)
+    scores = pool_scores.known_scores(context, champion)
+    unseen = pool_scores.unknown(context, scores) if look else []
+    if unseen:
+        with progress() as bars:
+            task = bars.add_task("the champion looks at the pool", total=len(unseen), note="")
+            scores.update(
+                pool_scores.score(
+                    context, champion, unseen, predictor(context), lambda: bars.advance(task)
+                )
+            )
+    with console().status("choosing and drawing"):
+        embedder = science.region_embedder(context.settings, science.load_encoder(context.settings))
+        chosen = choose(context, champion, embedder, scores, terms)
+        plan.build(context, out, champion, chosen, terms, scores)
 
 
 def _lacks(found: Plan, holdout: int, running: int | None) -> list[str]:

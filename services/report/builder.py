@@ -58,16 +58,20 @@ def build(
     return out
 
 
-def render(page: Page) -> str:
-    """The page as HTML."""
-    environment = Environment(
+def environment() -> Environment:
+    """Templates of all pages; what they are handed is escaped."""
+    return Environment(
         loader=PackageLoader("services.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(page=page)
+
+
+def render(page: Page) -> str:
+    """The page as HTML."""
+    return environment().get_template("page.html").render(page=page)
 
 
 def make_page(context: Context, rows: ReportRows, artist: Artist, extra: ReportExtra) -> Page:

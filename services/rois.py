@@ -1,0 +1,59 @@
+"""Vectors of the objects that the champion detects in the pool, for policies that compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from curation.errors import CurationError
+from curation.select import PoolImage
+from curation.types import Box
+from services.context import Context
+from services.db.engine import reading
+from services.db.tables import Image
+from services.storage import open_image
+
+if TYPE_CHECKING:
+    from curation.embed import RegionEmbedder
+
+POLICIES = frozenset({"talisman", "ppal"})
+"""Policies that need them; each pool image costs one more pass of the encoder."""
+MAX_OBJECTS, MIN_SCORE = 20, 0.02
+
+
+def with_rois(
+    context: Context, pool: Sequence[PoolImage], embedder: RegionEmbedder
+) -> list[PoolImage]:
+    """The pool with the strongest detections of each image and their vectors.
+
+    An image that was not looked at, or cannot be opened, keeps no detections.
+    """
+    found = []
+    for image in pool:
+        with reading(context.sessions) as session:
+            row = session.get_one(Image, image.image)
+        try:
+            found.append(_with_rois(context, row, image, embedder))
+        except (CurationError, OSError):
+            found.append(replace(image, detections=None))
+    return found
+
+
+def _with_rois(
+    context: Context, row: Image, image: PoolImage, embedder: RegionEmbedder
+) -> PoolImage:
+    if image.detections is None:
+        return image
+    strong = image.detections.above(MIN_SCORE)
+    if len(strong) > MAX_OBJECTS:
+        strong = strong.above(float(strong.scores[MAX_OBJECTS - 1]))
+    boxes: list[Box] = [
+        (float(a), float(b), float(c), float(d)) for a, b, c, d in strong.boxes_xyxy
+    ]
+    pixels = open_image(context.project, row)
+    embedded = embedder.embed_failures(pixels, boxes, [[] for _ in boxes])
+    rois = np.array([one.object_vector for one in embedded], np.float32)
+    return replace(image, detections=strong, rois=rois.reshape(len(boxes), embedder.width))

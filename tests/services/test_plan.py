@@ -1,0 +1,137 @@
+"""The plan: what would be asked for and why, on one page, and nothing is asked for by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from sqlalchemy import func, select
+
+from curation.select import names
+from curation.types import ImageArray
+from services import pool_scores, science
+from services.cli.plan import draw_plan
+from services.context import Context
+from services.db import units
+from services.db.tables import (
+    CandidateRow,
+    Cycle,
+    FailureRow,
+    FailureState,
+    LabelTask,
+    Model,
+    ModeRow,
+    Role,
+    Unit,
+    UnitState,
+)
+from services.errors import InvalidRequest, NotFound
+from services.report import predictor
+from services.selection import Terms, choose
+from services.stages.requests import request_embed
+from services.worker import shell
+from services.worker.resident import Resident
+from tests.factories import make_context
+from tests.services.builders import add_champion, make_failure
+from tests.services.report_project import add_photo
+from tests.services.test_report import read
+from tests.tiny_ssd import CLASS_NAMES, tiny_ssd
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Context]:
+    """A tiny champion, an explained failure on a photograph, six parts of photographs as pool."""
+    folder = tmp_path_factory.mktemp("plan")
+    database = folder / "e2x.db"
+    database.write_bytes(sqlite_template.read_bytes())
+    context = make_context(
+        folder / "project",
+        f"sqlite:///{database}",
+        selection={"encoder_height_px": 64, "encoder_width_px": 96, "budget_boxes": 900},
+        explanation={"num_samples": 4, "num_segments": 40},
+    )
+    with context.sessions.begin() as session:
+        champion = add_champion(session)
+        champion.class_names = list(CLASS_NAMES)
+        tiny_ssd().save(context.project.root / champion.folder)
+        frame = add_photo(session, context, skimage.data.chelsea(), Role.FIELD, "chelsea.jpg")
+        failure = make_failure(
+            1, frame, champion, label="disc", state=FailureState.FOUND, box=[60, 50, 180, 170]
+        )
+        session.add(failure)
+        pool = [add_photo(session, context, part, Role.POOL, f"{n}.jpg") for n, part in parts()]
+        request_embed(session, sorted(image.id for image in pool), 32)
+        session.flush()
+        units.enqueue(session, "explain", "explain:1", {"image": frame.id, "model": champion.id})
+    work(context)
+    yield context
+    context.engine.dispose()
+
+
+def parts() -> list[tuple[int, ImageArray]]:
+    coffee, cat = skimage.data.coffee(), skimage.data.chelsea()
+    cuts = [coffee[:200, :300], coffee[200:, :300], coffee[:, 300:], cat[:150], cat[150:], coffee]
+    return list(enumerate(np.ascontiguousarray(cut) for cut in cuts))
+
+
+def work(context: Context) -> None:
+    """Do all queued units as a worker does, until none is left."""
+    resident = Resident()
+    while True:
+        with context.sessions() as session:
+            unit = session.scalar(select(Unit).where(Unit.state == UnitState.QUEUED).limit(1))
+        if unit is None:
+            return
+        assert shell.run(context, resident, unit.id, "test") == "done", unit.kind
+
+
+def test_the_page_shows_queries_and_chosen_images(planned: Context, tmp_path: Path) -> None:
+    file = tmp_path / "plan.html"
+    draw_plan(planned, file, policy=None, budget_boxes=None, look=True)
+    page = read(file)
+    assert "Disc, missed" in page.text
+    assert "share of the harm" in page.text
+    assert "harm" in page.text
+    assert any(f"{number}.jpg" in page.text for number in range(6))
+    assert len(page.pictures) >= 2 + 1
+    assert not [address for address in page.addresses if not address.startswith("data:image/")]
+    with planned.sessions() as session:
+        for table in (Cycle, CandidateRow, LabelTask, ModeRow):
+            assert session.scalar(select(func.count()).select_from(table)) == 0
+        assert session.scalar(select(FailureRow)).mode_id is None
+
+
+def test_without_a_look_at_the_pool_it_says_so(planned: Context, tmp_path: Path) -> None:
+    draw_plan(planned, tmp_path / "plan.html", "whole_image", 3, look=False)
+    text = read(tmp_path / "plan.html").text
+    assert "has not looked at the pool" in text
+    assert "policy whole_image" in text
+    assert "budget 3" in text
+
+
+def test_every_policy_of_the_registry_chooses_in_the_service(planned: Context) -> None:
+    with planned.sessions() as session:
+        champion = session.scalars(select(Model)).one()
+    embedder = science.region_embedder(planned.settings, science.load_encoder(planned.settings))
+    images = pool_scores.unknown(planned, {})
+    looked: list[int] = []
+    scores = pool_scores.score(
+        planned, champion, images, predictor(planned), lambda: looked.append(1)
+    )
+    assert len(scores) == len(looked) == 6
+    for name in names():
+        chosen = choose(planned, champion, embedder, scores, Terms(name, 0, 900))
+        assert chosen.candidates, name
+        assert sum(candidate.cost_boxes for candidate in chosen.candidates) <= 900
+
+
+def test_what_stands_in_the_way_is_named(
+    planned: Context, sqlite_context: Context, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidRequest, match="there are core_set, "):
+        draw_plan(planned, tmp_path / "p.html", "best", None, look=False)
+    with pytest.raises(NotFound, match="no champion"):
+        draw_plan(sqlite_context, tmp_path / "p.html", None, None, look=False)
