@@ -87,10 +87,8 @@ def parameters_of(name: str) -> dict[str, Any]:
 
 def _offered(wanted: ExplanationSettings) -> dict[str, Any]:
     """What the settings say that is not a method's own number."""
-    offered: dict[str, Any] = {"kind": wanted.kind, "batch_size": wanted.batch_size or None}
-    if wanted.num_samples:
-        offered["num_samples"] = wanted.num_samples
-    return offered
+    numbers = {"num_samples": wanted.num_samples, "batch_size": wanted.batch_size}
+    return {"kind": wanted.kind} | {key: value for key, value in numbers.items() if value}
 
 
 def _typed(name: str, key: str, hint: Any, value: Any) -> Any:

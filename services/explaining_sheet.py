@@ -77,7 +77,8 @@ def caption(outcome: Outcome) -> str:
     assert attribution is not None
     unit = str(attribution.parameters.get("kind", "")).replace("_", " ")
     parts = [f"{unit or 'score'} {attribution.score:.3g}"]
-    samples = attribution.parameters.get("num_samples")
+    known = attribution.parameters
+    samples = known.get("num_samples", known.get("num_masks"))
     if samples is not None:
         parts.append(f"K {samples}")
     parts.append(f"{superpixels.count(attribution.segments)} segments")

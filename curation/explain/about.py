@@ -25,9 +25,18 @@ CONTROLS: frozenset[str] = frozenset({"random"})
 """What experiments compare with; they explain nothing."""
 
 _ABOUT: dict[str, About] = {
-    "e2x": About("gradients", "K = 32 forwards, K backwards for each of D targets"),
-    "integrated_gradients": About("gradients", "K = 32 forwards, K backwards for each of D", True),
+    "d_rise": About("scores", "2000 forwards for all targets together"),
+    "e2x": About("gradients", "K = 32 forwards for all targets, K backwards for each"),
+    "gp_shap": About("scores", "128 forwards for all targets together", True),
+    "grad_cam": About("layers", "1 forward for all targets, a head forwards and back for each"),
+    "guided_backprop": About("layers", "1 forward and 1 backward for each target"),
+    "integrated_gradients": About(
+        "gradients", "K = 32 forwards for all targets, K backwards for each", True
+    ),
     "integrated_gradients_segments": About("gradients", "as integrated_gradients", True),
+    "occlusion": About("scores", "a forward a window, hundreds, for all targets together"),
+    "odam": About("layers", "1 forward for all targets, a head forwards and back for each"),
+    "pda": About("scores", "10 forwards a window, thousands for each target"),
     "random": About("scores", "2 forwards; the control of experiments, explains nothing"),
 }
 

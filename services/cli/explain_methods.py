@@ -21,7 +21,10 @@ def print_methods(as_json: bool) -> None:
     from curation.explain.about import about
     from services.explainers import parameters_of
 
-    rows = [(name, *about(name), ", ".join(parameters_of(name))) for name in explain.names()]
+    rows = [
+        (name, about(name).asks, about(name).cost, ", ".join(parameters_of(name)))
+        for name in explain.names()
+    ]
     if as_json:
         keys = ("name", "asks", "cost", "parameters")
         print_json([dict(zip(keys, row, strict=True)) for row in rows])
