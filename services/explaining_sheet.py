@@ -25,6 +25,7 @@ def picture(
     outcomes: Sequence[Sequence[Outcome]],
     truth: Sequence[Box] = (),
     heading: str = "",
+    panel_width_px: int | None = None,
 ) -> ImageArray:
     """One sheet of all subjects and methods.
 
@@ -33,6 +34,7 @@ def picture(
         outcomes: a row of methods for each subject, at least one.
         truth: boxes of annotated objects, drawn beside several methods.
         heading: a line over the sheet.
+        panel_width_px: of each panel; None for 900 where it is alone, else 420.
 
     Returns:
         [H', W', 3] uint8: one large panel; or the subjects in a grid where one method explains
@@ -40,14 +42,14 @@ def picture(
     """
     if len(outcomes[0]) == 1:
         panels = [_panel(image, row[0], with_words=True) for row in outcomes]
-        width = ALONE_PX if len(panels) == 1 else MANY_PX
+        width = panel_width_px or (ALONE_PX if len(panels) == 1 else MANY_PX)
         return sheet(panels, columns_for(len(panels), 4), width, heading)
     pages = []
     for row in outcomes:
         panels = [_image_panel(image, row[0].subject, truth)]
         panels += [_panel(image, outcome) for outcome in row]
         title = f"{heading}: {row[0].subject.words}" if heading else row[0].subject.words
-        pages.append(sheet(panels, columns_for(len(panels)), MANY_PX, title))
+        pages.append(sheet(panels, columns_for(len(panels)), panel_width_px or MANY_PX, title))
     return np.concatenate(pages)
 
 

@@ -21,12 +21,13 @@ class About(NamedTuple):
     """Whether the values promise to sum to the score minus the baseline's."""
 
 
-CONTROLS: frozenset[str] = frozenset({"random"})
-"""What experiments compare with; they explain nothing."""
+UNCOMPARED: frozenset[str] = frozenset({"random", "exact_shapley"})
+"""Left out where all are compared: noise, and a reference that takes few superpixels only."""
 
 _ABOUT: dict[str, About] = {
     "d_rise": About("scores", "2000 forwards for all targets together"),
     "e2x": About("gradients", "K = 32 forwards for all targets, K backwards for each"),
+    "exact_shapley": About("scores", "2^S forwards, at most 14 superpixels", True),
     "gp_shap": About("scores", "128 forwards for all targets together", True),
     "grad_cam": About("layers", "1 forward for all targets, a head forwards and back for each"),
     "guided_backprop": About("layers", "1 forward and 1 backward for each target"),
@@ -34,9 +35,14 @@ _ABOUT: dict[str, About] = {
         "gradients", "K = 32 forwards for all targets, K backwards for each", True
     ),
     "integrated_gradients_segments": About("gradients", "as integrated_gradients", True),
+    "kernel_shap": About("scores", "320 forwards for all targets together", True),
+    "leverage_shap": About("scores", "320 forwards for all targets together", True),
+    "lime": About("scores", "1000 forwards for all targets together"),
     "occlusion": About("scores", "a forward a window, hundreds, for all targets together"),
     "odam": About("layers", "1 forward for all targets, a head forwards and back for each"),
     "pda": About("scores", "10 forwards a window, thousands for each target"),
+    "permutation_shap": About("scores", "1024 forwards for all targets together", True),
+    "ramped": About("gradients", "K = 256 forwards for all targets, K backwards for each"),
     "random": About("scores", "2 forwards; the control of experiments, explains nothing"),
 }
 

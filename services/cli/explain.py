@@ -76,6 +76,10 @@ SetOption = Annotated[
         help="A parameter of the methods that take it, or of one; may be repeated.",
     ),
 ]
+WidthOption = Annotated[
+    int | None,
+    typer.Option(help="Width of a panel, px; without: 900 alone, 420 of many.", min=100, max=4000),
+]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", help="The picture, .png or .jpg.")
 ]
@@ -101,6 +105,7 @@ def explain(
     segmentation: SegmentationOption = None,
     given: SetOption = None,
     output: OutputOption = None,
+    panel_width: WidthOption = None,
     view: Annotated[bool, typer.Option("--open", help="Open the picture.")] = False,
     list_methods: ListOption = False,
     as_json: JsonOption = False,
@@ -142,7 +147,7 @@ def explain(
     asked = asked.first(many)
     outcomes, centres = _explain(asked, explainers, settings)
     wanted = output is not None or not as_json
-    file = save(asked, outcomes, output, settings) if wanted else None
+    file = save(asked, outcomes, output, settings, panel_width) if wanted else None
     if as_json:
         print_outcomes_json(asked, outcomes, centres, file)
     else:

@@ -37,13 +37,13 @@ def chosen(
 ) -> dict[str, Explainer]:
     """Methods by name, with the settings' and the command's parameters.
 
-    Without a name: the one that is set, or with ``compare`` all that explain something.
+    Without a name: the one that is set, or with ``compare`` all but a control and a reference.
 
     Raises:
         InvalidRequest: a name or parameter is unknown, or a value is not taken.
     """
     from curation import explain
-    from curation.explain.about import CONTROLS
+    from curation.explain.about import UNCOMPARED
     from services import explainers
 
     wanted = settings.explanation
@@ -53,7 +53,7 @@ def chosen(
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]}? There are " if close else "there are "
             raise InvalidRequest(f"no explanation method {name!r}; {hint}{', '.join(known)}")
-    everything = [name for name in known if name not in CONTROLS]
+    everything = [name for name in known if name not in UNCOMPARED]
     picked = list(dict.fromkeys(names)) or (everything if compare else [wanted.method])
     by_method = _shared_out(given, picked)
     own = {wanted.method: wanted.parameters}

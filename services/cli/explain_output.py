@@ -23,6 +23,7 @@ def save(
     outcomes: Sequence[Sequence[Outcome]],
     output: Path | None,
     settings: Settings,
+    panel_width_px: int | None,
 ) -> Path:
     """Draw and write the picture, without a name to the project's reports or to this folder.
 
@@ -31,7 +32,7 @@ def save(
     """
     folder = Project(settings.resolved_project()).reports if in_project(settings) else Path()
     file = (output or folder / f"{asked.name}-explained.png").expanduser()
-    drawn = picture(asked.image, outcomes, asked.truth_boxes, asked.heading)
+    drawn = picture(asked.image, outcomes, asked.truth_boxes, asked.heading, panel_width_px)
     write_bytes(file, _encoded(drawn, file))
     return file
 

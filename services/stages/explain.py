@@ -48,6 +48,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         rows = _open_failures(session, image_id, model_id)[: wanted.max_failures_per_image]
     if not rows:
         return lambda _session: {"explained": 0}
+    explainer = science.explainer(context.settings)  # a slip in the settings is told first
     detector, embedder = detector_of(stage, model_id), embedder_of(stage)
     pixels = open_image(context.project, image)
     failures = [failure_of(row, detector.class_names) for row in rows]
@@ -59,7 +60,6 @@ def run(stage: StageContext, claim: Claim) -> Store:
         wanted.num_segments,
         wanted.segmentation,
     )
-    explainer = science.explainer(context.settings)
     attributions = explainer.explain(
         detector, pixels, [failure.target for failure in failures], segments
     )

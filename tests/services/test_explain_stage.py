@@ -1,0 +1,143 @@
+"""The explain stage with any method: regions, maps of pixels, kept superpixels, clear refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from curation import images
+from curation.types import ImageArray
+from services.context import Context
+from services.db import units
+from services.db.tables import (
+    Explanation,
+    FailureRow,
+    FailureState,
+    Image,
+    Role,
+    Unit,
+    UnitState,
+)
+from services.drawings import attribution_of
+from services.project import Project
+from services.storage import put_image, read_npz
+from services.worker import shell
+from services.worker.resident import Resident
+from tests.factories import make_model
+from tests.services.builders import make_failure
+from tests.tiny_ssd import tiny_ssd
+
+SETTINGS: dict[str, Any] = {"encoder_weights": "random", "encoder_height_px": 64}
+
+
+@pytest.fixture
+def found(sqlite_context: Context, photo: ImageArray) -> Context:
+    """A frame with a missed object and a false positive of a small real detector."""
+    tiny_ssd().save(sqlite_context.project.models / "tiny")
+    data = images.encode_jpeg(photo)
+    with sqlite_context.sessions.begin() as session:
+        stored = put_image(sqlite_context.project, data)
+        row = Image(
+            id=stored.id,
+            role=Role.FIELD,
+            file=stored.file,
+            name="astronaut.jpg",
+            width_px=stored.width_px,
+            height_px=stored.height_px,
+            perceptual_hash=stored.perceptual_hash,
+        )
+        names = list(tiny_ssd().class_names)
+        model = make_model(1, folder="models/tiny", class_names=names)
+        session.add_all([row, model])
+        session.flush()
+        for number, kind in ((1, "false_negative"), (2, "false_positive")):
+            label, box = ("square", "disc")[number - 1], [40.0, 60.0, 300.0, 380.0]
+            state = FailureState.FOUND
+            session.add(
+                make_failure(
+                    number, row, model, kind=kind, label=label, box=box, state=state, default_box=7
+                )
+            )
+    return sqlite_context
+
+
+def work(
+    context: Context, resident: Resident | None = None, **explanation: Any
+) -> tuple[str, dict[str, Any], str]:
+    """Explain the frame under these settings: state, result and error of the unit."""
+    settings = context.settings.model_copy(
+        update={
+            "explanation": context.settings.explanation.model_copy(
+                update={"num_segments": 20, **explanation}
+            ),
+            "selection": context.settings.selection.model_copy(update=SETTINGS),
+        }
+    )
+    wired = Context(settings, context.project, context.engine, context.sessions)
+    with wired.sessions.begin() as session:
+        failure = session.query(FailureRow).first()
+        assert failure is not None
+        payload = {"image": failure.image_id, "model": failure.model_id}
+        units.enqueue(session, "explain", f"explain:{explanation}", payload)
+    with wired.sessions() as session:
+        unit_id = session.query(Unit).order_by(Unit.id.desc()).limit(1).one().id
+    shell.run(wired, resident or Resident(), unit_id, "test")
+    with wired.sessions() as session:
+        unit = session.get_one(Unit, unit_id)
+        return unit.state, dict(unit.result or {}), unit.error or ""
+
+
+def partitions(project: Project) -> list[bytes]:
+    return [file.read_bytes() for file in sorted(project.segments.rglob("*.npz"))]
+
+
+def test_superpixels_are_those_of_the_last_time(found: Context) -> None:
+    resident = Resident()
+    state, result, error = work(found, resident, method="e2x", num_samples=2)
+    assert state == UnitState.DONE, error
+    assert result["explained"] == 2
+    (kept,) = partitions(found.project)
+    with found.sessions.begin() as session:
+        for failure in session.query(FailureRow):
+            failure.state = FailureState.FOUND
+    parameters = {"levels": "iid"}
+    again = work(found, resident, method="e2x", num_samples=3, parameters=parameters)
+    assert again[0] == UnitState.DONE
+    assert partitions(found.project) == [kept]
+    with found.sessions() as session:
+        rows = session.query(Explanation).all()
+        assert {row.parameters["levels"] for row in rows} == {"grid", "iid"}
+        stored = [read_npz(found.project.explanations / row.file)["segments"] for row in rows]
+    for segments in stored[1:]:
+        np.testing.assert_array_equal(segments, stored[0])
+
+
+def test_a_map_of_pixels_that_knows_no_harm_is_kept_and_says_so(found: Context) -> None:
+    state, result, error = work(found, method="odam", segmentation="grid")
+    assert state == UnitState.DONE, error
+    assert result["without_regions"] == 1  # the missed object; support is a false positive's harm
+    with found.sessions() as session:
+        for row in session.query(Explanation):
+            failure = session.get_one(FailureRow, row.failure_id)
+            attribution = attribution_of(found, failure, row)
+            assert attribution.pixels is not None
+            assert attribution.pixels.shape == tiny_ssd().input_size_hw
+            assert bool(row.regions) == (failure.kind == "false_positive")
+            assert isinstance(attribution.notes, tuple)
+
+
+@pytest.mark.parametrize(
+    ("explanation", "words"),
+    [
+        ({"method": "tea_leaves"}, "there are"),
+        ({"method": "e2x", "parameters": {"leaves": 3}}, "it takes num_samples"),
+    ],
+)
+def test_a_method_that_cannot_be_parks_the_unit_with_what_is_accepted(
+    found: Context, explanation: dict[str, Any], words: str
+) -> None:
+    state, _, error = work(found, **explanation)
+    assert state == UnitState.DEAD
+    assert words in error
