@@ -25,13 +25,19 @@ __all__ = ["Explainer", "accepted", "get", "names", "needs_layers", "parameters"
 _METHODS: dict[str, tuple[str, str]] = {
     "d_rise": ("d_rise", "DRise"),
     "e2x": ("e2x", "E2X"),
+    "exact_shapley": ("exact_shapley", "ExactShapley"),
     "grad_cam": ("grad_cam", "GradCam"),
     "guided_backprop": ("guided_backprop", "GuidedBackprop"),
     "integrated_gradients": ("integrated_gradients", "IntegratedGradients"),
     "integrated_gradients_segments": ("integrated_gradients", "IntegratedGradientsSegments"),
+    "kernel_shap": ("kernel_shap", "KernelShap"),
+    "leverage_shap": ("kernel_shap", "LeverageShap"),
+    "lime": ("lime", "Lime"),
     "occlusion": ("occlusion", "Occlusion"),
     "odam": ("odam", "Odam"),
     "pda": ("pda", "Pda"),
+    "permutation_shap": ("permutation_shap", "PermutationShap"),
+    "ramped": ("ramped", "Ramped"),
     "random": ("random", "RandomAttribution"),
 }
 

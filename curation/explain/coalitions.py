@@ -18,9 +18,9 @@ import numpy.typing as npt
 import torch
 
 from curation.detector import Detector, ScoreKind
-from curation.explain.base import end_scores, masked_scores
+from curation.explain.base import Explainer, end_scores, masked_scores
 from curation.superpixels import SegmentArray
-from curation.types import BoolArray, ScoreTarget
+from curation.types import Attribution, BoolArray, ScoreTarget
 
 DoubleArray: TypeAlias = npt.NDArray[np.float64]
 Sampling: TypeAlias = Literal["kernel", "leverage"]
@@ -285,3 +285,27 @@ def _inverse(gram: DoubleArray, ridge: float) -> tuple[DoubleArray, bool]:
     scale[kept] = 1 / (values[kept] + ridge)
     inverse: DoubleArray = (vectors * scale) @ vectors.T
     return inverse, ridge > 0 or int(kept.sum()) == len(values) - 1
+
+
+def attributions(
+    explainer: Explainer,
+    segments: SegmentArray,
+    targets: Sequence[ScoreTarget],
+    found: Fit,
+    full: DoubleArray,
+    empty: DoubleArray,
+) -> list[Attribution]:
+    """One attribution for each of T targets; ``full`` and ``empty`` are the scores [T]."""
+    return [
+        Attribution(
+            target=target,
+            segments=segments,
+            values=found.values[t].astype(np.float32),
+            standard_errors=found.standard_errors[t].astype(np.float32),
+            score=float(full[t]),
+            baseline_score=float(empty[t]),
+            method=explainer.name,
+            parameters=explainer.parameters,
+        )
+        for t, target in enumerate(targets)
+    ]

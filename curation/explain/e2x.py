@@ -35,8 +35,9 @@ class E2X:
 
     Source:
         E2X, equation 5, as its published code computes it: a segment's value is the sum over
-        its pixels, not the mean, and each segment gets its own permutation of the levels. We
-        divide by K, as the equation does and the code does not.
+        its pixels, not the mean, and each segment gets its own permutation of the levels. Its
+        settings are ``levels="grid", kind="probability"``. We divide by K, as the equation does
+        and the code does not.
     """
 
     num_samples: int = 32
