@@ -6,7 +6,9 @@ The only place where what a person wrote (``[explanation.parameters]`` of ``e2x.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -15,7 +17,11 @@ from services.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from curation.explain import Explainer
+    from curation.explain.patches import PatchSource
     from services.setting_groups import ExplanationSettings
+
+PATCH_IMAGES = 40
+"""As many images show what patches of a world look like."""
 
 
 def configured(wanted: ExplanationSettings) -> Explainer:
@@ -92,7 +98,11 @@ def _offered(wanted: ExplanationSettings) -> dict[str, Any]:
 
 
 def _typed(name: str, key: str, hint: Any, value: Any) -> Any:
-    """The value as the type that the method declares."""
+    """The value as the type that the method declares; a name of files becomes what they hold."""
+    if isinstance(value, str):
+        for kind in (hint, *typing.get_args(hint)):
+            if getattr(kind, "__name__", "") in _FROM_FILES:
+                return _FROM_FILES[kind.__name__](Path(value).expanduser())
     try:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError:  # a type with a configuration of its own
@@ -102,3 +112,20 @@ def _typed(name: str, key: str, hint: Any, value: Any) -> Any:
     except ValidationError as error:
         said = error.errors()[0]["msg"]
         raise InvalidRequest(f"{name}: {key} = {value!r}: {said}") from error
+
+
+def _patches(folder: Path) -> PatchSource:
+    """Images of a folder that patches are learnt from, evenly picked."""
+    from curation import images
+    from curation.explain.patches import PatchSource
+    from curation.formats.base import image_files
+
+    files = image_files(folder) if folder.is_dir() else []
+    if not files:
+        raise InvalidRequest(f"{folder}: no folder with images to learn patches from")
+    step = max(1, len(files) // PATCH_IMAGES)
+    return PatchSource([images.load(file) for file in files[::step][:PATCH_IMAGES]])
+
+
+_FROM_FILES: dict[str, Callable[[Path], Any]] = {"PatchSource": _patches}
+"""Parameters that people name by a file or folder, by the name of their type."""

@@ -8,12 +8,14 @@ from subprocess import run
 
 import pytest
 
-from curation import explain
+from curation import explain, images
 from curation.detector import ScoreKind
+from curation.explain.patches import PatchSource
 from services import explainers, science
 from services.errors import InvalidRequest
 from services.setting_groups import ExplanationSettings
 from services.settings import Settings
+from tests.toy import textured_image
 
 WRITTEN = (str, int, float, tuple)
 """What people can write; a fitted model or a source of patches is handed over by a program."""
@@ -84,3 +86,13 @@ def test_a_default_check_loads_no_network() -> None:
         run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode
         == 0
     )
+
+
+def test_a_folder_of_images_is_a_source_of_patches(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(images.encode_png(textured_image(number)))
+    made = explainers.make("pda", {"patches": str(tmp_path)})
+    expected = PatchSource([textured_image(number) for number in range(3)])
+    assert made.parameters["patches"] == explain.get("pda", patches=expected).parameters["patches"]
+    with pytest.raises(InvalidRequest, match="no folder with images"):
+        explainers.make("pda", {"patches": str(tmp_path / "none")})
