@@ -58,9 +58,10 @@ def sign_agreement(values: Values, reference: Values, top: int = 5) -> float:
     Returns:
         in 0..1; NaN where the reference has no negative segment.
     """
-    worst = np.argsort(reference, kind="stable")[:top]
-    worst = worst[np.asarray(reference)[worst] < 0]
-    return float((np.asarray(values)[worst] < 0).mean()) if len(worst) else float("nan")
+    truth = np.asarray(reference, np.float64)
+    worst = np.argsort(truth, kind="stable")[:top]
+    worst = worst[truth[worst] < 0]
+    return float((np.asarray(values, np.float64)[worst] < 0).mean()) if len(worst) else float("nan")
 
 
 def order_curve(

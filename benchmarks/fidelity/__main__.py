@@ -1,0 +1,183 @@
+"""The command; see the package."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.detectors import CACHE
+from benchmarks.fidelity import (
+    cases,
+    faithfulness,
+    figure2,
+    inside,
+    methods,
+    plot,
+    references,
+    report,
+    sanity,
+)
+from benchmarks.fidelity.sizes import FULL, SMALL, Sizes
+from benchmarks.fidelity.study import Study, load
+from benchmarks.fidelity.units import Units
+from curation.files import write_json
+from retrain.memory import keep_freed_memory
+
+RESULTS = Path(__file__).parents[1] / "results"
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-image")
+Part = Callable[[Study, Sizes], Iterator[dict[str, Any]]]
+Rows = dict[str, list[dict[str, Any]]]
+PARTS: dict[str, dict[str, Part]] = {
+    "exact": {"exact": references.exact},
+    "converged": {"converged": references.converged},
+    "figure2": {"figure2": figure2.figure2},
+    "faithfulness": {
+        "recovery": faithfulness.recovery,
+        "faithfulness": faithfulness.faithfulness,
+    },
+    "pointing": {"pointing": faithfulness.pointing},
+    "sanity": {
+        "weights": sanity.weights,
+        "classes": sanity.classes,
+        "relevance": inside.relevance,
+        "fgvis": inside.adversarial,
+    },
+}
+
+
+def main() -> None:
+    given = arguments()
+    torch.set_num_threads(given.threads)
+    keep_freed_memory()
+    units = Units(given.cache or given.models / "fidelity", given.report)
+    sizes = FULL if given.size == "full" else SMALL
+    chosen = list(PARTS) if "all" in given.part else given.part
+    rows: Rows = {name: [] for part in chosen for name in PARTS[part]}
+    for study in studies(given, units):
+        for part in chosen:
+            for name, work in PARTS[part].items():
+                for row in work(study, sizes):
+                    rows[name].append(row)
+                    show(name, row, len(rows[name]))
+    tables, bars = summary(rows)
+    for title, table in tables.items():
+        report.print_table(title, table)
+    report.print_table("bars", [{"bar": name, **entry} for name, entry in bars.items()])
+    if given.write:
+        write(given, sizes, tables, bars, rows)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", nargs="+", choices=[*PARTS, "all"], default=["all"])
+    parser.add_argument("--models", type=Path, default=CACHE)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--worlds", nargs="+", choices=cases.WORLDS, default=cases.WORLDS)
+    parser.add_argument("--architectures", nargs="+", default=["ssdlite_efficientnet_lite0"])
+    parser.add_argument("--size", choices=("small", "full"), default="small")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--cache", type=Path, help="default: fidelity in the folder of models")
+    parser.add_argument("--report", action="store_true", help="of what is in the cache alone")
+    parser.add_argument("--write", action="store_true", help="benchmarks/results/fidelity.json")
+    return parser.parse_args()
+
+
+def studies(given: argparse.Namespace, units: Units) -> Iterator[Study]:
+    """One for each detector that is there."""
+    for name in (methods.OURS, *methods.RIVALS, *methods.OTHERS):
+        if not methods.known(name):
+            print(f"{name}: no such method, skipped", file=sys.stderr)
+    for world in given.worlds:
+        for architecture in given.architectures:
+            folder = given.models / f"{world}-{architecture}-0"
+            if (folder / "config.json").exists():
+                yield load(folder, units, given.data, given.device)
+            else:
+                print(f"{folder.name}: no such detector, skipped", file=sys.stderr)
+
+
+def show(name: str, row: dict[str, Any], count: int) -> None:
+    if count % 10 == 0:
+        print(f"{name} {count} {row.get('image')}", file=sys.stderr, flush=True)
+
+
+def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]:
+    """All tables and bars of the parts that ran."""
+    found = {name: rows.get(name, []) for part in PARTS.values() for name in part}
+    tables = {
+        "exact": report.agreement(found["exact"]),
+        "converged": report.agreement(found["converged"]),
+        "faithfulness": report.simple(
+            found["faithfulness"],
+            ("method", "kind"),
+            ("deletion", "insertion", "deletion_seen", "insertion_seen"),
+        ),
+        "weights": report.simple(found["weights"], ("method", "stage"), ("spearman", "magnitude")),
+        "classes": report.simple(found["classes"], ("method",), ("rho",)),
+        "relevance": report.simple(found["relevance"], ("architecture", "method"), ("rho",)),
+        "fgvis": report.simple(found["fgvis"], ("architecture", "defence"), ("fooled",)),
+    }
+    bars: dict[str, report.Row] = {}
+    if found["exact"]:
+        bars["rho_exact_128"] = report.exact_bar(found["exact"])
+    bars |= report.best_bars(found["converged"], references.ASKED)
+    for name, make in (
+        ("fn_recovers", lambda: report.recovery(found["recovery"])),
+        ("pointing", lambda: report.pointing(found["pointing"])),
+        ("fig2_speed_ratio", lambda: report.figure2(found["figure2"])),
+    ):
+        tables[name.removesuffix("_speed_ratio")], entry = make()
+        if entry is not None:
+            bars[name] = entry
+    bars |= report.sanity_bars(found["weights"], found["relevance"], found["fgvis"])
+    return {name: table for name, table in tables.items() if table}, bars
+
+
+def write(
+    given: argparse.Namespace,
+    sizes: Sizes,
+    tables: dict[str, report.Table],
+    bars: dict[str, report.Row],
+    rows: Rows,
+) -> None:
+    parts = "all" if "all" in given.part else " ".join(given.part)
+    kinds = [row["kind"] for row in rows.get("converged", []) if row["method"] == methods.OURS]
+    RESULTS.mkdir(exist_ok=True)
+    write_json(
+        RESULTS / "fidelity.json",
+        {
+            "command": f"python -m benchmarks.fidelity --part {parts} --size {given.size} "
+            f"--architectures {' '.join(given.architectures)} --threads {given.threads} --write",
+            "machine": machine(given.device),
+            "versions": {name: version(name) for name in PACKAGES}
+            | {"python": platform.python_version()},
+            "seeds": {"methods": 0, "references": references.REFERENCE_SEED, "bootstrap": 0},
+            "unit_of_scores": str(references.KIND),
+            "sizes": asdict(sizes),
+            "detections_by_kind": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+            "bars": bars,
+            "tables": tables,
+        },
+    )
+    if "fig2" in tables:
+        plot.draw(tables["fig2"], RESULTS / "fidelity-figure2.svg")
+
+
+def machine(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()}, {os.cpu_count()} cores shared with other work, no GPU"
+
+
+if __name__ == "__main__":
+    main()

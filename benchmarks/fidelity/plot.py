@@ -1,0 +1,51 @@
+"""The picture of figure 2: correlation against detections a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+TITLES = {
+    "rho_lime": "LIME reference, 1000 superpixels",
+    "rho_lime_truncated": "the same, 100 strongest kept",
+    "rho_pda": "PDA reference",
+}
+STYLES = {"gp_shap": "o-", "e2x": "s-", "lime": "^-", "ig": "x", "ig_sx": "+", "pda": "d-"}
+
+
+def draw(table: list[dict[str, Any]], path: Path) -> None:
+    """Write the plot; methods of one name are joined in the order of their speed."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "figure2"
+    from matplotlib import pyplot
+
+    shown = [key for key in TITLES if any(key in row for row in table)]
+    figure, axes = pyplot.subplots(
+        1, len(shown), figsize=(4.2 * len(shown), 3.6), sharey=False, squeeze=False
+    )
+    for axis, key in zip(axes[0], shown, strict=True):
+        for family, style in STYLES.items():
+            rows = [row for row in table if row["method"].split()[0] == family and key in row]
+            rows.sort(key=lambda row: float(row["per_second"]))
+            if not rows:
+                continue
+            speed, means = [row["per_second"] for row in rows], [row[key][0] for row in rows]
+            errors = [
+                [max(0.0, row[key][0] - row[key][1]) for row in rows],
+                [max(0.0, row[key][2] - row[key][0]) for row in rows],
+            ]
+            axis.errorbar(speed, means, yerr=errors, fmt=style, label=family, capsize=2, ms=4)
+            for row in rows:
+                label = row["method"].split()[1]
+                axis.annotate(label, (row["per_second"], row[key][0]), fontsize=6)
+        axis.set_xscale("log")
+        axis.set_xlabel("detections a second, one core")
+        axis.set_title(TITLES[key], fontsize=9)
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("mean Pearson ρ over pixels")
+    axes[0][0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    pyplot.close(figure)

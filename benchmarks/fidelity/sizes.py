@@ -1,0 +1,70 @@
+"""How much is computed: what two cores can do in an hour, or all that the protocol asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PerWorld = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Numbers of images and samples.
+
+    Attributes:
+        exact_images: images with at most 12 segments, all coalitions scored.
+        converged_images: images with about 100 segments.
+        other_images: images with about 50, and as many with about 200 segments.
+        pairs_per_segment: coalition pairs of a reference, for each segment.
+        figure2_images: images of the paper's figure.
+        lime_reference: samples of its LIME reference, with 1000 segments.
+        pda_reference: stride and draws of its PDA reference.
+        pda_strides: of PDA as a method.
+        planted_images: street images with failures of planted causes.
+        faithful_images: images with deletion curves.
+        sanity_images: images of the sanity checks.
+        fgvis_images: images on which FGVis is driven to another class.
+    """
+
+    exact_images: PerWorld
+    converged_images: PerWorld
+    other_images: PerWorld
+    pairs_per_segment: int
+    figure2_images: PerWorld
+    lime_reference: int
+    pda_reference: tuple[int, int]
+    pda_strides: tuple[int, ...]
+    planted_images: int
+    faithful_images: PerWorld
+    sanity_images: PerWorld
+    fgvis_images: PerWorld
+
+
+SMALL = Sizes(
+    exact_images={"street": 6, "bccd": 3},
+    converged_images={"street": 7, "bccd": 3, "carla": 1},
+    other_images={"street": 1},
+    pairs_per_segment=20,
+    figure2_images={"street": 3},
+    lime_reference=10_000,
+    pda_reference=(4, 4),
+    pda_strides=(8, 16),
+    planted_images=24,
+    faithful_images={"street": 7, "bccd": 3, "carla": 1},
+    sanity_images={"street": 3, "bccd": 2},
+    fgvis_images={"street": 4},
+)
+FULL = Sizes(
+    exact_images={"street": 20, "bccd": 10, "carla": 10},
+    converged_images={"street": 20, "bccd": 10, "carla": 10},
+    other_images={"street": 10, "bccd": 5, "carla": 5},
+    pairs_per_segment=100,
+    figure2_images={"street": 6, "bccd": 6, "carla": 6},
+    lime_reference=10_000,
+    pda_reference=(1, 10),
+    pda_strides=(4, 8, 16),
+    planted_images=60,
+    faithful_images={"street": 20, "bccd": 10, "carla": 10},
+    sanity_images={"street": 8, "bccd": 4, "carla": 4},
+    fgvis_images={"street": 10, "bccd": 10},
+)

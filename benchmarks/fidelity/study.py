@@ -1,0 +1,124 @@
+"""One detector with its cases, and the explanations that the parts share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.fidelity import cases, methods
+from benchmarks.fidelity.cases import Case
+from benchmarks.fidelity.units import Key, Units
+from curation import superpixels
+from curation.superpixels import SegmentArray
+from curation.types import Attribution
+from retrain.detector import SsdDetector
+
+
+@dataclass(slots=True)
+class Study:
+    """A detector, the data it is tried on, and what is computed already.
+
+    Attributes:
+        world: name of the data.
+        architecture: name of the network.
+        detector: trained on that world.
+        data: folder of the real data.
+        units: the cache.
+    """
+
+    world: str
+    architecture: str
+    detector: SsdDetector
+    data: Path
+    units: Units
+    _price: float | None = None
+    _cases: dict[tuple[int, bool], list[Case]] = field(default_factory=dict)
+    _segments: dict[tuple[str, int], SegmentArray] = field(default_factory=dict)
+
+    def key(self, unit: str, case: Case | None = None, **more: Any) -> Key:
+        """The name of a unit of work."""
+        model = f"{self.world}-{self.architecture}-{self.detector.version[:12]}"
+        image = {}
+        if case is not None:
+            boxes = " ".join(f"{t.default_box}:{t.label}" for t in case.targets)
+            image = {"image": case.name, "targets": boxes}
+        return {"unit": unit, "model": model, **image, **more}
+
+    def cases(self, count: int, planted: bool = False) -> list[Case]:
+        """The first ``count`` images; larger counts only add."""
+        if (count, planted) not in self._cases:
+            found = cases.find(self.world, self.detector, self.data, count, planted)
+            self._cases[count, planted] = found
+        return self._cases[count, planted]
+
+    def price(self) -> float:
+        """Of a backward pass, in forward passes; measured once for a detector."""
+        if self._price is None:
+            target = self.cases(1)[0].targets[0]
+            measured = self.units.get(
+                self.key("price"), lambda: methods.backward_price(self.detector, target)
+            )
+            self._price = float(measured["backward"]) if measured else 1.0
+        return self._price
+
+    def segments(self, case: Case, asked: int) -> SegmentArray:
+        """SLIC superpixels; at most ``asked`` where 12 are: a grid stands in for more."""
+        if (case.name, asked) not in self._segments:
+            size = self.detector.input_size_hw
+            found = superpixels.slic(case.image, size, asked)
+            if asked <= 12 < superpixels.count(found):
+                found = superpixels.grid(size, 12)
+            self._segments[case.name, asked] = found
+        return self._segments[case.name, asked]
+
+    def maps(self, case: Case, asked: int, name: str, cost: int) -> dict[str, Any] | None:
+        """Values [T][S], errors [T][S] and seconds of a method at a cost; None if it cannot."""
+        segments = self.segments(case, asked)
+        explainer = methods.at_cost(name, cost, self.price(), superpixels.count(segments))
+        if explainer is None:
+            return None
+
+        def compute() -> dict[str, Any]:
+            start = methods.clock(self.detector.device)
+            found = explainer.explain(self.detector, case.image, case.targets, segments)
+            seconds = methods.clock(self.detector.device) - start
+            return {
+                "values": [attribution.values for attribution in found],
+                "errors": [attribution.standard_errors for attribution in found],
+                "scores": [[a.score, a.baseline_score] for a in found],
+                "seconds": seconds,
+            }
+
+        key = self.key("map", case, asked=asked, method=name, cost=cost)
+        result: dict[str, Any] | None = self.units.get(key, compute)
+        return result
+
+    def attributions(
+        self, case: Case, asked: int, name: str, cost: int
+    ) -> list[Attribution] | None:
+        """The same as attributions, for what is made of them."""
+        found = self.maps(case, asked, name, cost)
+        if found is None:
+            return None
+        segments = self.segments(case, asked)
+        return [
+            Attribution(
+                target,
+                segments,
+                np.array(found["values"][t], np.float32),
+                np.array([np.nan if e is None else e for e in found["errors"][t]], np.float32),
+                *found["scores"][t],
+                name,
+            )
+            for t, target in enumerate(case.targets)
+        ]
+
+
+def load(folder: Path, units: Units, data: Path, device: str) -> Study:
+    """The study of a trained detector, whose folder is named WORLD-ARCHITECTURE-SEED."""
+    world, rest = folder.name.split("-", 1)
+    detector = SsdDetector.load(folder, device)
+    return Study(world, rest.rsplit("-", 1)[0], detector, data, units)
