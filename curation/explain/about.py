@@ -25,6 +25,7 @@ UNCOMPARED: frozenset[str] = frozenset({"random", "exact_shapley"})
 """Left out where all are compared: noise, and a reference that takes few superpixels only."""
 
 _ABOUT: dict[str, About] = {
+    "crp": About("layers", "1 forward and 1 sweep back for each target and output"),
     "d_rise": About("scores", "2000 forwards for all targets together"),
     "e2x": About("gradients", "K = 32 forwards for all targets, K backwards for each"),
     "exact_shapley": About("scores", "2^S forwards, at most 14 superpixels", True),
@@ -38,6 +39,7 @@ _ABOUT: dict[str, About] = {
     "kernel_shap": About("scores", "320 forwards for all targets together", True),
     "leverage_shap": About("scores", "320 forwards for all targets together", True),
     "lime": About("scores", "1000 forwards for all targets together"),
+    "lrp": About("layers", "1 forward and 1 sweep back for each target"),
     "occlusion": About("scores", "a forward a window, hundreds, for all targets together"),
     "odam": About("layers", "1 forward for all targets, a head forwards and back for each"),
     "pda": About("scores", "10 forwards a window, thousands for each target"),

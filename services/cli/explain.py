@@ -139,23 +139,26 @@ def explain(
         update={"explanation": settings.explanation.model_copy(update=changed)}
     )
     explainers = chosen(method or (), compare, given or (), settings)
-    many = top or (None if every or target or box or truth else _top(len(explainers)))
+    many = top or (None if every or target or box else _top(len(explainers)))
     asked = ask(settings, image, model, target or (), box, label, truth, every)
     if not asked.subjects:
         print_candidates(asked, as_json)
         raise typer.Exit(FAILURE_EXIT)
+    left = len(asked.subjects[many:]) if many else 0
     asked = asked.first(many)
     outcomes, centres = _explain(asked, explainers, settings)
+    if not as_json and all(one.attribution is None for row in outcomes for one in row):
+        show_error(InvalidRequest(outcomes[0][0].error))
+        raise typer.Exit(FAILURE_EXIT)
     wanted = output is not None or not as_json
     file = save(asked, outcomes, output, settings, panel_width) if wanted else None
     if as_json:
         print_outcomes_json(asked, outcomes, centres, file)
     else:
-        print_outcomes(asked, outcomes, file)
+        print_outcomes(asked, outcomes, file, left)
     if view and file is not None:
         typer.launch(str(file))
     if all(outcome.attribution is None for row in outcomes for outcome in row):
-        show_error(InvalidRequest(outcomes[0][0].error))
         raise typer.Exit(FAILURE_EXIT)
 
 

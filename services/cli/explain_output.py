@@ -80,9 +80,9 @@ def print_outcomes_json(
 
 
 def print_outcomes(
-    asked: Question, outcomes: Sequence[Sequence[Outcome]], file: Path | None
+    asked: Question, outcomes: Sequence[Sequence[Outcome]], file: Path | None, left: int
 ) -> None:
-    """A table a subject, and where the picture is."""
+    """A table a subject, how many were left out, and where the picture is."""
     for row in outcomes:
         print_table(
             f"{asked.name}: {row[0].subject.words}",
@@ -97,7 +97,10 @@ def print_outcomes(
             ),
             [_line(outcome) for outcome in row],
         )
-    console().print(f"picture: {file}", markup=False)
+    out = console()
+    if left:
+        out.print(f"{left} more: --top {left + len(outcomes)} explains them all", style="dim")
+    out.print(f"picture: {file}", markup=False)
 
 
 def _line(outcome: Outcome) -> tuple[Any, ...]:
