@@ -16,17 +16,15 @@ import numpy.typing as npt
 from PIL import Image
 from skimage.segmentation import felzenszwalb as skimage_felzenszwalb
 from skimage.segmentation import quickshift as skimage_quickshift
-from skimage.segmentation import slic as skimage_slic
 
+from curation import slic as slic_on
 from curation.types import BoolArray, ImageArray
 
 SegmentArray: TypeAlias = npt.NDArray[np.int32]
 """[h, w] int32 in 0..S-1."""
-Segmentation: TypeAlias = Literal["slic", "quickshift", "felzenszwalb", "grid"]
+Segmentation: TypeAlias = Literal["slic", "slic_half", "quickshift", "felzenszwalb", "grid"]
 """How an image is parted."""
 
-_COMPACTNESS = 10.0
-_MAX_ITERATIONS = 10
 _QUICKSHIFT = {"kernel_size": 4, "max_dist": 200, "ratio": 0.2}
 
 
@@ -52,8 +50,10 @@ def segment(
         size_hw: (h, w) of the network input, to which the image is warped first.
         num_segments: how many are asked for. Quickshift and Felzenszwalb's method find their
             number themselves and do not look at it.
-        method: "slic"; "quickshift", about ten times slower, tens of segments; "felzenszwalb",
-            hundreds to thousands of segments of very different sizes; "grid" of equal cells.
+        method: "slic"; "slic_half", the same found at half the size and four times as fast, see
+            :func:`curation.slic.half`; "quickshift", about ten times slower, tens of segments;
+            "felzenszwalb", hundreds to thousands of segments of very different sizes; "grid" of
+            equal cells.
 
     Returns:
         [h, w] int32 in 0..S-1; equal inputs give equal segments. Those of "quickshift" and
@@ -69,6 +69,9 @@ def segment(
     """
     if method == "slic":
         return slic(image, size_hw, num_segments)
+    if method == "slic_half":
+        _require_some(num_segments)
+        return relabel(slic_on.half(warp(image, size_hw), num_segments))
     if method == "grid":
         return grid(size_hw, num_segments)
     if method not in get_args(Segmentation):
@@ -101,16 +104,7 @@ def slic(image: ImageArray, size_hw: tuple[int, int], num_segments: int = 200) -
         smoothing, 10 iterations, Lab colours.
     """
     _require_some(num_segments)
-    segments = skimage_slic(
-        warp(image, size_hw).astype(np.float64) / 255,
-        n_segments=num_segments,
-        compactness=_COMPACTNESS,
-        max_num_iter=_MAX_ITERATIONS,
-        sigma=0,
-        start_label=0,
-        channel_axis=-1,
-    )
-    return relabel(segments)
+    return relabel(slic_on.whole(warp(image, size_hw), num_segments))
 
 
 def grid(size_hw: tuple[int, int], num_segments: int = 200) -> SegmentArray:
@@ -140,8 +134,14 @@ def _require_some(num_segments: int) -> None:
 
 def relabel(segments: npt.NDArray[np.integer]) -> SegmentArray:
     """The same partition [h, w], numbered 0..S-1 without gaps and in the same order."""
-    _, dense = np.unique(segments, return_inverse=True)
-    numbered: SegmentArray = dense.reshape(segments.shape).astype(np.int32)
+    if not segments.size or segments.min() < 0 or segments.max() >= segments.size:
+        _, dense = np.unique(segments, return_inverse=True)
+        numbered: SegmentArray = dense.reshape(segments.shape).astype(np.int32)
+        return numbered
+    # labels are few and small here: counting them is ten times as fast as sorting the pixels
+    present = np.bincount(segments.ravel()) > 0
+    number: npt.NDArray[np.int32] = np.cumsum(present, dtype=np.int32) - 1
+    numbered = number[segments]
     return numbered
 
 

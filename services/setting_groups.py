@@ -106,7 +106,7 @@ class ExplanationSettings(Group):
         description="Samples an explanation, such as K of equation 5; 0: the method's own number.",
     )
     num_segments: int = Field(default=200, ge=4, description="Superpixels asked for.")
-    segmentation: Literal["slic", "quickshift", "felzenszwalb", "grid"] = Field(
+    segmentation: Literal["slic", "slic_half", "quickshift", "felzenszwalb", "grid"] = Field(
         default="slic", description="How superpixels are made; two of these choose their number."
     )
     kind: Literal["probability", "logit", "log_odds"] = Field(

@@ -65,7 +65,7 @@ SegmentsOption = Annotated[
     int | None, typer.Option("--segments", help="Superpixels asked for.", min=1)
 ]
 SegmentationOption = Annotated[
-    Literal["slic", "quickshift", "felzenszwalb", "grid"] | None,
+    Literal["slic", "slic_half", "quickshift", "felzenszwalb", "grid"] | None,
     typer.Option(help="How superpixels are made."),
 ]
 SetOption = Annotated[
