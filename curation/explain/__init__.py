@@ -23,6 +23,7 @@ __all__ = ["Explainer", "accepted", "get", "names", "needs_layers", "parameters"
 
 # name: module of this package, class
 _METHODS: dict[str, tuple[str, str]] = {
+    "crp": ("crp", "Crp"),
     "d_rise": ("d_rise", "DRise"),
     "e2x": ("e2x", "E2X"),
     "exact_shapley": ("exact_shapley", "ExactShapley"),
@@ -33,6 +34,7 @@ _METHODS: dict[str, tuple[str, str]] = {
     "kernel_shap": ("kernel_shap", "KernelShap"),
     "leverage_shap": ("kernel_shap", "LeverageShap"),
     "lime": ("lime", "Lime"),
+    "lrp": ("lrp", "Lrp"),
     "occlusion": ("occlusion", "Occlusion"),
     "odam": ("odam", "Odam"),
     "pda": ("pda", "Pda"),
@@ -44,8 +46,10 @@ _METHODS: dict[str, tuple[str, str]] = {
 # methods that look inside: their detector must be a curation.detector.WhiteBox
 _NEED_LAYERS = frozenset(
     {
+        "crp",
         "grad_cam",
         "guided_backprop",
+        "lrp",
         "odam",
     }
 )
