@@ -48,9 +48,8 @@ PARTS: dict[str, dict[str, Part]] = {
     "sanity": {
         "weights": sanity.weights,
         "classes": sanity.classes,
-        "relevance": inside.relevance,
-        "fgvis": inside.adversarial,
     },
+    "inside": {"relevance": inside.relevance, "fgvis": inside.adversarial},
 }
 
 
@@ -71,7 +70,7 @@ def main() -> None:
     tables, bars = summary(rows)
     for title, table in tables.items():
         report.print_table(title, table)
-    report.print_table("bars", [{"bar": name, **entry} for name, entry in bars.items()])
+    report.print_table("bars", [{"name": name, **entry} for name, entry in bars.items()])
     if given.write:
         write(given, sizes, tables, bars, rows)
 

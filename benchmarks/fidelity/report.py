@@ -86,7 +86,7 @@ def exact_bar(rows: Rows) -> Row:
     """Mean correlation with the exact values at cost 128."""
     ours = [r for r in rows if r["method"] == methods.OURS and r["cost"] == EXACT_COST]
     found = mean(ours, "rho")
-    return bar(found, 0.95, found.mean >= 0.95)
+    return bar(found, 0.95, found.mean >= 0.95) | {"detections": len(ours)}
 
 
 def best_bars(rows: Rows, asked: int) -> dict[str, Row]:
@@ -106,6 +106,8 @@ def best_bars(rows: Rows, asked: int) -> dict[str, Row]:
         nearest = min(gaps, key=lambda name: gaps[name].low)
         bars[f"rho_best_{cost}"] = bar(gaps[nearest], 0.0, gaps[nearest].low > 0) | {
             "rho": cell(mean(ours, "rho")),
+            "detections": len(ours),
+            "images": len({row["image"] for row in ours}),
             "differences": {name: cell(gap) for name, gap in gaps.items()},
         }
     if bars:
@@ -163,7 +165,7 @@ def recovery(rows: Rows) -> tuple[Table, Row | None]:
     }
     above = all(gap.mean > 0 for gap in rivals.values()) and found.mean > chance.mean
     entry = bar(found, ">= 0.8, above random regions and every rival", found.mean >= 0.8 and above)
-    entry["random"] = cell(chance)
+    entry |= {"detections": len(ours), "random": cell(chance)}
     entry["ours_minus_rival"] = {name: cell(gap) for name, gap in rivals.items()}
     return table, entry
 
@@ -181,7 +183,8 @@ def pointing(rows: Rows) -> tuple[Table, Row | None]:
     if not ours:
         return table, None
     found = mean(ours, "hit")
-    return table, bar(found, 0.8, found.mean >= 0.8) | {"chance": cell(mean(ours, "chance"))}
+    entry = bar(found, 0.8, found.mean >= 0.8)
+    return table, entry | {"detections": len(ours), "chance": cell(mean(ours, "chance"))}
 
 
 def figure2(rows: Rows) -> tuple[Table, Row | None]:

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.fidelity import methods
 from benchmarks.fidelity.cases import Case
+from benchmarks.fidelity.inside import what_if
 from benchmarks.fidelity.references import ASKED, KIND
 from benchmarks.fidelity.sizes import Sizes
 from benchmarks.fidelity.study import Study
@@ -17,7 +18,6 @@ from curation import explain
 from curation.explain import fidelity
 from curation.explain.base import Explainer
 from curation.superpixels import SegmentArray
-from curation.types import ScoreTarget
 from retrain import checkpoint
 from retrain.detector import SsdDetector
 from retrain.ssd import build
@@ -90,8 +90,10 @@ def _changed(
         return [attribution.values for attribution in found]
 
     name = explainer.name
-    before = study.units.get(study.key("sane", case, method=name), own)
-    after = study.units.get(study.key("insane", case, method=name, stage=stage), shuffled)
+    before = study.units.get(study.key("sane", case, asked=ASKED, method=name), own)
+    after = study.units.get(
+        study.key("insane", case, asked=ASKED, method=name, stage=stage), shuffled
+    )
     if before is None or after is None:
         return
     for t, subject in enumerate(case.subjects):
@@ -124,9 +126,7 @@ def _class_methods(study: Study, segments: SegmentArray) -> Iterator[tuple[str, 
 
 
 def _contrast(study: Study, case: Case, label: str, explainer: Explainer) -> Iterator[Row]:
-    segments, number = study.segments(case, ASKED), len(study.detector.class_names) - 1
-    # the next foreground class, as what-if
-    others = [ScoreTarget(t.default_box, t.label % number + 1) for t in case.targets]
+    segments, others = study.segments(case, ASKED), what_if(study, case.targets)
 
     def compute() -> list[float]:
         found = explainer.explain(study.detector, case.image, [*case.targets, *others], segments)
@@ -134,7 +134,7 @@ def _contrast(study: Study, case: Case, label: str, explainer: Explainer) -> Ite
         half = len(case.targets)
         return [fidelity.pearson(maps[t], maps[half + t]) for t in range(half)]
 
-    key = study.key("classes", case, method=label)
+    key = study.key("classes", case, asked=ASKED, method=label)
     for t, rho in enumerate(study.units.get(key, compute) or ()):
         yield {
             "world": study.world,

@@ -41,18 +41,18 @@ class Sizes:
 
 
 SMALL = Sizes(
-    exact_images={"street": 6, "bccd": 3},
-    converged_images={"street": 7, "bccd": 3, "carla": 1},
+    exact_images={"street": 3, "bccd": 1},
+    converged_images={"street": 6, "bccd": 2, "carla": 1},
     other_images={"street": 1},
     pairs_per_segment=20,
-    figure2_images={"street": 3},
+    figure2_images={"street": 2},
     lime_reference=10_000,
     pda_reference=(4, 4),
     pda_strides=(8, 16),
     planted_images=24,
-    faithful_images={"street": 7, "bccd": 3, "carla": 1},
-    sanity_images={"street": 3, "bccd": 2},
-    fgvis_images={"street": 4},
+    faithful_images={"street": 6, "bccd": 2, "carla": 1},
+    sanity_images={"street": 2, "bccd": 1},
+    fgvis_images={"street": 3, "bccd": 1},
 )
 FULL = Sizes(
     exact_images={"street": 20, "bccd": 10, "carla": 10},

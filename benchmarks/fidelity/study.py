@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from curation import superpixels
 from curation.superpixels import SegmentArray
 from curation.types import Attribution
 from retrain.detector import SsdDetector
+
+FEW, MAX_EXACT = 18, 12
 
 
 @dataclass(slots=True)
@@ -45,6 +48,9 @@ class Study:
         if case is not None:
             boxes = " ".join(f"{t.default_box}:{t.label}" for t in case.targets)
             image = {"image": case.name, "targets": boxes}
+        if case is not None and "asked" in more:
+            # equal numbers of segments are not equal segments
+            image["partition"] = f"{crc32(self.segments(case, more['asked']).tobytes()):08x}"
         return {"unit": unit, "model": model, **image, **more}
 
     def cases(self, count: int, planted: bool = False) -> list[Case]:
@@ -65,12 +71,12 @@ class Study:
         return self._price
 
     def segments(self, case: Case, asked: int) -> SegmentArray:
-        """SLIC superpixels; at most ``asked`` where 12 are: a grid stands in for more."""
+        """SLIC superpixels; a grid where few are asked for and more than 12 are found."""
         if (case.name, asked) not in self._segments:
             size = self.detector.input_size_hw
             found = superpixels.slic(case.image, size, asked)
-            if asked <= 12 < superpixels.count(found):
-                found = superpixels.grid(size, 12)
+            if asked <= FEW and superpixels.count(found) > MAX_EXACT:
+                found = superpixels.grid(size, MAX_EXACT)
             self._segments[case.name, asked] = found
         return self._segments[case.name, asked]
 
