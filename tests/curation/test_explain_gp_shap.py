@@ -1,0 +1,169 @@
+"""Shapley values from a Gaussian process over coalitions: closed forms, oracle, accuracy."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from curation import explain, superpixels
+from curation.detector import ScoreKind
+from curation.explain import coalition_gp
+from curation.explain.base import masked_scores
+from curation.explain.gp_shap import GPShap, sample_masks
+from curation.types import ScoreTarget
+from tests.oracles import coalition_gp as oracle
+from tests.tiny_ssd import tiny_ssd
+from tests.toy import ConvToy, PolynomialToy, textured_image
+
+TARGET = ScoreTarget(1, 1)
+
+
+def exact(detector, image, target, segments, kind=ScoreKind.LOGIT):
+    """Shapley values [S] from all masks."""
+    num_segments = superpixels.count(segments)
+    every = np.array(list(itertools.product((0, 1), repeat=num_segments)), np.float32)
+    scores = masked_scores(
+        detector, detector.preprocess([image]), segments, every, [target], kind, 64
+    )[:, 0]
+    values = {tuple(map(int, row)): float(v) for row, v in zip(every, scores, strict=True)}
+    return np.array(oracle.exact_shapley(values, num_segments))
+
+
+def test_posterior_agrees_with_the_oracle():
+    rng = np.random.default_rng(3)
+    masks = sample_masks(6, 24, rng).astype(np.float64)
+    scores = rng.normal(size=len(masks))
+    rates = rng.uniform(0.01, 2.0, 6)
+    kernel = coalition_gp.Kernel(rates, 0.02)
+    values, errors = coalition_gp.shapley(masks, scores, kernel)
+    expected, expected_errors = oracle.posterior(masks, scores, rates, kernel.noises(masks))
+    np.testing.assert_allclose(values, expected, atol=1e-7)
+    np.testing.assert_allclose(errors, expected_errors, atol=1e-6)
+    entry = coalition_gp.Kernel(rates, 0.02).covariance(masks)[2, 4]
+    assert entry == pytest.approx(oracle.covariance(masks[2], masks[4], rates))
+
+
+def test_objective_has_the_gradient_it_says():
+    rng = np.random.default_rng(5)
+    masks = sample_masks(9, 30, rng).astype(np.float64)
+    objective = coalition_gp._Objective(
+        2 * masks - 1, rng.normal(size=30), rng.uniform(0, 9, 9), coalition_gp._is_end(masks)
+    )
+    theta = np.r_[0.5, 0.2, 0.3, -3.0, rng.normal(size=9)]
+    _, gradient = objective(theta)
+    for index in range(len(theta)):
+        step = np.zeros(len(theta))
+        step[index] = 1e-5
+        slope = (objective(theta + step)[0] - objective(theta - step)[0]) / 2e-5
+        assert gradient[index] == pytest.approx(slope, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("num_segments", [1, 2, 6])
+def test_exact_where_there_are_no_more_masks(num_segments):
+    toy, image = ConvToy(2), textured_image(4)
+    segments = superpixels.grid(toy.input_size_hw, num_segments)
+    found = GPShap(num_samples=64, kind=ScoreKind.LOGIT).explain(toy, image, [TARGET], segments)[0]
+    expected = exact(toy, image, TARGET, segments)
+    np.testing.assert_allclose(found.values, expected, atol=1e-5 * np.abs(expected).max())
+    assert found.standard_errors.max() < 1e-3 * np.abs(expected).max()
+
+
+def test_sums_of_segments_and_pairs_come_out_nearly_exact():
+    rng = np.random.default_rng(0)
+    linear = rng.normal(size=12) / 40
+    image = textured_image(2)
+    toy = PolynomialToy(linear, rng.normal(size=(12, 12)) / 3e4)
+    found = GPShap(num_samples=128, kind=ScoreKind.LOGIT).explain(
+        toy, image, [TARGET], toy.segments
+    )[0]
+    expected = toy.expected_shapley(image)
+    assert np.corrcoef(found.values, expected)[0, 1] > 0.999
+    assert np.abs(found.values - expected).max() < 0.03 * np.abs(expected).max()
+
+
+def test_nearer_to_shapley_than_e2x_at_a_third_of_the_passes_and_better_with_more():
+    correlations, ratios = [], []
+    for seed in range(6):
+        toy, image, target = ConvToy(seed), textured_image(seed), ScoreTarget(seed, 1)
+        segments = superpixels.grid(toy.input_size_hw, 9)
+        expected = exact(toy, image, target, segments, ScoreKind.LOG_ODDS)
+        found = [
+            GPShap(num_samples=n).explain(toy, image, [target], segments)[0] for n in (32, 128)
+        ]
+        e2x = explain.get("e2x", num_samples=32).explain(toy, image, [target], segments)[0]
+        correlations.append([np.corrcoef(f.values, expected)[0, 1] for f in (*found, e2x)])
+        ratios.append((found[0].values - expected) / found[0].standard_errors)
+    few, many, gradients = np.mean(correlations, axis=0)
+    assert many > few > gradients
+    assert many > 0.98
+    assert 0.3 < np.sqrt(np.mean(np.square(ratios))) < 2  # the errors are of the right size
+
+
+def test_a_tiny_ssd_with_eight_superpixels_is_explained_by_128_passes():
+    ssd, image, target = tiny_ssd(), textured_image(1), ScoreTarget(40, 1)
+    segments = superpixels.grid(ssd.input_size_hw, 8)
+    found = GPShap(num_samples=128).explain(ssd, image, [target], segments)[0]
+    expected = exact(ssd, image, target, segments, ScoreKind.LOG_ODDS)
+    assert np.corrcoef(found.values, expected)[0, 1] > 0.95
+
+
+def test_values_sum_to_the_difference_and_far_segments_count_less():
+    toy, image = ConvToy(1), textured_image(1)
+    segments = superpixels.grid(toy.input_size_hw, 30)
+    found = GPShap(num_samples=40).explain(toy, image, [TARGET], segments)[0]
+    assert found.completeness_error == pytest.approx(0, abs=1e-4)
+    assert (found.standard_errors > 0).all()
+    z = GPShap(num_samples=40).masks(30).astype(np.float64)
+    distances = np.linspace(0, 10, 30)
+    rates = coalition_gp.fit(z, np.random.default_rng(1).normal(size=len(z)), distances).rates
+    assert rates[:10].mean() > rates[-10:].mean()
+
+
+def test_forward_passes_do_not_grow_with_the_targets():
+    image, segments = textured_image(1), superpixels.grid((24, 32), 20)
+    targets = [ScoreTarget(box, label) for box in range(6) for label in (1, 2)]
+    toy = ConvToy(1)
+    together = GPShap(num_samples=48, batch_size=5).explain(toy, image, targets, segments)
+    assert toy.forward_rows == 48
+    alone = GPShap(num_samples=48).explain(toy, image, targets[3:4], segments)[0]
+    np.testing.assert_allclose(together[3].values, alone.values, rtol=1e-2, atol=1e-4)
+    assert all(p.grad is None for p in toy.module.parameters())
+
+
+def test_same_seed_same_masks_same_values():
+    toy, image = ConvToy(1), textured_image(3)
+    segments = superpixels.grid(toy.input_size_hw, 20)
+    first = GPShap(num_samples=32, seed=4)
+    np.testing.assert_array_equal(first.masks(20), GPShap(num_samples=32, seed=4).masks(20))
+    assert not np.array_equal(first.masks(20), GPShap(num_samples=32).masks(20))
+    values = [first.explain(toy, image, [TARGET], segments)[0].values for _ in range(2)]
+    np.testing.assert_array_equal(*values)
+
+
+def test_masks_are_distinct_pairs_after_the_two_ends():
+    masks = sample_masks(10, 101, np.random.default_rng(0))
+    assert masks.shape == (100, 10)
+    assert len(np.unique(masks, axis=0)) == 100
+    np.testing.assert_array_equal(masks[::2] + masks[1::2], 1)
+    assert masks[0].all()
+    sizes = np.bincount(masks.sum(axis=1).astype(int))
+    assert sizes.min() >= 1
+    assert len(sample_masks(5, 500, np.random.default_rng(0))) == 32
+
+
+def test_a_score_that_nothing_changes_gives_zero():
+    class Constant(ConvToy):
+        def logits(self, inputs: torch.Tensor) -> torch.Tensor:
+            return super().logits(inputs * 0)
+
+    segments = superpixels.grid((24, 32), 20)
+    found = GPShap(num_samples=32).explain(Constant(1), textured_image(1), [TARGET], segments)[0]
+    np.testing.assert_allclose(found.values, 0, atol=1e-7)
+    assert np.isfinite(found.standard_errors).all()
+
+
+@pytest.mark.parametrize("wrong", [{"num_samples": 3}, {"batch_size": 0}])
+def test_parameters_are_checked(wrong):
+    with pytest.raises(ValueError, match="at least"):
+        GPShap(**wrong)

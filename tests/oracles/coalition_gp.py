@@ -1,0 +1,63 @@
+"""Shapley values of a Gaussian process over coalitions by enumeration: all masks, plain loops."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+
+def covariance(first, second, rates) -> float:
+    """exp of minus the rates of the superpixels on which two masks disagree."""
+    return math.exp(-sum(r for r, a, b in zip(rates, first, second, strict=True) if a != b))
+
+
+def exact_shapley(values: dict[tuple[int, ...], float], num_segments: int) -> list[float]:
+    """From the values of all masks, by the sum over coalitions without the superpixel."""
+    result = []
+    for segment in range(num_segments):
+        total = 0.0
+        for mask in itertools.product((0, 1), repeat=num_segments):
+            if mask[segment]:
+                continue
+            size = sum(mask)
+            weight = (
+                math.factorial(size)
+                * math.factorial(num_segments - size - 1)
+                / math.factorial(num_segments)
+            )
+            shown = (*mask[:segment], 1, *mask[segment + 1 :])
+            total += weight * (values[shown] - values[mask])
+        result.append(total)
+    return result
+
+
+def posterior(masks, scores, rates, noises) -> tuple[list[float], list[float]]:
+    """Shapley values of the posterior mean over all 2^S masks, and their standard deviations.
+
+    Universal kriging with an unknown constant mean; the scale is set to its most probable value.
+    """
+    num_segments = masks.shape[1]
+    every = list(itertools.product((0, 1), repeat=num_segments))
+    known = np.array([[covariance(a, b, rates) for b in masks] for a in masks]) + np.diag(noises)
+    cross = np.array([[covariance(a, b, rates) for b in masks] for a in every])
+    among = np.array([[covariance(a, b, rates) for b in every] for a in every])
+    inverse = np.linalg.inv(known)
+    one = np.ones(len(masks))
+    mean = one @ inverse @ scores / (one @ inverse @ one)
+    centred = scores - mean
+    scale = centred @ inverse @ centred / (len(masks) - 1)
+    guess = mean + cross @ inverse @ centred
+    values = exact_shapley(dict(zip(every, guess, strict=True)), num_segments)
+    off = 1 - cross @ inverse @ one
+    spread = among - cross @ inverse @ cross.T + np.outer(off, off) / (one @ inverse @ one)
+    # the same linear map on the covariance: one column for each mask
+    linear = np.array(
+        [
+            exact_shapley({other: float(other == mask) for other in every}, num_segments)
+            for mask in every
+        ]
+    )  # [2^S, S]
+    variances = np.diag(linear.T @ spread @ linear) * scale
+    return values, [math.sqrt(max(0.0, variance)) for variance in variances]
