@@ -27,6 +27,7 @@ _METHODS: dict[str, tuple[str, str]] = {
     "d_rise": ("d_rise", "DRise"),
     "e2x": ("e2x", "E2X"),
     "exact_shapley": ("exact_shapley", "ExactShapley"),
+    "fgvis": ("fgvis", "FGVis"),
     "gp_shap": ("gp_shap", "GPShap"),
     "grad_cam": ("grad_cam", "GradCam"),
     "guided_backprop": ("guided_backprop", "GuidedBackprop"),
@@ -48,6 +49,7 @@ _METHODS: dict[str, tuple[str, str]] = {
 _NEED_LAYERS = frozenset(
     {
         "crp",
+        "fgvis",
         "grad_cam",
         "guided_backprop",
         "lrp",

@@ -29,6 +29,7 @@ _ABOUT: dict[str, About] = {
     "d_rise": About("scores", "2000 forwards for all targets together"),
     "e2x": About("gradients", "K = 32 forwards for all targets, K backwards for each"),
     "exact_shapley": About("scores", "2^S forwards, at most 14 superpixels", True),
+    "fgvis": About("layers", "at most 60 forwards and backwards for each target"),
     "gp_shap": About("scores", "128 forwards for all targets together", True),
     "grad_cam": About("layers", "1 forward for all targets, a head forwards and back for each"),
     "guided_backprop": About("layers", "1 forward and 1 backward for each target"),
