@@ -32,10 +32,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
             if not rows:
                 continue
             speed, means = [row["per_second"] for row in rows], [row[key][0] for row in rows]
-            errors = [
-                [max(0.0, row[key][0] - row[key][1]) for row in rows],
-                [max(0.0, row[key][2] - row[key][0]) for row in rows],
-            ]
+            errors = [[_length(row[key], end) for row in rows] for end in (1, 2)]
             axis.errorbar(speed, means, yerr=errors, fmt=style, label=family, capsize=2, ms=4)
             for row in rows:
                 label = row["method"].split()[1]
@@ -49,3 +46,9 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     pyplot.close(figure)
+
+
+def _length(interval: list[float | None], end: int) -> float:
+    """Of an error bar; none where a single image gives no interval."""
+    mean, limit = interval[0], interval[end]
+    return 0.0 if mean is None or limit is None else abs(limit - mean)

@@ -23,7 +23,7 @@ def mean(rows: Iterable[Row], value: str) -> Interval:
     kept = [row for row in rows if row.get(value) is not None]
     return bootstrap(
         [float(row[value]) for row in kept],
-        [row["image"] for row in kept] or [""],
+        [row["image"] for row in kept],
         np.random.default_rng(SEED),
     )
 
@@ -34,7 +34,7 @@ def difference(ours: Rows, theirs: Rows, value: str) -> Interval:
     pairs = [row for row in ours if row["detection"] in rivals]
     return bootstrap(
         [row[value] - rivals[row["detection"]] for row in pairs],
-        [row["image"] for row in pairs] or [""],
+        [row["image"] for row in pairs],
         np.random.default_rng(SEED),
     )
 
@@ -191,18 +191,19 @@ def figure2(rows: Rows) -> tuple[Table, Row | None]:
     """Correlations against speed, and how much faster ours is than LIME of 500 samples."""
     table = []
     for (name,), group in by(rows, "method").items():
-        seconds = float(np.mean([row["seconds"] for row in group]))
-        alone = [row["seconds_alone"] for row in group if row["seconds_alone"] is not None]
+        seconds = mean(group, "seconds").mean
+        alone = mean(group, "seconds_alone").mean
         entry: Row = {
             "method": name,
-            "detections": len(group),
+            "detections": len({row["detection"] for row in group}),
             "images": len({row["image"] for row in group}),
             "per_second": round(1 / seconds, 4),
-            "per_second_alone": round(1 / float(np.mean(alone)), 4) if alone else None,
+            "per_second_alone": None if np.isnan(alone) else round(1 / alone, 4),
         }
         for key in ("lime", "lime_truncated", "pda"):
-            if all(f"rho_{key}" in row for row in group):
-                entry[f"rho_{key}"] = cell(mean(group, f"rho_{key}"))
+            found = mean(group, f"rho_{key}")
+            if not np.isnan(found.mean):
+                entry[f"rho_{key}"] = cell(found)
         table.append(entry)
     return table, _speed_bar(rows, {entry["method"]: entry for entry in table})
 
@@ -212,12 +213,12 @@ def _speed_bar(rows: Rows, table: dict[str, Row]) -> Row | None:
     lime = table.get("lime 500")
     if lime is None:
         return None
-    groups = by(rows, "method")
+    groups = by([row for row in rows if "rho_lime" in row], "method")
     equal = [
         entry
         for name, entry in table.items()
         if name.split()[0] in (methods.OURS, "e2x")
-        and entry["rho_lime"][0] is not None
+        and "rho_lime" in entry
         and entry["rho_lime"][0] >= lime["rho_lime"][0]
     ]
     if not equal:

@@ -235,14 +235,15 @@ def bootstrap(
         confidence: of the interval, in 0..1.
 
     Returns:
-        NaNs where no value is left; the interval is the mean itself where one group is.
+        NaNs where no value is left; from a single group a mean without interval.
     """
     numbers = np.asarray(values, np.float64)
     kept = np.isfinite(numbers)
     numbers, names = numbers[kept], np.asarray(groups)[kept]
-    if not len(numbers):
-        return Interval(float("nan"), float("nan"), float("nan"))
-    _, index = np.unique(names, return_inverse=True)
+    present, index = np.unique(names, return_inverse=True)
+    if len(present) < 2:
+        mean = float(numbers.mean()) if len(numbers) else float("nan")
+        return Interval(mean, float("nan"), float("nan"))
     count = np.bincount(index).astype(np.float64)  # [G]
     total = np.bincount(index, numbers)  # [G]
     drawn = rng.integers(0, len(count), (rounds, len(count)))
