@@ -29,9 +29,10 @@ class DRise:
     cosine of its class probabilities with the target's class. Probabilities include background,
     which stands in for the objectness that an SSD does not have.
 
-    The map is never negative, in 0..1 for a detection that survives: it says what a detection
-    needs, not what hurts it, and its level far from the object is not zero but the mean weight.
-    The proposals under the masks serve all targets of an image.
+    The published map has a level of its own far from the object, the mean weight, which is most
+    of its sum over a superpixel. It is taken off here, so that a map is signed: positive where a
+    detection survives better than on average when the pixel is shown. The order of the pixels
+    stays. The proposals under the masks serve all targets of an image.
 
     Args:
         num_masks: N; the paper takes 5000.
@@ -39,6 +40,7 @@ class DRise:
         keep: share of the cells that stay visible, in 0..1.
         fill: colour of what is hidden: "mean", the colour that the network's normalisation
             calls zero as for the other methods here, or "black" as published.
+        centred: take the mean weight off; False gives the published map, in 0..1.
         kind: unit of ``score`` and ``baseline_score``; the map does not depend on it.
         batch_size: masked images held at a time; bounds memory, changes no value.
         seed: of the masks, which are the same for every image of a size.
@@ -53,6 +55,7 @@ class DRise:
     grid: int = 16
     keep: float = 0.5
     fill: Fill = "mean"
+    centred: bool = True
     kind: ScoreKind = ScoreKind.PROBABILITY
     batch_size: int = 16
     seed: int = 0
@@ -75,6 +78,7 @@ class DRise:
             "grid": self.grid,
             "keep": self.keep,
             "fill": self.fill,
+            "centred": self.centred,
             "kind": str(self.kind),
             "seed": self.seed,
         }
@@ -86,7 +90,10 @@ class DRise:
         targets: Sequence[ScoreTarget],
         segments: SegmentArray,
     ) -> list[Attribution]:
-        """Maps of all targets from the same masks: mean of weight times mask, over ``keep``."""
+        """Maps of all targets from the same masks: mean of weight times mask, over ``keep``.
+
+        Centred, the covariance of weight and mask takes the place of their mean product.
+        """
         check_segments(segments, detector.input_size_hw)
         if not targets:
             return []
@@ -95,6 +102,7 @@ class DRise:
         aims = target_boxes(detector, small, targets)  # [T, 4]
         labels = [target.label for target in targets]
         total = np.zeros((len(targets), *segments.shape))
+        shown, survived = np.zeros(segments.shape), np.zeros(len(targets))
         cells, shifts = self.design(segments.shape)
         for start in range(0, self.num_masks, self.batch_size):
             part = slice(start, start + self.batch_size)
@@ -103,6 +111,10 @@ class DRise:
             weights = [survival(seen, aims, labels) for seen in detector.propose(views)]  # B of [T]
             for weight, mask in zip(weights, masks, strict=True):
                 total += weight[:, None, None] * mask
+                shown += mask
+                survived += weight
+        if self.centred:
+            total -= (survived / self.num_masks)[:, None, None] * shown
         maps = (total / (self.num_masks * self.keep)).astype(np.float32)
         blank = np.broadcast_to(colour, image.shape).astype(np.uint8)
         with torch.no_grad():

@@ -20,10 +20,11 @@ def d_rise(
     shifts: np.ndarray,
     colour: np.ndarray,
     keep: float,
+    centred: bool,
 ) -> np.ndarray:
     """Map [h, w]; the image is on the input's grid, ``cells`` [N, g, g], ``shifts`` [N, 2]."""
     height, width = image.shape[:2]
-    total = np.zeros((height, width))
+    total, shown, weights = np.zeros((height, width)), np.zeros((height, width)), []
     for visible, (top, left) in zip(cells, shifts, strict=True):
         grid = len(visible)
         down, right = math.ceil(height / grid), math.ceil(width / grid)
@@ -42,4 +43,8 @@ def d_rise(
             length = math.sqrt(sum(float(p) ** 2 for p in probability))
             best = max(best, iou(box, aim_xyxy) * float(probability[label]) / length)
         total += best * mask
+        shown += mask
+        weights.append(best)
+    if centred:
+        total -= sum(weights) / len(weights) * shown
     return total / (len(cells) * keep)
