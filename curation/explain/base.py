@@ -19,9 +19,12 @@ from curation.errors import ExplanationFailed
 from curation.superpixels import SegmentArray
 from curation.types import Attribution, FloatArray, ImageArray, ScoreTarget
 
-# One thread, SSDLite-EfficientNet-Lite0 at 192 x 256, 16 samples, 4 targets: 727 ms at 4 rows a
-# pass, 1396 ms at 16, since glibc returns and refetches the pages of large activations.
-_CPU_ROWS = 4
+# One thread, milliseconds of 16 forward and input-backward rows at 1, 2, 4, 8, 16 rows a pass:
+# SSDLite-EfficientNet-Lite0 at 240 x 320: 747, 754, 773, 792, 707; SSDLite-MobileNetV3-Large at
+# 160 x 208: 431, 331, 285, 274, 244. That is with glibc told to keep freed memory, as workers and
+# programs do; else the pages of 16 rows are returned and refetched, which doubles their time.
+_CPU_ROWS = 16
+_CPU_PIXELS = 16 * 320 * 320  # larger inputs take fewer rows, so that memory stays the same
 _GPU_ROWS = 64
 
 
@@ -73,10 +76,16 @@ def check_segments(segments: SegmentArray, size_hw: tuple[int, int]) -> None:
 
 
 def rows_per_pass(inputs: torch.Tensor, batch_size: int | None = None) -> int:
-    """The rows of a forward pass: as asked, or what suits the device of the inputs."""
+    """The rows of a forward pass: as asked, or what suits the device of the inputs.
+
+    At most 16 on a CPU, fewer for inputs above 320 x 320, and 64 on a GPU.
+    """
     if batch_size is not None:
         return batch_size
-    return _CPU_ROWS if inputs.device.type == "cpu" else _GPU_ROWS
+    if inputs.device.type != "cpu":
+        return _GPU_ROWS
+    pixels = inputs.shape[-2] * inputs.shape[-1]
+    return max(1, min(_CPU_ROWS, _CPU_PIXELS // pixels))
 
 
 def segment_sums(pixels: FloatArray, segments: SegmentArray) -> FloatArray:
@@ -159,8 +168,8 @@ def segment_gradients(
         weights: [K, S] float32 in 0..1.
         targets: T of them.
         kind: unit of the score.
-        batch_size: rows a pass; bounds memory, does not change the result. None takes 4 on a
-            CPU, where more rows only cost page faults, and 64 elsewhere.
+        batch_size: rows a pass; bounds memory, does not change the result. None takes what
+            suits the device, see :func:`rows_per_pass`.
 
     Returns:
         [T, K, S] float32: d score_t / d weights[k, i], a sum over the segment's pixels.

@@ -1,0 +1,152 @@
+"""The command; see the package."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.detectors import CACHE
+from benchmarks.speed import embedding, floor, growth, rivals
+from benchmarks.speed.scene import Clock, Row, Scene, bar, load
+from curation import explain
+from curation.files import write_json
+from retrain.memory import keep_freed_memory
+
+RESULTS = Path(__file__).parents[1] / "results"
+PARTS = ("floor", "growth", "memory", "lime", "captum", "embedding")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-image", "captum", "lime")
+FLOOR_BAR = {"cpu": 1.15, "gpu": 1.25}
+
+
+def main() -> None:
+    given = arguments()
+    torch.set_num_threads(given.threads)
+    keep_freed_memory()
+    clock = Clock(given.clock, given.device)
+    first, *others = given.detectors
+    scene = load(given.models / first, given.data, given.device)
+    tables: dict[str, list[Row]] = {}
+    bars: dict[str, Row] = {}
+    for part in given.part:
+        found, passed = run(part, given, clock, scene, others)
+        bars |= passed
+        for title, rows in found.items():
+            tables[title] = rows
+            show(title, rows)
+    show("bars", [{"bar": name, **entry} for name, entry in bars.items()])
+    if given.write:
+        write(given, tables, bars)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--models", type=Path, default=CACHE)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument(
+        "--detectors",
+        nargs="+",
+        default=[
+            "carla-ssdlite_efficientnet_lite0-0",
+            "bccd-ssdlite320_mobilenet_v3_large-0",
+            "bccd-ssd300_vgg16-0",
+        ],
+        help="the first one is measured in every part, the others beside the floor only",
+    )
+    parser.add_argument("--samples", type=int, default=16, help="K of E2X")
+    parser.add_argument("--rows", type=int, help="rows a pass; without: the method's own choice")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--reference-pairs", type=int, default=2000)
+    parser.add_argument("--reference-segments", type=int, default=50)
+    parser.add_argument("--references", type=int, default=2, help="detections beside captum")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--write", action="store_true", help="benchmarks/results/speed-*.json")
+    return parser.parse_args()
+
+
+def run(
+    part: str, given: argparse.Namespace, clock: Clock, scene: Scene, others: list[str]
+) -> tuple[dict[str, list[Row]], dict[str, Row]]:
+    """Tables and bars of one part."""
+    k, rows, rounds, kind = given.samples, given.rows, given.rounds, hardware(given.device)
+    if part == "floor":
+        row, ratio = floor.measure(scene, clock, rounds, k, rows)
+        beside = [load(given.models / name, given.data, given.device) for name in others]
+        more = [floor.measure(one, clock, max(3, rounds // 3), k, rows)[0] for one in beside]
+        stages = floor.stages(scene, clock, rounds, k, rows)
+        passed = {f"floor_ratio_{kind}": bar(ratio, FLOOR_BAR[kind], at_most=True)}
+        return {"floor": [row, *more], "stages": stages}, passed
+    if part == "growth":
+        return {
+            "samples": growth.samples(scene, clock, max(3, rounds // 2), rows),
+            "detections": growth.detections(scene, clock, max(3, rounds // 2), k, rows),
+            "segments": growth.segments(scene, clock, max(3, rounds // 2), k, rows),
+        }, {}
+    if part == "memory":
+        return {"memory": growth.memory(given.models / scene.name, given.data, k)}, {}
+    if part == "lime":
+        table, ratio = rivals.lime(scene, clock, rounds, rows)
+        return {"lime": table}, {"vs_lime": bar(ratio, 30, at_most=False)}
+    if part == "captum":
+        ours = [explain.get("e2x", num_samples=k, batch_size=rows), explain.get("gp_shap")]
+        table = rivals.captum(
+            scene, clock, given.reference_segments, given.reference_pairs, given.references, ours
+        )
+        best = max(row["times_faster"] for row in table if "times_faster" in row)
+        return {"captum": table}, {"vs_captum": bar([best], 10, at_most=False)}
+    row, share = embedding.measure(scene, clock, rounds, given.device)
+    return {"embedding": [row]}, {"embedding_share": bar(share, 0.85, at_most=False)}
+
+
+def show(title: str, rows: list[Row]) -> None:
+    print(f"\n{title}")
+    for row in rows:
+        print("  " + "  ".join(f"{key} {_short(value)}" for key, value in row.items()), flush=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def hardware(device: str) -> str:
+    return "gpu" if device.startswith("cuda") else "cpu"
+
+
+def write(given: argparse.Namespace, tables: dict[str, list[Row]], bars: dict[str, Row]) -> None:
+    kind = hardware(given.device)
+    if kind == "gpu":
+        machine = torch.cuda.get_device_name()
+    else:
+        machine = f"{platform.machine()}, {os.cpu_count()} cores, no GPU"
+    rows = f" --rows {given.rows}" if given.rows else ""
+    RESULTS.mkdir(exist_ok=True)
+    write_json(
+        RESULTS / f"speed-{kind}.json",
+        {
+            "command": f"python -m benchmarks.speed --part {' '.join(given.part)} --detectors "
+            f"{' '.join(given.detectors)} --samples {given.samples}{rows} --rounds "
+            f"{given.rounds} --reference-pairs {given.reference_pairs} --reference-segments "
+            f"{given.reference_segments} --references {given.references} --threads "
+            f"{given.threads} --clock {given.clock} --write",
+            "machine": machine,
+            "clock": given.clock,
+            "versions": {name: version(name) for name in PACKAGES}
+            | {"python": platform.python_version()},
+            "seeds": {"methods": 0, "reference": 1, "bootstrap": 0},
+            "bars": bars,
+            "not_measured": [] if kind == "gpu" else ["floor_ratio_gpu: no GPU here"],
+            "tables": tables,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""What is explained, and how time is taken: sides in turns, medians over rounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from curation import images, superpixels
+from curation.explain.e2x import E2X
+from curation.regions import RegionRules, harmful_regions
+from curation.superpixels import SegmentArray, Segmentation
+from curation.types import Attribution, FloatArray, ImageArray, ScoreTarget
+from retrain.detector import SsdDetector
+
+Side = Callable[[], object]
+Row = dict[str, Any]
+SEGMENTS = 200
+LOOKED_AT = 40  # images among which the one with most detections is taken
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """A trained detector and the image, of those looked at, in which it finds most."""
+
+    name: str
+    detector: SsdDetector
+    data: bytes
+    image: ImageArray
+    targets: tuple[ScoreTarget, ...]
+
+    def segments(self, method: Segmentation = "slic_half", wanted: int = SEGMENTS) -> SegmentArray:
+        return superpixels.segment(self.image, self.detector.input_size_hw, wanted, method)
+
+    def whole(self, explainer: E2X, count: int = 1, method: Segmentation = "slic_half") -> Side:
+        """From the bytes of the file to the harmful regions of so many detections."""
+
+        def explain() -> list[Any]:
+            image = images.decode(self.data)
+            size_hw = self.detector.input_size_hw
+            segments = superpixels.segment(image, size_hw, SEGMENTS, method)
+            found = explainer.explain(self.detector, image, self.targets[:count], segments)
+            return [self.regions(attribution) for attribution in found]
+
+        return explain
+
+    def regions(self, attribution: Attribution) -> list[Any]:
+        size_wh = (self.image.shape[1], self.image.shape[0])
+        return harmful_regions(attribution, False, size_wh, RegionRules())
+
+
+def load(folder: Path, data: Path, device: str) -> Scene:
+    """The detector of a folder and an image of its world."""
+    world = folder.name.split("-")[0]
+    detector = SsdDetector.load(folder, device)
+    files = sorted((data / world / "images").glob("*.jpg"))[:LOOKED_AT]
+    if not files:
+        raise SystemExit(f"{data / world / 'images'}: no images; give --data")
+    found = [detector.predict([images.load(file)], 0.05)[0] for file in files]
+    best = max(range(len(files)), key=lambda row: len(found[row]))
+    targets = tuple(
+        ScoreTarget(int(box), int(label))
+        for box, label in zip(found[best].default_boxes, found[best].labels, strict=True)
+    )
+    if not targets:
+        raise SystemExit(f"{folder.name} finds nothing: train it first")
+    content = files[best].read_bytes()
+    return Scene(folder.name, detector, content, images.decode(content), targets)
+
+
+class Clock:
+    """Seconds that pass, or seconds of this process's processors.
+
+    Args:
+        kind: "wall" or "cpu".
+        device: a GPU is waited for before each reading.
+    """
+
+    def __init__(self, kind: str, device: str) -> None:
+        self._read = time.perf_counter if kind == "wall" else time.process_time
+        self._gpu = device.startswith("cuda")
+
+    def of(self, side: Callable[[], Any]) -> tuple[Any, float]:
+        """What a side returns, and its seconds."""
+        self._wait()
+        start = self._read()
+        found = side()
+        self._wait()
+        return found, self._read() - start
+
+    def once(self, side: Side) -> float:
+        return self.of(side)[1]
+
+    def rounds(self, sides: Mapping[Any, Side], rounds: int) -> dict[Any, FloatArray]:
+        """Seconds [rounds] of each side, taken in turns after one round that is not counted."""
+        for side in sides.values():
+            side()
+        taken = [{name: self.once(side) for name, side in sides.items()} for _ in range(rounds)]
+        return {name: np.array([one[name] for one in taken]) for name in sides}
+
+    def _wait(self) -> None:
+        if self._gpu:
+            torch.cuda.synchronize()
+
+
+def interval(values: Sequence[float] | npt.NDArray[np.floating]) -> tuple[float, float, float]:
+    """The median and its 95 % bootstrap interval."""
+    rows = np.asarray(values, np.float64)
+    draws = np.random.default_rng(0).integers(0, len(rows), (2000, len(rows)))
+    medians = np.median(rows[draws], axis=1)
+    low, high = np.quantile(medians, (0.025, 0.975))
+    return float(np.median(rows)), float(low), float(high)
+
+
+def bar(values: Sequence[float] | npt.NDArray[np.floating], bound: float, at_most: bool) -> Row:
+    value, low, high = interval(values)
+    met = value <= bound if at_most else value >= bound
+    return {"value": value, "low": low, "high": high, "bar": bound, "met": met}
