@@ -96,14 +96,16 @@ class FailureSettings(Group):
 class ExplanationSettings(Group):
     """How failures are explained."""
 
-    method: str = Field(default="e2x", description="How: a name that `e2x explain --list` prints.")
+    method: str = Field(
+        default="gp_shap", description="How: a name that `e2x explain --list` prints."
+    )
     parameters: dict[str, Any] = Field(
         default={}, description="What else the method takes, such as `levels` of `e2x`; JSON."
     )
     num_samples: int = Field(
         default=0,
         ge=0,
-        description="Samples an explanation, such as K of equation 5; 0: the method's own number.",
+        description="Masked or dimmed images an explanation; 0: the method's own number.",
     )
     num_segments: int = Field(default=200, ge=4, description="Superpixels asked for.")
     segmentation: Literal["slic", "slic_half", "quickshift", "felzenszwalb", "grid"] = Field(
@@ -113,7 +115,9 @@ class ExplanationSettings(Group):
         default="log_odds", description="Unit of the explained score."
     )
     batch_size: int = Field(
-        default=0, ge=0, description="Perturbed images a forward pass; 0: 4 on a CPU, 64 on a GPU."
+        default=0,
+        ge=0,
+        description="Perturbed images a forward pass; 0: up to 16 on a CPU, 64 on a GPU.",
     )
     max_regions: int = Field(default=4, ge=1, description="Harmful regions kept a failure.")
     max_failures_per_image: int = Field(

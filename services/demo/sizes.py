@@ -76,6 +76,7 @@ finetune_learning_rate = 5e-4
 boost_new = 3.0
 
 [explanation]
+method = "e2x"
 num_samples = {num_samples}
 
 [selection]

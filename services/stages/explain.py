@@ -159,6 +159,8 @@ def _write(
 
 
 def _key(failure_id: str, attribution: Attribution, encoder_version: str) -> str:
-    content = [failure_id, attribution.method, dict(attribution.parameters), encoder_version]
+    partition = hashlib.sha256(np.ascontiguousarray(attribution.segments)).hexdigest()
+    method = [attribution.method, dict(attribution.parameters)]
+    content = [failure_id, *method, partition, encoder_version]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

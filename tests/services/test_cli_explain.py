@@ -20,7 +20,7 @@ from tests.services.commands import CommandLine
 from tests.tiny_ssd import tiny_ssd
 
 BOX = "20,30,300,400"
-FAST = ("--segments", "12", "--set", "num_samples=2")
+FAST = ("--segments", "12", "--set", "num_samples=4")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_it_explains_what_the_model_detects(ask: Ask) -> None:
         assert len(result["values"]) == answer["segments"]["count"]  # type: ignore[index]
         difference = sum(result["values"]) - (result["score"] - result["baseline_score"])
         assert result["completeness_error"] == pytest.approx(difference, abs=1e-4)
-        assert result["inputs"] == 4  # two samples, image, reference: shared by all targets
+        assert result["inputs"] == 6  # four samples, image, reference: shared by all targets
         assert sum(region["weight"] for region in result["regions"]) <= 1 + 1e-6
     assert answer["picture"] is None  # nobody asked for one
     assert len(ask("--top", "1")["explained"]) == 1  # type: ignore[arg-type]
