@@ -53,7 +53,7 @@ SMALL = Sizes(
     pda_reference=(4, 4),
     pda_strides=(8, 16),
     planted_images=24,
-    faithful_images={"street": 6, "bccd": 2, "carla": 1},
+    faithful_images={"street": 4, "bccd": 2, "carla": 1},
     sanity_images={"street": 2, "bccd": 1},
     fgvis_images={"street": 3, "bccd": 1},
 )
