@@ -89,7 +89,7 @@ def run(
             "segments": growth.segments(scene, clock, max(3, rounds // 2), k, rows),
         }, {}
     if part == "memory":
-        return {"memory": growth.memory(given.models / scene.name, given.data, k)}, {}
+        return {"memory": growth.memory(given.models / scene.name, scene, k)}, {}
     if part == "lime":
         table, ratio = rivals.lime(scene, clock, rounds, rows)
         return {"lime": table}, {"vs_lime": bar(ratio, 30, at_most=False)}

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.speed.scene import Clock, Row, Scene, Side, load
+from benchmarks.speed.scene import Clock, Row, Scene, Side
 from curation.explain.e2x import E2X
+from curation.superpixels import SegmentArray
+from curation.types import ImageArray, ScoreTarget
+from retrain.detector import SsdDetector
 from retrain.memory import keep_freed_memory
 
 SAMPLES = (4, 8, 16, 32, 64)
@@ -67,28 +70,36 @@ def segments(
     return [{"M_asked": m, "M": int(made[m].max()) + 1, "ms": 1e3 * taken[m]} for m in SEGMENTS]
 
 
-def memory(folder: Path, data: Path, num_samples: int) -> list[Row]:
-    """Peak resident MB of a fresh process by rows a pass and by detections."""
+def memory(folder: Path, scene: Scene, num_samples: int) -> list[Row]:
+    """Peak resident MB by rows a pass and by detections, each in a process that did nothing else.
+
+    What is found is handed in: finding it takes more memory than explaining it.
+    """
     cases = [(1, 1), (4, 1), (16, 1), (4, 8), (4, 16)]
     context = multiprocessing.get_context("spawn")
     rows = []
     for batch_size, count in cases:
+        targets = (scene.targets * count)[:count]
+        explainer = E2X(num_samples=num_samples, batch_size=batch_size)
         with context.Pool(1) as pool:
-            before, peak = pool.apply(_peak, (folder, data, num_samples, batch_size, count))
+            given = (folder, scene.image, targets, scene.segments(), explainer)
+            before, peak = pool.apply(_peak, given)
         rows.append({"rows": batch_size, "D": count, "peak_mb": peak, "before_mb": before})
     return rows
 
 
 def _peak(
-    folder: Path, data: Path, num_samples: int, batch_size: int, count: int
+    folder: Path,
+    image: ImageArray,
+    targets: tuple[ScoreTarget, ...],
+    found: SegmentArray,
+    explainer: E2X,
 ) -> tuple[float, float]:
     torch.set_num_threads(1)
     keep_freed_memory()
-    scene = load(folder, data, "cpu")
-    targets = (scene.targets * count)[:count]
-    explainer = E2X(num_samples=num_samples, batch_size=batch_size)
+    detector = SsdDetector.load(folder)
     before = _resident_mb()
-    explainer.explain(scene.detector, scene.image, targets, scene.segments())
+    explainer.explain(detector, image, targets, found)
     return before, _resident_mb()
 
 
