@@ -159,7 +159,7 @@ def _write(
 
 
 def _key(failure_id: str, attribution: Attribution, encoder_version: str) -> str:
-    partition = hashlib.sha256(np.ascontiguousarray(attribution.segments)).hexdigest()
+    partition = hashlib.sha256(attribution.segments.tobytes()).hexdigest()
     method = [attribution.method, dict(attribution.parameters)]
     content = [failure_id, *method, partition, encoder_version]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))

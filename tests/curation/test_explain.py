@@ -61,7 +61,7 @@ def test_methods_that_look_inside_say_so_when_they_cannot(name):
 
 
 def test_unknown_names_and_parameters_are_refused():
-    with pytest.raises(ValueError, match="there are .*e2x"):
+    with pytest.raises(ValueError, match=r"there are .*e2x"):
         explain.get("tea_leaves")
     with pytest.raises(TypeError, match="num_leaves"):
         explain.get("e2x", num_leaves=3)
@@ -76,5 +76,5 @@ def test_accepted_keeps_the_parameters_that_a_method_takes():
     assert explain.accepted("e2x", offered) == offered
     assert explain.accepted("integrated_gradients", offered) == {"num_samples": 16}
     assert explain.accepted("random", offered) == {"seed": 3}
-    with pytest.raises(ValueError, match="there are .*e2x"):
+    with pytest.raises(ValueError, match=r"there are .*e2x"):
         explain.accepted("tea_leaves", offered)
