@@ -18,6 +18,7 @@ from services.errors import InvalidRequest
 if TYPE_CHECKING:
     from curation.explain import Explainer
     from curation.explain.patches import PatchSource
+    from curation.explain.vebi_features import FeatureModel
     from services.setting_groups import ExplanationSettings
 
 PATCH_IMAGES = 40
@@ -127,5 +128,19 @@ def _patches(folder: Path) -> PatchSource:
     return PatchSource([images.load(file) for file in files[::step][:PATCH_IMAGES]])
 
 
-_FROM_FILES: dict[str, Callable[[Path], Any]] = {"PatchSource": _patches}
+def _feature_model(file: Path) -> FeatureModel:
+    """Weights of channels that were fitted and saved."""
+    from curation.errors import ExplanationFailed
+    from curation.explain.vebi_features import FeatureModel
+
+    try:
+        return FeatureModel.load(file)
+    except ExplanationFailed as error:
+        raise InvalidRequest(str(error)) from error
+
+
+_FROM_FILES: dict[str, Callable[[Path], Any]] = {
+    "PatchSource": _patches,
+    "FeatureModel": _feature_model,
+}
 """Parameters that people name by a file or folder, by the name of their type."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +103,9 @@ def _peak(
 
 
 def _resident_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Peak of this program; ``getrusage`` would count what the process was before it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def _explain(scene: Scene, explainer: E2X, count: int, found: np.ndarray) -> Side:

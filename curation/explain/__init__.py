@@ -43,6 +43,7 @@ _METHODS: dict[str, tuple[str, str]] = {
     "permutation_shap": ("permutation_shap", "PermutationShap"),
     "ramped": ("ramped", "Ramped"),
     "random": ("random", "RandomAttribution"),
+    "vebi": ("vebi", "Vebi"),
 }
 
 # methods that look inside: their detector must be a curation.detector.WhiteBox
@@ -54,6 +55,7 @@ _NEED_LAYERS = frozenset(
         "guided_backprop",
         "lrp",
         "odam",
+        "vebi",
     }
 )
 

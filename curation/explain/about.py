@@ -47,6 +47,7 @@ _ABOUT: dict[str, About] = {
     "permutation_shap": About("scores", "1024 forwards for all targets together", True),
     "ramped": About("gradients", "K = 256 forwards for all targets, K backwards for each"),
     "random": About("scores", "2 forwards; the control of experiments, explains nothing"),
+    "vebi": About("layers", "1 forward for all targets, 10 backwards for each"),
 }
 
 
