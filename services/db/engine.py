@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -23,6 +25,8 @@ READ_ONLY = "e2x_read_only"
 
 SQLITE_BUSY_MS = 30_000
 """How long a writer waits for another; a unit's write takes milliseconds."""
+WAL_RETRY_S = 0.02
+"""Between two tries to switch to the write-ahead log."""
 
 
 def database_url(settings: Settings, project: Project) -> str:
@@ -45,11 +49,28 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # reader that turns writer meets "database is locked" without any waiting.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_MS}")
+    _write_ahead(cursor)
     cursor.execute("PRAGMA synchronous=FULL")  # a finished unit survives a power cut
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_MS}")
     cursor.close()
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Switch a database to its write-ahead log; several processes may open a new one at once.
+
+    Nothing waits for the lock of that switch: SQLite answers "locked" at once, whatever its busy
+    timeout.
+    """
+    deadline = time.monotonic() + SQLITE_BUSY_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(WAL_RETRY_S)
 
 
 def _begin(connection: Any) -> None:

@@ -52,7 +52,7 @@ def test_every_method_refuses_segments_that_do_not_fit(name):
         explain.get(name).explain(toy, image, TARGETS, gaps)
 
 
-@pytest.mark.parametrize("name", filter(explain.needs_layers, explain.names()))
+@pytest.mark.parametrize("name", list(filter(explain.needs_layers, explain.names())))
 def test_methods_that_look_inside_say_so_when_they_cannot(name):
     image = textured_image(1)
     segments = superpixels.grid((24, 32), 6)

@@ -30,6 +30,30 @@ def test_upgrading_twice_changes_nothing(database_url: str) -> None:
     engine.dispose()
 
 
+def test_a_new_database_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    """Each of forty files by six connections in the same moment: no switch of mode is lost."""
+    for number in range(40):
+        url = f"sqlite:///{tmp_path / f'{number}.db'}"
+        barrier, errors = threading.Barrier(6), list[BaseException]()
+        threads = [threading.Thread(target=_open, args=(url, barrier, errors)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+
+
+def _open(url: str, barrier: threading.Barrier, errors: list[BaseException]) -> None:
+    engine = make_engine(url)
+    barrier.wait()
+    try:
+        with engine.begin() as connection:
+            assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+    except Exception as error:  # shown by the caller's assert
+        errors.append(error)
+    engine.dispose()
+
+
 def test_processes_may_upgrade_at_once(tmp_path: Path) -> None:
     engine = make_engine(f"sqlite:///{tmp_path / 'e2x.db'}")
     barrier = threading.Barrier(3)
