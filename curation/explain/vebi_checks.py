@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from curation.detector import Detector, Network, ScoreKind
 from curation.errors import ExplanationFailed
 from curation.explain.base import layers_of
 from curation.explain.target_score import TargetScore, target_boxes
 from curation.explain.vebi_features import (
+    ACTIVATIONS,
     FeatureModel,
     activations,
     cells,
@@ -92,17 +94,22 @@ def field_side(
 ) -> int:
     """Side in px of the square around a unit that holds a share of its gradient's magnitude.
 
+    Every activation lets the gradient through: where a channel is strongest, a ReLU6 is often
+    saturated, and a closed path would make the field look smaller than it is.
+
     Args:
-        network: hooked while it runs once.
+        network: left as it is; a copy is worked on.
         name: of the unit's layer, see :func:`~curation.explain.vebi_features.layer_names`.
         inputs: [1, 3, h, w].
         unit: channel, row, column.
-        share: in (0, 1]; 1 gives the whole receptive field where no path is closed.
+        share: in (0, 1]; 1 gives the whole receptive field.
 
     Returns:
         at least 1, at most the shorter side of the input.
     """
     channel, row, column = unit
+    network = network.copy()
+    _open(network.backbone)
     x = inputs.detach().clone().requires_grad_(True)
     with torch.enable_grad():
         (out,) = activations(network, [name], x)
@@ -117,6 +124,28 @@ def field_side(
     last = int(np.searchsorted(held, share * held[-1] * (1 - 1e-12)))
     side = round(2 * float(reach.ravel()[order][last]))
     return max(1, min(side, int(heat.shape[0]), int(heat.shape[1])))
+
+
+class _Open(nn.Module):
+    """An activation with its own values and the gradient of the identity."""
+
+    def __init__(self, bend: nn.Module) -> None:
+        super().__init__()
+        self.bend = bend
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        # a clone: the activation may work in place
+        bent: torch.Tensor = self.bend(inputs.detach().clone())
+        return bent + (inputs - inputs.detach())
+
+
+def _open(module: nn.Module) -> None:
+    """Opens every activation below a module."""
+    for name, child in list(module.named_children()):
+        if isinstance(child, ACTIVATIONS):
+            setattr(module, name, _Open(child))
+        else:
+            _open(child)
 
 
 def _peak(heat: FloatArray, box: Sequence[float], image: int) -> _Peak:

@@ -28,7 +28,9 @@ from curation.explain.base import layers_of
 from curation.explain.l1_ball import MU, solve
 from curation.types import BoolArray, FloatArray, ImageArray, IntArray
 
-_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU)
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU)
+"""Modules whose outputs can be features."""
+
 _COARSEST_STRIDE_PX = 40  # a map of stride 32 whose sides were rounded still counts
 _Matrix = npt.NDArray[np.float64]
 
@@ -137,7 +139,7 @@ def layer_names(network: Network, inputs: torch.Tensor) -> tuple[str, ...]:
         network: hooked while it runs once.
         inputs: [1, 3, h, w]; only their size matters where layers differ.
     """
-    names = [n for n, m in network.backbone.named_modules() if isinstance(m, _ACTIVATIONS)]
+    names = [n for n, m in network.backbone.named_modules() if isinstance(m, ACTIVATIONS)]
     ran: dict[str, torch.Tensor] = {}
     with torch.no_grad(), _kept(network, names, ran):
         maps = network.maps(inputs)
@@ -258,7 +260,7 @@ def fit(
 
     Source:
         Oramas et al., "Visual explanation by interpretation", ICLR 2019, section 3.1. They
-        describe whole images and solve with SPGL1; we describe boxes.
+        describe whole images and solve with SPGL1; we describe boxes and solve exactly.
     """
     if not sum(map(len, labels)):
         raise ExplanationFailed("no box to learn features from: give images with objects")

@@ -9,14 +9,17 @@ from captum.attr import GuidedBackprop
 from torch import nn
 
 from curation import superpixels
+from curation.boxes import pairwise_iou
+from curation.detector import Network
 from curation.errors import ExplanationFailed
-from curation.explain import vebi, vebi_features
+from curation.explain import l1_ball, vebi, vebi_features
 from curation.explain.guided_backprop import make_guidable
-from curation.explain.l1_ball import project_l1, solve
+from curation.explain.l1_ball import descend, gaps, project_l1, solve
 from curation.explain.vebi import Vebi
-from curation.explain.vebi_checks import _score_without, ablation_curve, average_image
+from curation.explain.vebi_checks import _score_without, ablation_curve, average_image, field_side
+from curation.explain.vebi_examples import examples
 from curation.explain.vebi_features import FeatureModel, fit, responses
-from curation.types import ScoreTarget
+from curation.types import ScoreTarget, Truth
 from services import explainers
 from services.errors import InvalidRequest
 from tests.oracles import vebi as oracle
@@ -33,6 +36,17 @@ SEGMENTS = superpixels.grid((96, 96), 24)
 @pytest.fixture(scope="module")
 def model():
     return fit(tiny_ssd(), IMAGES, BOXES, LABELS)
+
+
+class AsLevels(nn.Module):
+    """Layers as a backbone of one level."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, inputs):
+        return {"0": self.layers(inputs)}
 
 
 def num_hooks(module):
@@ -61,8 +75,49 @@ def test_the_fit_agrees_with_coordinate_descent(mu):
         slow = oracle.constrained(features, wanted[:, k], mu)
         errors = [np.sum((features @ w - wanted[:, k]) ** 2) for w in (weights[k], slow)]
         assert np.abs(weights[k]).sum() <= mu + 1e-9
-        assert errors[0] == pytest.approx(errors[1], rel=1e-3)
-        np.testing.assert_allclose(weights[k], slow, atol=0.03)
+        assert errors[0] == pytest.approx(errors[1], rel=1e-6)
+        np.testing.assert_allclose(weights[k], slow, atol=1e-5)
+
+
+def test_the_path_and_the_descent_reach_the_same_least_error():
+    rng = np.random.default_rng(3)
+    features = rng.random((40, 120)) / 60
+    wanted = np.eye(3)[rng.integers(0, 3, 40)]
+    wanted[:, 2] = 0
+    for mu in (5.0, 60.0):
+        exact = solve(features, wanted, mu)
+        np.testing.assert_allclose(np.abs(exact).sum(axis=1)[:2], mu)
+        assert not exact[2].any()
+        assert np.abs(gaps(features, wanted, exact, mu)).max() < 1e-9
+        near = descend(features, wanted, mu, np.zeros((3, 120)))
+        least, reached = (((features @ w.T - wanted) ** 2).sum(axis=0) for w in (exact, near))
+        assert (reached <= least + 1e-4 * (wanted**2).sum(axis=0) + 1e-9).all()
+
+
+def test_within_a_wide_ball_the_fit_is_that_of_least_squares():
+    rng = np.random.default_rng(4)
+    features, wanted = rng.random((30, 5)), rng.random((30, 2))
+    expected = np.linalg.lstsq(features, wanted, rcond=None)[0].T
+    np.testing.assert_allclose(solve(features, wanted, 1e3), expected, atol=1e-8)
+
+
+def test_a_path_that_breaks_off_is_mended(monkeypatch):
+    rng = np.random.default_rng(5)
+    features, wanted = rng.random((30, 6)), np.eye(2)[rng.integers(0, 2, 30)]
+    expected = solve(features, wanted, 1.0)
+    monkeypatch.setattr(l1_ball, "_along_path", lambda inner, pull, mu: np.zeros(len(pull)))
+    found = solve(features, wanted, 1.0)
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+def test_doubled_features_and_empty_ones_do_no_harm():
+    rng = np.random.default_rng(6)
+    features = rng.random((30, 6))
+    features[:, 3], features[:, 5] = features[:, 2], 0
+    wanted = np.eye(2)[rng.integers(0, 2, 30)]
+    weights = solve(features, wanted, 1.0)
+    assert (gaps(features, wanted, weights, 1.0) <= 1e-4 * (wanted**2).sum(axis=0)).all()
+    assert not weights[:, 5].any()
 
 
 def test_planted_features_are_found():
@@ -213,3 +268,37 @@ def test_what_cannot_be_is_refused():
         Vebi(num_features=0)
     with pytest.raises(ExplanationFailed, match="no box"):
         fit(tiny_ssd(), IMAGES[:1], [BOXES[0][:0]], [LABELS[0][:0]])
+
+
+def test_a_field_is_measured_through_closed_activations():
+    backbone = nn.Sequential()
+    for i in range(3):
+        backbone.append(nn.Conv2d(3 if i == 0 else 4, 4, 3, padding=1))
+        nn.init.constant_(backbone[-1].weight, 5.0)  # far above the ceiling of a ReLU6
+        backbone.append(nn.ReLU6(inplace=True))
+    network = Network(
+        AsLevels(backbone), nn.ModuleList(), nn.ModuleList(), (), 2, torch.zeros(2, 3)
+    )
+    x = torch.rand(1, 3, 21, 21, generator=torch.Generator().manual_seed(0)) + 1
+    for name, side in (("layers.1", 3), ("layers.3", 5), ("layers.5", 7)):
+        assert field_side(network, name, x, (0, 10, 10), share=1.0) == side
+    assert field_side(network, "layers.5", x, (0, 10, 10), share=0.5) < 7
+    assert isinstance(backbone[1], nn.ReLU6)
+
+
+def test_examples_are_objects_background_and_what_was_missed():
+    detector = tiny_ssd()
+    (found,) = detector.predict(IMAGES[:1], 0.5)
+    seen, lost = found.boxes_xyxy[0], np.array([2.0, 2.0, 5.0, 94.0], np.float32)
+    truth = Truth(np.array([lost, seen, lost]), np.array([1, found.labels[0], 2]), np.eye(3)[2] > 0)
+    boxes, labels, missed = examples(detector, IMAGES[:1], [truth], num_background=4)
+    np.testing.assert_array_equal(boxes[0][:2], [lost, seen])
+    assert labels[0].tolist()[:2] == [1, found.labels[0]]
+    assert missed[0].tolist()[:2] == [True, False]
+    assert len(boxes[0]) == len(labels[0]) == len(missed[0]) > 2
+    assert not labels[0][2:].any()
+    assert not missed[0][2:].any()
+    assert pairwise_iou(boxes[0][2:], truth.boxes_xyxy).max() <= 0.1
+    model = fit(detector, IMAGES[:1], boxes, labels, missed=missed)
+    assert len(model.weights) == len(detector.class_names) + 1
+    assert model.weights[-1].any()
