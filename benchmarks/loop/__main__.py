@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.detectors import CACHE
 from benchmarks.loop import retrieval, table, training, worlds
 from benchmarks.loop.arms import ARMS, BY_NAME
-from benchmarks.loop.prepare import Prepared, base_detector, prepare
+from benchmarks.loop.prepare import Prepared, prepare, train_base
 from curation.files import write_json
 from retrain.memory import keep_freed_memory
 
@@ -63,7 +63,7 @@ def run_seed(arguments: argparse.Namespace, seed: int, units: Units) -> None:
     ]
     if not open_units:
         return
-    folder = CACHE / "loop" / f"{arguments.world}-{seed}"
+    folder = CACHE / "loop" / "-".join([arguments.world, *world_size(arguments), str(seed)])
     prepared = ready(arguments, seed, folder)
     for arm, budget in open_units:
         print(f"  seed {seed} {arm} {budget or ''}", file=sys.stderr, flush=True)
@@ -75,11 +75,13 @@ def ready(arguments: argparse.Namespace, seed: int, folder: Path) -> Prepared:
     """The world, its base detector, and what selection needs."""
     if arguments.world == "street":
         world = worlds.street(folder, seed, arguments.pool, arguments.share, arguments.field)
-    else:
+        base = folder / "base"
+    else:  # seeds turn the blocks of the other towns; all start from one detector
         world = worlds.carla(arguments.data.resolve(), seed)
-    detector = base_detector(world, folder / "base", arguments.epochs, arguments.threads)
+        base = CACHE / "loop" / "-".join(["carla", *world_size(arguments), "base"])
+    train_base(world, base, arguments.epochs, arguments.threads)
     parameters = {"num_samples": arguments.num_samples} if arguments.num_samples else {}
-    return prepare(world, detector, folder, arguments.method, parameters)
+    return prepare(world, base, folder, arguments.method, parameters)
 
 
 def measured(
@@ -97,12 +99,18 @@ def measured(
 
 def sizes(arguments: argparse.Namespace) -> str:
     """What a unit depends on besides its key."""
-    parts = [arguments.method, f"K{arguments.num_samples}", f"e{arguments.epochs}"]
-    if arguments.world == "street":
-        parts += [f"pool{arguments.pool}", f"share{arguments.share}", f"field{arguments.field}"]
+    parts = [arguments.method, f"K{arguments.num_samples}", *world_size(arguments)]
     if arguments.part == "training":
         parts.append(f"f{arguments.finetune_epochs}")
     return " ".join(parts)
+
+
+def world_size(arguments: argparse.Namespace) -> list[str]:
+    """What the world and its base detector depend on besides the seed."""
+    if arguments.world != "street":
+        return [f"e{arguments.epochs}"]
+    images = [f"pool{arguments.pool}", f"share{arguments.share}", f"field{arguments.field}"]
+    return [f"e{arguments.epochs}", *images]
 
 
 def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> None:

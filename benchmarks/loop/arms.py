@@ -95,5 +95,6 @@ def choose(arm: Arm, prepared: Prepared, budget: Budget) -> list[Candidate]:
         rng=np.random.default_rng(prepared.world.seed),
         index=prepared.index,
         excluded_hashes=prepared.holdout_hashes,
+        known=prepared.known,
     )
     return policy.select(request)

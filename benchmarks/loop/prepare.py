@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from benchmarks.loop.keep import kept
 from benchmarks.loop.worlds import Sample, World
 from curation import explain, modes, superpixels
 from curation.boxes import pairwise_iou
@@ -21,7 +22,7 @@ from curation.images import perceptual_hash
 from curation.index import RegionIndex
 from curation.modes import FailureEvidence
 from curation.regions import Control, RegionRules, control_regions, harmful_regions
-from curation.select import ModeQuery, PoolImage
+from curation.select import KnownObjects, ModeQuery, PoolImage
 from curation.types import Attribution, Failure, FailureKind, ImageArray, Region
 from retrain.config import TrainConfig
 from retrain.detector import SsdDetector
@@ -37,10 +38,12 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FieldFailure:
-    """A failure in a field image, the cause that is known to be behind it, and its evidence."""
+    """A failure in a field image, the cause known to be behind it, its evidence by variant."""
 
     name: str
+    sample: str
     cause: str | None
+    failure: Failure
     evidence: dict[str, FailureEvidence]
 
 
@@ -49,12 +52,14 @@ class Prepared:
     """One world under one seed, ready for selection."""
 
     world: World
+    base: Path
     detector: SsdDetector
     failures: tuple[FieldFailure, ...]
     pool: tuple[PoolImage, ...]
     samples: dict[str, Sample]
     index: RegionIndex
     holdout_hashes: tuple[int, ...]
+    known: KnownObjects
 
     def modes(self, variant: str) -> list[modes.Mode]:
         """Failure modes under one variant of the query regions."""
@@ -88,40 +93,48 @@ def shown(items: Sequence[_Item], what: str) -> Iterator[_Item]:
     print(file=sys.stderr)
 
 
-def base_detector(world: World, folder: Path, epochs: int, threads: int) -> SsdDetector:
-    """The detector before the loop; trained once a world and seed, then kept."""
-    if (folder / "config.json").exists():
-        return SsdDetector.load(folder)
-    config = TrainConfig(epochs=epochs, seed=world.seed, num_threads=threads)
-    return train(config, world.config, world.manifest(world.train), world.root, folder)
+def train_base(world: World, folder: Path, epochs: int, threads: int) -> None:
+    """The detector before the loop; trained once, then kept."""
+    if not (folder / "config.json").exists():
+        config = TrainConfig(epochs=epochs, seed=world.seed, num_threads=threads)
+        train(config, world.config, world.manifest(world.train), world.root, folder)
 
 
 def prepare(
-    world: World, detector: SsdDetector, folder: Path, method: str, parameters: dict[str, object]
+    world: World, base: Path, folder: Path, method: str, parameters: dict[str, object]
 ) -> Prepared:
-    """Find and explain the failures of the field, embed them and the pool."""
+    """Find and explain the failures of the field, embed them and the pool; each part is kept."""
+    detector = SsdDetector.load(base)
     encoder = TimmEncoder(input_size_hw=(224, 224))
     embedder = RegionEmbedder(encoder, mask_size_hw=(224, 224))
+    if not (folder / "pool.pickle").exists():  # then the index is of a run that was cut off
+        shutil.rmtree(folder / "index", ignore_errors=True)
+    index = RegionIndex(folder / "index", embedder.version, embedder.width)
+    pool = kept(folder / "pool.pickle", lambda: _embedded(world, detector, embedder, index))
     explainer = explain.get(method, **explain.accepted(method, parameters))
     rng = np.random.default_rng(world.seed)
-    failures = [
-        failure
-        for sample in shown(world.field, "field images explained")
-        for failure in _explained(world, sample, detector, embedder, explainer, rng)
-    ]
-    shutil.rmtree(folder / "index", ignore_errors=True)
-    index = RegionIndex(folder / "index", embedder.version, embedder.width)
-    pool = _embedded(world, detector, embedder, index)
+    name = "-".join([method, *(f"{key}={value}" for key, value in parameters.items())])
+    failures = kept(
+        folder / f"failures-{name}.pickle",
+        lambda: (
+            failure
+            for sample in shown(world.field, "field images explained")
+            for failure in _explained(world, sample, detector, embedder, explainer, rng)
+        ),
+    )
+    (known,) = kept(folder / "known.pickle", lambda: [_known(world, embedder)])
     tested = [*world.holdout, *world.siblings]
     hashes = tuple(perceptual_hash(world.image(sample)) for sample in tested)
     return Prepared(
         world,
+        base,
         detector,
-        tuple(failures),
-        tuple(pool),
+        failures,
+        pool,
         {sample.name: sample for sample in world.pool},
         index,
         hashes,
+        known,
     )
 
 
@@ -149,7 +162,7 @@ def _explained(
         name = f"{sample.name}#{number}"
         own = {variant: next(embedded) for variant in VARIANTS}
         evidence = {v: _evidence(name, failure, vectors) for v, vectors in own.items()}
-        yield FieldFailure(name, _cause(sample, failure), evidence)
+        yield FieldFailure(name, sample.name, _cause(sample, failure), failure, evidence)
 
 
 def _regions(
@@ -186,6 +199,17 @@ def _cause(sample: Sample, failure: Failure) -> str | None:
         iou = pairwise_iou(np.array([failure.box_xyxy], np.float32), boxes)[0]
         return sample.lookalikes[int(iou.argmax())][1] if iou.max() > 0.1 else None
     return None
+
+
+def _known(world: World, embedder: RegionEmbedder) -> KnownObjects:
+    """The objects of the training set."""
+    vectors = [np.zeros((0, embedder.width), np.float32)]
+    for sample in shown(world.train, "training images embedded"):
+        boxes = [tuple(float(v) for v in box) for box in sample.truth.boxes_xyxy]
+        found = embedder.embed_failures(world.image(sample), boxes, [[]] * len(boxes))
+        vectors.extend(one.object_vector[None] for one in found)
+    labels = np.concatenate([sample.truth.labels for sample in world.train])
+    return KnownObjects(np.concatenate(vectors), labels)
 
 
 def _embedded(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.detectors import MIN_SIDE_PX
+from benchmarks.loop.keep import kept
 from curation import formats, world
 from curation.boxes import pairwise_iou
 from curation.images import content_hash, encode_png, load
@@ -89,9 +91,11 @@ def street(cache: Path, seed: int, pool: int, pool_share: float, field: int) -> 
     """Generated scenes; each of the four causes in ``pool_share`` of the pool."""
     config = world.WorldConfig(pool_share=pool_share)
     root = cache / f"street-{seed}"
-    counts = {"seed": 300, "field": field, "pool": pool, "siblings": 200, "holdout": 200}
+    counts: dict[world.Split, int] = {"seed": 300, "field": field, "pool": pool}
+    counts |= {"siblings": 200, "holdout": 200}
     parts = {
-        split: tuple(_rendered(config, split, count, seed, root)) for split, count in counts.items()
+        split: kept(root / f"{split}.pickle", partial(_rendered, config, split, count, seed, root))
+        for split, count in counts.items()
     }
     return World(
         "street",

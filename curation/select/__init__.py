@@ -22,6 +22,7 @@ from curation.select.core_set import CoreSetSelection, KMeansSelection
 from curation.select.coverage_neighbours import CoverageNeighboursSelection
 from curation.select.e2x import E2XSelection
 from curation.select.entropy import EntropySelection
+from curation.select.novelty import KnownObjects
 from curation.select.ppal import PpalSelection
 from curation.select.random import RandomSelection
 from curation.select.talisman import TalismanSelection
@@ -30,6 +31,7 @@ from curation.select.whole_image import WholeImageSelection
 __all__ = [
     "Budget",
     "Candidate",
+    "KnownObjects",
     "Match",
     "ModeQuery",
     "Policy",

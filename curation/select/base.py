@@ -10,7 +10,9 @@ import numpy as np
 
 from curation.dedup import near_duplicates_of
 from curation.errors import BudgetTooSmall
+from curation.index.metric import Metric
 from curation.index.snapshot import ImageScores
+from curation.select.novelty import KnownObjects
 from curation.types import Box, Detections, FailureKind, FloatArray
 
 
@@ -102,6 +104,11 @@ class Budget:
 class RegionSearch(Protocol):
     """What a policy needs of a region index; ``RegionIndex`` is one."""
 
+    @property
+    def metric(self) -> Metric:
+        """How its vectors are compared."""
+        ...
+
     def score_images(self, queries: FloatArray, k: int = 1000) -> ImageScores:
         """For each image the best similarity of any of its regions to each query [Q, W]."""
         ...
@@ -123,6 +130,8 @@ class SelectionRequest:
             unknown; images unlike them are preferred by policies that cover.
         difficulty: [K] float32 in 0..1 for each class, such as 1 - AP on a validation set; None
             takes all classes as equally hard.
+        known: objects that are trained on already, None if unknown: then nothing is told about
+            which failures are of a kind that the training set lacks.
     """
 
     pool: Sequence[PoolImage]
@@ -134,6 +143,7 @@ class SelectionRequest:
     excluded_hashes: tuple[int, ...] = ()
     labelled: FloatArray | None = None
     difficulty: FloatArray | None = None
+    known: KnownObjects | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,61 +1,56 @@
-"""Selection by explanation: pool images that hold what hurt the failures, with what was missed.
+"""Selection by explanation: pool images that show what failed, with what hurt it.
 
-An image's score for a mode is a late interaction: for each query region the best similarity of
-any region of the image, weighted by the region's share of the harm, plus the same for the missed
-object, plus what the detector itself half sees there. The budget is divided over modes, and a
-share goes to images unlike all others, so that fixing does not become forgetting.
+Failures come as modes, clustered by what was missed and what hurt it. The budget is divided over
+modes by their size and by their novelty: how unlike the training set their objects are. Each
+mode takes the images that answer it best, until what is left resembles it no more than the
+training set does; a share goes to images unlike all others, so that fixing does not become
+forgetting.
 
 Source:
-    Late interaction: Khattab and Zaharia, "ColBERT", SIGIR 2020, over regions instead of words.
     Coverage: Sener and Savarese, "Active Learning for CNNs: A Core-Set Approach", ICLR 2018.
+    The rest is ours; read ``novelty`` and ``ranking``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from curation.boxes import pairwise_iou
-from curation.select.base import (
-    Candidate,
-    Ledger,
-    Match,
-    ModeQuery,
-    PoolImage,
-    RegionSearch,
-    SelectionRequest,
-)
+from curation.select.base import Candidate, Ledger, ModeQuery, RegionSearch, SelectionRequest
 from curation.select.core_set import cover, farthest
-from curation.types import Detections, FailureKind, FloatArray
-
-FLOOR = -1.0
-"""Similarity of an image that the index does not hold: below anything that it could find."""
+from curation.select.novelty import MIN_KNOWN, KnownObjects, novelty
+from curation.select.ranking import Ranked, Ranker, Weights
+from curation.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
 class E2XSelection:
-    """Late interaction of harmful regions and missed objects, by failure mode.
+    """Missed objects and harmful regions, by failure mode.
 
     Attributes:
-        object_weight: of the object's similarity beside the harm's, which counts 1.
-        evidence_weight: of the detector's own weak detections near a match.
+        harm_weight: of the harm's similarity beside the object's, which counts 1.
+        unseen: taken off an object that no detection of its class matches.
         alpha: a mode of n failures gets a share of the budget in proportion to n ** alpha.
+        novelty_power: and to (2 nu - 1) ** this, with nu in 0..1 the mean novelty of its objects
+            and nothing below one half; 0 leaves novelty out.
         min_size: smaller modes get no share while there are larger ones: a failure alone shows
             no pattern, and many such would take half of the budget.
+        stop_quantile: a mode is exhausted at images that are no more like it than this share of
+            the training objects of its class; 0 for never.
         coverage: share of the budget for images unlike all that is taken, in 0..1.
         max_distance: bits by which near-duplicates differ at most.
-        weak: scores that count as half seen.
     """
 
-    object_weight: float = 1.0
-    evidence_weight: float = 0.2
-    alpha: float = 1.0
+    harm_weight: float = 0.25
+    unseen: float = 0.1
+    alpha: float = 0.75
+    novelty_power: float = 4.0
     min_size: float = 2.0
+    stop_quantile: float = 0.999
     coverage: float = 0.1
     max_distance: int = 4
-    weak: tuple[float, float] = (0.01, 0.5)
 
     @property
     def name(self) -> str:
@@ -75,108 +70,76 @@ class E2XSelection:
         if queries and pool:
             if request.index is None:
                 raise ValueError("selection by explanation needs a region index")
-            rankings = [self.rank(query, pool, request.index) for query in queries]
-            self._spend_on_modes(ledger, queries, rankings, 1 - self.coverage)
+            ranker = Ranker(pool, request.index, Weights(self.harm_weight, self.unseen))
+            rankings = [ranker.rank(query) for query in queries]
+            shares = self.shares(queries, request.known, request.index)
+            floors = [self._floor(query, request.known, ranker) for query in queries]
+            alike = [_above(*pair) for pair in zip(rankings, floors, strict=True)]
+            _spend(ledger, queries, alike, shares, 1 - self.coverage)
             cover(ledger, farthest, "coverage")
-            self._spend_on_modes(ledger, queries, rankings, 1.0)  # what coverage left over
+            for rest in (alike, rankings):  # what coverage left over, then whatever is nearest
+                _spend(ledger, queries, rest, shares, 1.0)
         else:
             cover(ledger, farthest, "coverage")
         return ledger.result()
 
-    def rank(
-        self, query: ModeQuery, pool: Sequence[PoolImage], index: RegionSearch
-    ) -> list[tuple[PoolImage, Candidate]]:
-        """All images of the pool for one mode, best first, with their reasons."""
-        vectors = query.vectors
-        if query.object_vector is not None:
-            vectors = np.concatenate([vectors, query.object_vector[None]])
-        if not len(vectors):
-            return []
-        found = index.score_images(vectors)
-        column = {image: position for position, image in enumerate(found.images)}
-        ranked = []
-        for image in pool:
-            matches: tuple[Match, ...] = ()
-            if image.image in column:
-                position = column[image.image]
-                matches = _matches(
-                    len(query.vectors),
-                    found.similarities[:, position],
-                    found.boxes_xyxy[:, position],
-                )
-            ranked.append((image, self._candidate(query, image, matches)))
-        return sorted(ranked, key=lambda pair: (-pair[1].score, pair[1].image))
+    def shares(
+        self, queries: Sequence[ModeQuery], known: KnownObjects | None, index: RegionSearch
+    ) -> FloatArray:
+        """[Q] float64 summing to 1: of the budget, for each mode.
 
-    def _candidate(
-        self, query: ModeQuery, image: PoolImage, matches: tuple[Match, ...]
-    ) -> Candidate:
-        harm = sum(float(query.weights[m.query]) * m.similarity for m in matches if m.query >= 0)
-        missed = sum(m.similarity for m in matches if m.query < 0)
-        evidence = self._evidence(query, image.detections, matches)
-        score = FLOOR * (1 + self.object_weight)
-        if matches:
-            score = harm + self.object_weight * missed + self.evidence_weight * evidence
-        reason = f"harm {harm:.2f}, object {missed:.2f}, detector {evidence:+.2f}"
-        return Candidate(
-            image.image, float(score), query.mode, "mode", image.cost_boxes, matches, reason
-        )
-
-    def _evidence(
-        self, query: ModeQuery, detections: Detections | None, matches: tuple[Match, ...]
-    ) -> float:
-        """In -1..1: does the detector half see the class where the image matches?
-
-        For missed objects a weak detection of the class there is a sign of the same failure and
-        a sure one a sign that there is none; for false positives any detection of the class is.
+        Where no mode is novel, size alone decides.
         """
-        if detections is None or not matches:
-            return 0.0
-        own = detections.labels == query.label
-        boxes = np.array([match.box_xyxy for match in matches], np.float32)
-        near = (pairwise_iou(detections.boxes_xyxy, boxes) > 0).any(1) & own
-        scores = detections.scores[near]
-        if query.kind is FailureKind.FALSE_POSITIVE:
-            return float(scores.max(initial=0))
-        if (scores >= self.weak[1]).any():
-            return -1.0
-        return float((scores >= self.weak[0]).any())
+        sizes = np.array([query.size**self.alpha for query in queries], np.float64)
+        news = np.array([_mean_novelty(query, known, index) for query in queries])
+        shares = sizes * np.maximum(2 * news - 1, 0) ** self.novelty_power
+        if not shares.sum() > 0:
+            shares = sizes
+        total: FloatArray = shares / shares.sum()
+        return total
 
-    def _spend_on_modes(
-        self,
-        ledger: Ledger,
-        queries: Sequence[ModeQuery],
-        rankings: Sequence[list[tuple[PoolImage, Candidate]]],
-        until: float,
-    ) -> None:
-        """Let the mode that has had least of its share choose next, until a share is spent."""
-        shares = np.array([query.size**self.alpha for query in queries], np.float64)
-        shares /= shares.sum()
-        waiting = [iter(ranking) for ranking in rankings]
-        had = np.zeros(len(queries))
-        for candidate in ledger.taken:
-            for row, query in enumerate(queries):
-                had[row] += candidate.cost_boxes * (candidate.mode == query.mode)
-        open_modes = set(range(len(queries)))
-        while open_modes and ledger.spent < until:
-            row = min(open_modes, key=lambda mode: (had[mode] / shares[mode], mode))
-            for image, candidate in waiting[row]:
-                if ledger.spent + ledger.price(image) <= until + 1e-9 and ledger.take(
-                    image, candidate
-                ):
-                    had[row] += candidate.cost_boxes
-                    break
-            else:
-                open_modes.discard(row)
+    def _floor(self, query: ModeQuery, known: KnownObjects | None, ranker: Ranker) -> float:
+        """Likeness that an image must exceed to be of the mode."""
+        centre = ranker.centre(query)
+        if not self.stop_quantile or known is None or centre is None:
+            return -np.inf
+        own = known.of(query.label)
+        if len(own) < MIN_KNOWN:
+            return -np.inf
+        return float(np.quantile(ranker.metric.apply(own) @ centre, self.stop_quantile))
 
 
-def _matches(
-    num_regions: int, similarities: FloatArray, boxes_xyxy: FloatArray
-) -> tuple[Match, ...]:
-    return tuple(
-        Match(
-            row if row < num_regions else -1,
-            (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-            float(similarity),
-        )
-        for row, (similarity, box) in enumerate(zip(similarities, boxes_xyxy, strict=True))
-    )
+def _mean_novelty(query: ModeQuery, known: KnownObjects | None, index: RegionSearch) -> float:
+    if known is None or not len(query.targets):
+        return 1.0
+    apply = index.metric.apply
+    return float(novelty(apply(query.targets), apply(known.of(query.label))).mean())
+
+
+def _above(ranking: Sequence[Ranked], floor: float) -> list[Ranked]:
+    return [entry for entry in ranking if entry.likeness > floor]
+
+
+def _spend(
+    ledger: Ledger,
+    queries: Sequence[ModeQuery],
+    rankings: Sequence[Sequence[Ranked]],
+    shares: FloatArray,
+    until: float,
+) -> None:
+    """Let the mode that has had least of its share choose next, until a share is spent."""
+    waiting: list[Iterator[Ranked]] = [iter(ranking) for ranking in rankings]
+    had = np.zeros(len(queries))
+    for candidate in ledger.taken:
+        for row, query in enumerate(queries):
+            had[row] += candidate.cost_boxes * (candidate.mode == query.mode)
+    open_modes = {row for row, share in enumerate(shares) if share > 0}
+    while open_modes and ledger.spent < until:
+        row = min(open_modes, key=lambda mode: (had[mode] / shares[mode], mode))
+        for entry in waiting[row]:
+            affordable = ledger.spent + ledger.price(entry.image) <= until + 1e-9
+            if affordable and ledger.take(entry.image, entry.candidate):
+                had[row] += entry.candidate.cost_boxes
+                break
+        else:
+            open_modes.discard(row)
