@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from curation.errors import CurationError
-from curation.select import PoolImage
+from curation.select import ModeQuery, PoolImage, RegionSearch
 from curation.types import Box
 from services.context import Context
 from services.db.engine import reading
@@ -20,19 +20,46 @@ if TYPE_CHECKING:
     from curation.embed import RegionEmbedder
 
 POLICIES = frozenset({"talisman", "ppal"})
-"""Policies that need them; each pool image costs one more pass of the encoder."""
+"""Policies that need them of every image; each costs one more pass of the encoder."""
+SHORTLIST, PER_BOX = 100, 4
+"""Images a mode that are looked at more closely: at least, and for each box of the budget."""
 MAX_OBJECTS, MIN_SCORE = 20, 0.02
 
 
+def shortlist(
+    queries: Sequence[ModeQuery], index: RegionSearch, budget_boxes: int
+) -> frozenset[str]:
+    """Images of which some region is like the objects of a mode: the ones worth a closer look."""
+    vectors = [query.object_vector for query in queries if query.object_vector is not None]
+    if not vectors:
+        return frozenset()
+    found = index.score_images(np.stack(vectors))
+    count = SHORTLIST + PER_BOX * budget_boxes
+    best = np.argsort(-found.similarities, axis=1, kind="stable")[:, :count]
+    return frozenset(found.images[column] for column in np.unique(best))
+
+
 def with_rois(
-    context: Context, pool: Sequence[PoolImage], embedder: RegionEmbedder
+    context: Context,
+    pool: Sequence[PoolImage],
+    embedder: RegionEmbedder,
+    only: Container[str] | None = None,
 ) -> list[PoolImage]:
     """The pool with the strongest detections of each image and their vectors.
 
-    An image that was not looked at, or cannot be opened, keeps no detections.
+    An image that cannot be opened keeps no detections.
+
+    Args:
+        context: wiring.
+        pool: images.
+        embedder: of regions.
+        only: images to look at; None for all.
     """
     found = []
     for image in pool:
+        if only is not None and image.image not in only:
+            found.append(image)
+            continue
         with reading(context.sessions) as session:
             row = session.get_one(Image, image.image)
         try:
