@@ -1,0 +1,111 @@
+"""What the champion was trained on: a sample of it embedded once; and which images are near."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+
+from curation.embed import RegionEmbedder
+from curation.encoder import TimmEncoder
+from curation.index import RegionIndex
+from curation.select import ModeQuery, PoolImage
+from curation.types import Detections, FailureKind
+from services import known, rois
+from services.context import Context
+from services.datasets import build_version
+from services.db.tables import Annotation, Image, Model, Role
+from tests.services.builders import add_champion
+from tests.services.report_project import add_photo
+
+LABELS = ["car", "sign"]
+
+
+@pytest.fixture(scope="module")
+def embedder() -> RegionEmbedder:
+    return RegionEmbedder(TimmEncoder(weights="random", input_size_hw=(64, 96)), None, (64, 96))
+
+
+def trained(context: Context) -> Model:
+    """A champion that was trained on three photographs with two objects each."""
+    with context.sessions.begin() as session:
+        champion = add_champion(session)
+        champion.class_names = ["background", "car"]
+        photos = (skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket())
+        for number, photo in enumerate(photos):
+            image = add_photo(session, context, photo, Role.SEED, f"{number}.jpg")
+            objects = [
+                {"box": [20, 20, 120, 90], "label": LABELS[number % 2], "ignore": False},
+                {"box": [60, 60, 200, 190], "label": "car", "ignore": False},
+            ]
+            session.add(Annotation(image_id=image.id, objects=objects))
+        session.flush()
+        champion.dataset_version_id = build_version(session, context, None).id
+    return champion
+
+
+def test_training_objects_are_embedded_once(
+    sqlite_context: Context, embedder: RegionEmbedder
+) -> None:
+    champion = trained(sqlite_context)
+    found = known.known_objects(sqlite_context, champion, embedder)
+    assert found is not None
+    assert found.vectors.shape == (6, embedder.width)
+    assert sorted(found.labels) == [0, 1, 1, 1, 1, 1]  # a class that the champion lacks is 0
+    with sqlite_context.sessions() as session:
+        for image in session.query(Image):
+            (sqlite_context.project.images / image.file).unlink()
+    again = known.known_objects(sqlite_context, champion, embedder)
+    assert again is not None
+    assert np.array_equal(again.vectors, found.vectors)
+
+
+def test_an_unreadable_training_image_is_left_out(
+    sqlite_context: Context, embedder: RegionEmbedder
+) -> None:
+    champion = trained(sqlite_context)
+    with sqlite_context.sessions() as session:
+        first = session.query(Image).order_by(Image.id).first()
+        assert first is not None
+        (sqlite_context.project.images / first.file).write_bytes(b"no image")
+    found = known.known_objects(sqlite_context, champion, embedder)
+    assert found is not None
+    assert len(found.vectors) == len(found.labels) == 4
+
+
+def test_an_imported_model_has_no_known_objects(
+    sqlite_context: Context, embedder: RegionEmbedder
+) -> None:
+    with sqlite_context.sessions.begin() as session:
+        champion = add_champion(session)
+    assert known.known_objects(sqlite_context, champion, embedder) is None
+
+
+def test_only_the_shortlist_is_looked_at_closely(
+    sqlite_context: Context, embedder: RegionEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite_context.sessions.begin() as session:
+        photos = [skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket()]
+        ids = [
+            add_photo(session, sqlite_context, photo, Role.POOL, f"{number}.jpg").id
+            for number, photo in enumerate(photos)
+        ]
+    index = RegionIndex(sqlite_context.project.root / "near", embedder.version, embedder.width)
+    cells = embedder.embed_pool(photos)
+    index.add(ids, [one.vectors for one in cells], [one.boxes_xyxy for one in cells])
+    wanted = cells[1].vectors[0]
+    none = np.zeros((0, embedder.width), np.float32)
+    query = ModeQuery(
+        "m", FailureKind.FALSE_NEGATIVE, 1, none, np.zeros(0, np.float32), object_vector=wanted
+    )
+    monkeypatch.setattr(rois, "SHORTLIST", 1)
+    near = rois.shortlist([query], index, budget_boxes=0)
+    assert near == {ids[1]}
+    found = Detections(
+        np.array([[10, 10, 90, 90]], np.float32), np.array([0.1]), np.ones(1), np.zeros(1)
+    )
+    pool = [PoolImage(image, detections=found) for image in ids]
+    closer = rois.with_rois(sqlite_context, pool, embedder, near)
+    assert [image.rois is not None for image in closer] == [False, True, False]
+    assert closer[1].rois is not None
+    assert closer[1].rois.shape == (1, embedder.width)
