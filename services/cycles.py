@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services import registry
+from services import modes, registry
 from services.context import Context
 from services.db import units
 from services.db.base import utc_now
@@ -134,6 +134,8 @@ def advance(session: Session, context: Context, cycle_id: int) -> None:
         _train_or_fail(session, cycle)
     elif cycle.state == CycleState.VERIFYING and not _outstanding(session, cycle):
         _finish(cycle, CycleState.DONE)
+    if cycle.state in FINISHED_CYCLES:
+        modes.settle(session, context.settings, cycle.id)
 
 
 def advance_waiting(session: Session, context: Context) -> None:
@@ -153,7 +155,9 @@ def begin_labelling(session: Session, context: Context, cycle: Cycle) -> None:
     cycle.state = CycleState.LABELLING
     session.flush()
     if not session.scalar(select(func.count()).where(LabelTask.cycle_id == cycle.id)):
-        cycle.error = "nothing to label: no explained failure, or the pool is empty"
+        cycle.error = (
+            "nothing to label: no explained failure in a mode to fix, or the pool is empty"
+        )
         _finish(cycle, CycleState.DONE)
 
 
@@ -185,6 +189,7 @@ def cancel(session: Session, context: Context, cycle_id: int, actor: str) -> Cyc
     _close_tasks(session, cycle)
     cycle.error = f"cancelled by {actor}"
     _finish(cycle, CycleState.CANCELLED)
+    modes.settle(session, context.settings, cycle.id)
     return cycle
 
 

@@ -51,6 +51,11 @@ class Project:
         return self.root / "index"
 
     @property
+    def modes(self) -> Path:
+        """Pooled regions of failure modes, npz, one folder a cycle."""
+        return self.root / "modes"
+
+    @property
     def runs(self) -> Path:
         """Training and evaluation runs, with their checkpoints."""
         return self.root / "runs"
@@ -80,6 +85,7 @@ class Project:
             self.segments,
             self.embeddings,
             self.index,
+            self.modes,
             self.runs,
             self.reports,
             self.logs,

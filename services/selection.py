@@ -5,7 +5,7 @@ The selection stage stores the answer; ``e2x cycle plan`` only shows it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sqlalchemy import select
@@ -32,6 +32,7 @@ from services.db.tables import (
     Role,
     TaskState,
 )
+from services.modes import Recognised, recognise
 from services.stages.index import open_index
 from services.storage import read_npz
 
@@ -54,6 +55,8 @@ class Chosen:
 
     modes: list[Mode]
     candidates: list[policies.Candidate]
+    known_as: dict[str, Recognised] = field(default_factory=dict)
+    """By key of the mode."""
 
 
 def choose(
@@ -75,14 +78,16 @@ def choose(
     index = open_index(context, embedder.version, embedder.width)
     known = _evidence(context, champion.id, embedder.version, tuple(champion.class_names))
     found = modes.cluster(known, index.metric.apply) if known else []
+    known_as = recognise(context, champion, found, embedder.version, index.metric.apply)
+    unfixed = [mode for mode in found if not known_as[mode.key].is_fixed]
     pool, excluded = _pool(context, embedder.version, scores)
-    if not found or not pool:
-        return Chosen(found, [])
+    if not unfixed or not pool:
+        return Chosen(found, [], known_as)
     if terms.policy in rois.POLICIES:
         pool = rois.with_rois(context, pool, embedder)
     request = policies.SelectionRequest(
         pool=pool,
-        queries=[_query(mode, known) for mode in found],
+        queries=[_query(mode, known) for mode in unfixed],
         budget=policies.Budget(boxes=terms.budget_boxes),
         rng=np.random.default_rng(terms.seed),
         index=index,
@@ -92,9 +97,9 @@ def choose(
     shares = {"e2x": {"coverage": context.settings.selection.coverage_share}}
     policy = policies.get(terms.policy, **shares.get(terms.policy, {}))
     try:
-        return Chosen(found, policy.select(request))
+        return Chosen(found, policy.select(request), known_as)
     except BudgetTooSmall:
-        return Chosen(found, [])
+        return Chosen(found, [], known_as)
 
 
 def _evidence(

@@ -143,6 +143,23 @@ class SelectionSettings(Group):
     )
 
 
+class ModeSettings(Group):
+    """Failure modes over the cycles."""
+
+    min_similarity: float = Field(
+        default=0.4, ge=-1, le=1, description="A mode this much like a known one is that one."
+    )
+    max_failing: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="A mode is fixed when a new champion fails at most this share of its failures.",
+    )
+    reopen_at: int = Field(
+        default=1, ge=1, description="So many new failures open a fixed mode again."
+    )
+
+
 class LabelSettings(Group):
     """The label queue."""
 

@@ -27,6 +27,7 @@ from services.setting_groups import (
     GateSettings,
     IngestSettings,
     LabelSettings,
+    ModeSettings,
     SelectionSettings,
     TrainingSettings,
     TriggerSettings,
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
     failures: FailureSettings = Field(default_factory=FailureSettings)
     explanation: ExplanationSettings = Field(default_factory=ExplanationSettings)
     selection: SelectionSettings = Field(default_factory=SelectionSettings)
+    modes: ModeSettings = Field(default_factory=ModeSettings)
     labels: LabelSettings = Field(default_factory=LabelSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
     triggers: TriggerSettings = Field(default_factory=TriggerSettings)

@@ -18,7 +18,17 @@ from services import context as wiring
 from services.api import schemas
 from services.api.auth import project_token, require_token
 from services.api.limits import BodyLimit
-from services.api.routes import cycles, failures, frames, health, images, labels, models, tasks
+from services.api.routes import (
+    cycles,
+    failures,
+    frames,
+    health,
+    images,
+    labels,
+    models,
+    modes,
+    tasks,
+)
 from services.api.routes import units as unit_routes
 from services.context import Context
 from services.errors import ServiceError
@@ -37,7 +47,7 @@ answers 409.
 
 **Errors** are `{"code": ..., "message": ...}`: the code is stable, the message is for people.
 """
-ROUTES = (frames, images, failures, cycles, tasks, labels, models, unit_routes)
+ROUTES = (frames, images, failures, modes, cycles, tasks, labels, models, unit_routes)
 
 
 def create_app(context: Context | None = None) -> FastAPI:

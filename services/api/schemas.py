@@ -109,6 +109,48 @@ class FailureDetail(FailureOut):
     overlay: str | None = Field(description="Path of the drawing, null until it is explained.")
 
 
+class ModeSize(BaseModel):
+    """How many failures a cycle saw in a mode."""
+
+    cycle: int
+    size: int
+
+
+class ModeOut(BaseModel):
+    """A failure mode over the cycles."""
+
+    id: int
+    name: str = Field(description="What people call it; never changes.")
+    state: str
+    family: str
+    kind: str = Field(description="Of most of its failures when it was seen last.")
+    label: str
+    size: int = Field(description="Failures that the newest cycle saw.")
+    places: int = Field(description="Where its failures lie, of all cycles.")
+    failing: int = Field(description="Of these, where the champion fails now.")
+    asked: int = Field(description="Pool images asked for since it was opened or re-opened.")
+    trend: list[ModeSize]
+    exemplars: list[str] = Field(description="Failure ids, the most typical first.")
+    created_at: datetime
+
+
+class ModeChangeOut(BaseModel):
+    """One step of a mode's state."""
+
+    at: datetime
+    cycle: int
+    state: str
+    why: str
+
+
+class ModeDetail(ModeOut):
+    """A failure mode with the failures that show it best."""
+
+    failures: list[FailureOut]
+    overlays: list[str] = Field(description="Paths of their drawings.")
+    changes: list[ModeChangeOut]
+
+
 class CycleIn(Body):
     """A cycle to start."""
 

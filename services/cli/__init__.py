@@ -26,6 +26,7 @@ MODULES = (
     "services.cli.cycle",
     "services.cli.labels",
     "services.cli.failures",
+    "services.cli.modes",
     "services.cli.explain",
     "services.cli.models",
     "services.cli.report",

@@ -30,6 +30,7 @@ from services.db.tables import (
     LabelTask,
     Model,
     ModeRow,
+    ModeSighting,
 )
 from services.errors import NotFound, ServiceError
 
@@ -168,14 +169,21 @@ def show(number: NumberArgument = None, as_json: JsonOption = False) -> None:
     with opened() as context:
         cycle = _find(context, number)
         with reading(context.sessions) as session:
-            modes = session.scalars(
-                select(ModeRow).where(ModeRow.cycle_id == cycle.id).order_by(ModeRow.size.desc())
+            modes = session.execute(
+                select(ModeSighting, ModeRow)
+                .join(ModeRow, ModeRow.id == ModeSighting.mode_id)
+                .where(ModeSighting.cycle_id == cycle.id)
+                .order_by(ModeSighting.size.desc(), ModeSighting.id)
             ).all()
             asked = dict(_tasks(session, cycle.id))
             images = session.scalar(select(func.count()).where(CandidateRow.cycle_id == cycle.id))
             numbers = _numbers(session)
     if as_json:
-        extra = {"modes": [columns_of(mode) for mode in modes], "label_tasks": asked}
+        named = [
+            columns_of(seen) | {"name": mode.name, "label": mode.label, "state": mode.state}
+            for seen, mode in modes
+        ]
+        extra = {"modes": named, "label_tasks": asked}
         print_json(columns_of(cycle) | extra)
         return
     print_facts(
@@ -297,20 +305,23 @@ def _numbers(session: Session) -> dict[str | None, int]:
 
 
 def print_modes(modes: Any) -> None:
-    """A table of failure modes."""
+    """A table of failure modes as a cycle saw them, with their states of now."""
+    from services.mode_trends import state_in_words
+
     print_table(
         "Failure modes",
-        ("#mode", "kind", "class", "#failures", "#right before", "#right after"),
+        ("#mode", "name", "state now", "kind", "#failures", "#right before", "#right after"),
         [
             (
                 mode.id,
-                mode.kind,
-                mode.label,
-                mode.size,
-                None if mode.found_before is None else f"{mode.found_before:.0%}",
-                None if mode.found_after is None else f"{mode.found_after:.0%}",
+                mode.name,
+                state_in_words(mode.state),
+                seen.kind,
+                seen.size,
+                None if seen.found_before is None else f"{seen.found_before:.0%}",
+                None if seen.found_after is None else f"{seen.found_after:.0%}",
             )
-            for mode in modes
+            for seen, mode in modes
         ],
     )
 

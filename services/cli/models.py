@@ -132,8 +132,9 @@ def promote(
 @models_app.command("rollback")
 def rollback() -> None:
     """Bring back the champion before this one."""
-    from services import registry
+    from services import modes, registry
 
     with opened() as context, context.sessions.begin() as session:
         model = registry.rollback(session, ACTOR)
+        modes.settle(session, context.settings)
     console().print(f"model {model.number} is the champion again")

@@ -1,4 +1,4 @@
-"""Tables of the loop: failures, attributions, modes, cycles, candidates, label tasks."""
+"""Tables of the loop: failures, attributions, cycles, candidates, label tasks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ class FailureState(StrEnum):
     EXPLAINED = "explained"
     FIXED = "fixed"
     """A later champion no longer makes it."""
+
+
+def _own_id(context: Any) -> str:
+    """A failure that no earlier model made is the first at its place."""
+    return str(context.get_current_parameters()["id"])
 
 
 class FailureRow(Base):
@@ -44,7 +49,11 @@ class FailureRow(Base):
     source: Mapped[str] = mapped_column(String(16), default="truth")
     """``truth`` or ``operator``."""
     fixed_by: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
+    place: Mapped[str] = mapped_column(String(64), default=_own_id, index=True)
+    """Id of the first failure there: the same for every model that fails at this object, or that
+    shows this false detection."""
     mode_id: Mapped[int | None] = mapped_column(ForeignKey("modes.id"), index=True)
+    """The mode in which a cycle saw it last."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -130,26 +139,6 @@ class Cycle(Base):
     finished_at: Mapped[datetime | None]
 
 
-class ModeRow(Base):
-    """A failure mode as one cycle saw it."""
-
-    __tablename__ = "modes"
-    __table_args__ = (UniqueConstraint("cycle_id", "key"),)
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-    cycle_id: Mapped[int] = mapped_column(ForeignKey("cycles.id"), index=True)
-    key: Mapped[str] = mapped_column(String(64))
-    kind: Mapped[str] = mapped_column(String(32))
-    label: Mapped[str] = mapped_column(String(120))
-    size: Mapped[int]
-    exemplars: Mapped[list[Any]] = mapped_column(default=list)
-    """Failure ids, the most typical first."""
-    found_before: Mapped[float | None]
-    """Share of its failures that the champion gets right (0 when the mode is made)."""
-    found_after: Mapped[float | None]
-    """The same for the challenger."""
-
-
 class CandidateRow(Base):
     """A pool image that a cycle asks a label for."""
 
@@ -198,7 +187,7 @@ class LabelTask(Base):
     prelabels: Mapped[list[Any]] = mapped_column(default=list)
     """The champion's detections: ``[{"box", "label", "score"}]``."""
     reason: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """``{"mode", "failure", "label", "query_box", "matched_box", "overlay": url path}``."""
+    """``{"mode": name, "failure", "label", "query_box", "matched_box", "overlay": url path}``."""
     owner: Mapped[str | None] = mapped_column(String(120))
     token: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime | None]

@@ -22,9 +22,9 @@ from services.db.loop import (
     FailureRow,
     FailureState,
     LabelTask,
-    ModeRow,
     TaskState,
 )
+from services.db.modes import ModeMember, ModeRow, ModeSighting
 from services.db.work import TERMINAL, Audit, Outbox, Pointer, Unit, UnitState
 
 __all__ = [
@@ -45,7 +45,9 @@ __all__ = [
     "FailureState",
     "Image",
     "LabelTask",
+    "ModeMember",
     "ModeRow",
+    "ModeSighting",
     "Model",
     "ModelState",
     "Observation",

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from services.context import Context
 from services.db.engine import reading
-from services.report import words
+from services.report import trends, words
 from services.report.exemplars import Artist
 from services.report.extra import Predict, ReportExtra
 from services.report.page import Page, PageCycle, PageMode
@@ -81,6 +80,7 @@ def make_page(context: Context, rows: ReportRows, artist: Artist, extra: ReportE
         for cycle in rows.cycles
         for number, mode in enumerate(cycle.modes, 1)
     }
+    overview = trends.overview(rows, artist)
     _draw(rows, artist, modes)
     tables = [(title, [list(row) for row in table]) for title, table in extra.tables.items()]
     own = (cycles_table(rows), models_table(rows))
@@ -92,6 +92,7 @@ def make_page(context: Context, rows: ReportRows, artist: Artist, extra: ReportE
         project=context.project.root.name,
         tiles=extra.tiles or tiles_of(rows),
         tables=[*tables, *(table for table in own if len(table[1]) > 1)],
+        trends=overview,
         cycles=[_cycle(rows, cycle, modes) for cycle in rows.cycles],
         next_steps=[] if rows.cycles else words.next_steps(rows),
         has_after=artist.predict is not None,
@@ -118,11 +119,14 @@ def _draw_turn(artist: Artist, cycle: CycleRows, mode: ModeRows, page: PageMode,
 
 
 def _mode(rows: ReportRows, cycle: CycleRows, mode: ModeRows, number: int) -> PageMode:
-    row = mode.mode
+    row = mode.sighting
     lines = words.lineage(rows, cycle, mode)
     return PageMode(
-        anchor=f"cycle-{cycle.cycle.id}-{row.key}",
-        title=f"{number}. {words.headed(row.label)}, {words.KINDS.get(row.kind, row.kind)}",
+        anchor=trends.sighting_anchor(cycle.cycle.id, mode.mode.id),
+        trend_anchor=trends.mode_anchor(mode.mode.id),
+        title=f"{number}. {words.headed(mode.mode.name)}",
+        kind=words.mode_kind(mode.mode.family, row.kind),
+        state=words.mode_state(mode.mode.state),
         failures=row.size,
         before=words.percent(row.found_before),
         after=words.percent(row.found_after),
@@ -155,24 +159,11 @@ def _cycle(rows: ReportRows, cycle: CycleRows, modes: dict[int, PageMode]) -> Pa
         promote=decision.get("promote"),
         promoted=row.promoted,
         challenger=rows.number(row.challenger_id),
-        checks=_checks(decision.get("checks", []), cycle, modes),
+        checks=decision.get("checks", []),
         modes=[modes[mode.mode.id] for mode in cycle.modes],
         policy=row.policy,
         other_samples=len(cycle.other_samples),
     )
-
-
-def _checks(
-    checks: Sequence[dict[str, Any]], cycle: CycleRows, modes: dict[int, PageMode]
-) -> list[dict[str, Any]]:
-    """The gate's table, with modes called as the page calls them."""
-    named = []
-    for check in checks:
-        reason = str(check["reason"])
-        for mode in cycle.modes:
-            reason = reason.replace(words.gate_title(mode.mode), f"“{modes[mode.mode.id].title}”")
-        named.append({**check, "reason": reason})
-    return named
 
 
 def _outcome(state: str, promoted: bool | None) -> str:

@@ -15,7 +15,7 @@ from services.drawings import attribution_of
 from services.report import pictures, words
 from services.report.extra import Predict
 from services.report.page import Exemplar, Panel
-from services.report.pictures import PANEL_PX, SAMPLE_PX, Ledger, Mark, View
+from services.report.pictures import PANEL_PX, SAMPLE_PX, THUMB_PX, Ledger, Mark, View
 from services.report.read import ReportRows, Sample
 from services.storage import open_image, read_npz
 
@@ -65,6 +65,16 @@ class Artist:
             panels=panels,
             outcome=words.outcome(self.rows, cycle, failure, right),
         )
+
+    def thumbnail(self, failure: FailureRow) -> Panel | None:
+        """A small picture of a failure and what is around it; None if its frame is lost."""
+        image = self.rows.images[failure.image_id]
+        pixels = self._open(image)
+        if pixels is None:
+            return None
+        view = pictures.zoom(pixels, [failure.box], THUMB_PX)
+        drawn = pictures.frame(view, pixels, [_failed(failure, "")])
+        return Panel(self.ledger.encode(drawn), words.failure_title(failure), image.name)
 
     def sample(self, sample: Sample) -> Panel | None:
         """A pool image with the region that was matched and the labels that were given."""

@@ -58,11 +58,14 @@ class Lineage:
 
 @dataclass(slots=True)
 class PageMode:
-    """A failure mode; its pictures are added while there is room for them.
+    """What a cycle saw of a mode; its pictures are added while there is room for them.
 
     Attributes:
         anchor: its place on the page.
-        title: number, class and kind.
+        trend_anchor: where the page shows the mode over all cycles.
+        title: number and name.
+        kind: how most of its failures go wrong, where the name does not say it.
+        state: of now.
         before: share of its failures that the champion gets right, as text; so ``after``.
         after_percent: for the bar, 0..100; None if unknown.
         failures: how many.
@@ -70,7 +73,10 @@ class PageMode:
     """
 
     anchor: str
+    trend_anchor: str
     title: str
+    kind: str
+    state: Outcome
     failures: int
     before: str
     after: str
@@ -90,6 +96,48 @@ class PageMode:
     def samples_left_out(self) -> int:
         """Samples without pictures."""
         return self.samples - len(self.pictures)
+
+
+@dataclass(frozen=True, slots=True)
+class Sparkline:
+    """A small line of counts, as SVG shows it.
+
+    Attributes:
+        points: x and y of each count, px of a box of ``width`` and ``height``.
+        words: the same as text.
+    """
+
+    points: Sequence[tuple[float, float]]
+    words: str
+    width: int
+    height: int
+
+
+@dataclass(slots=True)
+class PageTrend:
+    """A failure mode over the cycles, a row of the table; ``pictures`` are added later.
+
+    Attributes:
+        anchor: its place on the page.
+        name: what people call it.
+        kind: how most of its failures go wrong, where the name does not say it.
+        size: failures that the newest cycle saw.
+        failing: how many of its places the champion fails now, as text.
+        cycles: number and place on the page of each cycle that saw it.
+        changes: how it came to its state, the newest last.
+    """
+
+    anchor: str
+    name: str
+    kind: str
+    state: Outcome
+    size: int
+    failing: str
+    asked: int
+    spark: Sparkline
+    cycles: Sequence[tuple[int, str]]
+    changes: Sequence[str]
+    pictures: list[Panel] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +175,7 @@ class Page:
     project: str
     tiles: Sequence[Tile]
     tables: Sequence[tuple[str, Sequence[Sequence[str]]]]
+    trends: Sequence[PageTrend]
     cycles: Sequence[PageCycle]
     next_steps: Sequence[tuple[str, str]]
     has_after: bool

@@ -17,7 +17,7 @@ from curation import draw, images
 from curation.draw import Colour
 from curation.types import Attribution, BoolArray, Box, Detections, ImageArray
 
-PANEL_PX, SAMPLE_PX = 400, 240
+PANEL_PX, SAMPLE_PX, THUMB_PX = 400, 240, 120
 QUALITY = 80
 DIM = 0.45
 """Brightness outside the outlined regions."""

@@ -18,9 +18,10 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.tables import FailureRow, Image, Model
 from services.drawings import attribution_of, newest_explanation
+from services.modes import Recognised
 from services.report import pictures, words
 from services.report.builder import environment
-from services.report.page import Exemplar, Panel
+from services.report.page import Exemplar, Outcome, Panel
 from services.report.pictures import PANEL_PX, SAMPLE_PX, Ledger, Mark, View
 from services.selection import Chosen, Terms
 from services.storage import open_image, read_npz, write_bytes
@@ -35,6 +36,8 @@ class PlanMode:
     """One failure mode: what hurts it, and what would be labelled for it."""
 
     title: str
+    kind: str
+    state: Outcome
     failures: int
     boxes: int
     queries: str
@@ -85,7 +88,10 @@ def build(
     by_mode: dict[str | None, list[policies.Candidate]] = {}
     for candidate in chosen.candidates:
         by_mode.setdefault(candidate.mode, []).append(candidate)
-    modes = [artist.mode(mode, by_mode.get(mode.key, [])) for mode in chosen.modes]
+    modes = [
+        artist.mode(mode, chosen.known_as[mode.key], by_mode.get(mode.key, []))
+        for mode in chosen.modes
+    ]
     known = {mode.key for mode in chosen.modes}
     rest = [c for key, own in by_mode.items() if key not in known for c in own]
     page = PlanPage(
@@ -113,12 +119,15 @@ class _Artist:
     scores: dict[str, Detections]
     ledger: Ledger
 
-    def mode(self, mode: Mode, candidates: Sequence[policies.Candidate]) -> PlanMode:
-        names = self.champion.class_names
-        title = f"{words.headed(names[mode.label])}, {words.KINDS[mode.kind]}"
+    def mode(
+        self, mode: Mode, known: Recognised, candidates: Sequence[policies.Candidate]
+    ) -> PlanMode:
+        state = words.mode_state(known.state)
         shares = ", ".join(f"{weight:.0%}" for weight in mode.weights)
         return PlanMode(
-            title=title,
+            title=words.headed(known.name),
+            kind=words.mode_kind(mode.family, mode.kind),
+            state=Outcome("new", "plain") if known.mode_id is None else state,
             failures=len(mode.members),
             boxes=sum(candidate.cost_boxes for candidate in candidates),
             queries=f"query regions by their share of the harm: {shares}"

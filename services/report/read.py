@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services import mode_trends
 from services.db.tables import (
     Annotation,
     CandidateRow,
@@ -20,9 +21,12 @@ from services.db.tables import (
     Image,
     LabelTask,
     Model,
+    ModeMember,
     ModeRow,
+    ModeSighting,
 )
 from services.errors import NotFound
+from services.mode_trends import ModeChange, ModeTrend
 
 BATCH = 500
 """Databases bound the number of parameters of a query."""
@@ -40,9 +44,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ModeRows:
-    """A failure mode with its failures, the most typical first, and the samples it led to."""
+    """What a cycle saw of a mode: failures, the most typical first, and the samples it led to."""
 
     mode: ModeRow
+    sighting: ModeSighting
     failures: list[FailureRow]
     samples: list[Sample]
 
@@ -62,10 +67,20 @@ class CycleRows:
 
 
 @dataclass(frozen=True, slots=True)
+class TrendRows:
+    """A failure mode over the cycles, with the failures that show it and the steps of its state."""
+
+    trend: ModeTrend
+    exemplars: list[FailureRow]
+    changes: list[ModeChange]
+
+
+@dataclass(frozen=True, slots=True)
 class ReportRows:
     """Everything that the page shows, read at one moment."""
 
     cycles: list[CycleRows]
+    trends: list[TrendRows]
     models: list[Model]
     datasets: dict[str, DatasetVersion]
     images: dict[str, Image]
@@ -97,9 +112,12 @@ def read_rows(session: Session, cycle_ids: Sequence[int] | None) -> ReportRows:
     if missing:
         raise NotFound(f"no cycle {min(missing)}: see `e2x cycle list`")
     found = [_read_cycle(session, cycle) for cycle in cycles]
+    trends = _trends(session, found)
     failures = [row for cycle in found for mode in cycle.modes for row in mode.failures]
+    failures += [row for one in trends for row in one.exemplars]
     return ReportRows(
         cycles=found,
+        trends=trends,
         models=list(session.scalars(select(Model).order_by(Model.number))),
         datasets={row.id: row for row in session.scalars(select(DatasetVersion))},
         images=_images(session, {row.image_id for row in failures}),
@@ -111,49 +129,53 @@ def read_rows(session: Session, cycle_ids: Sequence[int] | None) -> ReportRows:
 
 def _read_cycle(session: Session, cycle: Cycle) -> CycleRows:
     samples = _samples(session, cycle.id)
-    modes = session.scalars(
-        select(ModeRow)
-        .where(ModeRow.cycle_id == cycle.id)
-        .order_by(ModeRow.size.desc(), ModeRow.id)
+    modes = session.execute(
+        select(ModeRow, ModeSighting)
+        .join(ModeSighting, ModeSighting.mode_id == ModeRow.id)
+        .where(ModeSighting.cycle_id == cycle.id)
+        .order_by(ModeSighting.size.desc(), ModeSighting.id)
     ).all()
-    members = _members(session, modes)
+    members = _members(session, cycle.id)
     return CycleRows(
         cycle=cycle,
         modes=[
-            ModeRows(mode, _typical_first(members[mode.id], mode), samples[mode.id])
-            for mode in modes
+            ModeRows(mode, seen, _typical_first(members[seen.id], seen), samples[mode.id])
+            for mode, seen in modes
         ],
         other_samples=samples[None],
     )
 
 
-def _members(session: Session, modes: Sequence[ModeRow]) -> dict[int, list[FailureRow]]:
-    """Failures by mode: those that are in it, and the exemplars that a later cycle took over."""
-    exemplars = {name for mode in modes for name in mode.exemplars}
-    rows = session.scalars(
-        select(FailureRow).where(FailureRow.mode_id.in_([mode.id for mode in modes]))
-    ).all()
-    by_id = {row.id: row for row in rows}
-    by_id |= {row.id: row for row in _failures(session, sorted(exemplars - set(by_id)))}
-    found: dict[int, dict[str, FailureRow]] = {mode.id: {} for mode in modes}
-    for row in rows:
-        if row.mode_id is not None:
-            found[row.mode_id][row.id] = row
-    for mode in modes:
-        found[mode.id] |= {name: by_id[name] for name in mode.exemplars if name in by_id}
-    return {number: list(members.values()) for number, members in found.items()}
+def _trends(session: Session, cycles: Sequence[CycleRows]) -> list[TrendRows]:
+    """The modes that these cycles saw, what needs work first."""
+    seen = {mode.mode.id: mode.mode for cycle in cycles for mode in cycle.modes}
+    found = mode_trends.trends(session, list(seen.values()))
+    return [
+        TrendRows(
+            one,
+            mode_trends.exemplars(session, one.last),
+            mode_trends.changes(session, one.mode.id),
+        )
+        for one in mode_trends.worst_first(found)
+    ]
 
 
-def _failures(session: Session, ids: Sequence[str]) -> list[FailureRow]:
-    found: list[FailureRow] = []
-    for start in range(0, len(ids), BATCH):
-        rows = select(FailureRow).where(FailureRow.id.in_(ids[start : start + BATCH]))
-        found += session.scalars(rows)
+def _members(session: Session, cycle_id: int) -> dict[int, list[FailureRow]]:
+    """Failures by sighting."""
+    rows = session.execute(
+        select(ModeMember.sighting_id, FailureRow)
+        .join(FailureRow, FailureRow.id == ModeMember.failure_id)
+        .join(ModeSighting, ModeSighting.id == ModeMember.sighting_id)
+        .where(ModeSighting.cycle_id == cycle_id)
+    )
+    found: dict[int, list[FailureRow]] = defaultdict(list)
+    for sighting_id, row in rows:
+        found[sighting_id].append(row)
     return found
 
 
-def _typical_first(failures: list[FailureRow], mode: ModeRow) -> list[FailureRow]:
-    rank = {name: number for number, name in enumerate(mode.exemplars)}
+def _typical_first(failures: list[FailureRow], seen: ModeSighting) -> list[FailureRow]:
+    rank = {name: number for number, name in enumerate(seen.exemplars)}
     return sorted(failures, key=lambda row: (rank.get(row.id, len(rank)), row.id))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from services.db.tables import (
     CandidateRow,
@@ -13,8 +13,8 @@ from services.db.tables import (
     FailureRow,
     FailureState,
     LabelTask,
-    ModeRow,
 )
+from services.mode_trends import FAMILY_KINDS, state_in_words
 from services.report.page import Lineage, Outcome
 from services.report.read import CycleRows, ModeRows, ReportRows, Sample
 
@@ -87,9 +87,15 @@ def outcome(
     return Outcome(f"right with {rows.number(cycle.challenger_id)}, {why}", "plain")
 
 
-def gate_title(mode: ModeRow) -> str:
-    """What the gate's reasons call a mode."""
-    return f"{mode.kind.replace('_', ' ')} of {mode.label} ({mode.key[:6]})"
+def mode_state(state: str) -> Outcome:
+    """The state of a failure mode."""
+    verdicts: dict[str, Literal["good", "bad"]] = {"fixed": "good", "re_opened": "bad"}
+    return Outcome(state_in_words(state), verdicts.get(state, "plain"))
+
+
+def mode_kind(family: str, kind: str) -> str:
+    """How most failures of a mode go wrong, where its name does not say it."""
+    return "" if FAMILY_KINDS[family] == kind else f"most are {KINDS[kind]}"
 
 
 def next_steps(rows: ReportRows) -> list[tuple[str, str]]:

@@ -17,7 +17,9 @@ from services.db.tables import (
     FailureState,
     Image,
     ModelState,
+    ModeMember,
     ModeRow,
+    ModeSighting,
 )
 from services.db.tables import Model as ModelRow
 from services.db.units import Claim
@@ -74,19 +76,16 @@ def _failures(session: Session, condition: Any) -> list[FailureRow]:
 def _mode_members(session: Session, cycle_id: int) -> dict[str, list[FailureRow]]:
     members: dict[str, list[FailureRow]] = defaultdict(list)
     query = (
-        select(ModeRow, FailureRow)
-        .join(FailureRow, FailureRow.mode_id == ModeRow.id)
-        .where(ModeRow.cycle_id == cycle_id)
+        select(ModeRow.name, FailureRow)
+        .join(ModeSighting, ModeSighting.mode_id == ModeRow.id)
+        .join(ModeMember, ModeMember.sighting_id == ModeSighting.id)
+        .join(FailureRow, FailureRow.id == ModeMember.failure_id)
+        .where(ModeSighting.cycle_id == cycle_id)
         .order_by(ModeRow.id, FailureRow.id)
     )
-    for mode, row in session.execute(query):
-        members[_title(mode)].append(row)
+    for name, row in session.execute(query):
+        members[name].append(row)
     return dict(members)
-
-
-def _title(mode: ModeRow) -> str:
-    """What the gate's table calls a mode; unique within a cycle."""
-    return f"{mode.kind.replace('_', ' ')} of {mode.label} ({mode.key[:6]})"
 
 
 def _settle(
@@ -99,9 +98,14 @@ def _settle(
     """Store decision and mode figures; swap the champion in the same transaction."""
     cycle = session.get_one(Cycle, cycle_id)
     cycle.decision = verdict.to_dict()
-    for mode in session.scalars(select(ModeRow).where(ModeRow.cycle_id == cycle_id)):
-        mode.found_before = sides[0].modes.get(_title(mode))
-        mode.found_after = sides[1].modes.get(_title(mode))
+    seen = (
+        select(ModeRow.name, ModeSighting)
+        .join(ModeSighting, ModeSighting.mode_id == ModeRow.id)
+        .where(ModeSighting.cycle_id == cycle_id)
+    )
+    for name, sighting in session.execute(seen):
+        sighting.found_before = sides[0].modes.get(name)
+        sighting.found_after = sides[1].modes.get(name)
     challenger = session.get_one(ModelRow, str(cycle.challenger_id))
     promote = verdict.promote and context.settings.gate.auto_promote
     if promote and challenger.state != ModelState.CHAMPION:

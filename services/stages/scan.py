@@ -17,7 +17,7 @@ from curation.failures import (
     find_failures,
     from_report,
 )
-from curation.types import Detections, Failure
+from curation.types import Detections, Failure, FailureKind
 from services import science
 from services.db import units
 from services.db.tables import FailureRow, FailureState, Image, Observation
@@ -57,7 +57,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
 
     def store(session: Session) -> dict[str, Any]:
         rows = [_row(image_id, model_id, failure, source, names) for failure, source in failures]
-        fresh = _insert(session, rows)
+        fresh = _insert(session, image_id, rows)
         fixed, reopened = _settle_earlier(session, image_id, model_id, rows)
         if rows:
             units.enqueue(
@@ -117,11 +117,17 @@ def _row(
     )
 
 
-def _insert(session: Session, rows: list[FailureRow]) -> int:
-    known = set(
-        session.scalars(select(FailureRow.id).where(FailureRow.id.in_([row.id for row in rows])))
-    )
+def _insert(session: Session, image_id: str, rows: list[FailureRow]) -> int:
+    """Add what is new, each at the place of the first failure that was the same."""
+    earlier = session.scalars(
+        select(FailureRow)
+        .where(FailureRow.image_id == image_id)
+        .order_by(FailureRow.created_at, FailureRow.id)
+    ).all()
+    known = {row.id for row in earlier}
     fresh = {row.id: row for row in rows if row.id not in known}
+    for row in fresh.values():
+        row.place = next((other.place for other in earlier if _same(row, other)), row.id)
     session.add_all(fresh.values())
     session.flush()
     return len(fresh)
@@ -149,7 +155,13 @@ def _settle_earlier(
 def _same(first: FailureRow, second: FailureRow) -> bool:
     if first.truth_index is not None or second.truth_index is not None:
         return first.truth_index == second.truth_index
-    return first.label == second.label and _overlap(first.box, second.box) >= FIXED_IOU
+    if first.label != second.label or _is_false(first) is not _is_false(second):
+        return False
+    return _overlap(first.box, second.box) >= FIXED_IOU
+
+
+def _is_false(row: FailureRow) -> bool:
+    return row.kind == FailureKind.FALSE_POSITIVE
 
 
 def _overlap(first: list[float], second: list[float]) -> float:

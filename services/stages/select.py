@@ -7,10 +7,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation import select as policies
-from curation.modes import Mode
 from curation.types import Detections
-from services import cycles
-from services.db.tables import CandidateRow, Cycle, FailureRow, LabelTask, Model, ModeRow
+from services import cycles, modes
+from services.db.tables import CandidateRow, Cycle, LabelTask, Model, ModeRow, ModeSighting
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
 from services.rows import detections_as_json
@@ -37,50 +36,31 @@ def run(stage: StageContext, claim: Claim) -> Store:
     scores = read_pool_scores(context.project, cycle.id)
     terms = Terms(cycle.policy, cycle.seed, cycle.budget_boxes)
     chosen = choose(context, champion, embedder, scores, terms)
+    modes.keep_traces(context, cycle.id, chosen.modes)
 
     def store(session: Session) -> dict[str, Any]:
         current = session.get_one(Cycle, cycle.id)
-        rows = _store_modes(session, cycle.id, chosen.modes, names)
+        rows = modes.store(session, current, chosen.modes, chosen.known_as, embedder.version, names)
         _store_candidates(session, cycle.id, chosen.candidates, rows, scores, names)
+        modes.settle(session, context.settings, cycle.id)
         cycles.begin_labelling(session, context, current)
         return {"modes": len(chosen.modes), "candidates": len(chosen.candidates)}
 
     return store
 
 
-def _store_modes(
-    session: Session, cycle_id: int, found: list[Mode], names: tuple[str, ...]
-) -> dict[str, ModeRow]:
-    rows = {}
-    for mode in found:
-        row = ModeRow(
-            cycle_id=cycle_id,
-            key=mode.key,
-            kind=mode.kind,
-            label=names[mode.label],
-            size=len(mode.members),
-            exemplars=list(mode.exemplars),
-        )
-        session.add(row)
-        session.flush()
-        rows[mode.key] = row
-        for failure_id in mode.members:
-            session.get_one(FailureRow, failure_id).mode_id = row.id
-    return rows
-
-
 def _store_candidates(
     session: Session,
     cycle_id: int,
     candidates: list[policies.Candidate],
-    rows: dict[str, ModeRow],
+    rows: dict[str, tuple[ModeRow, ModeSighting]],
     scores: dict[str, Detections],
     names: tuple[str, ...],
 ) -> None:
     """Rows and label tasks; the first chosen has the highest priority."""
     for rank, candidate in enumerate(candidates):
-        mode = rows.get(candidate.mode or "")
-        failure = mode.exemplars[0] if mode and mode.exemplars else None
+        mode, sighting = rows.get(candidate.mode or "", (None, None))
+        failure = sighting.exemplars[0] if sighting and sighting.exemplars else None
         reasons = [
             {
                 "query": match.query,
@@ -113,7 +93,7 @@ def _store_candidates(
                 reason={
                     "text": candidate.reason,
                     "share": candidate.share,
-                    "mode": mode.key if mode else None,
+                    "mode": mode.name if mode else None,
                     "label": mode.label if mode else None,
                     "failure": failure,
                     "overlay": f"/v1/failures/{failure}/overlay.png" if failure else None,

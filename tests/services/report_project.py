@@ -12,6 +12,7 @@ import skimage.data
 from sqlalchemy.orm import Session
 
 from curation import images, superpixels
+from curation.mode_history import name_of
 from curation.regions import RegionRules, harmful_regions
 from curation.types import Attribution, Detections, ImageArray, Region, ScoreTarget
 from services import registry
@@ -29,7 +30,9 @@ from services.db.tables import (
     LabelTask,
     Model,
     ModelState,
+    ModeMember,
     ModeRow,
+    ModeSighting,
     Role,
     TaskState,
 )
@@ -66,7 +69,7 @@ DECISION = {
             "challenger": 1.0,
             "bound": 0.01,
             "passed": True,
-            "reason": "1 of 3 improved; the best is false negative of car (m00-fa)",
+            "reason": "1 of 3 improved; the best is missed car 1",
         },
     ],
 }
@@ -178,16 +181,26 @@ def fill(context: Context, modes: int = 3, failures_a_mode: int = 2) -> ReportPr
         for number in range(modes):
             kind = kinds[number % len(kinds)]
             key = f"m{number:02d}-{kind}"
+            family = "false" if kind == "false_positive" else "missed"
             mode = ModeRow(
+                name=name_of(family, "car", number + 1),
+                family=family,
+                label="car",
+                opened_cycle_id=cycle.id,
+            )
+            session.add(mode)
+            session.flush()
+            seen = ModeSighting(
                 cycle_id=cycle.id,
+                mode_id=mode.id,
                 key=key,
                 kind=kind,
-                label="car",
                 size=failures_a_mode,
+                joined=failures_a_mode,
                 found_before=0.0,
                 found_after=0.5 if number else 1.0,
             )
-            session.add(mode)
+            session.add(seen)
             session.flush()
             for member in range(failures_a_mode):
                 photo = member % len(frames)
@@ -205,11 +218,12 @@ def fill(context: Context, modes: int = 3, failures_a_mode: int = 2) -> ReportPr
                 )
                 session.add(failure)
                 session.flush()
+                session.add(ModeMember(sighting_id=seen.id, failure_id=failure.id))
                 add_explanation(session, context, failure, photo)
                 found.append(failure.id)
-            mode.exemplars = found[-failures_a_mode:]
+            seen.exemplars = found[-failures_a_mode:]
             if number < len(pool):
-                _sample(session, cycle, mode, pool[number], number)
+                _sample(session, cycle, seen, pool[number], number)
         return ReportProject(cycle.id, champion.id, challenger.id, found)
 
 
@@ -250,13 +264,13 @@ def _cycle(session: Session, champion: Model, challenger: Model) -> Cycle:
     return cycle
 
 
-def _sample(session: Session, cycle: Cycle, mode: ModeRow, image: Image, rank: int) -> None:
+def _sample(session: Session, cycle: Cycle, seen: ModeSighting, image: Image, rank: int) -> None:
     annotation = Annotation(
         image_id=image.id,
         objects=[{"box": [20, 20, 90, 90], "label": "car", "ignore": False}],
         author="annotator",
         cycle_id=cycle.id,
-        origin=mode.exemplars[0],
+        origin=seen.exemplars[0],
     )
     session.add(annotation)
     session.flush()
@@ -268,8 +282,8 @@ def _sample(session: Session, cycle: Cycle, mode: ModeRow, image: Image, rank: i
         CandidateRow(
             cycle_id=cycle.id,
             image_id=image.id,
-            mode_id=mode.id,
-            failure_id=mode.exemplars[0],
+            mode_id=seen.mode_id,
+            failure_id=seen.exemplars[0],
             rank=rank,
             score=0.7,
             reasons=reasons,

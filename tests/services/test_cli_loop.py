@@ -27,6 +27,7 @@ from services.db.tables import (
     FailureRow,
     Image,
     ModeRow,
+    ModeSighting,
     Observation,
     Role,
     Unit,
@@ -281,7 +282,11 @@ def add_cycle(line: CommandLine, state: CycleState) -> None:
     with line.opened() as context, context.sessions.begin() as session:
         session.add(Cycle(policy="e2x", budget_boxes=9, champion_id=f"{1:064x}", state=state, id=1))
         session.flush()
-        session.add(ModeRow(cycle_id=1, key="k", kind="false_negative", label="car", size=4))
+        session.add(
+            ModeRow(id=1, name="missed car 1", family="missed", label="car", opened_cycle_id=1)
+        )
+        session.flush()
+        session.add(ModeSighting(cycle_id=1, mode_id=1, key="k", kind="false_negative", size=4))
 
 
 def test_the_gate_is_a_table(champion: CommandLine) -> None:

@@ -92,7 +92,7 @@ def test_the_page_shows_queries_and_chosen_images(planned: Context, tmp_path: Pa
     file = tmp_path / "plan.html"
     draw_plan(planned, file, policy=None, budget_boxes=None, look=True)
     page = read(file)
-    assert "Disc, missed" in page.text
+    assert "1. Missed disc 1 new" in page.text
     assert "share of the harm" in page.text
     assert "harm" in page.text
     assert any(f"{number}.jpg" in page.text for number in range(6))

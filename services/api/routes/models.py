@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from services import registry
-from services.api.deps import SessionOf
+from services import modes, registry
+from services.api.deps import ContextOf, SessionOf
 from services.api.schemas import ModelOut, Page
 from services.db.tables import Model
 
@@ -34,6 +34,8 @@ def promote_model(name: str, session: SessionOf) -> Model:
 
 
 @router.post("/models/rollback", response_model=ModelOut)
-def rollback_model(session: SessionOf) -> Model:
+def rollback_model(session: SessionOf, context: ContextOf) -> Model:
     """Bring back the champion before this one."""
-    return registry.rollback(session, ACTOR)
+    model = registry.rollback(session, ACTOR)
+    modes.settle(session, context.settings)
+    return model

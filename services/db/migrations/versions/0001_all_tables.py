@@ -146,20 +146,18 @@ def upgrade() -> None:
 
     op.create_table('modes',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
-    sa.Column('cycle_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
-    sa.Column('key', sa.String(length=64), nullable=False),
-    sa.Column('kind', sa.String(length=32), nullable=False),
+    sa.Column('name', sa.String(length=160), nullable=False),
+    sa.Column('family', sa.String(length=16), nullable=False),
     sa.Column('label', sa.String(length=120), nullable=False),
-    sa.Column('size', sa.Integer(), nullable=False),
-    sa.Column('exemplars', sa.JSON(), nullable=False),
-    sa.Column('found_before', sa.Double(), nullable=True),
-    sa.Column('found_after', sa.Double(), nullable=True),
-    sa.ForeignKeyConstraint(['cycle_id'], ['cycles.id'], name=op.f('fk_modes_cycle_id_cycles')),
+    sa.Column('state', sa.String(length=16), nullable=False),
+    sa.Column('opened_cycle_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['opened_cycle_id'], ['cycles.id'], name=op.f('fk_modes_opened_cycle_id_cycles')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_modes')),
-    sa.UniqueConstraint('cycle_id', 'key', name=op.f('uq_modes_cycle_id_key'))
+    sa.UniqueConstraint('name', name=op.f('uq_modes_name'))
     )
     with op.batch_alter_table('modes', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_modes_cycle_id'), ['cycle_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_modes_state'), ['state'], unique=False)
 
     op.create_table('units',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -207,6 +205,7 @@ def upgrade() -> None:
     sa.Column('proposed', sa.Boolean(), nullable=False),
     sa.Column('source', sa.String(length=16), nullable=False),
     sa.Column('fixed_by', sa.String(length=64), nullable=True),
+    sa.Column('place', sa.String(length=64), nullable=False),
     sa.Column('mode_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.ForeignKeyConstraint(['fixed_by'], ['models.id'], name=op.f('fk_failures_fixed_by_models')),
@@ -219,6 +218,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_failures_image_id'), ['image_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_failures_mode_id'), ['mode_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_failures_model_id'), ['model_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_failures_place'), ['place'], unique=False)
         batch_op.create_index(batch_op.f('ix_failures_state'), ['state'], unique=False)
 
     op.create_table('label_tasks',
@@ -246,6 +246,29 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_label_tasks_cycle_id'), ['cycle_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_label_tasks_image_id'), ['image_id'], unique=False)
         batch_op.create_index('ix_label_tasks_state_priority', ['state', 'priority'], unique=False)
+
+    op.create_table('mode_sightings',
+    sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('cycle_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('mode_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('key', sa.String(length=64), nullable=False),
+    sa.Column('kind', sa.String(length=32), nullable=False),
+    sa.Column('size', sa.Integer(), nullable=False),
+    sa.Column('joined', sa.Integer(), nullable=False),
+    sa.Column('exemplars', sa.JSON(), nullable=False),
+    sa.Column('found_before', sa.Double(), nullable=True),
+    sa.Column('found_after', sa.Double(), nullable=True),
+    sa.Column('file', sa.String(length=200), nullable=True),
+    sa.Column('encoder_version', sa.String(length=64), nullable=True),
+    sa.ForeignKeyConstraint(['cycle_id'], ['cycles.id'], name=op.f('fk_mode_sightings_cycle_id_cycles')),
+    sa.ForeignKeyConstraint(['mode_id'], ['modes.id'], name=op.f('fk_mode_sightings_mode_id_modes')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_mode_sightings')),
+    sa.UniqueConstraint('cycle_id', 'key', name=op.f('uq_mode_sightings_cycle_id_key')),
+    sa.UniqueConstraint('cycle_id', 'mode_id', name=op.f('uq_mode_sightings_cycle_id_mode_id'))
+    )
+    with op.batch_alter_table('mode_sightings', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_mode_sightings_cycle_id'), ['cycle_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_mode_sightings_mode_id'), ['mode_id'], unique=False)
 
     op.create_table('outbox',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -299,11 +322,25 @@ def upgrade() -> None:
     with op.batch_alter_table('explanations', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_explanations_failure_id'), ['failure_id'], unique=False)
 
+    op.create_table('mode_members',
+    sa.Column('sighting_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('failure_id', sa.String(length=64), nullable=False),
+    sa.ForeignKeyConstraint(['failure_id'], ['failures.id'], name=op.f('fk_mode_members_failure_id_failures')),
+    sa.ForeignKeyConstraint(['sighting_id'], ['mode_sightings.id'], name=op.f('fk_mode_members_sighting_id_mode_sightings')),
+    sa.PrimaryKeyConstraint('sighting_id', 'failure_id', name=op.f('pk_mode_members'))
+    )
+    with op.batch_alter_table('mode_members', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_mode_members_failure_id'), ['failure_id'], unique=False)
+
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    with op.batch_alter_table('mode_members', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_mode_members_failure_id'))
+
+    op.drop_table('mode_members')
     with op.batch_alter_table('explanations', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_explanations_failure_id'))
 
@@ -318,6 +355,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_outbox_published_at'))
 
     op.drop_table('outbox')
+    with op.batch_alter_table('mode_sightings', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_mode_sightings_mode_id'))
+        batch_op.drop_index(batch_op.f('ix_mode_sightings_cycle_id'))
+
+    op.drop_table('mode_sightings')
     with op.batch_alter_table('label_tasks', schema=None) as batch_op:
         batch_op.drop_index('ix_label_tasks_state_priority')
         batch_op.drop_index(batch_op.f('ix_label_tasks_image_id'))
@@ -326,6 +368,7 @@ def downgrade() -> None:
     op.drop_table('label_tasks')
     with op.batch_alter_table('failures', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_failures_state'))
+        batch_op.drop_index(batch_op.f('ix_failures_place'))
         batch_op.drop_index(batch_op.f('ix_failures_model_id'))
         batch_op.drop_index(batch_op.f('ix_failures_mode_id'))
         batch_op.drop_index(batch_op.f('ix_failures_image_id'))
@@ -338,7 +381,7 @@ def downgrade() -> None:
 
     op.drop_table('units')
     with op.batch_alter_table('modes', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_modes_cycle_id'))
+        batch_op.drop_index(batch_op.f('ix_modes_state'))
 
     op.drop_table('modes')
     with op.batch_alter_table('annotations', schema=None) as batch_op:

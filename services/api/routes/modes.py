@@ -1,0 +1,51 @@
+"""Failure modes: what failures have in common, over the cycles."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from sqlalchemy import select
+
+from curation.mode_states import ModeState
+from services import mode_trends
+from services.api.deps import Cursor, Limit, RowId, SessionOf, row_after
+from services.api.schemas import FailureOut, ModeChangeOut, ModeDetail, ModeOut, Page
+from services.db.tables import ModeRow
+
+router = APIRouter(tags=["failure modes"])
+
+
+@router.get("/modes", response_model=Page[ModeOut])
+def list_modes(
+    session: SessionOf,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    state: ModeState | None = None,
+    label: str | None = None,
+) -> Page[ModeOut]:
+    """Failure modes by number, with their size in each cycle."""
+    query = select(ModeRow).order_by(ModeRow.id).limit(limit + 1)
+    if state is not None:
+        query = query.where(ModeRow.state == state)
+    if label is not None:
+        query = query.where(ModeRow.label == label)
+    after = row_after(cursor)
+    if after is not None:
+        query = query.where(ModeRow.id > after)
+    rows = session.scalars(query).all()
+    found = mode_trends.trends(session, rows[:limit])
+    items = [ModeOut.model_validate(one.to_dict()) for one in found]
+    return Page(items=items, next=str(rows[limit - 1].id) if len(rows) > limit else None)
+
+
+@router.get("/modes/{mode_id}", response_model=ModeDetail)
+def show_mode(mode_id: RowId, session: SessionOf) -> ModeDetail:
+    """One failure mode: the failures that show it best, and how it came to its state."""
+    (found,) = mode_trends.trends(session, [mode_trends.find(session, mode_id)])
+    typical = mode_trends.exemplars(session, found.last)
+    steps = mode_trends.changes(session, mode_id)
+    return ModeDetail(
+        **found.to_dict(),
+        failures=[FailureOut.model_validate(row) for row in typical],
+        overlays=[f"/v1/failures/{row.id}/overlay.png" for row in typical],
+        changes=[ModeChangeOut.model_validate(step.to_dict()) for step in steps],
+    )

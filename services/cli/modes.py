@@ -1,0 +1,140 @@
+"""``e2x modes``: what the failures have in common, over the cycles."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import select
+
+from curation.mode_states import ModeState
+from services.cli.common import (
+    JsonOption,
+    columns_of,
+    opened,
+    print_facts,
+    print_json,
+    print_table,
+)
+from services.db.engine import reading
+from services.db.tables import Image, ModeRow, ModeSighting
+
+modes_app = typer.Typer(help="Failure modes: failures with one cause, over the cycles.")
+SHOWN_ID = 12
+
+StateOption = Annotated[ModeState | None, typer.Option(help="Only in this state.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(modes_app, name="modes")
+
+
+@modes_app.callback(invoke_without_command=True)
+def modes(invoked: typer.Context, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """List failure modes, what needs work first."""
+    if invoked.invoked_subcommand is None:
+        list_modes(state, as_json)
+
+
+@modes_app.command("list")
+def list_modes(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """List failure modes, what needs work first."""
+    from services.mode_trends import state_in_words, trends, worst_first
+
+    with opened() as context, reading(context.sessions) as session:
+        query = select(ModeRow).order_by(ModeRow.id)
+        if state is not None:
+            query = query.where(ModeRow.state == state)
+        found = worst_first(trends(session, session.scalars(query).all()))
+    if as_json:
+        print_json([one.to_dict() for one in found])
+        return
+    print_table(
+        "Failure modes",
+        ("#mode", "name", "state", "kind", "#failures", "#failing now", "#images asked", "trend"),
+        [
+            (
+                one.mode.id,
+                one.mode.name,
+                state_in_words(one.mode.state),
+                one.last.kind,
+                one.size,
+                f"{one.failing} of {one.places}",
+                one.asked,
+                " → ".join(str(size) for _, size in one.sizes),
+            )
+            for one in found
+        ],
+    )
+
+
+@modes_app.command("show")
+def show_mode(
+    number: Annotated[int, typer.Argument(metavar="ID", help="Number of the mode.", min=1)],
+    as_json: JsonOption = False,
+) -> None:
+    """Show one failure mode: its exemplars, its size by cycle, and how it came to its state."""
+    from services import mode_trends
+
+    with opened() as context, reading(context.sessions) as session:
+        (found,) = mode_trends.trends(session, [mode_trends.find(session, number)])
+        steps = mode_trends.changes(session, number)
+        shown = [
+            (failure, session.get_one(Image, failure.image_id).name)
+            for failure in mode_trends.exemplars(session, found.last)
+        ]
+        seen = session.scalars(
+            select(ModeSighting)
+            .where(ModeSighting.mode_id == number)
+            .order_by(ModeSighting.cycle_id)
+        ).all()
+    if as_json:
+        extra: dict[str, Any] = {
+            "exemplars": [columns_of(failure) | {"frame": frame} for failure, frame in shown],
+            "changes": [step.to_dict() for step in steps],
+        }
+        print_json(found.to_dict() | extra)
+        return
+    _print_mode(found)
+    _print_sizes(found.sizes, seen)
+    print_table(
+        "Exemplars, the most typical first",
+        ("failure", "state", "kind", "#score", "frame"),
+        [(f.id[:SHOWN_ID], f.state, f.kind, f.score, frame) for f, frame in shown],
+    )
+    print_table(
+        "How it came to that",
+        ("#cycle", "state", "why", "when"),
+        [(s.cycle, mode_trends.state_in_words(s.state), s.why, s.at) for s in steps],
+    )
+
+
+def _print_mode(found: Any) -> None:
+    from services.mode_trends import state_in_words
+
+    print_facts(
+        f"Failure mode {found.mode.id}",
+        [
+            ("name", found.mode.name),
+            ("state", state_in_words(found.mode.state)),
+            ("kind", found.last.kind),
+            ("class", found.mode.label),
+            ("failing now", f"{found.failing} of {found.places} places"),
+            ("images asked", found.asked),
+            ("failures", f"`e2x failures list --mode {found.mode.id}`"),
+        ],
+    )
+
+
+def _print_sizes(sizes: tuple[tuple[int, int], ...], seen: Any) -> None:
+    by_cycle = {sighting.cycle_id: sighting for sighting in seen}
+    rows = []
+    for cycle, size in sizes:
+        sighting = by_cycle.get(cycle)
+        joined = sighting.joined if sighting else 0
+        shares = (sighting.found_before, sighting.found_after) if sighting else (None, None)
+        rows.append((cycle, size, joined, *(None if s is None else f"{s:.0%}" for s in shares)))
+    print_table(
+        "By cycle", ("#cycle", "#failures", "#joined", "#right before", "#right after"), rows
+    )
