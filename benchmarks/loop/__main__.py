@@ -17,7 +17,7 @@ from curation.files import write_json
 from retrain.memory import keep_freed_memory
 
 RESULTS = Path(__file__).parents[1] / "results"
-MODES = "modes"
+MODES, SINGLE = "modes", "single_failures"
 RETRIEVAL_KEYS = ("useful", "enrichment", "boxes")
 TRAINING_KEYS = (
     *("slice_ap50", "siblings_fixed", "siblings_failed", "map50", "negative_flips"),
@@ -48,7 +48,7 @@ class Units:
 def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | None]]:
     """Arms and budgets of one seed, in order."""
     if arguments.part == "retrieval":
-        return [(arm, None) for arm in [*arguments.arms, MODES]]
+        return [(arm, None) for arm in [*arguments.arms, MODES, SINGLE]]
     pairs: list[tuple[str, int | None]] = [(training.SAME_DATA, 0)]
     return pairs + [(arm, budget) for budget in arguments.budgets for arm in arguments.arms]
 
@@ -94,6 +94,8 @@ def measured(
         )
     if arm == MODES:
         return retrieval.mode_precision(prepared)
+    if arm == SINGLE:
+        return retrieval.single_failures(prepared)
     return retrieval.measure(BY_NAME[arm], prepared)
 
 
@@ -116,13 +118,17 @@ def world_size(arguments: argparse.Namespace) -> list[str]:
 def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> None:
     """Print the table, put it into the world's result file, draw the plot."""
     own = [unit for unit in units if unit["part"] == arguments.part]
-    arms = [unit for unit in own if unit["arm"] != MODES]
+    arms = [unit for unit in own if unit["arm"] not in (MODES, SINGLE)]
     keys = RETRIEVAL_KEYS if arguments.part == "retrieval" else TRAINING_KEYS
     found = table.rows(arms, keys)
     if arguments.part == "retrieval":
         modes = [unit for unit in own if unit["arm"] == MODES]
+        single = [unit for unit in own if unit["arm"] == SINGLE]
         bars = table.retrieval_bars(arms, modes)
-        details = {"modes": [{"seed": m["seed"], **m["result"]} for m in modes]}
+        details = {
+            "modes": [{"seed": m["seed"], **m["result"]} for m in modes],
+            "single_failures": table.means([unit["result"] for unit in single]),
+        }
     else:
         bars, details = table.training_bars(arms), {}
     show(found, keys, bars)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.loop.prepare import Prepared
+from benchmarks.loop.prepare import NO_REGIONS, Prepared
 from curation import select
 from curation.select import Budget, Candidate, Policy, SelectionRequest
 from curation.select.base import Ledger
@@ -55,7 +55,7 @@ class Arm:
     Attributes:
         name: in tables.
         policy: in the registry of policies, or "oracle".
-        variant: of the query regions, see ``prepare.VARIANTS``.
+        variant: of the query regions, see ``prepare.VARIANTS``, or none.
         explains: whether it uses an explanation; the others are rivals of T3.
     """
 
@@ -79,6 +79,7 @@ ARMS = (
     Arm("e2x_random_regions", "e2x", "random"),
     Arm("e2x_positive_regions", "e2x", "positive", True),
     Arm("e2x_box", "e2x", "box"),
+    Arm("e2x_no_regions", "e2x", NO_REGIONS),
     Arm("oracle", "oracle"),
 )
 BY_NAME = {arm.name: arm for arm in ARMS}

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from benchmarks.loop.keep import kept
-from benchmarks.loop.worlds import Sample, World
+from benchmarks.loop.worlds import Sample, World, as_boxes
 from curation import explain, modes, superpixels
 from curation.boxes import pairwise_iou
 from curation.embed import FailureEmbedding, RegionEmbedder
@@ -30,6 +30,7 @@ from retrain.trainer import train
 
 VARIANTS = ("negative", "random", "positive", "box")
 """Which regions of a failure become its query; all but the first isolate the explanation."""
+NO_REGIONS = "none"
 MAX_FAILURES = 8
 MAX_ROIS, ROI_SCORE = 20, 0.02
 COUNTED_SCORE = 0.3
@@ -62,12 +63,17 @@ class Prepared:
     known: KnownObjects
 
     def modes(self, variant: str) -> list[modes.Mode]:
-        """Failure modes under one variant of the query regions."""
-        return modes.cluster([f.evidence[variant] for f in self.failures], self.index.metric.apply)
+        """Failure modes under one variant of the query regions, or by the object alone."""
+        known = [f.evidence["box" if variant == NO_REGIONS else variant] for f in self.failures]
+        if variant == NO_REGIONS:
+            known = [
+                replace(one, vectors=one.vectors[:0], weights=one.weights[:0]) for one in known
+            ]
+        return modes.cluster(known, self.index.metric.apply)
 
     def queries(self, variant: str) -> list[ModeQuery]:
         """The modes as searches."""
-        objects = {f.name: f.evidence[variant].object_vector for f in self.failures}
+        objects = {f.name: f.evidence["box"].object_vector for f in self.failures}
         return [
             ModeQuery(
                 mode.key,
@@ -205,7 +211,7 @@ def _known(world: World, embedder: RegionEmbedder) -> KnownObjects:
     """The objects of the training set."""
     vectors = [np.zeros((0, embedder.width), np.float32)]
     for sample in shown(world.train, "training images embedded"):
-        boxes = [tuple(float(v) for v in box) for box in sample.truth.boxes_xyxy]
+        boxes = as_boxes(sample.truth.boxes_xyxy)
         found = embedder.embed_failures(world.image(sample), boxes, [[]] * len(boxes))
         vectors.extend(one.object_vector[None] for one in found)
     labels = np.concatenate([sample.truth.labels for sample in world.train])
@@ -236,7 +242,7 @@ def _pool_image(
     strong = detections.above(ROI_SCORE)
     if len(strong) > MAX_ROIS:
         strong = detections.above(float(detections.scores[MAX_ROIS - 1]))
-    found = [tuple(float(v) for v in box) for box in strong.boxes_xyxy]
+    found = as_boxes(strong.boxes_xyxy)
     embedded = embedder.embed_failures(picture, found, [[]] * len(found))
     rois = np.array([one.object_vector for one in embedded], np.float32)
     return PoolImage(

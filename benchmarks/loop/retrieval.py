@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.loop.arms import Arm, choose
-from benchmarks.loop.prepare import Prepared
+from benchmarks.loop.prepare import VARIANTS, Prepared
 from curation.select import Budget
 
 TOP = 100
@@ -56,6 +56,36 @@ def mode_precision(prepared: Prepared, variant: str = "negative") -> dict[str, A
         "failures_by_cause": sizes,
         "failures": len(cause_of),
         "modes": len(modes),
+    }
+
+
+def single_failures(prepared: Prepared) -> dict[str, Any]:
+    """What one explanation is worth: each failure of a known cause asks alone, with its regions.
+
+    For each failure as many images are taken as hold its cause; precision is then recall too.
+    Without modes, objects, novelty or coverage: only how well regions find their like.
+    """
+    planted = {name: sample.planted for name, sample in prepared.samples.items()}
+    failures = [failure for failure in prepared.failures if failure.cause]
+    found: dict[str, list[float]] = {variant: [] for variant in (*VARIANTS, "object")}
+    for failure in failures:
+        own = failure.evidence
+        queries = [own[variant].vectors for variant in VARIANTS]
+        if not all(map(len, queries)):
+            continue
+        objects = own["box"].object_vector[None]
+        scores = prepared.index.score_images(np.concatenate([*queries, objects]))
+        holds = np.array([failure.cause in planted[image] for image in scores.images])
+        weights = [*(own[variant].weights for variant in VARIANTS), np.ones(1, np.float32)]
+        start = 0
+        for variant, weight in zip(found, weights, strict=True):
+            rows = scores.similarities[start : start + len(weight)]
+            start += len(weight)
+            best = np.argsort(-(weight @ rows), kind="stable")[: holds.sum()]
+            found[variant].append(float(holds[best].mean()))
+    return {
+        "failures": len(found["object"]),
+        **{variant: float(np.mean(values)) for variant, values in found.items() if values},
     }
 
 

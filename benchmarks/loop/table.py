@@ -70,15 +70,15 @@ def training_bars(units: Sequence[Unit]) -> dict[str, Any]:
     keys = [key for key in ap["e2x"] if key in ap["random"]]
     if not keys:
         return {}
-    rivals = {name: ap[name] for name in RIVALS if all(key in ap[name] for key in keys)}
-    best = max(rivals, key=lambda name: float(np.mean([rivals[name][k] for k in keys])))
     floor = {seed: value for (seed, _), value in flips[SAME_DATA].items()}
     last = max(budget for _, budget in keys)
     pairs = [key for key in keys if key[1] == last]
+    rivals = {name: ap[name] for name in RIVALS if all(key in ap[name] for key in pairs)}
+    best = max(rivals, key=lambda name: float(np.mean([rivals[name][k] for k in pairs])))
     return {
         "T1": bar([_labels_needed(ap, seed, keys) for seed, _ in pairs], 1 / 3, at_most=True),
         "T2": bar([100 * (ap["e2x"][k] - ap["random"][k]) for k in keys], 5),
-        "T3": {**bar([100 * (ap["e2x"][k] - rivals[best][k]) for k in keys], 0), "rival": best},
+        "T3": {**bar([100 * (ap["e2x"][k] - rivals[best][k]) for k in pairs], 0), "rival": best},
         "T4": bar([100 * (everywhere["e2x"][k] - everywhere["random"][k]) for k in keys], 1),
         "T6": bar([fixed["e2x"][k] / max(1, fixed["random"][k]) for k in pairs], 3),
         "T7": bar([flips["e2x"][k] - floor.get(k[0], 0.0) for k in keys], 0.01, at_most=True),
@@ -117,6 +117,12 @@ def rows(units: Sequence[Unit], keys: Sequence[str]) -> list[dict[str, Any]]:
         table.append(row)
     first = keys[0]
     return sorted(table, key=lambda r: (r["budget"] or 0, -(r[first] or [0])[0], r["arm"]))
+
+
+def means(results: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    """Mean and interval over seeds of every value that all results have."""
+    shared = [key for key in results[0] if all(key in r for r in results)] if results else []
+    return {key: [round(v, 4) for v in interval([r[key] for r in results])] for key in shared}
 
 
 def environment(command: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from curation import formats, world
 from curation.boxes import pairwise_iou
 from curation.images import content_hash, encode_png, load
 from curation.manifest import Manifest, ManifestItem
-from curation.types import ImageArray, Truth
+from curation.types import Box, FloatArray, ImageArray, Truth
 from retrain.config import DetectorConfig
 
 FIELD_BLOCKS, HOLDOUT_BLOCKS, SIBLING_BLOCKS = {0, 10}, {2, 6, 12}, {4, 8, 14}
@@ -53,7 +53,7 @@ class Sample:
             file=self.file,
             width_px=self.size_wh[0],
             height_px=self.size_wh[1],
-            boxes_xyxy=tuple(tuple(float(v) for v in box) for box in self.truth.boxes_xyxy),
+            boxes_xyxy=tuple(as_boxes(self.truth.boxes_xyxy)),
             labels=tuple(class_names[label] for label in self.truth.labels),
             ignore=tuple(bool(flag) for flag in self.truth.ignore),
             origin=origin,
@@ -85,6 +85,11 @@ class World:
     def image(self, sample: Sample) -> ImageArray:
         """The picture, decoded."""
         return load(self.root / sample.file)
+
+
+def as_boxes(boxes_xyxy: FloatArray) -> list[Box]:
+    """[N, 4] as tuples."""
+    return [(float(a), float(b), float(c), float(d)) for a, b, c, d in boxes_xyxy]
 
 
 def street(cache: Path, seed: int, pool: int, pool_share: float, field: int) -> World:
