@@ -16,7 +16,7 @@ import torch
 
 from curation.detector import Network, ScoreKind
 from curation.errors import CurationError, ExplanationFailed
-from curation.explain import Explainer
+from curation.explain import Explainer, needs_layers
 from curation.failures import FailureRules, OperatorReport, find_failures, from_report
 from curation.regions import RegionRules, harmful_regions
 from curation.superpixels import SegmentArray
@@ -183,8 +183,10 @@ def run(
         if not isinstance(fault, ExplanationFailed):
             error = f"{type(fault).__name__}: {error}"
     seconds = time.monotonic() - began
+    # Methods of layers run copies of them: the few inputs that pass here are not their cost.
+    inputs = 0 if needs_layers(name) else watched.inputs
     if error:
-        return [Outcome(name, one, None, (), error, seconds, watched.inputs) for one in subjects]
+        return [Outcome(name, one, None, (), error, seconds, inputs) for one in subjects]
     size_wh = (image.shape[1], image.shape[0])
     return [
         Outcome(
@@ -196,7 +198,7 @@ def run(
             ),
             "",
             seconds,
-            watched.inputs,
+            inputs,
         )
         for subject, attribution in zip(subjects, attributions, strict=True)
     ]

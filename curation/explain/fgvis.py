@@ -98,9 +98,8 @@ class FGVis:
         masks = optimise(layers_of(detector), x, targets, self)  # [T, 3, h, w]
         shown = masks if self.game == "preservation" else 1 - masks
         maps = shown.mean(dim=1).float().cpu().numpy()  # [T, h, w]
-        notes = [("shows support only: no pixel counts against the score",)] * len(targets)
         return pixel_attributions(
-            self, segments, targets, maps, end_scores(detector, x, targets, self.kind), notes
+            self, segments, targets, maps, end_scores(detector, x, targets, self.kind)
         )
 
 
