@@ -96,14 +96,14 @@ def measured(
         return retrieval.mode_precision(prepared)
     if arm == SINGLE:
         return retrieval.single_failures(prepared)
-    return retrieval.measure(BY_NAME[arm], prepared)
+    return retrieval.measure(BY_NAME[arm], prepared, arguments.top)
 
 
 def sizes(arguments: argparse.Namespace) -> str:
     """What a unit depends on besides its key."""
     parts = [arguments.method, f"K{arguments.num_samples}", *world_size(arguments)]
-    if arguments.part == "training":
-        parts.append(f"f{arguments.finetune_epochs}")
+    trained = arguments.part == "training"
+    parts.append(f"f{arguments.finetune_epochs}" if trained else f"top{arguments.top}")
     return " ".join(parts)
 
 
@@ -172,6 +172,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--arms", nargs="*", choices=BY_NAME, default=[arm.name for arm in ARMS])
     parser.add_argument("--budgets", type=int, nargs="*", default=[100, 200], help="in boxes")
+    parser.add_argument("--top", type=int, default=100, help="images retrieved")
     parser.add_argument("--pool", type=int, default=2000, help="images, street")
     parser.add_argument("--share", type=float, default=0.0125, help="of the pool, each cause")
     parser.add_argument("--field", type=int, default=200, help="images, street")

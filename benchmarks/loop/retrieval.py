@@ -10,15 +10,14 @@ from benchmarks.loop.arms import Arm, choose
 from benchmarks.loop.prepare import VARIANTS, Prepared
 from curation.select import Budget
 
-TOP = 100
 MODE_TOP = 10
 MIN_MODE = 2
 
 
-def measure(arm: Arm, prepared: Prepared) -> dict[str, Any]:
+def measure(arm: Arm, prepared: Prepared, top: int) -> dict[str, Any]:
     """One arm on one world: precision, enrichment and cover of the causes among the first."""
     samples = prepared.samples
-    chosen = [samples[c.image] for c in choose(arm, prepared, Budget(images=TOP))]
+    chosen = [samples[c.image] for c in choose(arm, prepared, Budget(images=top))]
     useful = [bool(sample.planted) for sample in chosen]
     base = np.mean([bool(sample.planted) for sample in samples.values()])
     return {
