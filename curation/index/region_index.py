@@ -6,8 +6,10 @@ version is current, so a deleted image never comes back once its deletion has re
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ import numpy as np
 from curation.errors import EncoderMismatch, ShardCorrupt
 from curation.files import write_bytes
 from curation.index.metric import Metric, MetricRules, fit_metric
-from curation.index.shards import Shard, ShardRules, build, save
+from curation.index.seal import is_worth_compacting, live_blocks, plan, seal_spans
+from curation.index.shards import Shard, ShardRules
 from curation.index.snapshot import Hits, ImageScores, Snapshot
 from curation.index.vectors import (
     ENTRY,
@@ -23,8 +26,9 @@ from curation.index.vectors import (
     REGION,
     ShardRef,
     VectorStore,
+    Version,
 )
-from curation.types import FloatArray, IntArray
+from curation.types import FloatArray
 
 REFIT_GROWTH = 1.25
 """The metric is fitted again when the pool has grown by this factor."""
@@ -60,7 +64,7 @@ class RegionIndex:
         self._shard_rules = shard_rules or ShardRules()
         self._metrics: dict[str, Metric] = {"": Metric.identity(width)}
         self._shards: dict[str, Shard] = {}
-        self._snapshot = self._load(None)
+        self._snapshot = self._take_up(None)
 
     def __len__(self) -> int:
         """Live regions."""
@@ -184,54 +188,82 @@ class RegionIndex:
     def seal(self) -> int:
         """Compress what has been added since the last seal, dropping what is dead.
 
-        Shards with dead regions are built again without them. Regions that are too few for a
-        shard stay in the exact delta.
+        Others search, add and delete meanwhile. Small shards are merged into larger ones, the
+        dead are taken out of shards, and with very many dead all files are written anew (then
+        additions wait). Regions that are too few for a shard stay in the exact delta.
 
         Returns:
             How many regions are in sealed shards now.
+
+        Raises:
+            IndexBusy: another process is sealing, or is writing when the new version is switched
+                to.
         """
-        with self._store.writing():
-            self._current()
-            self._refit()
-            kept, start = [], 0
-            for shard in self._store.version.shards:
-                live = self._snapshot.live_rows(start, shard.end)
-                dead_share = 1 - len(live) / max(1, shard.count)
-                stale = dead_share > self._shard_rules.rebuild_share
-                kept.append(self._seal_rows(live, shard.end) if stale else shard)
-                start = shard.end
-            waiting = self._snapshot.live_rows(start, self._snapshot.num_rows)
-            if len(waiting) >= max(1, self._shard_rules.min_regions):
-                kept.append(self._seal_rows(waiting, self._snapshot.num_rows))
-            self._store.append({}, shards=tuple(kept))
+        with self._store.sealing(), contextlib.ExitStack() as until_switched:
+            if is_worth_compacting(self._current(), self._shard_rules):
+                until_switched.enter_context(self._store.writing())
+                version = self._store.rewritten(live_blocks(self._current()))
+                source = self._view(version, None)
+            else:
+                source, version = self._current(), None
+            name, fitted = self._fit(source)
+            source = self._view(replace(source.version, metric=name), source)
+            spans = plan(source, self._shard_rules)
+            shards = seal_spans(self._store, source, spans, name, self._shard_rules)
+            if version is None:
+                until_switched.enter_context(self._store.writing())
+                version = self._store.version  # what others have added meanwhile
+            self._store.switch(
+                replace(
+                    version,
+                    revision=self._store.version.revision + 1,
+                    shards=shards,
+                    metric=name,
+                    metric_fitted=fitted,
+                )
+            )
             self._snapshot = self._load(self._snapshot)
-            self._sweep()
-            return sum(shard.count for shard in kept)
+            self._store.sweep()
+            return sum(shard.count for shard in shards)
 
     def _current(self) -> Snapshot:
-        changed = self._store.refresh() or self._snapshot.version is not self._store.version
-        while changed:
+        if self._store.refresh() or self._snapshot.version is not self._store.version:
+            self._snapshot = self._take_up(self._snapshot)
+        return self._snapshot
+
+    def _take_up(self, previous: Snapshot | None) -> Snapshot:
+        """A snapshot of the newest version, also while another process seals."""
+        while True:
             try:
-                self._snapshot = self._load(self._snapshot)
-                changed = False
+                return self._load(previous)
             except ShardCorrupt:
                 # A seal may have removed a file between reading its name and opening it.
                 if not self._store.refresh():
                     raise
-        return self._snapshot
 
     def _load(self, previous: Snapshot | None) -> Snapshot:
         version = self._store.version
+        named = {ref.file for ref in version.shards}
+        self._shards = {name: shard for name, shard in self._shards.items() if name in named}
+        return self._view(version, previous)
+
+    def _view(self, version: Version, previous: Snapshot | None) -> Snapshot:
         sealed = tuple(
             (self._shard(ref), self._metric(ref.metric)) for ref in version.shards if ref.count
         )
-        return Snapshot(self._store, self._metric(version.metric), sealed, previous)
+        return Snapshot(self._store, version, self._metric(version.metric), sealed, previous)
 
     def _refit(self) -> None:
         """Fit the metric to the live regions and make it the one that counts."""
-        live = self._snapshot.live_rows(0, self._snapshot.num_rows)
-        step = max(1, len(live) // self._metric_rules.max_sample)
-        metric = fit_metric(self._snapshot.raw(live[::step]), self._metric_rules)
+        name, fitted = self._fit(self._snapshot)
+        self._store.append({}, metric=name, metric_fitted=fitted)
+        self._snapshot = self._load(self._snapshot)
+
+    def _fit(self, snapshot: Snapshot) -> tuple[str, int]:
+        """The file of a metric fitted to the live regions, and how many they are."""
+        live = snapshot.live_rows(0, snapshot.num_rows)
+        step = -(-len(live) // self._metric_rules.max_sample) or 1
+        metric = fit_metric(snapshot.stored(live[::step])[0].astype(np.float32), self._metric_rules)
         name = f"metric-{metric.name}.npz"
         buffer = io.BytesIO()
         np.savez(
@@ -242,16 +274,7 @@ class RegionIndex:
         )
         write_bytes(self._store.folder / name, buffer.getvalue())
         self._metrics[name] = metric
-        self._store.append({}, metric=name, metric_fitted=len(live))
-        self._snapshot = self._load(self._snapshot)
-
-    def _seal_rows(self, rows: IntArray, end: int) -> ShardRef:
-        metric = self._store.version.metric
-        if not len(rows):
-            return ShardRef("", metric, 0, end, 0)
-        data = build(self._snapshot.mapped(rows), rows, self._shard_rules)
-        name = f"shard-{self._store.version.revision:08d}-{end}.faiss"
-        return ShardRef(name, metric, len(rows), end, save(self._store.folder / name, data))
+        return name, len(live)
 
     def _metric(self, name: str) -> Metric:
         if name not in self._metrics:
@@ -267,18 +290,8 @@ class RegionIndex:
     def _shard(self, ref: ShardRef) -> Shard:
         if ref.file not in self._shards:
             path = self._store.folder / ref.file
-            self._shards[ref.file] = Shard(path, ref.checksum, self._shard_rules)
+            self._shards[ref.file] = Shard(path, ref.checksum, ref.probes, self._shard_rules)
         return self._shards[ref.file]
-
-    def _sweep(self) -> None:
-        """Remove files that the version does not name; readers hold theirs in memory."""
-        version = self._store.version
-        named = {version.metric}
-        named |= {name for ref in version.shards for name in (ref.file, ref.metric)}
-        for pattern in ("shard-*.faiss", "metric-*.npz", ".*.tmp"):
-            for path in self._store.folder.glob(pattern):
-                if path.name not in named:
-                    path.unlink()
 
 
 def _check(

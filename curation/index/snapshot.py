@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +10,9 @@ import numpy.typing as npt
 
 from curation.errors import EncoderMismatch
 from curation.index.metric import Metric
-from curation.index.shards import Shard
-from curation.index.vectors import VectorStore
+from curation.index.shards import BLOCK, OVERSAMPLE, Shard
+from curation.index.vectors import VectorStore, Version
 from curation.types import BoolArray, FloatArray, IntArray
-
-OVERSAMPLE = 8
-"""Proposals of a shard for each hit that is asked for, before exact vectors decide."""
-BLOCK = 65_536
-"""Regions that are mapped or compared at a time; bounds memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,59 +51,125 @@ class Snapshot:
     """A version of a store with the metric and the shards that belong to it.
 
     Args:
-        store: at the version to look at.
+        store: whose files to look at.
+        version: which state of them.
         metric: what similarities are computed under.
         shards: sealed shards, each with the metric that it was built under.
-        previous: an older snapshot, whose mapped delta is taken over where it still holds.
+        previous: an older snapshot; what it holds is taken over where it still is true.
     """
 
     def __init__(
         self,
         store: VectorStore,
+        version: Version,
         metric: Metric,
         shards: tuple[tuple[Shard, Metric], ...],
         previous: Snapshot | None = None,
     ) -> None:
-        self.version = store.version
+        self.version = version
         self.metric = metric
+        self._store = store
         self._shards = shards
-        self._vectors = store.records("vectors.f16")
-        self._regions = store.records("regions.bin")
-        self._entries: Mapping[str, npt.NDArray[Any]] = {
-            name: np.array(store.records("entries.bin")[name])
-            for name in ("image", "start", "count")
-        }
-        self.alive: BoolArray = np.ones(len(self._entries["start"]), np.bool_)
-        self.alive[np.array(store.records("dead.bin"), np.int64)] = False
-        self.entry_of = {
-            self._entries["image"][entry].decode(): int(entry)
-            for entry in np.flatnonzero(self.alive)
-        }
-        self._delta = self._map_delta(previous)
+        self._vectors = store.records("vectors.f16", version=version)
+        self._regions = store.records("regions.bin", version=version)
+        self._entries = store.records("entries.bin", version=version)
+        if previous is not None and previous.version.generation != version.generation:
+            previous = None  # rows were numbered anew
+        self._number(previous)
+        self._delta = np.zeros((0, metric.width), np.float32)  # as far as it was needed
+        if previous is not None and (previous.version.metric, previous.version.sealed_end) == (
+            version.metric,
+            version.sealed_end,
+        ):
+            self._delta = previous._delta
+
+    def _number(self, previous: Snapshot | None) -> None:
+        """Rows and life of each entry; an addition costs no pass over all old ones in Python."""
+        known = 0 if previous is None else len(previous.alive)
+        new = np.array(self._entries[known:])
+        dead = np.array(self._store.records("dead.bin", version=self.version), np.int64)
+        self._starts = np.array(new["start"], np.int64)
+        self._counts = np.array(new["count"], np.int64)
+        self.entry_of: dict[str, int] = {}
+        if previous is not None:
+            self._starts = np.concatenate([previous._starts, self._starts])
+            self._counts = np.concatenate([previous._counts, self._counts])
+            self.entry_of = dict(previous.entry_of)
+        self.alive: BoolArray = np.ones(len(self._starts), np.bool_)
+        self.alive[dead] = False
+        for entry in dead[0 if previous is None else previous.version.counts.get("dead.bin", 0) :]:
+            self.entry_of.pop(self._entries["image"][entry].decode(), None)
+        for entry in np.flatnonzero(self.alive[known:]) + known:
+            self.entry_of[new["image"][entry - known].decode()] = int(entry)
 
     def __len__(self) -> int:
         """Live regions."""
-        return int(self._entries["count"][self.alive].sum())
+        return int(self._counts[self.alive].sum())
 
     @property
     def num_rows(self) -> int:
         """Regions that are stored, dead ones too."""
         return len(self._regions)
 
+    def num_live(self, start: int, end: int) -> int:
+        """Live regions in rows ``start`` (inclusive) to ``end`` (exclusive)."""
+        return int(self._live_within(start, end)[1].sum())
+
     def live_rows(self, start: int, end: int) -> IntArray:
         """Rows of live regions in ``start`` (inclusive) to ``end`` (exclusive)."""
-        rows = np.arange(start, end, dtype=np.int64)
-        return rows[self.alive[self._regions["entry"][start:end]]] if len(rows) else rows
+        first, counts = self._live_within(start, end)
+        within = np.arange(counts.sum(), dtype=np.int64)
+        rows: IntArray = within + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        return rows
+
+    def _live_within(self, start: int, end: int) -> tuple[IntArray, IntArray]:
+        """First row and number of live rows of each entry, as far as they lie in a range."""
+        first = np.maximum(self._starts, start)
+        counts = np.maximum(np.minimum(self._starts + self._counts, end) - first, 0)
+        return first, counts * self.alive
+
+    def entries_of(self, rows: IntArray) -> IntArray:
+        """[N] entry of each row: regions of one image share it."""
+        return np.asarray(self._regions["entry"][rows], np.int64)
+
+    def names_of(self, entries: IntArray) -> npt.NDArray[Any]:
+        """[E] encoded ids of the images."""
+        return np.array(self._entries["image"][entries])
+
+    def counts_of(self, entries: IntArray) -> IntArray:
+        """[E] number of regions."""
+        counts: IntArray = self._counts[entries]
+        return counts
 
     def raw(self, rows: IntArray) -> FloatArray:
         """[N, W] float32 as stored."""
         return np.asarray(self._vectors[rows], np.float32)
 
+    def stored(self, rows: IntArray) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """fp16 vectors [N, W] and records [N] of rising rows.
+
+        The files are mapped for this call only: a pass over everything leaves no pages behind.
+        """
+        if not len(rows):
+            return np.array(self._vectors[:0]), np.array(self._regions[:0])
+        first = int(rows[0])
+        return (
+            self._store.records("vectors.f16", first, self.version)[rows - first],
+            self._store.records("regions.bin", first, self.version)[rows - first],
+        )
+
+    def stream_mapped(self, rows: IntArray) -> FloatArray:
+        """Mapped vectors [N, m] of rising rows, read from the file and not kept."""
+        blocks = [
+            self.metric.apply(self.stored(part)[0].astype(np.float32)) for part in _blocks(rows)
+        ]
+        return np.concatenate(blocks) if blocks else np.zeros((0, self.metric.width), np.float32)
+
     def regions_of(self, image_id: str) -> tuple[FloatArray, FloatArray]:
         """Raw vectors [R, W] and boxes [R, 4] px of one image; KeyError if it is not in."""
         entry = self.entry_of[image_id]
-        start = int(self._entries["start"][entry])
-        rows = slice(start, start + int(self._entries["count"][entry]))
+        start = int(self._starts[entry])
+        rows = slice(start, start + int(self._counts[entry]))
         return (
             np.array(self._vectors[rows], np.float32),
             np.array(self._regions["box"][rows], np.float32),
@@ -128,9 +188,9 @@ class Snapshot:
     def score_images(self, queries: FloatArray, k: int) -> ImageScores:
         """See ``RegionIndex.score_images``."""
         mapped = self._map_queries(queries)
-        chosen = self._entries["start"] >= self.version.sealed_end
+        chosen = self._starts >= self.version.sealed_end
         chosen[self._regions["entry"][self._proposals(queries, k)]] = True
-        entries = np.flatnonzero(chosen & self.alive & (self._entries["count"] > 0))
+        entries = np.flatnonzero(chosen & self.alive & (self._counts > 0))
         names = [self._entries["image"][entry].decode() for entry in entries]
         entries = entries[sorted(range(len(names)), key=names.__getitem__)]
         similarities, rows = self._best_rows(mapped, entries)
@@ -144,26 +204,23 @@ class Snapshot:
             )
         return self.metric.apply(queries)
 
-    def _map_delta(self, previous: Snapshot | None) -> FloatArray:
-        """Mapped vectors [N, m] of the rows after the last shard, dead ones too."""
-        start = self.version.sealed_end
-        done = np.zeros((0, self.metric.width), np.float32)
-        if (
-            previous is not None
-            and previous.version.metric == self.version.metric
-            and previous.version.sealed_end == start
-        ):
-            done = previous._delta
-        rows = np.arange(start + len(done), self.num_rows, dtype=np.int64)
-        blocks = [self.metric.apply(self.raw(part)) for part in _blocks(rows)]
-        return np.concatenate([done, *blocks])
+    def delta(self) -> FloatArray:
+        """Mapped vectors [N, m] of the rows after the last shard, dead ones too.
+
+        They are mapped by the first search that needs them: who only adds holds none.
+        """
+        start = self.version.sealed_end + len(self._delta)
+        if start < self.num_rows:
+            rows = np.arange(start, self.num_rows, dtype=np.int64)
+            self._delta = np.concatenate([self._delta, self.stream_mapped(rows)])
+        return self._delta
 
     def mapped(self, rows: IntArray) -> FloatArray:
         """Mapped exact vectors [N, m], from memory where they are in the delta."""
         start = self.version.sealed_end
         mapped = np.empty((len(rows), self.metric.width), np.float32)
         in_delta = rows >= start
-        mapped[in_delta] = self._delta[rows[in_delta] - start]
+        mapped[in_delta] = self.delta()[rows[in_delta] - start]
         mapped[~in_delta] = self.metric.apply(self.raw(rows[~in_delta]))
         return mapped
 
@@ -171,10 +228,10 @@ class Snapshot:
         """Live delta rows that are among the k nearest of any query."""
         start = self.version.sealed_end
         live = self.live_rows(start, self.num_rows)
-        best = np.zeros(0, np.int64)
+        best, delta = np.zeros(0, np.int64), self.delta()
         for block in _blocks(live):
             rows = np.union1d(best, block)
-            similarities = mapped @ self._delta[rows - start].T
+            similarities = mapped @ delta[rows - start].T
             keep = min(k, len(rows))
             best = np.unique(rows[np.argpartition(-similarities, keep - 1, 1)[:, :keep]])
         return best
@@ -206,7 +263,7 @@ class Snapshot:
         """Best similarity [Q, E] of each entry's regions, and the row [Q, E] that has it."""
         best = np.empty((len(mapped), len(entries)), np.float32)
         rows = np.empty((len(mapped), len(entries)), np.int64)
-        counts, starts = self._entries["count"][entries], self._entries["start"][entries]
+        counts, starts = self._counts[entries], self._starts[entries]
         for count in np.unique(counts):  # images of one encoder share one count, mostly
             same = np.flatnonzero(counts == count)
             for part in np.array_split(same, -(-len(same) * int(count) // BLOCK)):

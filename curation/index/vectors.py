@@ -11,6 +11,9 @@ entries.bin     for each addition of an image: its id, first region, number of r
 dead.bin        entries that were deleted or replaced (tombstones)
 VERSION.json    what counts: lengths, checksums, encoder version, shards; switched last
 ==============  =========================================================================
+
+A compaction writes the four anew without what is dead, under the number of a new generation
+(``vectors-00000042.f16``), and switches to them in the same way.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,17 +41,31 @@ ENTRY = np.dtype([("image", f"S{MAX_ID_BYTES}"), ("start", "<i8"), ("count", "<i
 DEAD = np.dtype("<i4")
 VERSION_FILE = "VERSION.json"
 FORMAT = 1
+READ_BYTES = 64 * 2**20
+"""Bytes that a check of all files holds at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardRef:
-    """A sealed shard: its file, the checksum of it, and the metric it was built under."""
+    """A sealed shard.
+
+    Attributes:
+        file: its name, "" where no region of its rows is alive.
+        metric: file of the metric that it was built under.
+        count: regions in it.
+        end: first row after the rows that it stands for.
+        checksum: CRC-32 of the file.
+        probes: lists that a search looks into.
+        recall: recall@10 measured with so many when it was built, in 0..1.
+    """
 
     file: str
     metric: str
     count: int
     end: int
     checksum: int
+    probes: int = 8
+    recall: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,7 @@ class Version:
         metric: file of the metric that similarities are computed under, "" for none.
         metric_fitted: live regions when it was fitted.
         shards: sealed shards; regions beyond the last one's end are the delta.
+        generation: of the files; grows with a compaction, 0 for names without a number.
     """
 
     encoder: str
@@ -74,6 +92,7 @@ class Version:
     metric: str = ""
     metric_fitted: int = 0
     shards: tuple[ShardRef, ...] = ()
+    generation: int = 0
 
     @property
     def sealed_end(self) -> int:
@@ -125,26 +144,53 @@ class VectorStore:
         self.version = found
         return True
 
-    def records(self, name: str, start: int = 0) -> npt.NDArray[Any]:
-        """Memory-mapped records of one file that count, from ``start`` on."""
-        dtype, end = self._records[name], self.version.counts.get(name, 0)
+    def path(self, name: str, generation: int) -> Path:
+        """Where one of the four files lies in a generation."""
+        stem, suffix = name.split(".")
+        return self.folder / (f"{stem}-{generation:08d}.{suffix}" if generation else name)
+
+    def records(
+        self, name: str, start: int = 0, version: Version | None = None
+    ) -> npt.NDArray[Any]:
+        """Memory-mapped records of one file that count, from ``start`` on.
+
+        Args:
+            name: one of the four.
+            start: first record.
+            version: whose records; None is the current one.
+
+        Raises:
+            ShardCorrupt: the file is absent or too short.
+        """
+        version = version or self.version
+        dtype, end = self._records[name], version.counts.get(name, 0)
         if end <= start:
             return np.zeros((0, *dtype.shape), dtype.base)
-        path = self.folder / name
-        if not path.exists() or path.stat().st_size < end * dtype.itemsize:
-            raise ShardCorrupt(f"{path} is shorter than the {end} records its version file names")
-        return np.memmap(path, dtype.base, "r", start * dtype.itemsize, (end - start, *dtype.shape))
+        path = self.path(name, version.generation)
+        try:
+            if path.stat().st_size < end * dtype.itemsize:
+                raise ShardCorrupt(f"{path} is shorter than the {end} records of its version file")
+            return np.memmap(
+                path, dtype.base, "r", start * dtype.itemsize, (end - start, *dtype.shape)
+            )
+        except FileNotFoundError as error:
+            raise ShardCorrupt(f"{path} is missing") from error
 
     def verify(self) -> None:
-        """Read everything and compare checksums.
+        """Read everything, a part at a time, and compare checksums.
 
         Raises:
             ShardCorrupt: a file does not hold what was written.
         """
-        for name in self._records:
-            found = zlib.crc32(np.ascontiguousarray(self.records(name)).tobytes())
-            if found != self.version.checksums.get(name, 0):
-                raise ShardCorrupt(f"{self.folder / name} differs from what was written")
+        version = self.version
+        for name, dtype in self._records.items():
+            found, step = 0, max(1, READ_BYTES // dtype.itemsize)
+            for start in range(0, version.counts.get(name, 0), step):
+                block = self.records(name, start, version)[:step]
+                found = zlib.crc32(np.ascontiguousarray(block).tobytes(), found)
+            if found != version.checksums.get(name, 0):
+                path = self.path(name, version.generation)
+                raise ShardCorrupt(f"{path} differs from what was written")
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -154,6 +200,18 @@ class VectorStore:
             IndexBusy: another process has been writing for longer than the timeout.
         """
         with (self.folder / "LOCK").open("a") as lock:
+            self._acquire(lock.fileno())
+            self.refresh()
+            yield
+
+    @contextlib.contextmanager
+    def sealing(self) -> Iterator[None]:
+        """Hold the lock of seals, taken before ``writing``; others still add and delete.
+
+        Raises:
+            IndexBusy: another process has been sealing for longer than the timeout.
+        """
+        with (self.folder / "SEAL").open("a") as lock:
             self._acquire(lock.fileno())
             self.refresh()
             yield
@@ -184,7 +242,8 @@ class VectorStore:
         for name, records in additions.items():
             dtype = self._records[name]
             data = np.ascontiguousarray(records, dtype.base).tobytes()
-            self._append_bytes(name, counts.get(name, 0) * dtype.itemsize, data)
+            path = self.path(name, self.version.generation)
+            _append_bytes(path, counts.get(name, 0) * dtype.itemsize, data)
             counts[name] = counts.get(name, 0) + len(data) // dtype.itemsize
             checksums[name] = zlib.crc32(data, checksums.get(name, 0))
         self.switch(
@@ -197,17 +256,47 @@ class VectorStore:
             )
         )
 
-    def _append_bytes(self, name: str, end: int, data: bytes) -> None:
-        path = self.folder / name
-        path.touch()
-        if path.stat().st_size < end:
-            raise ShardCorrupt(f"{path} is shorter than its version file says")
-        with path.open("r+b") as file:
-            file.truncate(end)  # what a crashed writer left behind
-            file.seek(end)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    def rewritten(self, blocks: Iterable[Mapping[str, npt.NDArray[Any]]]) -> Version:
+        """Write a new generation of the files, to which nobody has been switched yet.
+
+        Inside ``writing`` only. The version that is returned has no shards.
+
+        Args:
+            blocks: file name to records, in order; held one at a time.
+        """
+        generation = self.version.revision + 1
+        counts, checksums = dict.fromkeys(self._records, 0), dict.fromkeys(self._records, 0)
+        with contextlib.ExitStack() as stack:
+            files = {
+                name: stack.enter_context(self.path(name, generation).open("wb"))
+                for name in self._records
+            }
+            for block in blocks:
+                for name, records in block.items():
+                    data = np.ascontiguousarray(records, self._records[name].base).tobytes()
+                    files[name].write(data)
+                    counts[name] += len(data) // self._records[name].itemsize
+                    checksums[name] = zlib.crc32(data, checksums[name])
+            for file in files.values():
+                file.flush()
+                os.fsync(file.fileno())
+        return replace(
+            self.version, counts=counts, checksums=checksums, shards=(), generation=generation
+        )
+
+    def sweep(self) -> None:
+        """Remove files that the version does not name; inside ``writing`` and ``sealing`` only.
+
+        Readers hold shards in memory and keep a removed file of vectors open.
+        """
+        version = self.version
+        named = {self.path(name, version.generation).name for name in self._records}
+        named |= {version.metric} | {ref.file for ref in version.shards}
+        named |= {ref.metric for ref in version.shards}
+        for pattern in ("shard-*.faiss", "metric-*.npz", "*.f16", "*.bin", ".*"):
+            for path in self.folder.glob(pattern):
+                if path.name not in named:
+                    path.unlink()
 
     def switch(self, version: Version) -> None:
         """Make a version the one that counts: temporary name, sync, rename, sync the folder."""
@@ -227,3 +316,15 @@ class VectorStore:
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ShardCorrupt(f"{path} is not a version file: {error}") from error
+
+
+def _append_bytes(path: Path, end: int, data: bytes) -> None:
+    path.touch()
+    if path.stat().st_size < end:
+        raise ShardCorrupt(f"{path} is shorter than its version file says")
+    with path.open("r+b") as file:
+        file.truncate(end)  # what a crashed writer left behind
+        file.seek(end)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
