@@ -32,6 +32,7 @@ from services.db.tables import (
     Role,
     TaskState,
 )
+from services.known import known_objects
 from services.modes import Recognised, recognise
 from services.stages.index import open_index
 from services.storage import read_npz
@@ -83,16 +84,23 @@ def choose(
     pool, excluded = _pool(context, embedder.version, scores)
     if not unfixed or not pool:
         return Chosen(found, [], known_as)
+    queries = [_query(mode, known) for mode in unfixed]
+    trained_on: policies.KnownObjects | None = None
     if terms.policy in rois.POLICIES:
         pool = rois.with_rois(context, pool, embedder)
+    elif terms.policy == "e2x":
+        near = rois.shortlist(queries, index, terms.budget_boxes)
+        pool = rois.with_rois(context, pool, embedder, near)
+        trained_on = known_objects(context, champion, embedder)
     request = policies.SelectionRequest(
         pool=pool,
-        queries=[_query(mode, known) for mode in unfixed],
+        queries=queries,
         budget=policies.Budget(boxes=terms.budget_boxes),
         rng=np.random.default_rng(terms.seed),
         index=index,
         excluded=excluded,
         excluded_hashes=_evaluation_hashes(context),
+        known=trained_on,
     )
     shares = {"e2x": {"coverage": context.settings.selection.coverage_share}}
     policy = policies.get(terms.policy, **shares.get(terms.policy, {}))
