@@ -1,0 +1,205 @@
+"""A loop without a network: failures with planted causes, and every step of a cycle but training.
+
+Selection, label queue, cycles, promotion and what a scan stores are the project's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sqlalchemy import select
+
+from curation.images import encode_png
+from curation.types import FloatArray
+from services import cycles, registry
+from services.context import Context
+from services.db.tables import (
+    CandidateRow,
+    Cycle,
+    CycleState,
+    DatasetVersion,
+    Embedding,
+    Explanation,
+    FailureRow,
+    FailureState,
+    Image,
+    Model,
+    ModeRow,
+    Role,
+    Unit,
+    UnitState,
+)
+from services.labeling import queue
+from services.stages import scan
+from services.stages.requests import request_embed
+from services.storage import put_image, read_npz, write_npz
+from services.worker import shell
+from services.worker.resident import Resident
+from tests.factories import make_model
+from tests.services.builders import add_champion, finish_units, make_failure, make_image
+
+NOISE = 0.2
+ENCODER = {"encoder_height_px": 64, "encoder_width_px": 96}
+POLICY = "whole_image"
+"""Gives each failure's nearest image in turn, so that a mode is passed over only on purpose."""
+
+
+class ModeLoop:
+    """A project with a pool of noise; fields are what the next step needs."""
+
+    def __init__(self, context: Context, pool: int = 12) -> None:
+        self._resident = Resident()
+        self._rng = np.random.default_rng(0)
+        self.reopen(context)
+        with self.context.sessions.begin() as session:
+            add_champion(session)
+            images = [self._noise() for _ in range(pool)]
+            session.add_all(images)
+            session.flush()
+            request_embed(session, sorted(image.id for image in images), 32)
+        self._work("embed")
+        self._work("index")
+        with self.context.sessions() as session:
+            row = session.scalars(select(Embedding).limit(1)).one()
+        arrays = read_npz(context.project.embeddings / row.file)
+        self.encoder = row.encoder_version
+        self.width, self._whole = arrays["vectors"].shape[1], arrays["wholes"].shape[1]
+        # Causes stand out from what the pool's regions have in common: the metric removes that.
+        self._mean = arrays["vectors"].astype(np.float32).mean(0)
+        self._causes = self._rng.normal(size=(4, 2, self.width)) / np.sqrt(self.width)
+
+    def reopen(self, context: Context) -> None:
+        """Go on in this project, which may be a copy."""
+        wanted = context.settings.selection.model_copy(update=ENCODER)
+        settings = context.settings.model_copy(update={"selection": wanted})
+        self.context = Context(settings, context.project, context.engine, context.sessions)
+
+    def scan(self, frames: Sequence[int], fails: dict[int, int]) -> None:
+        """Let the champion look at frames.
+
+        Args:
+            frames: numbers of field frames, new or known.
+            fails: frame in which it misses the car, and the cause of that.
+        """
+        with self.context.sessions.begin() as session:
+            champion = registry.require_champion(session)
+            for number in frames:
+                image = session.merge(make_image(10_000 + number, Role.FIELD))
+                session.flush()
+                rows = []
+                if number in fails:
+                    rows = [make_failure(100 * champion.number + number, image, champion)]
+                scan._insert(session, image.id, rows)
+                scan._settle_earlier(session, image.id, champion.id, rows)
+                if rows:
+                    session.add(self._explained(rows[0], fails[number]))
+
+    def select(self, budget_boxes: int = 4) -> int:
+        """Start a cycle and select; its number."""
+        with self.context.sessions.begin() as session:
+            cycle = cycles.start(session, self.context, policy=POLICY, budget_boxes=budget_boxes).id
+            finish_units(session, self.context, "score_pool", {})
+            cycles.advance(session, self.context, cycle)
+        self._work("select")
+        return cycle
+
+    def label(self, cycle: int) -> None:
+        """Answer every label task of a cycle."""
+        with self.context.sessions.begin() as session:
+            for task in queue.lease(session, "anna", 100, 60.0, cycle):
+                queue.submit(session, self.context, task.id, task.token, [], "anna")
+
+    def gate(self, cycle: int, promote: bool) -> None:
+        """Train a challenger, and promote or refuse it; its scans are :meth:`scan`'s to do."""
+        with self.context.sessions.begin() as session:
+            row = session.get_one(Cycle, cycle)
+            assert row.state == CycleState.TRAINING
+            finish_units(session, self.context, "train", {})
+            challenger = make_model(registry.next_number(session))
+            session.add_all(
+                [challenger, DatasetVersion(id=f"{cycle:064x}", file="d", images=0, boxes=0)]
+            )
+            session.flush()
+            cycles.begin_gating(session, row, challenger.id, f"{cycle:064x}")
+            finish_units(session, self.context, "gate", {})
+            if promote:
+                registry.promote(session, challenger, "gate", {}, cycle)
+            cycles.close(session, row, promote)
+
+    def finish(self, cycle: int) -> None:
+        """The scans after a promotion are done: the cycle ends."""
+        with self.context.sessions.begin() as session:
+            finish_units(session, self.context, "scan", {})
+            cycles.advance(session, self.context, cycle)
+            assert session.get_one(Cycle, cycle).state == CycleState.DONE
+
+    def states(self) -> dict[str, str]:
+        """State of each mode by name."""
+        with self.context.sessions() as session:
+            return {row.name: row.state for row in session.scalars(select(ModeRow))}
+
+    def asked(self, cycle: int) -> list[str]:
+        """Names of the modes that a cycle asked images for, one an image."""
+        with self.context.sessions() as session:
+            query = (
+                select(ModeRow.name)
+                .join(CandidateRow, CandidateRow.mode_id == ModeRow.id)
+                .where(CandidateRow.cycle_id == cycle)
+            )
+            return sorted(session.scalars(query))
+
+    def champion(self) -> Model:
+        """The model in use."""
+        with self.context.sessions() as session:
+            return registry.require_champion(session)
+
+    def _noise(self) -> Image:
+        data = encode_png(self._rng.integers(0, 255, (64, 96, 3), dtype=np.uint8))
+        stored = put_image(self.context.project, data)
+        return make_image(
+            0,
+            id=stored.id,
+            file=stored.file,
+            width_px=stored.width_px,
+            height_px=stored.height_px,
+            perceptual_hash=stored.perceptual_hash,
+        )
+
+    def _explained(self, failure: FailureRow, cause: int) -> Explanation:
+        """Store what hurt: the cause, with the noise of an explanation."""
+        harm, found = (self._near(vector) for vector in self._causes[cause])
+        file = f"{failure.id}.npz"
+        write_npz(
+            self.context.project.explanations / file,
+            vectors=harm[None],
+            weights=np.ones(1, np.float32),
+            object_vector=found,
+            image_vector=self._rng.normal(size=self._whole).astype(np.float32),
+        )
+        failure.state = FailureState.EXPLAINED
+        return Explanation(
+            id=failure.id,
+            failure_id=failure.id,
+            method="test",
+            encoder_version=self.encoder,
+            file=file,
+            score=0.0,
+            baseline_score=0.0,
+            seconds=0.0,
+        )
+
+    def _near(self, vector: FloatArray) -> FloatArray:
+        noise = NOISE * self._rng.normal(size=vector.shape) / np.sqrt(self.width)
+        found: FloatArray = (self._mean + vector + noise).astype(np.float32)
+        return found
+
+    def _work(self, kind: str) -> None:
+        """Do all queued units of a kind, as a worker does."""
+        with self.context.sessions() as session:
+            waiting = session.scalars(
+                select(Unit.id).where(Unit.kind == kind, Unit.state == UnitState.QUEUED)
+            ).all()
+        assert waiting, f"nothing of kind {kind} was asked for"
+        for unit_id in waiting:
+            assert shell.run(self.context, self._resident, unit_id, "test") == "done"
