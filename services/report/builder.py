@@ -76,7 +76,7 @@ def render(page: Page) -> str:
 def make_page(context: Context, rows: ReportRows, artist: Artist, extra: ReportExtra) -> Page:
     """Everything that the page says."""
     modes = {
-        mode.mode.id: _mode(rows, cycle, mode, number)
+        mode.sighting.id: _mode(rows, cycle, mode, number)
         for cycle in rows.cycles
         for number, mode in enumerate(cycle.modes, 1)
     }
@@ -104,7 +104,7 @@ def _draw(rows: ReportRows, artist: Artist, modes: dict[int, PageMode]) -> None:
     for turn in range(max(EXEMPLARS, SAMPLES)):
         for cycle in rows.cycles:
             for mode in cycle.modes:
-                _draw_turn(artist, cycle, mode, modes[mode.mode.id], turn)
+                _draw_turn(artist, cycle, mode, modes[mode.sighting.id], turn)
 
 
 def _draw_turn(artist: Artist, cycle: CycleRows, mode: ModeRows, page: PageMode, turn: int) -> None:
@@ -160,7 +160,7 @@ def _cycle(rows: ReportRows, cycle: CycleRows, modes: dict[int, PageMode]) -> Pa
         promoted=row.promoted,
         challenger=rows.number(row.challenger_id),
         checks=decision.get("checks", []),
-        modes=[modes[mode.mode.id] for mode in cycle.modes],
+        modes=[modes[mode.sighting.id] for mode in cycle.modes],
         policy=row.policy,
         other_samples=len(cycle.other_samples),
     )

@@ -25,6 +25,7 @@ from services.db.tables import (
     Image,
     Model,
     ModeRow,
+    ModeSighting,
 )
 from services.errors import NotFound
 from services.report import ReportExtra, Tile, build, builder, predictor
@@ -298,6 +299,21 @@ def test_room_for_pictures_is_shared_and_the_rest_is_counted(
     shown = [text.count("failure 0") for text in page.text.split("failures right after")][1:]
     assert min(shown) >= 1  # every mode has its first before any has its third
     assert page.text.count("more failures of this mode without pictures") >= 1
+
+
+def test_each_cycle_shows_what_it_saw_of_a_mode(sqlite_context: Context, tmp_path: Path) -> None:
+    fill(sqlite_context, modes=1)
+    with sqlite_context.sessions.begin() as session:
+        later = Cycle(policy="e2x", budget_boxes=20, state="labelling")
+        session.add(later)
+        session.flush()
+        seen = ModeSighting(mode_id=1, cycle_id=later.id, key="k", kind="false_negative", size=7)
+        session.add(seen)
+    text = read(build(sqlite_context, tmp_path / "r.html")).text
+    first, second = text.split("Cycle 2 labelling")
+    assert "1. Missed car 1 open 2 1 0% 100%" in first
+    assert "1. Missed car 1 open 7 0 – –" in second
+    assert "cycle 1: 2, cycle 2: 7" in text
 
 
 def test_modes_keep_their_exemplars_when_a_later_cycle_takes_the_failures(
