@@ -21,7 +21,7 @@ MODES, SINGLE = "modes", "single_failures"
 RETRIEVAL_KEYS = ("useful", "enrichment", "boxes")
 TRAINING_KEYS = (
     *("slice_ap50", "siblings_fixed", "siblings_failed", "map50", "negative_flips"),
-    *("boxes", "images", "useful_images"),
+    *("boxes", "images", "useful_images", "seconds"),
 )
 
 
@@ -119,18 +119,21 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
     """Print the table, put it into the world's result file, draw the plot."""
     own = [unit for unit in units if unit["part"] == arguments.part]
     arms = [unit for unit in own if unit["arm"] not in (MODES, SINGLE)]
-    keys = RETRIEVAL_KEYS if arguments.part == "retrieval" else TRAINING_KEYS
-    found = table.rows(arms, keys)
-    if arguments.part == "retrieval":
+    keys: Sequence[str] = TRAINING_KEYS
+    details: dict[str, Any] = {}
+    if arguments.part == "training":
+        arms = table.with_seconds(arms)
+        bars = table.training_bars(arms)
+    else:
+        keys = RETRIEVAL_KEYS
         modes = [unit for unit in own if unit["arm"] == MODES]
         single = [unit for unit in own if unit["arm"] == SINGLE]
-        bars = table.retrieval_bars(arms, modes)
+        bars = table.retrieval_bars(arms, modes, single)
         details = {
             "modes": [{"seed": m["seed"], **m["result"]} for m in modes],
             "single_failures": table.means([unit["result"] for unit in single]),
         }
-    else:
-        bars, details = table.training_bars(arms), {}
+    found = table.rows(arms, keys)
     show(found, keys, bars)
     path = RESULTS / f"loop-{arguments.world}.json"
     known = json.loads(path.read_text()) if path.exists() else {"bars": {}, "parts": {}}

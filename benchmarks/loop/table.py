@@ -17,6 +17,7 @@ from benchmarks.loop.arms import ARMS
 from benchmarks.loop.training import SAME_DATA
 
 Unit = dict[str, Any]
+LOOK_S, BOX_S = 3, 7
 RIVALS = tuple(arm.name for arm in ARMS if not arm.explains and arm.name != "oracle")
 
 
@@ -46,8 +47,10 @@ def by_arm(units: Sequence[Unit], key: str) -> dict[str, dict[Any, float]]:
     return values
 
 
-def retrieval_bars(units: Sequence[Unit], modes: Sequence[Unit]) -> dict[str, Any]:
-    """T10 to T13."""
+def retrieval_bars(
+    units: Sequence[Unit], modes: Sequence[Unit], single: Sequence[Unit]
+) -> dict[str, Any]:
+    """T10 to T13; T12 of whole policies, and of the regions when each failure asks alone."""
     useful, enrichment = by_arm(units, "useful"), by_arm(units, "enrichment")
     ratio = [
         useful["e2x"][key] / max(value, 1 / 100)
@@ -55,10 +58,12 @@ def retrieval_bars(units: Sequence[Unit], modes: Sequence[Unit]) -> dict[str, An
         if key in useful["e2x"]
     ]
     found = [unit["result"]["precision_at_10"] for unit in modes]
+    own = [unit for unit in single if unit["result"].get("random")]
     return {
         "T10": bar(list(useful["e2x"].values()), 0.55),
         "T11": bar(list(enrichment["e2x"].values()), 10),
         "T12": bar(ratio, 2),
+        "T12_regions_alone": bar([u["result"]["negative"] / u["result"]["random"] for u in own], 2),
         "T13": bar(found, 0.60),
     }
 
@@ -99,8 +104,28 @@ def _labels_needed(ap: dict[str, dict[Any, float]], seed: int, keys: Sequence[An
         if curve[row] >= goal:
             rise = max(curve[row] - curve[row - 1], 1e-9)
             part = min(1.0, max(0.0, (goal - curve[row - 1]) / rise))
-            return (points[row - 1] + part * (points[row] - points[row - 1])) / budgets[-1]
+            reached = points[row - 1] + part * (points[row] - points[row - 1])
+            return float(reached / budgets[-1])
     return 1.0
+
+
+def with_seconds(units: Sequence[Unit]) -> list[Unit]:
+    """Units whose result says how long a person would label: a look at each image, then boxes.
+
+    Source:
+        7 s a box by extreme clicking: Papadopoulos et al., "Extreme Clicking for Efficient Object
+        Annotation", ICCV 2017. The look is ours.
+    """
+    return [
+        {
+            **unit,
+            "result": {
+                **unit["result"],
+                "seconds": LOOK_S * unit["result"]["images"] + BOX_S * unit["result"]["boxes"],
+            },
+        }
+        for unit in units
+    ]
 
 
 def rows(units: Sequence[Unit], keys: Sequence[str]) -> list[dict[str, Any]]:
