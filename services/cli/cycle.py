@@ -20,6 +20,7 @@ from services.cli.common import (
     print_table,
 )
 from services.cli.follow import RESTING, follow_cycle, progress, workers
+from services.cli.modes import print_seen_modes
 from services.cli.plan import Plan, draw_plan, read_plan
 from services.db.engine import reading
 from services.db.tables import (
@@ -202,7 +203,7 @@ def show(number: NumberArgument = None, as_json: JsonOption = False) -> None:
         ],
     )
     if modes:
-        print_modes(modes)
+        print_seen_modes(modes)
     if cycle.decision:
         print_gate(cycle.decision)
 
@@ -302,28 +303,6 @@ def _tasks(session: Session, cycle_id: int) -> dict[str, int]:
 
 def _numbers(session: Session) -> dict[str | None, int]:
     return {row[0]: row[1] for row in session.execute(select(Model.id, Model.number))}
-
-
-def print_modes(modes: Any) -> None:
-    """A table of failure modes as a cycle saw them, with their states of now."""
-    from services.mode_trends import state_in_words
-
-    print_table(
-        "Failure modes",
-        ("#mode", "name", "state now", "kind", "#failures", "#right before", "#right after"),
-        [
-            (
-                mode.id,
-                mode.name,
-                state_in_words(mode.state),
-                seen.kind,
-                seen.size,
-                None if seen.found_before is None else f"{seen.found_before:.0%}",
-                None if seen.found_after is None else f"{seen.found_after:.0%}",
-            )
-            for seen, mode in modes
-        ],
-    )
 
 
 def print_gate(decision: dict[str, Any]) -> None:

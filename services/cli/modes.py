@@ -110,6 +110,28 @@ def show_mode(
     )
 
 
+def print_seen_modes(modes: Any) -> None:
+    """A table of failure modes as a cycle saw them, with their states of now."""
+    from services.mode_trends import state_in_words
+
+    print_table(
+        "Failure modes",
+        ("#mode", "name", "state now", "kind", "#failures", "#right before", "#right after"),
+        [
+            (
+                mode.id,
+                mode.name,
+                state_in_words(mode.state),
+                seen.kind,
+                seen.size,
+                None if seen.found_before is None else f"{seen.found_before:.0%}",
+                None if seen.found_after is None else f"{seen.found_after:.0%}",
+            )
+            for seen, mode in modes
+        ],
+    )
+
+
 def _print_mode(found: Any) -> None:
     from services.mode_trends import state_in_words
 
