@@ -74,6 +74,14 @@ class RegionIndex:
         """Regions added since the last seal: the size of the exact delta."""
         return self._current().num_rows - self._store.version.sealed_end
 
+    def num_stored(self) -> int:
+        """Regions in the files, those of deleted and replaced images too."""
+        return self._current().num_rows
+
+    def shards(self) -> tuple[ShardRef, ...]:
+        """The sealed shards, with the recall that was measured when each was built."""
+        return self._current().version.shards
+
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._current().entry_of
 
