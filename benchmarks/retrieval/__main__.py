@@ -23,6 +23,19 @@ from curation.files import write_json
 RESULT = Path(__file__).parents[1] / "results" / "retrieval.json"
 GIB = 2**30
 MEMORY_GIB = 16
+COLUMNS = (
+    "regions",
+    "width",
+    "recall@10",
+    "p50 ms",
+    "p99 ms",
+    "7 regions, p50 / p99 ms",
+    "images scored, p50 / p99 ms",
+    "resident bytes a vector",
+    "add s",
+    "seal s",
+    "peak RSS GiB, build / serve",
+)
 PACKAGES = ("faiss-gpu", "numpy", "torch", "timm")
 
 
@@ -173,12 +186,7 @@ def command() -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    lines = [
-        "| regions | width | recall@10 | p50 ms | p99 ms | 7 regions, p50 / p99 ms "
-        + "| images scored, p50 / p99 ms | resident bytes a vector | add s | seal s "
-        + "| peak RSS GiB, build / serve |",
-        "|" + "---|" * 11,
-    ]
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     for size, row in sorted(result["sizes"].items(), key=lambda item: int(item[0])):
         single, mode, score = row["single"], row["mode_search"], row["mode_score_images"]
         recall = "{:.3f} [{:.3f}, {:.3f}]".format(*row["recall_at_10"])

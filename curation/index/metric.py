@@ -47,7 +47,9 @@ class Metric:
         """[N, P d] raw vectors to [N, P m] of unit length."""
         parts, size = self.means.shape
         raw = np.asarray(vectors, np.float32).reshape(-1, parts, size)
-        mapped = np.einsum("npd,pdm->npm", raw - self.means, self.projections, optimize=True)
+        # As matrix products of each part: einsum does not use BLAS where a batch axis is kept.
+        centred = (raw - self.means).transpose(1, 0, 2)  # [P, N, d]
+        mapped = np.matmul(centred, self.projections).transpose(1, 0, 2).copy()  # [N, P, m]
         # An empty ring is a zero half; it stays zero instead of becoming minus the mean.
         mapped *= np.abs(raw).max(2, keepdims=True, initial=0) > 0
         mapped /= np.maximum(np.linalg.norm(mapped, axis=2, keepdims=True), 1e-12)

@@ -137,9 +137,9 @@ class VectorStore:
     def refresh(self) -> bool:
         """Take up what other processes wrote; True if there was anything."""
         found = self._read_version()
-        if found is None or found.revision == self.version.revision:
+        if found is None or found == self.version:
             return False
-        if found.encoder != self.version.encoder:
+        if (found.encoder, found.width) != (self.version.encoder, self.version.width):
             raise EncoderMismatch(f"{self.folder} was rebuilt for encoder {found.encoder[:12]}")
         self.version = found
         return True
