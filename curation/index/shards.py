@@ -2,10 +2,10 @@
 
 A shard is an inverted file over product-quantised vectors after an optimised rotation
 (OPQ + IVF-PQ), 48 bytes a vector of 192 numbers: FAISS encodes four numbers a byte eight times as
-fast as three, and re-ranking makes up for the coarser codes. It only proposes; exact vectors decide. It is built
-from a stream: a sample is learned from, then vectors are encoded block by block. In the same pass
-some of them are compared with all others, so that the number of lists a search looks into is
-chosen by the recall that it gives and not by a rule of thumb.
+fast as three, and re-ranking makes up for the coarser codes. It only proposes; exact vectors
+decide. It is built from a stream: a sample is learned from, then vectors are encoded block by
+block. In the same pass some of them are compared with all others, so that the number of lists a
+search looks into is chosen by the recall that it gives and not by a rule of thumb.
 
 Source:
     Jégou et al., "Product Quantization for Nearest Neighbor Search", TPAMI 2011;

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +16,7 @@ from curation.index.vectors import VERSION_FILE, VectorStore
 from curation.types import FloatArray
 
 WIDTH = 32
-SMALL_SHARDS = ShardRules(min_regions=200, max_bytes=16)
+SMALL_SHARDS = ShardRules(min_regions=200, max_bytes=8)
 
 
 def clustered(count: int, seed: int, centres: int = 40) -> FloatArray:
@@ -37,8 +32,8 @@ def fill(index: RegionIndex, names: list[str], regions: int = 5, seed: int = 0) 
     index.add(names, list(vectors), [boxes] * len(names))
 
 
-def opened(folder: Path, **rules: object) -> RegionIndex:
-    return RegionIndex(folder, "encoder-a", WIDTH, shard_rules=SMALL_SHARDS, **rules)  # type: ignore[arg-type]
+def opened(folder: Path, rules: ShardRules = SMALL_SHARDS) -> RegionIndex:
+    return RegionIndex(folder, "encoder-a", WIDTH, shard_rules=rules)
 
 
 def brute_force(index: RegionIndex, query: FloatArray) -> dict[str, float]:
@@ -207,62 +202,6 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
         impatient.delete("a")
     fill(index, ["a"])
     assert impatient.delete("a")
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from tests.curation.test_index import fill, opened
-index = opened(Path(sys.argv[1]))
-print("ready", flush=True)
-number = 0
-while True:
-    fill(index, [f"{sys.argv[2]}-{number}-{n}" for n in range(20)], seed=number)
-    if number % 2:
-        index.delete(f"{sys.argv[2]}-{number}-3")
-    if number % 5 == 4:
-        index.seal()
-    number += 1
-"""
-
-
-def test_a_crash_at_any_point_leaves_the_last_whole_version(tmp_path: Path) -> None:
-    rng = np.random.default_rng(3)
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
-    known: set[str] = set()
-    for attempt in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path), str(attempt)],
-            stdout=subprocess.PIPE,
-            env=environment,
-        )
-        with process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            time.sleep(rng.uniform(0.1, 1.0))  # the moment of the crash is what varies
-            process.send_signal(signal.SIGKILL)
-        index = opened(tmp_path)
-        index.verify()
-        images = set(index.images())
-        assert known <= images
-        assert len(index) == 5 * len(images)
-        for image in sorted(images)[:5]:
-            vector = index.regions_of(image)[0][:1]
-            assert index.search(vector, 1).similarities[0, 0] == pytest.approx(1, abs=1e-3)
-        known = images
-    assert known
-
-
-def test_a_torn_write_is_cut_by_the_next_writer(tmp_path: Path) -> None:
-    index = opened(tmp_path)
-    fill(index, ["a"])
-    for name in ("vectors.f16", "regions.bin", "entries.bin", "dead.bin"):
-        with (tmp_path / name).open("ab") as file:
-            file.write(b"torn")
-    fill(index, ["b"])
-    reader = opened(tmp_path)
-    reader.verify()
-    assert reader.images() == ("a", "b")
 
 
 def test_the_metric_removes_what_all_vectors_share() -> None:
