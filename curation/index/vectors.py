@@ -192,26 +192,25 @@ class VectorStore:
                 path = self.path(name, version.generation)
                 raise ShardCorrupt(f"{path} differs from what was written")
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> contextlib.AbstractContextManager[None]:
         """Hold the writer's lock, with the newest version loaded; the lock dies with the process.
 
         Raises:
             IndexBusy: another process has been writing for longer than the timeout.
         """
-        with (self.folder / "LOCK").open("a") as lock:
-            self._acquire(lock.fileno())
-            self.refresh()
-            yield
+        return self._holding("LOCK")
 
-    @contextlib.contextmanager
-    def sealing(self) -> Iterator[None]:
+    def sealing(self) -> contextlib.AbstractContextManager[None]:
         """Hold the lock of seals, taken before ``writing``; others still add and delete.
 
         Raises:
             IndexBusy: another process has been sealing for longer than the timeout.
         """
-        with (self.folder / "SEAL").open("a") as lock:
+        return self._holding("SEAL")
+
+    @contextlib.contextmanager
+    def _holding(self, name: str) -> Iterator[None]:
+        with (self.folder / name).open("a") as lock:
             self._acquire(lock.fileno())
             self.refresh()
             yield

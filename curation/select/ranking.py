@@ -57,6 +57,16 @@ class Ranked:
     likeness: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Objects:
+    """What the detector finds in the pool: image row, mapped vector, class and box of each."""
+
+    rows: IntArray
+    vectors: FloatArray
+    labels: IntArray
+    boxes_xyxy: FloatArray
+
+
 class Ranker:
     """All images of a pool against one mode after the other.
 
@@ -68,20 +78,19 @@ class Ranker:
 
     def __init__(self, pool: Sequence[PoolImage], index: RegionSearch, weights: Weights) -> None:
         self._pool, self._index, self._weights = pool, index, weights
-        rows, vectors, labels, boxes = [], [], [], []
-        for row, image in enumerate(pool):
-            if image.rois is None or image.detections is None or not len(image.rois):
-                continue
-            rows.append(np.full(len(image.rois), row))
-            vectors.append(index.metric.apply(image.rois))
-            labels.append(image.detections.labels)
-            boxes.append(image.detections.boxes_xyxy)
-        self._seen = bool(rows)
-        if self._seen:
-            self._rows: IntArray = np.concatenate(rows)  # [N]
-            self._vectors: FloatArray = np.concatenate(vectors)  # [N, m]
-            self._labels: IntArray = np.concatenate(labels)
-            self._boxes: FloatArray = np.concatenate(boxes)
+        seen = [
+            (row, image.rois, image.detections)
+            for row, image in enumerate(pool)
+            if image.rois is not None and image.detections is not None and len(image.rois)
+        ]
+        self._objects: _Objects | None = None
+        if seen:
+            self._objects = _Objects(
+                np.concatenate([np.full(len(rois), row) for row, rois, _ in seen]),
+                index.metric.apply(np.concatenate([rois for _, rois, _ in seen])),
+                np.concatenate([found.labels for _, _, found in seen]),
+                np.concatenate([found.boxes_xyxy for _, _, found in seen]),
+            )
 
     @property
     def metric(self) -> Metric:
@@ -114,16 +123,16 @@ class Ranker:
 
     def _detected(self, query: ModeQuery) -> dict[int, tuple[float, Match]]:
         """By row of the pool: likeness and match of the detection most like the mode's objects."""
-        centre = self.centre(query)
-        if not self._seen or centre is None:
+        centre, seen = self.centre(query), self._objects
+        if seen is None or centre is None:
             return {}
-        similarities = self._vectors @ centre  # [N]
-        likeness = similarities - self._weights.unseen * (self._labels != query.label)
+        similarities = seen.vectors @ centre  # [N]
+        likeness = similarities - self._weights.unseen * (seen.labels != query.label)
         order = np.argsort(-likeness, kind="stable")
-        rows, first = np.unique(self._rows[order], return_index=True)
+        rows, first = np.unique(seen.rows[order], return_index=True)
         best = order[first]
         return {
-            int(row): (float(likeness[at]), _match(OBJECT, self._boxes[at], similarities[at]))
+            int(row): (float(likeness[at]), _match(OBJECT, seen.boxes_xyxy[at], similarities[at]))
             for row, at in zip(rows, best, strict=True)
         }
 
