@@ -57,12 +57,14 @@ class Arm:
         policy: in the registry of policies, or "oracle".
         variant: of the query regions, see ``prepare.VARIANTS``, or none.
         explains: whether it uses an explanation; the others are rivals of T3.
+        knows: whether it is told what the detector was trained on.
     """
 
     name: str
     policy: str
     variant: str = "negative"
     explains: bool = False
+    knows: bool = True
 
 
 ARMS = (
@@ -80,6 +82,7 @@ ARMS = (
     Arm("e2x_positive_regions", "e2x", "positive", True),
     Arm("e2x_box", "e2x", "box"),
     Arm("e2x_no_regions", "e2x", NO_REGIONS),
+    Arm("e2x_no_novelty", "e2x", "negative", True, knows=False),
     Arm("oracle", "oracle"),
 )
 BY_NAME = {arm.name: arm for arm in ARMS}
@@ -96,6 +99,6 @@ def choose(arm: Arm, prepared: Prepared, budget: Budget) -> list[Candidate]:
         rng=np.random.default_rng(prepared.world.seed),
         index=prepared.index,
         excluded_hashes=prepared.holdout_hashes,
-        known=prepared.known,
+        known=prepared.known if arm.knows else None,
     )
     return policy.select(request)
