@@ -94,7 +94,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, help="default: fidelity in the folder of models")
     parser.add_argument("--report", action="store_true", help="of what is in the cache alone")
     parser.add_argument("--write", action="store_true", help="benchmarks/results/fidelity.json")
-    return parser.parse_args()
+    given = parser.parse_args()
+    given.data = given.data.resolve()  # the files of a set are told by whole paths
+    return given
 
 
 def studies(given: argparse.Namespace, units: Units) -> Iterator[Study]:

@@ -23,6 +23,8 @@ STREET_SEED = 11
 _OVERLAP = 0.02
 _LOOKALIKE = 0.3
 _RULES = FailureRules()
+MOST = 4
+"""Explained detections of one image, unless more are asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +68,12 @@ class _Picture:
 
 
 def find(
-    name: str, detector: SsdDetector, data: Path, count: int, planted: bool = False
+    name: str,
+    detector: SsdDetector,
+    data: Path,
+    count: int,
+    planted: bool = False,
+    most: int = MOST,
 ) -> list[Case]:
     """The first ``count`` images of a world that hold a failure beside overlapping objects.
 
@@ -76,6 +83,7 @@ def find(
         data: folder of the real data.
         count: how many images.
         planted: only images with a failure of a planted cause, and of those only the failures.
+        most: detections of an image.
     """
     cases: list[Case] = []
     for picture in _pictures(name, data):
@@ -83,7 +91,7 @@ def find(
             break
         if not planted and not _overlapping(picture.truth):
             continue
-        subjects = _subjects(picture, detector)
+        subjects = _subjects(picture, detector, most)
         if planted:
             subjects = [subject for subject in subjects if subject.cause_mask is not None]
         elif all(subject.kind == "TP" for subject in subjects):
@@ -112,8 +120,8 @@ def _overlapping(truth: Truth) -> bool:
     return bool((np.triu(overlap, 1) > _OVERLAP).any())
 
 
-def _subjects(picture: _Picture, detector: SsdDetector) -> list[Subject]:
-    """Up to two misses, one false detection, and found objects up to four in all."""
+def _subjects(picture: _Picture, detector: SsdDetector, most: int) -> list[Subject]:
+    """Up to two misses, one false detection, and found objects up to ``most`` in all."""
     detections = detector.predict([picture.image])[0]
     proposals = detector.propose([picture.image])[0]
     failures = find_failures(detections, proposals, picture.truth, _RULES)
@@ -129,7 +137,7 @@ def _subjects(picture: _Picture, detector: SsdDetector) -> list[Subject]:
     chosen = [s for s in found if s.kind == "FN"][:2] + [s for s in found if s.kind == "FP"][:1]
     shown = detections.above(_RULES.score_threshold)
     rows = np.flatnonzero(match(shown, picture.truth).truth_of_detection >= 0)
-    for row in rows[::-1][: 4 - len(chosen)]:  # the least certain first
+    for row in rows[::-1][: most - len(chosen)]:  # the least certain first
         x1, y1, x2, y2 = (float(side) for side in shown.boxes_xyxy[row])
         target = ScoreTarget(int(shown.default_boxes[row]), int(shown.labels[row]))
         chosen.append(Subject("TP", target, (x1, y1, x2, y2)))

@@ -22,12 +22,14 @@ from curation import explain
 from curation.detector import ScoreKind
 from curation.explain import fidelity
 
+MOST = 8
+"""Detections of an image: as many as share its passes in the loop."""
 ASKED, REFERENCE_ASKED = 200, 1000
 TRUNCATED = 100
 KIND = ScoreKind.PROBABILITY
 E2X_SAMPLES = (8, 16, 32, 64, 128)
 LIME_SAMPLES = (200, 500, 2000)
-OUR_SAMPLES = (16, 24, 32, 64, 128, 320)
+OUR_SAMPLES = (32, 64, 128, 192, 320)
 PATH_SAMPLES = 32
 LIME_REFERENCE, PDA_REFERENCE = "reference LIME", "reference PDA"
 Row = dict[str, Any]
@@ -37,10 +39,10 @@ Method = tuple[str, str, Row]
 
 def figure2(study: Study, sizes: Sizes) -> Iterator[Row]:
     """One row a detection and method; PDA, the slowest by far, comes last and on fewer images."""
-    cases = study.cases(sizes.figure2_images.get(study.world, 0))
+    cases = study.cases(sizes.figure2_images.get(study.world, 0), most=MOST)
     for case in reversed(cases):
         yield from _rows(study, case, sizes, "lime", _methods())
-    for case in cases[: sizes.pda_images]:
+    for case in cases[: sizes.pda_images.get(study.world, 0)]:
         names = [*_methods(), *_pda(sizes)]
         yield from _rows(study, case, sizes, "pda", names)
         yield from _rows(study, case, sizes, "lime", _pda(sizes))

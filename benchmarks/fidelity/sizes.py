@@ -18,7 +18,7 @@ class Sizes:
         pairs_per_segment: coalition pairs of a reference, for each segment.
         figure2_images: images of the paper's figure.
         lime_reference: samples of its LIME reference, with 1000 segments.
-        pda_images: of a world that PDA runs on too.
+        pda_images: of those, on which PDA runs too.
         pda_reference: stride and draws of its PDA reference.
         pda_strides: of PDA as a method.
         planted_images: street images with failures of planted causes.
@@ -33,7 +33,7 @@ class Sizes:
     pairs_per_segment: int
     figure2_images: PerWorld
     lime_reference: int
-    pda_images: int
+    pda_images: PerWorld
     pda_reference: tuple[int, int]
     pda_strides: tuple[int, ...]
     planted_images: int
@@ -47,9 +47,9 @@ SMALL = Sizes(
     converged_images={"street": 6, "bccd": 2, "carla": 1},
     other_images={"street": 1},
     pairs_per_segment=20,
-    figure2_images={"street": 3},
+    figure2_images={"street": 4, "bccd": 6, "carla": 2},
     lime_reference=10_000,
-    pda_images=1,
+    pda_images={"street": 1},
     pda_reference=(4, 4),
     pda_strides=(8, 16),
     planted_images=24,
@@ -64,7 +64,7 @@ FULL = Sizes(
     pairs_per_segment=100,
     figure2_images={"street": 6, "bccd": 6, "carla": 6},
     lime_reference=10_000,
-    pda_images=6,
+    pda_images={"street": 6, "bccd": 6, "carla": 6},
     pda_reference=(1, 10),
     pda_strides=(4, 8, 16),
     planted_images=60,

@@ -38,7 +38,7 @@ class Study:
     data: Path
     units: Units
     _price: float | None = None
-    _cases: dict[tuple[int, bool], list[Case]] = field(default_factory=dict)
+    _cases: dict[tuple[int, bool, int], list[Case]] = field(default_factory=dict)
     _segments: dict[tuple[str, int], SegmentArray] = field(default_factory=dict)
 
     def key(self, unit: str, case: Case | None = None, **more: Any) -> Key:
@@ -53,12 +53,14 @@ class Study:
             image["partition"] = f"{crc32(self.segments(case, more['asked']).tobytes()):08x}"
         return {"unit": unit, "model": model, **image, **more}
 
-    def cases(self, count: int, planted: bool = False) -> list[Case]:
+    def cases(self, count: int, planted: bool = False, most: int = cases.MOST) -> list[Case]:
         """The first ``count`` images; larger counts only add."""
-        if (count, planted) not in self._cases:
-            found = cases.find(self.world, self.detector, self.data, count, planted)
-            self._cases[count, planted] = found
-        return self._cases[count, planted]
+        key = (count, planted, most)
+        if key not in self._cases:
+            self._cases[key] = cases.find(
+                self.world, self.detector, self.data, count, planted, most
+            )
+        return self._cases[key]
 
     def price(self) -> float:
         """Of a backward pass, in forward passes; measured once for a detector."""

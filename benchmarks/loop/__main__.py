@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.detectors import CACHE
-from benchmarks.loop import retrieval, table, training, worlds
+from benchmarks.loop import bars, real, retrieval, table, training, worlds
 from benchmarks.loop.arms import ARMS, BY_NAME
 from benchmarks.loop.prepare import Prepared, prepare, train_base
 from curation.files import write_json
@@ -76,9 +76,12 @@ def ready(arguments: argparse.Namespace, seed: int, folder: Path) -> Prepared:
     if arguments.world == "street":
         world = worlds.street(folder, seed, arguments.pool, arguments.share, arguments.field)
         base = folder / "base"
-    else:  # seeds turn the blocks of the other towns; all start from one detector
-        world = worlds.carla(arguments.data.resolve(), seed)
+    elif arguments.world == "carla":  # seeds turn the blocks of the other towns
+        world = real.carla(arguments.data.resolve(), seed)
         base = CACHE / "loop" / "-".join(["carla", *world_size(arguments), "base"])
+    else:
+        world = real.bccd(arguments.data.resolve(), seed)
+        base = folder / "base"
     train_base(world, base, arguments.epochs, arguments.threads)
     parameters = {"num_samples": arguments.num_samples} if arguments.num_samples else {}
     return prepare(world, base, folder, arguments.method, parameters)
@@ -123,21 +126,21 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
     details: dict[str, Any] = {}
     if arguments.part == "training":
         arms = table.with_seconds(arms)
-        bars = table.training_bars(arms)
+        reached = bars.training_bars(arms)
     else:
         keys = RETRIEVAL_KEYS
         modes = [unit for unit in own if unit["arm"] == MODES]
         single = [unit for unit in own if unit["arm"] == SINGLE]
-        bars = table.retrieval_bars(arms, modes, single)
+        reached = bars.retrieval_bars(arms, modes, single)
         details = {
             "modes": [{"seed": m["seed"], **m["result"]} for m in modes],
             "single_failures": table.means([unit["result"] for unit in single]),
         }
     found = table.rows(arms, keys)
-    show(found, keys, bars)
+    show(found, keys, reached)
     path = RESULTS / f"loop-{arguments.world}.json"
     known = json.loads(path.read_text()) if path.exists() else {"bars": {}, "parts": {}}
-    known["bars"].update(bars)
+    known["bars"].update(reached)
     known["parts"][arguments.part] = {
         **table.environment("python -m benchmarks.loop " + " ".join(sys.argv[1:])),
         "size": sizes(arguments),
@@ -151,14 +154,14 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
         table.plot(found, floor[0] if floor else None, path.with_suffix(".png"))
 
 
-def show(found: Sequence[dict[str, Any]], keys: Sequence[str], bars: dict[str, Any]) -> None:
+def show(found: Sequence[dict[str, Any]], keys: Sequence[str], reached: dict[str, Any]) -> None:
     """The table as Markdown."""
     print(f"| arm | budget | seeds | {' | '.join(keys)} |")
     print("|---" * (3 + len(keys)) + "|")
     for row in found:
         cells = ["-" if not row[k] else "{:.3f} [{:.3f}, {:.3f}]".format(*row[k]) for k in keys]
         print(f"| {row['arm']} | {row['budget'] or ''} | {row['seeds']} | {' | '.join(cells)} |")
-    for name, entry in bars.items():
+    for name, entry in reached.items():
         state = "met" if entry["met"] else "missed"
         if entry["value"] is None:
             print(f"{name}: not measured")
@@ -169,7 +172,7 @@ def show(found: Sequence[dict[str, Any]], keys: Sequence[str], bars: dict[str, A
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Does explaining find better data?")
-    parser.add_argument("--world", choices=("street", "carla"), default="street")
+    parser.add_argument("--world", choices=("street", "carla", "bccd"), default="street")
     parser.add_argument("--part", choices=("retrieval", "training"), default="retrieval")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])

@@ -90,7 +90,9 @@ BY_NAME = {arm.name: arm for arm in ARMS}
 
 def choose(arm: Arm, prepared: Prepared, budget: Budget) -> list[Candidate]:
     """What an arm asks for, in its order of choice; the same world and seed, the same answer."""
-    planted = {name: sample.planted for name, sample in prepared.samples.items()}
+    samples = prepared.samples
+    useful = prepared.world.useful(list(samples.values()))
+    planted = dict(zip(samples, useful, strict=True))
     policy: Policy = OracleSelection(planted) if arm.policy == "oracle" else select.get(arm.policy)
     request = SelectionRequest(
         pool=prepared.pool,

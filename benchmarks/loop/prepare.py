@@ -128,6 +128,10 @@ def prepare(
             for failure in _explained(world, sample, detector, embedder, explainer, rng)
         ),
     )
+    by_name = {sample.name: sample for sample in world.field}
+    failures = tuple(  # what is kept may be older than the names of the causes
+        replace(one, cause=_cause(by_name[one.sample], one.failure)) for one in failures
+    )
     (known,) = kept(folder / "known.pickle", lambda: [_known(world, embedder)])
     tested = [*world.holdout, *world.siblings]
     hashes = tuple(perceptual_hash(world.image(sample)) for sample in tested)

@@ -18,16 +18,16 @@ def measure(arm: Arm, prepared: Prepared, top: int) -> dict[str, Any]:
     """One arm on one world: precision, enrichment and cover of the causes among the first."""
     samples = prepared.samples
     chosen = [samples[c.image] for c in choose(arm, prepared, Budget(images=top))]
-    useful = [bool(sample.planted) for sample in chosen]
-    base = np.mean([bool(sample.planted) for sample in samples.values()])
+    world = prepared.world
+    useful = [bool(causes) for causes in world.useful(chosen)]
+    base = np.mean([bool(causes) for causes in world.useful(world.pool)])
     return {
         "useful": float(np.mean(useful)),
         "enrichment": float(np.mean(useful) / base),
         "base_rate": float(base),
         "boxes": int(sum(len(sample.truth) for sample in chosen)),
         "by_cause": {
-            cause: sum(cause in sample.planted for sample in chosen)
-            for cause in prepared.world.cause_class
+            cause: sum(cause in sample.planted for sample in chosen) for cause in world.cause_class
         },
     }
 

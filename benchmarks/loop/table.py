@@ -1,4 +1,4 @@
-"""From units of work to one table, the bars T1 to T13 and one plot."""
+"""From units of work to one table and one plot."""
 
 from __future__ import annotations
 
@@ -9,104 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torchvision
 
-from benchmarks.loop.arms import ARMS
+from benchmarks.loop.bars import Unit, interval
 from benchmarks.loop.training import SAME_DATA
 
-Unit = dict[str, Any]
 LOOK_S, BOX_S = 3, 7
-RIVALS = tuple(arm.name for arm in ARMS if not arm.explains and arm.name != "oracle")
-
-
-def interval(values: Sequence[float], repeats: int = 4000) -> tuple[float, float, float]:
-    """Mean with a 95 % bootstrap interval over seeds."""
-    rows = np.asarray(values, np.float64)
-    draws = np.random.default_rng(0).integers(0, len(rows), (repeats, len(rows)))
-    means = rows[draws].mean(axis=1)
-    return float(rows.mean()), float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
-
-
-def bar(values: Sequence[float], bound: float, at_most: bool = False) -> dict[str, Any]:
-    """A bar of the result file; no value where nothing was measured."""
-    if not len(values):
-        return {"value": None, "low": None, "high": None, "bar": bound, "met": False}
-    value, low, high = interval(values)
-    met = value <= bound if at_most else value >= bound
-    return {"value": value, "low": low, "high": high, "bar": bound, "met": bool(met)}
-
-
-def by_arm(units: Sequence[Unit], key: str) -> dict[str, dict[Any, float]]:
-    """key of every unit, by arm, then by (seed, budget)."""
-    values: dict[str, dict[Any, float]] = defaultdict(dict)
-    for unit in units:
-        if unit["result"].get(key) is not None:
-            values[unit["arm"]][unit["seed"], unit.get("budget")] = unit["result"][key]
-    return values
-
-
-def retrieval_bars(
-    units: Sequence[Unit], modes: Sequence[Unit], single: Sequence[Unit]
-) -> dict[str, Any]:
-    """T10 to T13; T12 of whole policies, and of the regions when each failure asks alone."""
-    useful, enrichment = by_arm(units, "useful"), by_arm(units, "enrichment")
-    ratio = [
-        useful["e2x"][key] / max(value, 1 / 100)
-        for key, value in useful["e2x_random_regions"].items()
-        if key in useful["e2x"]
-    ]
-    found = [unit["result"]["precision_at_10"] for unit in modes]
-    own = [unit for unit in single if unit["result"].get("random")]
-    return {
-        "T10": bar(list(useful["e2x"].values()), 0.55),
-        "T11": bar(list(enrichment["e2x"].values()), 10),
-        "T12": bar(ratio, 2),
-        "T12_regions_alone": bar([u["result"]["negative"] / u["result"]["random"] for u in own], 2),
-        "T13": bar(found, 0.60),
-    }
-
-
-def training_bars(units: Sequence[Unit]) -> dict[str, Any]:
-    """T1 to T7, paired by seed; budgets are averaged where the metric is no curve."""
-    ap, fixed = by_arm(units, "slice_ap50"), by_arm(units, "siblings_fixed")
-    flips, everywhere = by_arm(units, "negative_flips"), by_arm(units, "map50")
-    keys = [key for key in ap["e2x"] if key in ap["random"]]
-    if not keys:
-        return {}
-    floor = {seed: value for (seed, _), value in flips[SAME_DATA].items()}
-    last = max(budget for _, budget in keys)
-    pairs = [key for key in keys if key[1] == last]
-    rivals = {name: ap[name] for name in RIVALS if all(key in ap[name] for key in pairs)}
-    best = max(rivals, key=lambda name: float(np.mean([rivals[name][k] for k in pairs])))
-    return {
-        "T1": bar([_labels_needed(ap, seed, keys) for seed, _ in pairs], 1 / 3, at_most=True),
-        "T2": bar([100 * (ap["e2x"][k] - ap["random"][k]) for k in keys], 5),
-        "T3": {**bar([100 * (ap["e2x"][k] - rivals[best][k]) for k in pairs], 0), "rival": best},
-        "T4": bar([100 * (everywhere["e2x"][k] - everywhere["random"][k]) for k in keys], 1),
-        "T6": bar([fixed["e2x"][k] / max(1, fixed["random"][k]) for k in pairs], 3),
-        "T7": bar([flips["e2x"][k] - floor.get(k[0], 0.0) for k in keys], 0.01, at_most=True),
-    }
-
-
-def _labels_needed(ap: dict[str, dict[Any, float]], seed: int, keys: Sequence[Any]) -> float:
-    """Share of random's largest budget at which E2X reaches random's final AP; linear between.
-
-    Starts from the noise floor at budget 0; 1 where E2X never gets there.
-    """
-    budgets = sorted(budget for own, budget in keys if own == seed)
-    start = next((v for (own, _), v in ap[SAME_DATA].items() if own == seed), 0.0)
-    curve = [start, *(ap["e2x"][seed, budget] for budget in budgets)]
-    goal = ap["random"][seed, budgets[-1]]
-    points = [0, *budgets]
-    for row in range(1, len(points)):
-        if curve[row] >= goal:
-            rise = max(curve[row] - curve[row - 1], 1e-9)
-            part = min(1.0, max(0.0, (goal - curve[row - 1]) / rise))
-            reached = points[row - 1] + part * (points[row] - points[row - 1])
-            return float(reached / budgets[-1])
-    return 1.0
 
 
 def with_seconds(units: Sequence[Unit]) -> list[Unit]:

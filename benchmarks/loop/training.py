@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from benchmarks.loop.arms import BY_NAME, choose
 from benchmarks.loop.keep import kept
 from benchmarks.loop.prepare import Prepared
+from benchmarks.loop.tested import Tested, detections, resampled, scored
 from benchmarks.loop.worlds import Sample, World
 from curation.errors import BudgetTooSmall
 from curation.select import Budget
-from curation.types import Detections
 from retrain.config import TrainConfig
 from retrain.detector import SsdDetector
-from retrain.evaluate import score_detections
 from retrain.report import EvaluationReport
 from retrain.trainer import train
 
-BATCH, MIN_SCORE = 8, 0.01
 SAME_DATA = "same_data"
 """Retrains on the seed set alone: what changes by training again, the noise floor."""
 
@@ -42,7 +37,7 @@ def measure(
         threads: of PyTorch.
     """
     world = prepared.world
-    (before,) = kept(folder / "before.pickle", lambda: [tested(prepared.detector, world)])
+    (before,) = kept(folder / "before.pickle", lambda: [_before(prepared.detector, world)])
     new = [] if arm == SAME_DATA else _labelled(arm, budget_boxes, prepared)
     config = TrainConfig(
         epochs=epochs,
@@ -56,12 +51,20 @@ def measure(
     out = folder / "challenger"
     shutil.rmtree(out, ignore_errors=True)
     detector = train(config, world.config, manifest, world.root, out, prepared.base)
+    holdout = detections(detector, world, world.holdout)
+    siblings = detections(detector, world, world.siblings)
     return {
         "boxes": int(sum(len(sample.truth) for sample in new)),
         "images": len(new),
-        "useful_images": sum(bool(sample.planted) for sample in new),
-        **compare(before, tested(detector, world), world),
+        "useful_images": sum(map(bool, world.useful(new))),
+        **compare(before, scored(detector.version, world, holdout, siblings), world),
+        "resampled": resampled(detector.version, world, holdout, siblings),
     }
+
+
+def _before(detector: SsdDetector, world: World) -> Tested:
+    holdout = detections(detector, world, world.holdout)
+    return scored(detector.version, world, holdout, detections(detector, world, world.siblings))
 
 
 def _labelled(arm: str, budget_boxes: int, prepared: Prepared) -> list[Sample]:
@@ -79,59 +82,6 @@ def _labelled(arm: str, budget_boxes: int, prepared: Prepared) -> list[Sample]:
         samples.append(sample)
         spent += cost
     return samples
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tested:
-    """One detector on what nobody may select.
-
-    Attributes:
-        plain: on the global holdout.
-        planted: on the siblings of the failures.
-        slices: by cause, AP50 of the class that it makes fail on the siblings that hold it.
-    """
-
-    plain: EvaluationReport
-    planted: EvaluationReport
-    slices: dict[str, float]
-
-    @property
-    def slice_ap50(self) -> float | None:
-        """Mean over causes."""
-        return float(np.mean(list(self.slices.values()))) if self.slices else None
-
-
-def tested(detector: SsdDetector, world: World) -> Tested:
-    """One pass over holdout and siblings."""
-    plain_found = _detections(detector, world, world.holdout)
-    found = _detections(detector, world, world.siblings)
-    slices = {}
-    for cause, label in world.cause_class.items():
-        rows = [row for row, sample in enumerate(world.siblings) if cause in sample.planted]
-        if not rows:
-            continue
-        samples = [world.siblings[row] for row in rows]
-        report = _scored(detector, world, samples, [found[row] for row in rows])
-        entry = report.per_class.get(world.class_names[label])
-        if entry is not None and entry.ap50 is not None:
-            slices[cause] = entry.ap50
-    plain = _scored(detector, world, world.holdout, plain_found)
-    return Tested(plain, _scored(detector, world, world.siblings, found), slices)
-
-
-def _detections(detector: SsdDetector, world: World, samples: Sequence[Sample]) -> list[Detections]:
-    found: list[Detections] = []
-    for start in range(0, len(samples), BATCH):
-        images = [world.image(sample) for sample in samples[start : start + BATCH]]
-        found.extend(detector.predict(images, MIN_SCORE))
-    return found
-
-
-def _scored(
-    detector: SsdDetector, world: World, samples: Sequence[Sample], found: Sequence[Detections]
-) -> EvaluationReport:
-    manifest = world.manifest(samples)
-    return score_detections(found, manifest, world.class_names, detector.version)
 
 
 def compare(before: Tested, after: Tested, world: World) -> dict[str, Any]:

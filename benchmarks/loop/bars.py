@@ -1,0 +1,134 @@
+"""The bars T1 to T13 with their intervals."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.loop.arms import ARMS
+from benchmarks.loop.training import SAME_DATA
+
+Unit = dict[str, Any]
+Key = tuple[int, int | None]
+REPEATS = 4000
+RIVALS = tuple(arm.name for arm in ARMS if not arm.explains and arm.name != "oracle")
+
+
+def interval(values: Sequence[float], repeats: int = REPEATS) -> tuple[float, float, float]:
+    """Mean with a 95 % bootstrap interval over seeds."""
+    rows = np.asarray(values, np.float64)
+    draws = np.random.default_rng(0).integers(0, len(rows), (repeats, len(rows)))
+    means = rows[draws].mean(axis=1)
+    return float(rows.mean()), float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def bar(values: Sequence[float], bound: float, at_most: bool = False) -> dict[str, Any]:
+    """A bar of the result file; no value where nothing was measured."""
+    if not len(values):
+        return {"value": None, "low": None, "high": None, "bar": bound, "met": False}
+    value, low, high = interval(values)
+    met = value <= bound if at_most else value >= bound
+    return {"value": value, "low": low, "high": high, "bar": bound, "met": bool(met)}
+
+
+def difference(
+    units: Sequence[Unit], first: str, second: str, key: str, keys: Sequence[Key], bound: float
+) -> dict[str, Any]:
+    """A bar of points by which the first arm is above the second, paired.
+
+    The interval is over seeds, and within each over the groups of its test images where units
+    carry resampled figures; where one lacks them, over seeds alone.
+    """
+    values = by_arm(units, key)
+    entry = bar([100 * (values[first][k] - values[second][k]) for k in keys], bound)
+    drawn = by_arm([{**u, "result": u["result"].get("resampled", {})} for u in units], key)
+    if not keys or any(k not in drawn[arm] for arm in (first, second) for k in keys):
+        return entry | {"interval_over": "seeds"}
+    rng = np.random.default_rng(0)
+    gains = [_gains(drawn[first][k], drawn[second][k]) for k in keys]
+    means = [
+        np.mean([rng.choice(gains[row]) for row in rng.integers(0, len(keys), len(keys))])
+        for _ in range(REPEATS)
+    ]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return entry | {"low": float(low), "high": float(high), "interval_over": "seeds and groups"}
+
+
+def _gains(first: Sequence[float | None], second: Sequence[float | None]) -> list[float]:
+    """Points between draws of the same number that both have a figure of."""
+    pairs = zip(first, second, strict=True)
+    return [100 * (a - b) for a, b in pairs if a is not None and b is not None]
+
+
+def by_arm(units: Sequence[Unit], key: str) -> dict[str, dict[Key, Any]]:
+    """key of every unit, by arm, then by (seed, budget)."""
+    values: dict[str, dict[Key, Any]] = defaultdict(dict)
+    for unit in units:
+        if unit["result"].get(key) is not None:
+            values[unit["arm"]][unit["seed"], unit.get("budget")] = unit["result"][key]
+    return values
+
+
+def retrieval_bars(
+    units: Sequence[Unit], modes: Sequence[Unit], single: Sequence[Unit]
+) -> dict[str, Any]:
+    """T10 to T13; T12 of whole policies, and of the regions when each failure asks alone."""
+    useful, enrichment = by_arm(units, "useful"), by_arm(units, "enrichment")
+    ratio = [
+        useful["e2x"][key] / max(value, 1 / 100)
+        for key, value in useful["e2x_random_regions"].items()
+        if key in useful["e2x"]
+    ]
+    found = [unit["result"]["precision_at_10"] for unit in modes]
+    own = [unit for unit in single if unit["result"].get("random")]
+    return {
+        "T10": bar(list(useful["e2x"].values()), 0.55),
+        "T11": bar(list(enrichment["e2x"].values()), 10),
+        "T12": bar(ratio, 2),
+        "T12_regions_alone": bar([u["result"]["negative"] / u["result"]["random"] for u in own], 2),
+        "T13": bar(found, 0.60),
+    }
+
+
+def training_bars(units: Sequence[Unit]) -> dict[str, Any]:
+    """T1 to T7, paired by seed; budgets are averaged where the metric is no curve."""
+    ap, fixed = by_arm(units, "slice_ap50"), by_arm(units, "siblings_fixed")
+    flips = by_arm(units, "negative_flips")
+    keys = [key for key in ap["e2x"] if key in ap["random"]]
+    if not keys:
+        return {}
+    floor = {seed: value for (seed, _), value in flips[SAME_DATA].items()}
+    last = max(budget for _, budget in keys)
+    pairs = [key for key in keys if key[1] == last]
+    rivals = {name: ap[name] for name in RIVALS if all(key in ap[name] for key in pairs)}
+    best = max(rivals, key=lambda name: float(np.mean([rivals[name][k] for k in pairs])))
+    return {
+        "T1": bar([_labels_needed(ap, seed, keys) for seed, _ in pairs], 1 / 3, at_most=True),
+        "T2": difference(units, "e2x", "random", "slice_ap50", keys, 5),
+        "T3": difference(units, "e2x", best, "slice_ap50", pairs, 0) | {"rival": best},
+        "T4": difference(units, "e2x", "random", "map50", keys, 1),
+        "T6": bar([fixed["e2x"][k] / max(1, fixed["random"][k]) for k in pairs], 3),
+        "T7": bar([flips["e2x"][k] - floor.get(k[0], 0.0) for k in keys], 0.01, at_most=True),
+    }
+
+
+def _labels_needed(ap: dict[str, dict[Key, Any]], seed: int, keys: Sequence[Key]) -> float:
+    """Share of random's largest budget at which E2X reaches random's final AP; linear between.
+
+    Starts from the noise floor at budget 0; 1 where E2X never gets there.
+    """
+    budgets = sorted(budget for own, budget in keys if own == seed)
+    start = next((v for (own, _), v in ap[SAME_DATA].items() if own == seed), 0.0)
+    curve = [start, *(ap["e2x"][seed, budget] for budget in budgets)]
+    goal = ap["random"][seed, budgets[-1]]
+    points = [0, *budgets]
+    for row in range(1, len(points)):
+        if curve[row] >= goal:
+            rise = max(curve[row] - curve[row - 1], 1e-9)
+            part = min(1.0, max(0.0, (goal - curve[row - 1]) / rise))
+            reached = points[row - 1] + part * (points[row] - points[row - 1])
+            return float(reached / budgets[-1])
+    return 1.0

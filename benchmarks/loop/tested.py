@@ -1,0 +1,103 @@
+"""A detector on what nobody may select, and the same on resampled groups of images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from benchmarks.loop.worlds import Sample, World
+from curation.manifest import Manifest
+from curation.types import Detections
+from retrain.detector import SsdDetector
+from retrain.evaluate import score_detections
+from retrain.report import EvaluationReport
+
+BATCH, MIN_SCORE = 8, 0.01
+RESAMPLES = 60
+Tests = tuple[Sequence[Sample], Sequence[Detections]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tested:
+    """One detector on what nobody may select.
+
+    Attributes:
+        plain: on the global holdout.
+        planted: on the siblings of the failures.
+        slices: by cause, AP50 of the class that it makes fail on the siblings that hold it.
+    """
+
+    plain: EvaluationReport
+    planted: EvaluationReport
+    slices: dict[str, float]
+
+    @property
+    def slice_ap50(self) -> float | None:
+        """Mean over causes."""
+        return float(np.mean(list(self.slices.values()))) if self.slices else None
+
+
+def detections(detector: SsdDetector, world: World, samples: Sequence[Sample]) -> Tests:
+    """What it finds in these samples."""
+    found: list[Detections] = []
+    for start in range(0, len(samples), BATCH):
+        images = [world.image(sample) for sample in samples[start : start + BATCH]]
+        found.extend(detector.predict(images, MIN_SCORE))
+    return samples, found
+
+
+def scored(version: str, world: World, holdout: Tests, siblings: Tests) -> Tested:
+    """From detections to figures."""
+    slices = {}
+    for cause, label in world.cause_class.items():
+        rows = [row for row, sample in enumerate(siblings[0]) if cause in sample.planted]
+        if not rows:
+            continue
+        own = [siblings[0][row] for row in rows], [siblings[1][row] for row in rows]
+        entry = _report(version, world, own).per_class.get(world.class_names[label])
+        if entry is not None and entry.ap50 is not None:
+            slices[cause] = entry.ap50
+    return Tested(_report(version, world, holdout), _report(version, world, siblings), slices)
+
+
+def resampled(version: str, world: World, holdout: Tests, siblings: Tests) -> dict[str, Any]:
+    """Slice AP and global AP on groups of images drawn with replacement.
+
+    The draws depend on the world alone: number r is the same for every arm, so that differences
+    between arms are paired by group.
+    """
+    rng = np.random.default_rng(world.seed)
+    slice_ap50, map50 = [], []
+    for _ in range(RESAMPLES):
+        drawn = scored(version, world, _drawn(world, holdout, rng), _drawn(world, siblings, rng))
+        slice_ap50.append(_rounded(drawn.slice_ap50))
+        map50.append(_rounded(drawn.plain.map50))
+    return {"slice_ap50": slice_ap50, "map50": map50}
+
+
+def _drawn(world: World, tests: Tests, rng: np.random.Generator) -> Tests:
+    """As many groups as there are; a copy of an image counts as another image."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, sample in enumerate(tests[0]):
+        groups[world.group(sample)].append(row)
+    names = list(groups)
+    samples, found = [], []
+    for copy, number in enumerate(rng.integers(0, len(names), len(names))):
+        for row in groups[names[number]]:
+            sample = tests[0][row]
+            samples.append(replace(sample, digest=f"{sample.digest}-{copy}"))
+            found.append(tests[1][row])
+    return samples, found
+
+
+def _report(version: str, world: World, tests: Tests) -> EvaluationReport:
+    manifest: Manifest = world.manifest(tests[0])
+    return score_detections(tests[1], manifest, world.class_names, version)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
