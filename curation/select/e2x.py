@@ -74,7 +74,7 @@ class E2XSelection:
             rankings = [ranker.rank(query) for query in queries]
             shares = self.shares(queries, request.known, request.index)
             floors = [self._floor(query, request.known, ranker) for query in queries]
-            alike = [_above(*pair) for pair in zip(rankings, floors, strict=True)]
+            alike = [found.above(floor) for found, floor in zip(rankings, floors, strict=True)]
             _spend(ledger, queries, alike, shares, 1 - self.coverage)
             cover(ledger, farthest, "coverage")
             for rest in (alike, rankings):  # what coverage left over, then whatever is nearest
@@ -114,10 +114,6 @@ def _mean_novelty(query: ModeQuery, known: KnownObjects | None, index: RegionSea
         return 1.0
     apply = index.metric.apply
     return float(novelty(apply(query.targets), apply(known.of(query.label))).mean())
-
-
-def _above(ranking: Sequence[Ranked], floor: float) -> list[Ranked]:
-    return [entry for entry in ranking if entry.likeness > floor]
 
 
 def _spend(

@@ -14,16 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
 from curation.index.metric import Metric
 from curation.index.snapshot import ImageScores
 from curation.select.base import Candidate, Match, ModeQuery, PoolImage, RegionSearch
-from curation.types import FloatArray, IntArray
+from curation.types import BoolArray, FloatArray, IntArray
 
 FLOOR = -1.0
 """Similarity of an image that the index does not hold: below anything that it could find."""
+NOTHING = ImageScores((), np.zeros((0, 0), np.float32), np.zeros((0, 0, 4), np.float32))
 OBJECT = -1
 """Of a match: it answers the object, no query region."""
 
@@ -67,6 +69,77 @@ class _Objects:
     boxes_xyxy: FloatArray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scores:
+    """What answers one mode, by row of the pool.
+
+    Attributes:
+        harm: [P] of what hurt, FLOOR where the index lacks the image.
+        region: [P] of the object by the index's regions, FLOOR too.
+        detection: [P] of the object by what the detector finds, -inf where that is nothing.
+        detected: [P] row of that detection among the objects.
+        column: [P] of the image in what the index found, -1 where it lacks the image.
+    """
+
+    harm: FloatArray
+    region: FloatArray
+    detection: FloatArray
+    detected: IntArray
+    column: IntArray
+
+    @property
+    def by_detector(self) -> BoolArray:
+        """[P] where a detection answers at least as well as a region."""
+        return np.isfinite(self.detection) & (self.detection >= self.region)
+
+    @property
+    def likeness(self) -> FloatArray:
+        """[P] of the object, by whichever of the two answers better."""
+        return np.where(self.by_detector, self.detection, self.region)
+
+
+class Ranking(Sequence[Ranked]):
+    """The images of a pool, best first; reasons are put together for those that are looked at.
+
+    Args:
+        ranker: whose pool it is.
+        query: the mode.
+        scores: of each image.
+        found: what the index found.
+        order: rows of the pool.
+    """
+
+    def __init__(
+        self,
+        ranker: Ranker,
+        query: ModeQuery,
+        scores: _Scores,
+        found: ImageScores,
+        order: IntArray,
+    ) -> None:
+        self._ranker, self._query, self._scores = ranker, query, scores
+        self._found, self._order = found, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, at: int) -> Ranked: ...
+    @overload
+    def __getitem__(self, at: slice) -> Ranking: ...
+    def __getitem__(self, at: int | slice) -> Ranked | Ranking:
+        if isinstance(at, slice):
+            return self._of(self._order[at])
+        return self._ranker.explained(self._query, int(self._order[at]), self._scores, self._found)
+
+    def above(self, floor: float) -> Ranking:
+        """Those whose object's likeness exceeds it, in the same order."""
+        return self._of(self._order[self._scores.likeness[self._order] > floor])
+
+    def _of(self, order: IntArray) -> Ranking:
+        return Ranking(self._ranker, self._query, self._scores, self._found, order)
+
+
 class Ranker:
     """All images of a pool against one mode after the other.
 
@@ -78,6 +151,9 @@ class Ranker:
 
     def __init__(self, pool: Sequence[PoolImage], index: RegionSearch, weights: Weights) -> None:
         self._pool, self._index, self._weights = pool, index, weights
+        self._rows = {image.image: row for row, image in enumerate(pool)}
+        by_name = sorted(range(len(pool)), key=lambda row: pool[row].image)
+        self._place = np.argsort(by_name)  # breaks ties
         seen = [
             (row, image.rois, image.detections)
             for row, image in enumerate(pool)
@@ -105,72 +181,67 @@ class Ranker:
         unit: FloatArray = mean / max(float(np.linalg.norm(mean)), 1e-12)
         return unit
 
-    def rank(self, query: ModeQuery) -> list[Ranked]:
-        """All images, best first."""
+    def rank(self, query: ModeQuery) -> Ranking:
+        """All images, best first; none where the mode has nothing to ask with."""
         vectors = query.vectors
         if query.object_vector is not None:
             vectors = np.concatenate([vectors, query.object_vector[None]])
+        found = self._index.score_images(vectors) if len(vectors) else NOTHING
+        scores = self._scores(query, found)
         if not len(vectors):
-            return []
-        found = self._index.score_images(vectors)
-        column = {image: position for position, image in enumerate(found.images)}
-        own = self._detected(query)
-        ranked = []
-        for row, image in enumerate(self._pool):
-            matches = _matches(len(query.vectors), found, column.get(image.image))
-            ranked.append(self._ranked(query, image, matches, own.get(row)))
-        return sorted(ranked, key=lambda entry: (-entry.candidate.score, entry.image.image))
+            return Ranking(self, query, scores, found, np.zeros(0, np.int64))
+        total = scores.likeness + self._weights.harm * scores.harm
+        return Ranking(self, query, scores, found, np.lexsort((self._place, -total)))
 
-    def _detected(self, query: ModeQuery) -> dict[int, tuple[float, Match]]:
-        """By row of the pool: likeness and match of the detection most like the mode's objects."""
+    def _scores(self, query: ModeQuery, found: ImageScores) -> _Scores:
+        size, regions = len(self._pool), len(query.vectors)
+        rows = np.array([self._rows.get(image, -1) for image in found.images], np.int64)
+        own = np.flatnonzero(rows >= 0)
+        harm, region = np.full(size, FLOOR), np.full(size, FLOOR)
+        column = np.full(size, -1)
+        column[rows[own]] = own
+        if regions:
+            harm[rows[own]] = query.weights.astype(np.float64) @ found.similarities[:regions, own]
+        if query.object_vector is not None:
+            region[rows[own]] = found.similarities[regions, own] - self._weights.unseen
+        return _Scores(harm, region, *self._detected(query), column)
+
+    def _detected(self, query: ModeQuery) -> tuple[FloatArray, IntArray]:
+        """[P] likeness and row of the detection most like the mode's objects."""
+        likeness, best = np.full(len(self._pool), -np.inf), np.full(len(self._pool), -1)
         centre, seen = self.centre(query), self._objects
         if seen is None or centre is None:
-            return {}
-        similarities = seen.vectors @ centre  # [N]
-        likeness = similarities - self._weights.unseen * (seen.labels != query.label)
-        order = np.argsort(-likeness, kind="stable")
+            return likeness, best
+        alike = seen.vectors @ centre - self._weights.unseen * (seen.labels != query.label)  # [N]
+        order = np.argsort(-alike, kind="stable")
         rows, first = np.unique(seen.rows[order], return_index=True)
-        best = order[first]
-        return {
-            int(row): (float(likeness[at]), _match(OBJECT, seen.boxes_xyxy[at], similarities[at]))
-            for row, at in zip(rows, best, strict=True)
-        }
+        likeness[rows], best[rows] = alike[order[first]], order[first]
+        return likeness, best
 
-    def _ranked(
-        self,
-        query: ModeQuery,
-        image: PoolImage,
-        matches: tuple[Match, ...],
-        detected: tuple[float, Match] | None,
-    ) -> Ranked:
-        harms = tuple(match for match in matches if match.query != OBJECT)
-        harm = sum(float(query.weights[m.query]) * m.similarity for m in harms) if harms else FLOOR
-        unseen = next((match for match in matches if match.query == OBJECT), None)
-        likeness, best = FLOOR, unseen
-        if unseen is not None:
-            likeness = unseen.similarity - self._weights.unseen
-        if detected is not None and detected[0] >= likeness:
-            likeness, best = detected
-        score = likeness + self._weights.harm * harm
+    def explained(self, query: ModeQuery, row: int, scores: _Scores, found: ImageScores) -> Ranked:
+        """One image of a ranking, with what in it answers the mode."""
+        image, column = self._pool[row], int(scores.column[row])
+        likeness, harm = float(scores.likeness[row]), float(scores.harm[row])
+        matches: tuple[Match, ...] = ()
+        if column >= 0:
+            matches = tuple(
+                _match(OBJECT if number == len(query.vectors) else number, box, similarity)
+                for number, (similarity, box) in enumerate(
+                    zip(found.similarities[:, column], found.boxes_xyxy[:, column], strict=True)
+                )
+            )
         reason = f"object {likeness:.2f}, harm {harm:.2f}"
-        if best is not None and best is not unseen:
+        if scores.by_detector[row] and self._objects is not None:
+            seen, at = self._objects, int(scores.detected[row])
+            similarity = likeness + self._weights.unseen * bool(seen.labels[at] != query.label)
+            harms = tuple(match for match in matches if match.query != OBJECT)
+            matches = (*harms, _match(OBJECT, seen.boxes_xyxy[at], similarity))
             reason += ", half seen by the detector"
-        kept = harms + ((best,) if best is not None else ())
+        score = likeness + self._weights.harm * harm
         candidate = Candidate(
-            image.image, float(score), query.mode, "mode", image.cost_boxes, kept, reason
+            image.image, score, query.mode, "mode", image.cost_boxes, matches, reason
         )
         return Ranked(image, candidate, likeness)
-
-
-def _matches(num_regions: int, found: ImageScores, position: int | None) -> tuple[Match, ...]:
-    if position is None:
-        return ()
-    return tuple(
-        _match(row if row < num_regions else OBJECT, box, similarity)
-        for row, (similarity, box) in enumerate(
-            zip(found.similarities[:, position], found.boxes_xyxy[:, position], strict=True)
-        )
-    )
 
 
 def _match(query: int, box: FloatArray, similarity: float) -> Match:
