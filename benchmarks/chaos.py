@@ -13,6 +13,7 @@ import platform
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -31,6 +32,7 @@ from tests.integration.processes import supervisor_of
 
 RESULT = Path(__file__).parent / "results" / "chaos.json"
 DEADLINE_S = 3600.0
+Figures = dict[str, Any]
 
 
 def main() -> None:
@@ -52,7 +54,7 @@ def main() -> None:
     RESULT.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(context: Context, number: int, workers: int, pause_s: float, seed: int) -> dict:
+def measure(context: Context, number: int, workers: int, pause_s: float, seed: int) -> Figures:
     light_stage.register_stages()
     groups = {f"e{i}": ("explain",) for i in range(workers)} | {"default": ("default",)}
     with supervisor_of(context, groups) as up:
@@ -91,7 +93,7 @@ def waiting(context: Context) -> int:
     return found["queued"] + found["leased"]
 
 
-def outcome(context: Context, number: int) -> dict:
+def outcome(context: Context, number: int) -> Figures:
     with reading(context.sessions) as session:
         found = units.counts(session)
         query = select(Audit.subject, func.count()).group_by(Audit.subject)
@@ -106,7 +108,7 @@ def outcome(context: Context, number: int) -> dict:
     }
 
 
-def show(figures: dict) -> None:
+def show(figures: Figures) -> None:
     table = Table(title="Delivery while processes are killed")
     table.add_column("figure")
     table.add_column("value", justify="right")

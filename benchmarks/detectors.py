@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -29,6 +30,7 @@ from curation import formats
 from curation.images import content_hash
 from curation.manifest import Manifest, ManifestItem
 from retrain.config import ARCHITECTURES, DetectorConfig, TrainConfig
+from retrain.engine import Progress
 from retrain.evaluate import evaluate
 from retrain.memory import keep_freed_memory
 from retrain.report import EvaluationReport
@@ -55,7 +57,9 @@ def items_of(annotations: Path, root: Path, min_side_px: float = 0) -> list[Mani
             file=str(image.path.relative_to(root)),
             width_px=image.width_px,
             height_px=image.height_px,
-            boxes_xyxy=tuple(tuple(float(side) for side in box) for box in image.boxes_xyxy),
+            boxes_xyxy=tuple(
+                (float(a), float(b), float(c), float(d)) for a, b, c, d in image.boxes_xyxy
+            ),
             labels=image.labels,
             ignore=image.ignore,
         )
@@ -69,9 +73,9 @@ def manifests(world: str, data: Path, scratch: Path, seed: int) -> tuple[Manifes
         return street(scratch, seed)
     root = data / world / "images"
     if world == "bccd":
-        names = ("background", "RBC", "WBC", "Platelets")
+        cells = ("background", "RBC", "WBC", "Platelets")
         parts = [items_of(data / f"bccd/{part}.json", root) for part in ("trainval", "test")]
-        return Manifest(names, tuple(parts[0])), Manifest(names, tuple(parts[1])), root
+        return Manifest(cells, tuple(parts[0])), Manifest(cells, tuple(parts[1])), root
     names = ("background", "vehicle", "bike", "motobike", "traffic_light", "traffic_sign")
     sides: tuple[list[ManifestItem], list[ManifestItem]] = ([], [])
     for town in ("town01", "town02"):
@@ -85,7 +89,8 @@ def street(scratch: Path, seed: int) -> tuple[Manifest, Manifest, Path]:
     from curation import world
 
     parts = []
-    for split, count in (("seed", 300), ("holdout", 150)):
+    sizes: dict[world.Split, int] = {"seed": 300, "holdout": 150}
+    for split, count in sizes.items():
         annotations = world.write_coco(
             world.generate(world.WorldConfig(), split, count, seed), scratch / split
         )
@@ -93,7 +98,7 @@ def street(scratch: Path, seed: int) -> tuple[Manifest, Manifest, Path]:
     return Manifest(world.CLASS_NAMES, parts[0]), Manifest(world.CLASS_NAMES, parts[1]), scratch
 
 
-def measure(arguments: argparse.Namespace, architecture: str, seed: int) -> dict[str, object]:
+def measure(arguments: argparse.Namespace, architecture: str, seed: int) -> dict[str, Any]:
     """Train and evaluate once."""
     size, min_scale = WORLDS[arguments.world]
     size = tuple(arguments.size or size)
@@ -145,7 +150,7 @@ def kept_folder(cache: Path, world: str, architecture: str, seed: int = 0) -> Pa
     return cache / f"{world}-{architecture}-{seed}"
 
 
-def figures(report: EvaluationReport) -> dict[str, object]:
+def figures(report: EvaluationReport) -> dict[str, Any]:
     return {
         "map": report.map,
         "map50": report.map50,
@@ -157,7 +162,7 @@ def figures(report: EvaluationReport) -> dict[str, object]:
     }
 
 
-def show(progress) -> None:
+def show(progress: Progress) -> None:
     if progress.step % 20 == 0 or progress.step == progress.steps:
         line = f"\r  step {progress.step}/{progress.steps} loss {progress.loss:.2f}"
         print(f"{line} {progress.eta_s:.0f} s to go   ", end="", file=sys.stderr, flush=True)

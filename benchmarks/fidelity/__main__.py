@@ -138,12 +138,12 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
     if found["exact"]:
         bars["rho_exact_128"] = report.exact_bar(found["exact"])
     bars |= report.best_bars(found["converged"], references.ASKED)
-    for name, make in (
-        ("fn_recovers", lambda: report.recovery(found["recovery"])),
-        ("pointing", lambda: report.pointing(found["pointing"])),
-        ("fig2_speed_ratio", lambda: report.figure2(found["figure2"])),
-    ):
-        tables[name.removesuffix("_speed_ratio")], entry = make()
+    for name, (table, entry) in {
+        "fn_recovers": report.recovery(found["recovery"]),
+        "pointing": report.pointing(found["pointing"]),
+        "fig2_speed_ratio": report.figure2(found["figure2"]),
+    }.items():
+        tables[name.removesuffix("_speed_ratio")] = table
         if entry is not None:
             bars[name] = entry
     bars |= report.sanity_bars(found["weights"], found["relevance"], found["fgvis"])

@@ -97,7 +97,7 @@ def _reference(study: Study, case: Case, sizes: Sizes, name: str) -> dict[str, A
     """Maps of a reference; the LIME one also with its strongest superpixels alone."""
     if name == "pda":
         stride, draws = sizes.pda_reference
-        given = {"stride_px": stride, "num_draws": draws, "seed": REFERENCE_SEED}
+        given: Row = {"stride_px": stride, "num_draws": draws, "seed": REFERENCE_SEED}
         pda = _maps(study, case, PDA_REFERENCE, "pda", given, ASKED)
         return None if pda is None else {"pda": pda["maps"]}
     given = {"num_samples": sizes.lime_reference, "fill": "noise", "seed": REFERENCE_SEED}

@@ -118,8 +118,9 @@ class Study:
                 segments,
                 np.array(found["values"][t], np.float32),
                 np.array([np.nan if e is None else e for e in found["errors"][t]], np.float32),
-                *found["scores"][t],
-                name,
+                score=found["scores"][t][0],
+                baseline_score=found["scores"][t][1],
+                method=name,
             )
             for t, target in enumerate(case.targets)
         ]

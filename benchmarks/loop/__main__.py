@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.detectors import CACHE
-from benchmarks.loop import bars, real, retrieval, table, training, worlds
+from benchmarks.loop import bars, cycles, real, retrieval, table, training, worlds
 from benchmarks.loop.arms import ARMS, BY_NAME
 from benchmarks.loop.prepare import Prepared, prepare, train_base
 from curation.files import write_json
@@ -19,6 +19,10 @@ from retrain.memory import keep_freed_memory
 RESULTS = Path(__file__).parents[1] / "results"
 MODES, SINGLE = "modes", "single_failures"
 RETRIEVAL_KEYS = ("useful", "enrichment", "boxes")
+CYCLE_KEYS = (
+    *("slice_ap50", "siblings_fixed_first", "siblings_fixed", "siblings_failed", "reopened"),
+    *("map50", "negative_flips", "boxes", "images", "useful_images"),
+)
 TRAINING_KEYS = (
     *("slice_ap50", "siblings_fixed", "siblings_failed", "map50", "negative_flips"),
     *("boxes", "images", "useful_images", "seconds"),
@@ -49,6 +53,8 @@ def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | No
     """Arms and budgets of one seed, in order."""
     if arguments.part == "retrieval":
         return [(arm, None) for arm in [*arguments.arms, MODES, SINGLE]]
+    if arguments.part == "cycles":
+        return [(arm, budget) for budget in arguments.budgets for arm in cycles.ARMS]
     pairs: list[tuple[str, int | None]] = [(training.SAME_DATA, 0)]
     return pairs + [(arm, budget) for budget in arguments.budgets for arm in arguments.arms]
 
@@ -95,6 +101,10 @@ def measured(
         return training.measure(
             arm, budget or 0, prepared, folder, arguments.finetune_epochs, arguments.threads
         )
+    if arguments.part == "cycles":
+        return cycles.measure(
+            arm, budget or 0, prepared, folder, arguments.finetune_epochs, arguments.threads
+        )
     if arm == MODES:
         return retrieval.mode_precision(prepared)
     if arm == SINGLE:
@@ -105,7 +115,7 @@ def measured(
 def sizes(arguments: argparse.Namespace) -> str:
     """What a unit depends on besides its key."""
     parts = [arguments.method, f"K{arguments.num_samples}", *world_size(arguments)]
-    trained = arguments.part == "training"
+    trained = arguments.part != "retrieval"
     parts.append(f"f{arguments.finetune_epochs}" if trained else f"top{arguments.top}")
     return " ".join(parts)
 
@@ -127,6 +137,8 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
     if arguments.part == "training":
         arms = table.with_seconds(arms)
         reached = bars.training_bars(arms)
+    elif arguments.part == "cycles":
+        keys, reached = CYCLE_KEYS, bars.cycle_bars(arms)
     else:
         keys = RETRIEVAL_KEYS
         modes = [unit for unit in own if unit["arm"] == MODES]
@@ -173,7 +185,7 @@ def show(found: Sequence[dict[str, Any]], keys: Sequence[str], reached: dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description="Does explaining find better data?")
     parser.add_argument("--world", choices=("street", "carla", "bccd"), default="street")
-    parser.add_argument("--part", choices=("retrieval", "training"), default="retrieval")
+    parser.add_argument("--part", choices=("retrieval", "training", "cycles"), default="retrieval")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--arms", nargs="*", choices=BY_NAME, default=[arm.name for arm in ARMS])

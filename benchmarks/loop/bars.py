@@ -12,7 +12,8 @@ from benchmarks.loop.arms import ARMS
 from benchmarks.loop.training import SAME_DATA
 
 Unit = dict[str, Any]
-Key = tuple[int, int | None]
+Key = tuple[int, int]
+"""Seed, and budget in boxes; 0 where there is none."""
 REPEATS = 4000
 RIVALS = tuple(arm.name for arm in ARMS if not arm.explains and arm.name != "oracle")
 
@@ -68,7 +69,7 @@ def by_arm(units: Sequence[Unit], key: str) -> dict[str, dict[Key, Any]]:
     values: dict[str, dict[Key, Any]] = defaultdict(dict)
     for unit in units:
         if unit["result"].get(key) is not None:
-            values[unit["arm"]][unit["seed"], unit.get("budget")] = unit["result"][key]
+            values[unit["arm"]][unit["seed"], unit.get("budget") or 0] = unit["result"][key]
     return values
 
 
@@ -112,6 +113,16 @@ def training_bars(units: Sequence[Unit]) -> dict[str, Any]:
         "T4": difference(units, "e2x", "random", "map50", keys, 1),
         "T6": bar([fixed["e2x"][k] / max(1, fixed["random"][k]) for k in pairs], 3),
         "T7": bar([flips["e2x"][k] - floor.get(k[0], 0.0) for k in keys], 0.01, at_most=True),
+    }
+
+
+def cycle_bars(units: Sequence[Unit]) -> dict[str, Any]:
+    """T6 over two cycles, and T9."""
+    fixed, reopened = by_arm(units, "siblings_fixed"), by_arm(units, "reopened")
+    keys = [key for key in fixed["e2x"] if key in fixed["random"]]
+    return {
+        "T6_two_cycles": bar([fixed["e2x"][k] / max(1, fixed["random"][k]) for k in keys], 3),
+        "T9": bar(list(reopened["e2x"].values()), 0.05, at_most=True),
     }
 
 

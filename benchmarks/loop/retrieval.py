@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.loop.arms import Arm, choose
-from benchmarks.loop.prepare import VARIANTS, Prepared
+from benchmarks.loop.evidence import VARIANTS
+from benchmarks.loop.prepare import Prepared
 from curation.select import Budget
 
 MODE_TOP = 10

@@ -13,6 +13,7 @@ from benchmarks.loop.prepare import Prepared
 from benchmarks.loop.tested import Tested, detections, resampled, scored
 from benchmarks.loop.worlds import Sample, World
 from curation.errors import BudgetTooSmall
+from curation.manifest import Manifest
 from curation.select import Budget
 from retrain.config import TrainConfig
 from retrain.detector import SsdDetector
@@ -37,8 +38,23 @@ def measure(
         threads: of PyTorch.
     """
     world = prepared.world
-    (before,) = kept(folder / "before.pickle", lambda: [_before(prepared.detector, world)])
-    new = [] if arm == SAME_DATA else _labelled(arm, budget_boxes, prepared)
+    (before,) = kept(folder / "before.pickle", lambda: [tested(prepared.detector, world)])
+    new = [] if arm == SAME_DATA else labelled(arm, budget_boxes, prepared)
+    detector = fine_tuned(prepared, new, folder / "challenger", epochs, threads)
+    holdout = detections(detector, world, world.holdout)
+    siblings = detections(detector, world, world.siblings)
+    return {
+        **spent(new, world),
+        **compare(before, scored(detector.version, world, holdout, siblings), world),
+        "resampled": resampled(detector.version, world, holdout, siblings),
+    }
+
+
+def fine_tuned(
+    prepared: Prepared, new: Sequence[Sample], out: Path, epochs: int, threads: int
+) -> SsdDetector:
+    """The detector trained on the seed set and these images, from what it is."""
+    world = prepared.world
     config = TrainConfig(
         epochs=epochs,
         learning_rate=3e-4,
@@ -47,27 +63,27 @@ def measure(
         num_threads=threads,
     )
     known = world.manifest(world.train).items + world.manifest(new, "selected").items
-    manifest = type(world.manifest(()))(world.class_names, known)
-    out = folder / "challenger"
+    manifest = Manifest(world.class_names, known)
     shutil.rmtree(out, ignore_errors=True)
-    detector = train(config, world.config, manifest, world.root, out, prepared.base)
-    holdout = detections(detector, world, world.holdout)
-    siblings = detections(detector, world, world.siblings)
-    return {
-        "boxes": int(sum(len(sample.truth) for sample in new)),
-        "images": len(new),
-        "useful_images": sum(map(bool, world.useful(new))),
-        **compare(before, scored(detector.version, world, holdout, siblings), world),
-        "resampled": resampled(detector.version, world, holdout, siblings),
-    }
+    return train(config, world.config, manifest, world.root, out, prepared.base)
 
 
-def _before(detector: SsdDetector, world: World) -> Tested:
+def tested(detector: SsdDetector, world: World) -> Tested:
+    """A detector on holdout and siblings."""
     holdout = detections(detector, world, world.holdout)
     return scored(detector.version, world, holdout, detections(detector, world, world.siblings))
 
 
-def _labelled(arm: str, budget_boxes: int, prepared: Prepared) -> list[Sample]:
+def spent(new: Sequence[Sample], world: World) -> dict[str, int]:
+    """What labelling these images cost, and how many were worth it."""
+    return {
+        "boxes": int(sum(len(sample.truth) for sample in new)),
+        "images": len(new),
+        "useful_images": sum(map(bool, world.useful(new))),
+    }
+
+
+def labelled(arm: str, budget_boxes: int, prepared: Prepared) -> list[Sample]:
     """In the order of choice, until the boxes that labelling really yields spend the budget."""
     try:
         chosen = choose(BY_NAME[arm], prepared, Budget(boxes=2 * budget_boxes))
@@ -103,12 +119,13 @@ def compare(before: Tested, after: Tested, world: World) -> dict[str, Any]:
 
 def _fixed(world: World, before: EvaluationReport, after: EvaluationReport) -> tuple[int, int]:
     """Planted objects of the siblings that were missed, and those of them found now."""
-    planted = _planted_objects(world.siblings)
+    planted = planted_objects(world.siblings)
     missed = {o.key for o in before.objects if not o.found and o.key in planted}
     return len(missed), sum(o.found and o.key in missed for o in after.objects)
 
 
-def _planted_objects(samples: Sequence[Sample]) -> set[tuple[str, int]]:
+def planted_objects(samples: Sequence[Sample]) -> set[tuple[str, int]]:
+    """Keys of the objects that have a cause."""
     return {
         (sample.digest, row)
         for sample in samples

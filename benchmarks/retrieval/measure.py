@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,11 @@ def serve(drawn: Source, folder: Path, scratch: Path, regions: int, queries: int
         index.search(query[None], K)
     hits, times = [], []
     for query in single:
-        taken, found = timed(lambda query=query: index.search(query[None], K))
+        taken, found = timed(partial(index.search, query[None], K))
         times.append(taken)
         hits.append(set(zip(found.images[0], found.regions[0].tolist(), strict=True)))
-    modes = [
-        timed(lambda rows=rows: index.search(rows[:MODE_REGIONS], K))[0] for rows in asked[:100]
-    ]
-    scores = [
-        timed(lambda rows=rows: index.score_images(rows[:MODE_REGIONS]))[0] for rows in asked[:30]
-    ]
+    modes = [timed(partial(index.search, rows[:MODE_REGIONS], K))[0] for rows in asked[:100]]
+    scores = [timed(partial(index.score_images, rows[:MODE_REGIONS]))[0] for rows in asked[:30]]
     served, peak = anonymous() - before, peak_rss()
     truth = exact(drawn, index, single, regions)
     recalls = np.array([len(a & b) / K for a, b in zip(hits, truth, strict=True)])
@@ -147,7 +144,7 @@ def timed(call: Callable[[], Any]) -> tuple[tuple[float, float], Any]:
 def latency(times: list[tuple[float, float]]) -> Row:
     wall, cpu = np.array(times).T
     return {
-        f"{clock}_p{percent}_ms": estimate(values, lambda rows, p=percent: np.percentile(rows, p))
+        f"{clock}_p{percent}_ms": estimate(values, partial(np.percentile, q=percent))
         for clock, values in (("wall", wall), ("cpu", cpu))
         for percent in (50, 99)
     }

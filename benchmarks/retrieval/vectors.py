@@ -59,12 +59,12 @@ class Source:
     @property
     def regions(self) -> int:
         """R, regions an image."""
-        return self.anchors.shape[1]
+        return int(self.anchors.shape[1])
 
     @property
     def width(self) -> int:
         """W of a vector."""
-        return self.anchors.shape[2]
+        return int(self.anchors.shape[2])
 
     def draw(self, count: int, rng: np.random.Generator) -> FloatArray:
         """[count, R, W] float32, each half of a vector of equal length, the whole of length 1."""
@@ -80,7 +80,7 @@ class Source:
         noise *= self.spread[self.clusters[image, region]]
         noise *= rng.lognormal(0, 0.25, (count, 1, 1)).astype(np.float32)
         flat = noise.reshape(-1, shape[2]).astype(np.float32) @ self.directions
-        vectors = flat.reshape(count, self.regions, -1)
+        vectors: FloatArray = flat.reshape(count, self.regions, -1)
         vectors *= np.float32(np.sqrt(1 - KEPT**2))
         vectors += self.anchors[image, region]
         halves = vectors.reshape(count, self.regions, 2, -1)
@@ -103,7 +103,8 @@ def source(real: FloatArray, seed: int = 0) -> Source:
     means = faiss.Kmeans(width, CLUSTERS, niter=12, seed=seed)
     means.train(flat)
     cluster = means.index.search(flat, 1)[1][:, 0]
-    residuals = flat - means.centroids[cluster]
+    centroids = np.asarray(means.centroids, np.float32)
+    residuals = flat - centroids[cluster]
     _, vectors = np.linalg.eigh(residuals.T @ residuals)
     directions = np.ascontiguousarray(vectors[:, ::-1][:, :DIRECTIONS].T.astype(np.float32))
     along = (residuals @ directions.T) ** 2
@@ -130,8 +131,8 @@ def narrowed(real: FloatArray, width: int) -> FloatArray:
         _, vectors = np.linalg.eigh(half.T @ half)
         mapped = half @ vectors[:, ::-1][:, : width // 2]
         kept.append(mapped / np.maximum(np.linalg.norm(mapped, axis=1, keepdims=True), 1e-9))
-    joined = np.concatenate(kept, 1) / np.sqrt(2)
-    return joined.reshape(*real.shape[:2], -1).astype(np.float32)
+    joined: FloatArray = (np.concatenate(kept, 1) / np.sqrt(2)).astype(np.float32)
+    return joined.reshape(*real.shape[:2], -1)
 
 
 def embedded(data: Path, kept: Path, images: int, seed: int = 0) -> FloatArray:
@@ -139,12 +140,12 @@ def embedded(data: Path, kept: Path, images: int, seed: int = 0) -> FloatArray:
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         embedder = RegionEmbedder(TimmEncoder())
-        vectors = [
+        found = [
             one.vectors
             for image in _images(data, images, seed)
             for one in embedder.embed_pool([image])
         ]
-        np.save(kept, np.stack(vectors))
+        np.save(kept, np.stack(found))
     vectors: FloatArray = np.load(kept)
     return vectors
 

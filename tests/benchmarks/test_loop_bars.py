@@ -1,0 +1,98 @@
+"""The bars of the loop benchmark on tables whose answer is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.loop import bars, cycles, table
+from benchmarks.loop.tested import Tested as Outcomes
+from retrain.report import EvaluationReport, ObjectOutcome
+
+SEEDS = (0, 1, 2)
+
+
+def unit(arm: str, seed: int, budget: int, ap: float, **more: Any) -> dict[str, Any]:
+    """A finished unit with a slice AP, everything else equal for all arms."""
+    plain = {"slice_ap50": ap, "map50": 0.7, "siblings_fixed": 10, "negative_flips": 0.01}
+    return {"arm": arm, "seed": seed, "budget": budget, "result": plain | more}
+
+
+def study(e2x: tuple[float, float], random: float, rival: float) -> list[dict[str, Any]]:
+    """Two budgets of E2X and random, one of a rival, on three seeds; the floor is 0.2."""
+    units = []
+    for seed in SEEDS:
+        units.append(unit("same_data", seed, 0, 0.2))
+        units += [unit("e2x", seed, 50, e2x[0]), unit("e2x", seed, 100, e2x[1])]
+        units += [unit("random", seed, 50, 0.25), unit("random", seed, 100, random)]
+        units.append(unit("talisman", seed, 100, rival))
+    return units
+
+
+def test_labels_needed_are_read_off_the_line_between_budgets() -> None:
+    found = bars.training_bars(study((0.6, 0.8), random=0.4, rival=0.5))
+    assert found["T1"]["value"] == pytest.approx(0.25)  # half way from 0.2 to 0.6 at 50 of 100
+    assert found["T1"]["met"]
+    assert found["T2"]["value"] == pytest.approx((35 + 40) / 2)
+
+
+def test_labels_are_all_needed_where_random_is_never_reached() -> None:
+    found = bars.training_bars(study((0.2, 0.3), random=0.4, rival=0.1))
+    assert found["T1"]["value"] == 1
+    assert not found["T1"]["met"]
+
+
+def test_the_best_rival_is_the_one_to_beat() -> None:
+    found = bars.training_bars(study((0.6, 0.8), random=0.4, rival=0.9))
+    assert found["T3"]["rival"] == "talisman"
+    assert found["T3"]["value"] == pytest.approx(-10)
+    assert not found["T3"]["met"]
+
+
+def test_intervals_hold_the_spread_over_groups_where_it_is_known() -> None:
+    """No spread over seeds, ten points over the groups of a seed."""
+    rng = np.random.default_rng(1)
+    plain, grouped = [], []
+    for seed in SEEDS:
+        plain += [unit("e2x", seed, 100, 0.5), unit("random", seed, 100, 0.4)]
+        draws = rng.normal(0, 0.1, 200)
+        for arm, ap in (("e2x", 0.5), ("random", 0.4)):
+            shift = draws if arm == "e2x" else np.zeros(200)
+            more = {"resampled": {"slice_ap50": list(ap + shift)}}
+            grouped.append(unit(arm, seed, 100, ap, **more))
+    keys = [(seed, 100) for seed in SEEDS]
+    narrow = bars.difference(plain, "e2x", "random", "slice_ap50", keys, 0)
+    wide = bars.difference(grouped, "e2x", "random", "slice_ap50", keys, 0)
+    assert narrow["value"] == wide["value"] == pytest.approx(10)
+    assert narrow["high"] - narrow["low"] == pytest.approx(0)
+    spread = 2 * 1.96 * 10 / np.sqrt(len(SEEDS))  # of a mean of three independent draws
+    assert wide["high"] - wide["low"] == pytest.approx(spread, rel=0.15)
+
+
+def test_rows_come_best_first_and_count_their_seeds() -> None:
+    rows = table.rows(study((0.6, 0.8), 0.4, 0.5), ("slice_ap50",))
+    assert [row["arm"] for row in rows if row["budget"] == 100] == ["e2x", "talisman", "random"]
+    assert {row["seeds"] for row in rows} == {3}
+
+
+def report(found: dict[int, bool]) -> EvaluationReport:
+    """Objects of one image."""
+    objects = tuple(ObjectOutcome("a", row, "car", hit, 1.0) for row, hit in found.items())
+    return EvaluationReport(
+        "d", "m", ("background", "car"), 0.5, 0.5, None, None, {}, {}, {}, objects
+    )
+
+
+def outcome(found: dict[int, bool]) -> Outcomes:
+    return Outcomes(report({}), report(found), {})
+
+
+def test_what_was_fixed_and_is_missed_again_has_opened_again() -> None:
+    before = outcome({0: False, 1: False, 2: False, 3: True, 4: False})
+    middle = outcome({0: True, 1: True, 2: False, 3: True, 4: True})
+    end = outcome({0: True, 1: False, 2: True, 3: False, 4: False})
+    planted = {("a", row) for row in range(4)}  # 4 has no cause
+    assert cycles.reopened(before, middle, end, planted) == 0.5
+    assert cycles.reopened(before, before, end, planted) is None
