@@ -1,7 +1,14 @@
-"""Vectors of the objects that the champion was trained on: what is not missing."""
+"""Vectors of the objects that the champion was first trained on: what is not missing.
+
+Labels that a failure asked for do not count. That a few of a kind were labelled does not mean
+that the kind is learnt: counted, they take the budget from modes that are half fixed, and more of
+what the first cycle fixed opens again in the second (``benchmarks/loop``, part ``cycles``). A mode
+that is fixed has no failures left to ask with.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -25,25 +32,27 @@ PER_CLASS = 200
 def known_objects(
     context: Context, champion: Model, embedder: RegionEmbedder
 ) -> KnownObjects | None:
-    """A sample of the champion's training objects, embedded once and then kept.
+    """A sample of the training objects that no failure asked for, embedded once and then kept.
 
     Returns:
         None for a champion whose training set is not here, such as an imported model.
     """
     if champion.dataset_version_id is None:
         return None
-    name = f"known-{embedder.version[:16]}-{champion.dataset_version_id[:16]}.npz"
-    path = context.project.embeddings / name
-    if path.exists():
-        arrays = read_npz(path)
-        return KnownObjects(arrays["vectors"], arrays["labels"])
     with reading(context.sessions) as session:
         manifest = read_version(
             context, session.get_one(DatasetVersion, champion.dataset_version_id)
         )
     names = tuple(champion.class_names)
+    sample = list(_sample([item for item in manifest.items if item.origin is None]))
+    told = repr((names, [(item.image, item.boxes_xyxy, item.labels) for item in sample]))
+    digest = hashlib.sha256(told.encode()).hexdigest()
+    path = context.project.embeddings / f"known-{embedder.version[:16]}-{digest[:16]}.npz"
+    if path.exists():
+        arrays = read_npz(path)
+        return KnownObjects(arrays["vectors"], arrays["labels"])
     vectors, labels = [np.zeros((0, embedder.width), np.float32)], list[int]()
-    for item in _sample(manifest.items):
+    for item in sample:
         found = _embedded(context, item, embedder)
         if len(found):
             vectors.append(found)

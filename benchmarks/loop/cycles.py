@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.loop.keep import kept
 from benchmarks.loop.prepare import Prepared, again
 from benchmarks.loop.tested import Tested
@@ -21,10 +23,11 @@ from benchmarks.loop.training import (
     tested,
 )
 from benchmarks.loop.worlds import Sample
+from curation.select import KnownObjects
 
-SEED_KNOWN = "e2x_seed_known"
-"""The second cycle is told of the objects of the seed set alone, not of those labelled since."""
-ARMS = ("random", "e2x", SEED_KNOWN)
+ALL_KNOWN = "e2x_all_known"
+"""The second cycle is told that the objects labelled in the first are trained on too."""
+ARMS = ("random", "e2x", ALL_KNOWN)
 
 
 def measure(
@@ -38,7 +41,7 @@ def measure(
     """
     world = prepared.world
     (before,) = kept(folder / "before.pickle", lambda: [tested(prepared.detector, world)])
-    policy = "e2x" if arm == SEED_KNOWN else arm
+    policy = "e2x" if arm == ALL_KNOWN else arm
     own = folder / "cycles" / f"{policy}-{budget_boxes}-f{epochs}"
     first, middle = _first(policy, budget_boxes, prepared, own, epochs, threads)
     names = {sample.name for sample in first}
@@ -48,8 +51,11 @@ def measure(
         after = replace(prepared, base=own / "first", samples=left, pool=pool)
     else:
         after = again(prepared, own / "first", first, own)
-        if arm == SEED_KNOWN:
-            after = replace(after, known=prepared.known)
+        if arm == ALL_KNOWN:
+            new = after.observer.known(first)
+            vectors = np.concatenate([after.known.vectors, new.vectors])
+            labels = np.concatenate([after.known.labels, new.labels])
+            after = replace(after, known=KnownObjects(vectors, labels))
     second = labelled(policy, budget_boxes, after)
     detector = fine_tuned(after, [*first, *second], own / "second", epochs, threads)
     end = tested(detector, world)

@@ -120,6 +120,8 @@ def prepare(
 def again(before: Prepared, base: Path, labelled: Sequence[Sample], folder: Path) -> Prepared:
     """The same world one cycle later: a new detector, its failures, and a smaller pool.
 
+    What is known stays what the seed set holds, as in the service.
+
     Args:
         before: the cycle that ended.
         base: folder of the new detector.
@@ -138,7 +140,6 @@ def again(before: Prepared, base: Path, labelled: Sequence[Sample], folder: Path
         ),
     )
     failures = kept(folder / "failures.pickle", lambda: observer.failures(before.explainer))
-    new = observer.known(labelled)
     return replace(
         before,
         observer=observer,
@@ -146,8 +147,4 @@ def again(before: Prepared, base: Path, labelled: Sequence[Sample], folder: Path
         failures=failures,
         pool=pool,
         samples=samples,
-        known=KnownObjects(
-            np.concatenate([before.known.vectors, new.vectors]),
-            np.concatenate([before.known.labels, new.labels]),
-        ),
     )

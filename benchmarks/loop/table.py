@@ -83,18 +83,20 @@ def plot(table: Sequence[dict[str, Any]], start: float | None, path: Path) -> No
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7.5, 5), layout="constrained")
-    arms = sorted({row["arm"] for row in table if row["arm"] != SAME_DATA})
+    figure, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
+    ends = {row["arm"]: row["slice_ap50"][0] for row in table if row["slice_ap50"]}  # last budget
+    arms = sorted(ends.keys() - {SAME_DATA}, key=lambda arm: -ends[arm])
     for number, arm in enumerate(arms):
+        colour = "black" if arm == "e2x" else pyplot.get_cmap("tab20")(number % 20)
         own = [row for row in table if row["arm"] == arm and row["slice_ap50"]]
         x = [0.0] * (start is not None) + [row["boxes"][0] for row in own]
         middle = [start] * (start is not None) + [row["slice_ap50"][0] for row in own]
         low = [start] * (start is not None) + [row["slice_ap50"][1] for row in own]
         high = [start] * (start is not None) + [row["slice_ap50"][2] for row in own]
         thick = 2.6 if arm == "e2x" else 1.2
-        axes.plot(x, middle, marker="o", label=arm, linewidth=thick, color=f"C{number % 10}")
-        axes.fill_between(x, low, high, alpha=0.08, color=f"C{number % 10}")
+        axes.plot(x, middle, marker="o", label=arm, linewidth=thick, color=colour)
+        axes.fill_between(x, low, high, alpha=0.07, color=colour)
     axes.set(xlabel="boxes labelled", ylabel="slice AP50 (siblings of the failures)")
-    axes.legend(fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=9)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

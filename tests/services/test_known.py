@@ -60,6 +60,25 @@ def test_training_objects_are_embedded_once(
     assert np.array_equal(again.vectors, found.vectors)
 
 
+def test_what_a_failure_asked_for_is_not_known(
+    sqlite_context: Context, embedder: RegionEmbedder
+) -> None:
+    champion = trained(sqlite_context)
+    with sqlite_context.sessions.begin() as session:
+        image = add_photo(session, sqlite_context, skimage.data.astronaut(), Role.POOL, "a.jpg")
+        objects = [{"box": [20, 20, 120, 90], "label": "car", "ignore": False}]
+        session.add(Annotation(image_id=image.id, objects=objects, origin="a-failure"))
+        session.flush()
+        version = build_version(session, sqlite_context, None)
+        assert version.id != champion.dataset_version_id
+        champion.dataset_version_id = version.id
+    found = known.known_objects(sqlite_context, champion, embedder)
+    assert found is not None
+    assert len(found.vectors) == 6
+    kept = list(sqlite_context.project.embeddings.glob("known-*.npz"))
+    assert len(kept) == 1
+
+
 def test_an_unreadable_training_image_is_left_out(
     sqlite_context: Context, embedder: RegionEmbedder
 ) -> None:
