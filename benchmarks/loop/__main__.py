@@ -83,10 +83,10 @@ def ready(arguments: argparse.Namespace, seed: int, folder: Path) -> Prepared:
         world = worlds.street(folder, seed, arguments.pool, arguments.share, arguments.field)
         base = folder / "base"
     elif arguments.world == "carla":  # seeds turn the blocks of the other towns
-        world = real.carla(arguments.data.resolve(), seed)
+        world = real.carla(arguments.data, seed)
         base = CACHE / "loop" / "-".join(["carla", *world_size(arguments), "base"])
     else:
-        world = real.bccd(arguments.data.resolve(), seed)
+        world = real.bccd(arguments.data, seed)
         base = folder / "base"
     train_base(world, base, arguments.epochs, arguments.threads)
     parameters = {"num_samples": arguments.num_samples} if arguments.num_samples else {}

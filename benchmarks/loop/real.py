@@ -34,6 +34,7 @@ def carla(data: Path, seed: int) -> World:
     What boxes can tell: a class in a town that the detector does not know, and a class of which a
     fifth is covered by the box of another object. The seed turns the blocks.
     """
+    data = data.resolve()  # annotations name their images by whole paths
     root = data / "carla" / "images"
     towns = {n: _samples(data / f"carla/town0{n}.json", root, CARLA_NAMES) for n in range(1, 6)}
     sides: dict[str, list[Sample]] = {"field": [], "pool": [], "siblings": [], "holdout": []}
@@ -68,6 +69,7 @@ def bccd(data: Path, seed: int) -> World:
 
     The data set is small: its pool is a few times the budget, not twenty times.
     """
+    data = data.resolve()
     root = data / "bccd" / "images"
     samples = [
         _of_cells(sample, load(root / sample.file))
