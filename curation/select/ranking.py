@@ -21,7 +21,7 @@ import numpy as np
 from curation.index.metric import Metric
 from curation.index.snapshot import ImageScores
 from curation.select.base import Candidate, Match, ModeQuery, PoolImage, RegionSearch
-from curation.types import BoolArray, FloatArray, IntArray
+from curation.types import FloatArray, IntArray
 
 FLOOR = -1.0
 """Similarity of an image that the index does not hold: below anything that it could find."""
@@ -75,27 +75,15 @@ class _Scores:
 
     Attributes:
         harm: [P] of what hurt, FLOOR where the index lacks the image.
-        region: [P] of the object by the index's regions, FLOOR too.
-        detection: [P] of the object by what the detector finds, -inf where that is nothing.
-        detected: [P] row of that detection among the objects.
+        likeness: [P] of the object, by a region or a detection, whichever answers better.
+        detected: [P] row of that detection among the objects, -1 where a region answers better.
         column: [P] of the image in what the index found, -1 where it lacks the image.
     """
 
     harm: FloatArray
-    region: FloatArray
-    detection: FloatArray
+    likeness: FloatArray
     detected: IntArray
     column: IntArray
-
-    @property
-    def by_detector(self) -> BoolArray:
-        """[P] where a detection answers at least as well as a region."""
-        return np.isfinite(self.detection) & (self.detection >= self.region)
-
-    @property
-    def likeness(self) -> FloatArray:
-        """[P] of the object, by whichever of the two answers better."""
-        return np.where(self.by_detector, self.detection, self.region)
 
 
 class Ranking(Sequence[Ranked]):
@@ -204,10 +192,14 @@ class Ranker:
             harm[rows[own]] = query.weights.astype(np.float64) @ found.similarities[:regions, own]
         if query.object_vector is not None:
             region[rows[own]] = found.similarities[regions, own] - self._weights.unseen
-        return _Scores(harm, region, *self._detected(query), column)
+        detection, detected = self._detected(query)
+        better = (detected >= 0) & (detection >= region)
+        return _Scores(
+            harm, np.where(better, detection, region), np.where(better, detected, -1), column
+        )
 
     def _detected(self, query: ModeQuery) -> tuple[FloatArray, IntArray]:
-        """[P] likeness and row of the detection most like the mode's objects."""
+        """[P] likeness and row of the detection most like the mode's objects; -inf and -1."""
         likeness, best = np.full(len(self._pool), -np.inf), np.full(len(self._pool), -1)
         centre, seen = self.centre(query), self._objects
         if seen is None or centre is None:
@@ -231,8 +223,8 @@ class Ranker:
                 )
             )
         reason = f"object {likeness:.2f}, harm {harm:.2f}"
-        if scores.by_detector[row] and self._objects is not None:
-            seen, at = self._objects, int(scores.detected[row])
+        seen, at = self._objects, int(scores.detected[row])
+        if seen is not None and at >= 0:
             similarity = likeness + self._weights.unseen * bool(seen.labels[at] != query.label)
             harms = tuple(match for match in matches if match.query != OBJECT)
             matches = (*harms, _match(OBJECT, seen.boxes_xyxy[at], similarity))
