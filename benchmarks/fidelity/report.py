@@ -227,6 +227,7 @@ def _speed_bar(rows: Rows, table: dict[str, Row]) -> Row | None:
         entry
         for name, entry in table.items()
         if name.split()[0] in (methods.OURS, "e2x")
+        and entry["images"] == lime["images"]  # all that LIME was measured on
         and "rho_lime" in entry
         and entry["rho_lime"][0] >= lime["rho_lime"][0]
     ]

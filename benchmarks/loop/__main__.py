@@ -102,8 +102,9 @@ def measured(
             arm, budget or 0, prepared, folder, arguments.finetune_epochs, arguments.threads
         )
     if arguments.part == "cycles":
+        own = folder / "cycles" / sizes(arguments).replace(" ", "-")
         return cycles.measure(
-            arm, budget or 0, prepared, folder, arguments.finetune_epochs, arguments.threads
+            arm, budget or 0, prepared, own, arguments.finetune_epochs, arguments.threads
         )
     if arm == MODES:
         return retrieval.mode_precision(prepared)
@@ -188,7 +189,13 @@ def main() -> None:
     parser.add_argument("--part", choices=("retrieval", "training", "cycles"), default="retrieval")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--arms", nargs="*", choices=BY_NAME, default=[arm.name for arm in ARMS])
+    parser.add_argument(
+        "--arms",
+        nargs="*",
+        choices=BY_NAME,
+        default=[arm.name for arm in ARMS],
+        help="of retrieval and training; cycles has its own three",
+    )
     parser.add_argument("--budgets", type=int, nargs="*", default=[100, 200], help="in boxes")
     parser.add_argument("--top", type=int, default=100, help="images retrieved")
     parser.add_argument("--pool", type=int, default=2000, help="images, street")

@@ -13,14 +13,13 @@ import numpy as np
 
 from benchmarks.loop.keep import kept
 from benchmarks.loop.prepare import Prepared, again
-from benchmarks.loop.tested import Tested
+from benchmarks.loop.tested import Tested, tested
 from benchmarks.loop.training import (
     compare,
     fine_tuned,
     labelled,
+    labelling_cost,
     planted_objects,
-    spent,
-    tested,
 )
 from benchmarks.loop.worlds import Sample
 from curation.select import KnownObjects
@@ -35,6 +34,9 @@ def measure(
 ) -> dict[str, Any]:
     """One arm over two cycles of a budget each; see ``training.measure``.
 
+    Args:
+        folder: for what is kept between arms; another one for every method of explanation.
+
     Returns:
         As there, after both cycles, and of the planted siblings that the first cycle fixed the
         share that the second one lost again (``reopened``).
@@ -42,7 +44,7 @@ def measure(
     world = prepared.world
     (before,) = kept(folder / "before.pickle", lambda: [tested(prepared.detector, world)])
     policy = "e2x" if arm == ALL_KNOWN else arm
-    own = folder / "cycles" / f"{policy}-{budget_boxes}-f{epochs}"
+    own = folder / f"{policy}-{budget_boxes}"
     first, middle = _first(policy, budget_boxes, prepared, own, epochs, threads)
     names = {sample.name for sample in first}
     if policy == "random":  # asks no failure
@@ -60,10 +62,10 @@ def measure(
     detector = fine_tuned(after, [*first, *second], own / "second", epochs, threads)
     end = tested(detector, world)
     return {
-        **spent([*first, *second], world),
+        **labelling_cost([*first, *second], world),
         **compare(before, end, world),
         "siblings_fixed_first": compare(before, middle, world)["siblings_fixed"],
-        "useful_first": spent(first, world)["useful_images"],
+        "useful_first": labelling_cost(first, world)["useful_images"],
         "reopened": reopened(before, middle, end, planted_objects(world.siblings)),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ DENSE_CELLS = 15
 STRONG_SATURATION = 0.1
 """Median saturation of a strongly stained picture: the upper tenth of BCCD's."""
 CROWDED, STAINED = "RBC in a crowd", "WBC in strong stain"
+CELL_CAUSES = {CROWDED: 1, STAINED: 2}
 
 
 def carla(data: Path, seed: int) -> World:
@@ -47,7 +47,7 @@ def carla(data: Path, seed: int) -> World:
             sides[side].append(tagged)
             groups[sample.name] = f"{town}-{row // BLOCK}"
             if side == "field":
-                causes |= {cause: _label_of(cause, CARLA_NAMES) for cause in tagged.planted}
+                causes |= {cause: CARLA_NAMES.index(cause.split()[0]) for cause in tagged.planted}
     return World(
         "carla",
         seed,
@@ -79,18 +79,18 @@ def bccd(data: Path, seed: int) -> World:
     order = np.random.default_rng(seed).permutation(len(samples))
     special = [samples[row] for row in order if samples[row].planted]
     plain = [samples[row] for row in order if not samples[row].planted]
-    first, second, third = (int(len(special) * share) for share in (0.38, 0.55, 1.0))
+    first, second = (int(len(special) * share) for share in (0.38, 0.55))
     return World(
         "bccd",
         seed,
         root,
         BCCD_NAMES,
         DetectorConfig("ssdlite_efficientnet_lite0", BCCD_NAMES, (240, 320), min_scale=0.06),
-        {CROWDED: 1, STAINED: 2},
+        CELL_CAUSES,
         tuple(plain[:100]),
         tuple(special[:first] + plain[100:120]),
         tuple(special[first:second] + plain[160:]),
-        tuple(special[second:third]),
+        tuple(special[second:]),
         tuple(plain[120:160]),
     )
 
@@ -156,12 +156,6 @@ def _of_cells(sample: Sample, image: ImageArray) -> Sample:
         held.add(CROWDED)
     if np.median(rgb2hsv(image[::8, ::8])[..., 1]) >= STRONG_SATURATION and (labels == 2).any():
         held.add(STAINED)
-    by_class = {cause: _label_of(cause, BCCD_NAMES) for cause in held}
-    causes = tuple(
-        next((cause for cause, own in by_class.items() if own == label), None) for label in labels
-    )
+    by_label = {CELL_CAUSES[cause]: cause for cause in held}
+    causes = tuple(by_label.get(int(label)) for label in labels)
     return replace(sample, causes=causes, planted=frozenset(held))
-
-
-def _label_of(cause: str, names: Sequence[str]) -> int:
-    return names.index(cause.split()[0])

@@ -18,6 +18,7 @@ from retrain.report import EvaluationReport
 
 BATCH, MIN_SCORE = 8, 0.01
 RESAMPLES = 60
+"""Of the groups, for each unit; seeds are drawn on top."""
 Tests = tuple[Sequence[Sample], Sequence[Detections]]
 
 
@@ -62,6 +63,12 @@ def scored(version: str, world: World, holdout: Tests, siblings: Tests) -> Teste
         if entry is not None and entry.ap50 is not None:
             slices[cause] = entry.ap50
     return Tested(_report(version, world, holdout), _report(version, world, siblings), slices)
+
+
+def tested(detector: SsdDetector, world: World) -> Tested:
+    """A detector on holdout and siblings."""
+    holdout = detections(detector, world, world.holdout)
+    return scored(detector.version, world, holdout, detections(detector, world, world.siblings))
 
 
 def resampled(version: str, world: World, holdout: Tests, siblings: Tests) -> dict[str, Any]:

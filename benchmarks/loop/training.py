@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.loop.arms import BY_NAME, choose
 from benchmarks.loop.keep import kept
 from benchmarks.loop.prepare import Prepared
-from benchmarks.loop.tested import Tested, detections, resampled, scored
+from benchmarks.loop.tested import Tested, detections, resampled, scored, tested
 from benchmarks.loop.worlds import Sample, World
 from curation.errors import BudgetTooSmall
 from curation.manifest import Manifest
@@ -44,7 +44,7 @@ def measure(
     holdout = detections(detector, world, world.holdout)
     siblings = detections(detector, world, world.siblings)
     return {
-        **spent(new, world),
+        **labelling_cost(new, world),
         **compare(before, scored(detector.version, world, holdout, siblings), world),
         "resampled": resampled(detector.version, world, holdout, siblings),
     }
@@ -68,13 +68,7 @@ def fine_tuned(
     return train(config, world.config, manifest, world.root, out, prepared.base)
 
 
-def tested(detector: SsdDetector, world: World) -> Tested:
-    """A detector on holdout and siblings."""
-    holdout = detections(detector, world, world.holdout)
-    return scored(detector.version, world, holdout, detections(detector, world, world.siblings))
-
-
-def spent(new: Sequence[Sample], world: World) -> dict[str, int]:
+def labelling_cost(new: Sequence[Sample], world: World) -> dict[str, int]:
     """What labelling these images cost, and how many were worth it."""
     return {
         "boxes": int(sum(len(sample.truth) for sample in new)),

@@ -130,8 +130,8 @@ class SelectionRequest:
             unknown; images unlike them are preferred by policies that cover.
         difficulty: [K] float32 in 0..1 for each class, such as 1 - AP on a validation set; None
             takes all classes as equally hard.
-        known: objects that are trained on already, None if unknown: then nothing is told about
-            which failures are of a kind that the training set lacks.
+        known: objects that were trained on before any failure asked for more, None if unknown:
+            then nothing is told about which failures are of a kind that the training set lacks.
     """
 
     pool: Sequence[PoolImage]

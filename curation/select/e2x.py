@@ -21,7 +21,7 @@ import numpy as np
 from curation.select.base import Candidate, Ledger, ModeQuery, RegionSearch, SelectionRequest
 from curation.select.core_set import cover, farthest
 from curation.select.novelty import MIN_KNOWN, KnownObjects, novelty
-from curation.select.ranking import Ranked, Ranker, Weights
+from curation.select.ranking import Ranked, Ranker, Ranking, Weights
 from curation.types import FloatArray
 
 
@@ -119,7 +119,7 @@ def _mean_novelty(query: ModeQuery, known: KnownObjects | None, index: RegionSea
 def _spend(
     ledger: Ledger,
     queries: Sequence[ModeQuery],
-    rankings: Sequence[Sequence[Ranked]],
+    rankings: Sequence[Ranking],
     shares: FloatArray,
     until: float,
 ) -> None:

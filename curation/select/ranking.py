@@ -12,9 +12,8 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 
@@ -86,7 +85,7 @@ class _Scores:
     column: IntArray
 
 
-class Ranking(Sequence[Ranked]):
+class Ranking:
     """The images of a pool, best first; reasons are put together for those that are looked at.
 
     Args:
@@ -108,23 +107,15 @@ class Ranking(Sequence[Ranked]):
         self._ranker, self._query, self._scores = ranker, query, scores
         self._found, self._order = found, order
 
-    def __len__(self) -> int:
-        return len(self._order)
-
-    @overload
-    def __getitem__(self, at: int) -> Ranked: ...
-    @overload
-    def __getitem__(self, at: slice) -> Ranking: ...
-    def __getitem__(self, at: int | slice) -> Ranked | Ranking:
-        if isinstance(at, slice):
-            return self._of(self._order[at])
+    def __getitem__(self, at: int) -> Ranked:
         return self._ranker.explained(self._query, int(self._order[at]), self._scores, self._found)
+
+    def __iter__(self) -> Iterator[Ranked]:
+        return (self[at] for at in range(len(self._order)))
 
     def above(self, floor: float) -> Ranking:
         """Those whose object's likeness exceeds it, in the same order."""
-        return self._of(self._order[self._scores.likeness[self._order] > floor])
-
-    def _of(self, order: IntArray) -> Ranking:
+        order = self._order[self._scores.likeness[self._order] > floor]
         return Ranking(self._ranker, self._query, self._scores, self._found, order)
 
 
