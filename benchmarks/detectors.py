@@ -29,7 +29,7 @@ import torchvision
 from curation import formats
 from curation.images import content_hash
 from curation.manifest import Manifest, ManifestItem
-from retrain.config import ARCHITECTURES, DetectorConfig, TrainConfig
+from retrain.config import ARCHITECTURES, MIXED_PRECISION, DetectorConfig, TrainConfig
 from retrain.engine import Progress
 from retrain.evaluate import evaluate
 from retrain.memory import keep_freed_memory
@@ -114,6 +114,10 @@ def measure(arguments: argparse.Namespace, architecture: str, seed: int) -> dict
         config = TrainConfig(
             epochs=arguments.epochs,
             batch_size=arguments.batch_size,
+            learning_rate=arguments.learning_rate,
+            mixed_precision=arguments.mixed_precision,
+            weights=arguments.weights,
+            freeze_stages=0 if arguments.weights != "auto" else TrainConfig().freeze_stages,
             seed=seed,
             num_threads=arguments.threads,
         )
@@ -216,6 +220,9 @@ def main() -> None:
     parser.add_argument("--architecture", choices=ARCHITECTURES, nargs="*", default=ARCHITECTURES)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=TrainConfig().learning_rate)
+    parser.add_argument("--weights", default="auto", help="see retrain.config")
+    parser.add_argument("--mixed-precision", choices=MIXED_PRECISION, default="no")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"))
     parser.add_argument("--min-scale", type=float)
     parser.add_argument("--seed", type=int, nargs="*", default=[0])
