@@ -117,7 +117,6 @@ def measure(arguments: argparse.Namespace, architecture: str, seed: int) -> dict
             learning_rate=arguments.learning_rate,
             mixed_precision=arguments.mixed_precision,
             weights=arguments.weights,
-            freeze_stages=0 if arguments.weights != "auto" else TrainConfig().freeze_stages,
             seed=seed,
             num_threads=arguments.threads,
         )
@@ -221,7 +220,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=TrainConfig().learning_rate)
-    parser.add_argument("--weights", default="auto", help="see retrain.config")
+    parser.add_argument("--weights", default="auto", help="or a file; see retrain.weights")
     parser.add_argument("--mixed-precision", choices=MIXED_PRECISION, default="no")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"))
     parser.add_argument("--min-scale", type=float)
