@@ -59,8 +59,8 @@ def difference(
 
 
 def _gains(first: Sequence[float | None], second: Sequence[float | None]) -> list[float]:
-    """Points between draws of the same number that both have a figure of."""
-    pairs = zip(first, second, strict=True)
+    """Points between draws of the same number that both have; units may hold fewer than others."""
+    pairs = zip(first, second, strict=False)
     return [100 * (a - b) for a, b in pairs if a is not None and b is not None]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from benchmarks.loop.average_precision import Matched, ap50, matched
 from benchmarks.loop.worlds import Sample, World
 from curation.manifest import Manifest
 from curation.types import Detections
@@ -17,7 +18,7 @@ from retrain.evaluate import score_detections
 from retrain.report import EvaluationReport
 
 BATCH, MIN_SCORE = 8, 0.01
-RESAMPLES = 60
+RESAMPLES = 300
 """Of the groups, for each unit; seeds are drawn on top."""
 Tests = tuple[Sequence[Sample], Sequence[Detections]]
 
@@ -71,40 +72,47 @@ def tested(detector: SsdDetector, world: World) -> Tested:
     return scored(detector.version, world, holdout, detections(detector, world, world.siblings))
 
 
-def resampled(version: str, world: World, holdout: Tests, siblings: Tests) -> dict[str, Any]:
+def resampled(world: World, holdout: Tests, siblings: Tests) -> dict[str, Any]:
     """Slice AP and global AP on groups of images drawn with replacement.
 
     The draws depend on the world alone: number r is the same for every arm, so that differences
     between arms are paired by group.
     """
     rng = np.random.default_rng(world.seed)
+    plain = [_matched(holdout, label) for label in range(1, len(world.class_names))]
+    slices = [
+        (_matched(siblings, label), [cause in sample.planted for sample in siblings[0]])
+        for cause, label in world.cause_class.items()
+    ]
     slice_ap50, map50 = [], []
     for _ in range(RESAMPLES):
-        drawn = scored(version, world, _drawn(world, holdout, rng), _drawn(world, siblings, rng))
-        slice_ap50.append(_rounded(drawn.slice_ap50))
-        map50.append(_rounded(drawn.plain.map50))
+        rows = _drawn(world, holdout[0], rng)
+        map50.append(_mean([ap50([images[row] for row in rows]) for images in plain]))
+        rows = _drawn(world, siblings[0], rng)
+        drawn = [ap50([images[row] for row in rows if held[row]]) for images, held in slices]
+        slice_ap50.append(_mean(drawn))
     return {"slice_ap50": slice_ap50, "map50": map50}
 
 
-def _drawn(world: World, tests: Tests, rng: np.random.Generator) -> Tests:
-    """As many groups as there are; a copy of an image counts as another image."""
+def _matched(tests: Tests, label: int) -> list[Matched]:
+    return [matched(found, sample.truth, label) for sample, found in zip(*tests, strict=True)]
+
+
+def _drawn(world: World, samples: Sequence[Sample], rng: np.random.Generator) -> list[int]:
+    """Rows of as many groups as there are."""
     groups: dict[str, list[int]] = defaultdict(list)
-    for row, sample in enumerate(tests[0]):
+    for row, sample in enumerate(samples):
         groups[world.group(sample)].append(row)
     names = list(groups)
-    samples, found = [], []
-    for copy, number in enumerate(rng.integers(0, len(names), len(names))):
-        for row in groups[names[number]]:
-            sample = tests[0][row]
-            samples.append(replace(sample, digest=f"{sample.digest}-{copy}"))
-            found.append(tests[1][row])
-    return samples, found
+    return [row for n in rng.integers(0, len(names), len(names)) for row in groups[names[n]]]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Over what is defined."""
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 5) if known else None
 
 
 def _report(version: str, world: World, tests: Tests) -> EvaluationReport:
     manifest: Manifest = world.manifest(tests[0])
     return score_detections(tests[1], manifest, world.class_names, version)
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 5)

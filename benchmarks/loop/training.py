@@ -46,7 +46,7 @@ def measure(
     return {
         **labelling_cost(new, world),
         **compare(before, scored(detector.version, world, holdout, siblings), world),
-        "resampled": resampled(detector.version, world, holdout, siblings),
+        "resampled": resampled(world, holdout, siblings),
     }
 
 
