@@ -78,7 +78,12 @@ def labelling_cost(new: Sequence[Sample], world: World) -> dict[str, int]:
 
 
 def labelled(arm: str, budget_boxes: int, prepared: Prepared) -> list[Sample]:
-    """In the order of choice, until the boxes that labelling really yields spend the budget."""
+    """In the order of choice, until the boxes that labelling really yields spend the budget.
+
+    A policy is asked for twice the budget by the detector's estimate, which may fall short of the
+    labels. One that divides its budget is therefore cut within what it takes first: of
+    ``coverage_neighbours`` mostly the coverage is left, of ``e2x`` none of its coverage.
+    """
     try:
         chosen = choose(BY_NAME[arm], prepared, Budget(boxes=2 * budget_boxes))
     except BudgetTooSmall:
