@@ -16,6 +16,8 @@ from benchmarks.loop.bars import Unit, interval
 from benchmarks.loop.training import SAME_DATA
 
 LOOK_S, BOX_S = 3, 7
+DODGE = 0.7
+"""Boxes between the intervals of neighbouring arms in the plot."""
 
 
 def with_seconds(units: Sequence[Unit]) -> list[Unit]:
@@ -91,11 +93,11 @@ def plot(table: Sequence[dict[str, Any]], start: float | None, path: Path) -> No
         own = [row for row in table if row["arm"] == arm and row["slice_ap50"]]
         x = [0.0] * (start is not None) + [row["boxes"][0] for row in own]
         middle = [start] * (start is not None) + [row["slice_ap50"][0] for row in own]
-        low = [start] * (start is not None) + [row["slice_ap50"][1] for row in own]
-        high = [start] * (start is not None) + [row["slice_ap50"][2] for row in own]
         thick = 2.6 if arm == "e2x" else 1.2
         axes.plot(x, middle, marker="o", label=arm, linewidth=thick, color=colour)
-        axes.fill_between(x, low, high, alpha=0.07, color=colour)
+        for row in own:  # beside each other, or intervals of many arms hide one another
+            at = row["boxes"][0] + DODGE * (number - len(arms) / 2)
+            axes.plot([at, at], row["slice_ap50"][1:], linewidth=thick, color=colour, alpha=0.5)
     axes.set(xlabel="boxes labelled", ylabel="slice AP50 (siblings of the failures)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=9)
     figure.savefig(path, dpi=110)
