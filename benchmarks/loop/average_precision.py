@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.boxes import pairwise_iou
+from curation.matching import IGNORED, UNMATCHED, match
 from curation.types import BoolArray, Detections, FloatArray, Truth
 
-IOU = 0.5
 MOST = 100
 """Detections of a class in an image that COCO looks at."""
 RECALLS = np.linspace(0, 1, 101)
@@ -36,35 +35,15 @@ class Matched:
 
 
 def matched(found: Detections, truth: Truth, label: int) -> Matched:
-    """COCO's greedy matching: strongest first, each to the best object that is still free.
-
-    Detections that find nothing and lie by half in an ignored region count neither way.
-    """
-    own = np.flatnonzero(found.labels == label)
-    rows = own[np.argsort(-found.scores[own], kind="stable")][:MOST]
-    objects = np.flatnonzero((truth.labels == label) & ~truth.ignore)
-    iou = pairwise_iou(found.boxes_xyxy[rows], truth.boxes_xyxy[objects])  # [N, M]
-    correct = np.zeros(len(rows), np.bool_)
-    free = np.ones(len(objects), np.bool_)
-    for row in range(len(rows)):
-        allowed = np.where(free, iou[row], 0.0)
-        if len(objects) and allowed.max() >= IOU:
-            free[allowed.argmax()] = False
-            correct[row] = True
-    counts = correct | ~_in_ignored(found.boxes_xyxy[rows], truth.boxes_xyxy[truth.ignore])
-    return Matched(found.scores[rows][counts], correct[counts], len(objects))
-
-
-def _in_ignored(boxes: FloatArray, ignored: FloatArray) -> BoolArray:
-    """[N] whether half of a box lies in one ignored region."""
-    if not len(ignored):
-        return np.zeros(len(boxes), np.bool_)
-    top_left = np.maximum(boxes[:, None, :2], ignored[None, :, :2])
-    bottom_right = np.minimum(boxes[:, None, 2:], ignored[None, :, 2:])
-    shared = np.clip(bottom_right - top_left, 0, None).prod(axis=2)  # [N, I]
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    inside: BoolArray = (shared >= IOU * np.maximum(area, 1e-9)[:, None]).any(axis=1)
-    return inside
+    """As COCO matches one class; what lies in an ignored region counts neither way."""
+    rows = np.flatnonzero(found.labels == label)[:MOST]  # the strongest: scores fall
+    own = Detections(
+        found.boxes_xyxy[rows], found.scores[rows], found.labels[rows], found.default_boxes[rows]
+    )
+    object_of = match(own, truth).truth_of_detection
+    counts = object_of != IGNORED
+    num_objects = int(((truth.labels == label) & ~truth.ignore).sum())
+    return Matched(own.scores[counts], object_of[counts] != UNMATCHED, num_objects)
 
 
 def ap50(images: Sequence[Matched]) -> float | None:

@@ -71,6 +71,5 @@ def test_as_coco_counts(seed: int) -> None:
 def test_without_objects_there_is_no_figure() -> None:
     rng = np.random.default_rng(0)
     _, found = image(rng)
-    nothing = Truth(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_))
-    assert ap50([matched(found, nothing, 1)]) is None
+    assert ap50([matched(found, Truth.empty(), 1)]) is None
     assert ap50([]) is None
