@@ -33,12 +33,10 @@ from services.db.tables import (
     TaskState,
 )
 from services.known import known_objects
+from services.label_cost import boxes_estimate, boxes_per_detection
 from services.modes import Recognised, recognise
 from services.stages.index import open_index
 from services.storage import read_npz
-
-COUNTED_SCORE = 0.3
-"""Detections above it are taken as the number of boxes that a label will cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def choose(
     found = modes.cluster(known, index.metric.apply) if known else []
     known_as = recognise(context, champion, found, embedder.version, index.metric.apply)
     unfixed = [mode for mode in found if not known_as[mode.key].is_fixed]
-    pool, excluded = _pool(context, embedder.version, scores)
+    pool, excluded = _pool(context, champion, embedder.version, scores)
     if not unfixed or not pool:
         return Chosen(found, [], known_as)
     queries = [_query(mode, known) for mode in unfixed]
@@ -162,7 +160,7 @@ def _query(mode: Mode, known: list[FailureEvidence]) -> policies.ModeQuery:
 
 
 def _pool(
-    context: Context, encoder_version: str, scores: dict[str, Detections]
+    context: Context, champion: Model, encoder_version: str, scores: dict[str, Detections]
 ) -> tuple[list[policies.PoolImage], frozenset[str]]:
     """Pool images with what policies need, and those that must not be chosen."""
     with reading(context.sessions) as session:
@@ -178,10 +176,12 @@ def _pool(
         ).all()
     files = {embedding.file for _, embedding in rows}
     wholes = {file: read_npz(context.project.embeddings / file)["wholes"] for file in files}
+    counted = context.settings.failures.score_threshold
+    rate = boxes_per_detection(champion.reports)
     pool = [
         policies.PoolImage(
             image=image.id,
-            boxes_estimate=_boxes_estimate(scores.get(image.id)),
+            boxes_estimate=boxes_estimate(scores.get(image.id), rate, counted),
             phash=int(image.perceptual_hash, 16),
             detections=scores.get(image.id),
             vector=wholes[embedding.file][embedding.row],
@@ -189,10 +189,6 @@ def _pool(
         for image, embedding in rows
     ]
     return pool, frozenset(labelled) | frozenset(asked)
-
-
-def _boxes_estimate(detections: Detections | None) -> float:
-    return 1.0 if detections is None else float((detections.scores >= COUNTED_SCORE).sum())
 
 
 def _evaluation_hashes(context: Context) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.loop.arms import BY_NAME, choose
+from benchmarks.loop.budget import spend
 from benchmarks.loop.keep import kept
 from benchmarks.loop.prepare import Prepared
 from benchmarks.loop.tested import Tested, detections, resampled, scored, tested
@@ -31,7 +32,7 @@ def measure(
 
     Args:
         arm: of ``arms.ARMS``, or ``SAME_DATA``.
-        budget_boxes: boxes that may be labelled, as estimated when they are chosen.
+        budget_boxes: true boxes that may be labelled.
         prepared: the world.
         folder: scratch space.
         epochs: of the fine-tuning.
@@ -78,25 +79,16 @@ def labelling_cost(new: Sequence[Sample], world: World) -> dict[str, int]:
 
 
 def labelled(arm: str, budget_boxes: int, prepared: Prepared) -> list[Sample]:
-    """In the order of choice, until the boxes that labelling really yields spend the budget.
+    """What an arm gets labelled for a budget of true boxes, in its order of choice."""
 
-    A policy is asked for twice the budget by the detector's estimate, which may fall short of the
-    labels. One that divides its budget is therefore cut within what it takes first: of
-    ``coverage_neighbours`` mostly the coverage is left, of ``e2x`` none of its coverage.
-    """
-    try:
-        chosen = choose(BY_NAME[arm], prepared, Budget(boxes=2 * budget_boxes))
-    except BudgetTooSmall:
-        return []
-    samples, spent = [], 0
-    for candidate in chosen:
-        sample = prepared.samples[candidate.image]
-        cost = max(1, len(sample.truth))
-        if spent + cost > budget_boxes:
-            break
-        samples.append(sample)
-        spent += cost
-    return samples
+    def chosen(boxes: int) -> list[Sample]:
+        try:
+            candidates = choose(BY_NAME[arm], prepared, Budget(boxes=boxes))
+        except BudgetTooSmall:
+            return []
+        return [prepared.samples[candidate.image] for candidate in candidates]
+
+    return spend(chosen, budget_boxes)
 
 
 def compare(before: Tested, after: Tested, world: World) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import skimage.data
 from sqlalchemy import func, select
 
 from curation.select import names
-from curation.types import ImageArray
+from curation.types import Detections, ImageArray
 from services import pool_scores, science
 from services.cli.plan import draw_plan
 from services.context import Context
@@ -126,6 +126,20 @@ def test_every_policy_of_the_registry_chooses_in_the_service(planned: Context) -
         chosen = choose(planned, champion, embedder, scores, Terms(name, 0, 900))
         assert chosen.candidates, name
         assert sum(candidate.cost_boxes for candidate in chosen.candidates) <= 900
+
+
+def test_a_detector_that_misses_half_makes_images_cost_twice_as_much(planned: Context) -> None:
+    with planned.sessions() as session:
+        champion = session.scalars(select(Model)).one()
+        images = {image.id for image in pool_scores.unknown(planned, {})}
+    embedder = science.region_embedder(planned.settings, science.load_encoder(planned.settings))
+    boxes = np.tile(np.array([10, 10, 40, 40], np.float32), (3, 1))
+    seen = Detections(boxes, np.full(3, 0.9, np.float32), np.ones(3, np.int64), np.arange(3))
+    scores = dict.fromkeys(images, seen)
+    for found, price in ((90, 3), (45, 6)):
+        champion.reports = {"holdout": {"objects": 90, "found": found, "false_positives": 0}}
+        chosen = choose(planned, champion, embedder, scores, Terms("random", 0, 12))
+        assert [one.cost_boxes for one in chosen.candidates] == [price] * (12 // price)
 
 
 def test_what_stands_in_the_way_is_named(
