@@ -131,7 +131,7 @@ class SelectionSettings(Group):
     policy: str = Field(default="e2x", description="Name in the registry of policies.")
     budget_boxes: int = Field(default=100, ge=1, description="Boxes to label a cycle.")
     coverage_share: float = Field(
-        default=0.1, ge=0, le=1, description="Share of the budget for unseen parts of the pool."
+        default=0.0, ge=0, le=1, description="Share of the budget for unseen parts of the pool."
     )
     encoder: str = Field(default="tf_efficientnet_lite0", description="Backbone of the embedding.")
     encoder_weights: str = Field(default="package", description="`package`, `random` or a file.")

@@ -58,6 +58,7 @@ class Arm:
         variant: of the query regions, see ``prepare.VARIANTS``, or none.
         explains: whether it uses an explanation; the others are rivals of T3.
         knows: whether it is told what the detector was trained on.
+        coverage: share of the budget for images unlike all others, of ``e2x``.
     """
 
     name: str
@@ -65,6 +66,12 @@ class Arm:
     variant: str = "negative"
     explains: bool = False
     knows: bool = True
+    coverage: float = 0.0
+
+    def make(self) -> Policy:
+        """Its policy, as the registry has it."""
+        parameters = {"coverage": self.coverage} if self.policy == "e2x" else {}
+        return select.get(self.policy, **parameters)
 
 
 ARMS = (
@@ -83,6 +90,7 @@ ARMS = (
     Arm("e2x_box", "e2x", "box"),
     Arm("e2x_no_regions", "e2x", NO_REGIONS),
     Arm("e2x_no_novelty", "e2x", "negative", True, knows=False),
+    Arm("e2x_coverage", "e2x", "negative", True, coverage=0.1),
     Arm("oracle", "oracle"),
 )
 BY_NAME = {arm.name: arm for arm in ARMS}
@@ -93,7 +101,7 @@ def choose(arm: Arm, prepared: Prepared, budget: Budget) -> list[Candidate]:
     samples = prepared.samples
     useful = prepared.world.useful(list(samples.values()))
     planted = dict(zip(samples, useful, strict=True))
-    policy: Policy = OracleSelection(planted) if arm.policy == "oracle" else select.get(arm.policy)
+    policy: Policy = OracleSelection(planted) if arm.policy == "oracle" else arm.make()
     request = SelectionRequest(
         pool=prepared.pool,
         queries=prepared.queries(arm.variant),
