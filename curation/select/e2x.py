@@ -72,7 +72,7 @@ class E2XSelection:
             if request.index is None:
                 raise ValueError("selection by explanation needs a region index")
             ranker = Ranker(pool, request.index, Weights(self.harm_weight, self.unseen))
-            rankings = [ranker.rank(query) for query in queries]
+            rankings = ranker.rank(queries)
             shares = self.shares(queries, request.known, request.index)
             floors = [self._floor(query, request.known, ranker) for query in queries]
             alike = [found.above(floor) for found, floor in zip(rankings, floors, strict=True)]

@@ -160,14 +160,25 @@ class Ranker:
         unit: FloatArray = mean / max(float(np.linalg.norm(mean)), 1e-12)
         return unit
 
-    def rank(self, query: ModeQuery) -> Ranking:
-        """All images, best first; none where the mode has nothing to ask with."""
-        vectors = query.vectors
-        if query.object_vector is not None:
-            vectors = np.concatenate([vectors, query.object_vector[None]])
-        found = self._index.score_images(vectors) if len(vectors) else NOTHING
+    def rank(self, queries: Sequence[ModeQuery]) -> list[Ranking]:
+        """For each mode all images, best first; none where it has nothing to ask with.
+
+        The index is asked once: what it reads and maps serves all modes, and an image that is
+        proposed for one is compared with all.
+        """
+        asked = [_asked(query) for query in queries]
+        if not any(map(len, asked)):
+            return [self._ranking(query, NOTHING) for query in queries]
+        found = self._index.score_images(np.concatenate([own for own in asked if len(own)]))
+        ends = np.cumsum([len(own) for own in asked])
+        return [
+            self._ranking(query, _part(found, int(end) - len(own), int(end)))
+            for query, own, end in zip(queries, asked, ends, strict=True)
+        ]
+
+    def _ranking(self, query: ModeQuery, found: ImageScores) -> Ranking:
         scores = self._scores(query, found)
-        if not len(vectors):
+        if not len(found.similarities):
             return Ranking(self, query, scores, found, np.zeros(0, np.int64))
         total = scores.likeness + self._weights.harm * scores.harm
         return Ranking(self, query, scores, found, np.lexsort((self._place, -total)))
@@ -225,6 +236,18 @@ class Ranker:
             image.image, score, query.mode, "mode", image.cost_boxes, matches, reason
         )
         return Ranked(image, candidate, likeness)
+
+
+def _asked(query: ModeQuery) -> FloatArray:
+    """[q, W] raw: the mode's regions, then its object where it has one."""
+    if query.object_vector is None:
+        return query.vectors
+    return np.concatenate([query.vectors, query.object_vector[None]])
+
+
+def _part(found: ImageScores, start: int, end: int) -> ImageScores:
+    """Of some of the queries."""
+    return ImageScores(found.images, found.similarities[start:end], found.boxes_xyxy[start:end])
 
 
 def _match(query: int, box: FloatArray, similarity: float) -> Match:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,7 +79,7 @@ def test_a_detection_like_the_missed_object_counts_more_where_its_class_is_right
 ) -> None:
     plain = [PoolImage(name(row)) for row in range(POOL)]
     images = [seen(30, 1, 0.99), seen(31, 2, 0.99), seen(32, 1, -0.9), *plain[33:]]
-    ranking = Ranker(images, index, WEIGHTS).rank(queries()[0])
+    (ranking,) = Ranker(images, index, WEIGHTS).rank(queries()[:1])
     found = {entry.image.image: entry for entry in ranking}
     right, wrong, unlike = (found[name(row)] for row in (30, 31, 32))
     assert right.likeness - wrong.likeness == pytest.approx(0.1, abs=0.01)
@@ -90,9 +92,26 @@ def test_a_detection_like_the_missed_object_counts_more_where_its_class_is_right
 
 def test_images_without_regions_come_last(index: RegionIndex) -> None:
     images = [*pool(), PoolImage("not-indexed")]
-    ranking = Ranker(images, index, WEIGHTS).rank(queries()[0])
+    (ranking,) = Ranker(images, index, WEIGHTS).rank(queries()[:1])
     assert ranking[-1].image.image == "not-indexed"
     assert ranking[-1].candidate.matches == ()
+
+
+def test_modes_ranked_together_are_ranked_as_each_alone(index: RegionIndex) -> None:
+    silent = replace(queries()[0], mode="silent", vectors=queries()[0].vectors[:0])
+    silent = replace(silent, weights=silent.weights[:0], object_vector=None, objects=None)
+    ranker = Ranker(pool(), index, WEIGHTS)
+    asked = [queries()[0], silent, queries()[1]]
+    together = ranker.rank(asked)
+    for query, ranking in zip(asked, together, strict=True):
+        alone = ranker.rank([query])[0]
+        assert [one.image.image for one in ranking] == [one.image.image for one in alone]
+        for one, other in zip(ranking, alone, strict=True):
+            assert one.candidate.score == pytest.approx(other.candidate.score, abs=1e-6)
+            assert [match.query for match in one.candidate.matches] == [
+                match.query for match in other.candidate.matches
+            ]
+    assert [len(list(ranking)) for ranking in together] == [POOL, 0, POOL]
 
 
 def known(like: list[FloatArray]) -> KnownObjects:
