@@ -40,7 +40,7 @@ class E2XSelection:
         stop_quantile: a mode is exhausted at images that are no more like it than this share of
             the training objects of its class; 0 for never.
         coverage: share of the budget for images unlike all that is taken, in 0..1; beside what the
-            modes leave over. A tenth cost slice AP and saved no old objects where it was measured.
+            modes leave over. A tenth found fewer useful images and gained nothing in the benchmark.
         max_distance: bits by which near-duplicates differ at most.
     """
 
