@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from functools import cache
 from itertools import accumulate
 
 from benchmarks.loop.worlds import Sample
@@ -19,9 +20,10 @@ def spend(choose: Callable[[int], list[Sample]], budget_boxes: int) -> list[Samp
         choose: the images for a budget in estimated boxes; more for more, by and large.
         budget_boxes: true boxes; twice as many are asked for at most.
     """
+    asked = cache(choose)
     requests = range(1, 2 * budget_boxes + 1)
-    enough = bisect_left(requests, budget_boxes, key=lambda boxes: sum(map(price, choose(boxes))))
-    chosen = choose(requests[min(enough, len(requests) - 1)])
+    enough = bisect_left(requests, budget_boxes, key=lambda boxes: sum(map(price, asked(boxes))))
+    chosen = asked(requests[min(enough, len(requests) - 1)])
     totals = list(accumulate(map(price, chosen)))
     return chosen[: bisect_right(totals, budget_boxes)]
 

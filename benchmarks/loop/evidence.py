@@ -28,6 +28,7 @@ VARIANTS = ("negative", "random", "positive", "box")
 MAX_FAILURES = 8
 MAX_ROIS, ROI_SCORE = 20, 0.02
 COUNTED_SCORE = 0.3
+"""Detections above it are an image's estimated boxes; ``budget.spend`` counts true ones."""
 _Item = TypeVar("_Item")
 
 

@@ -22,9 +22,9 @@ def sample(name: str, objects: int) -> Sample:
     return Sample(name, f"{name}.png", name, (64, 64), truth, (None,) * objects, frozenset())
 
 
-def ranks(samples: list[Sample], estimate: float) -> list[Sample]:
-    """A policy that walks one list, an image at a box of its estimate each."""
-    return samples[: int(estimate)]
+def ranks(samples: list[Sample], boxes: int) -> list[Sample]:
+    """A policy that walks one list and takes every image for a single box."""
+    return samples[:boxes]
 
 
 def divides(first: list[Sample], second: list[Sample], boxes: int) -> list[Sample]:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from services import context as wiring
 from services.cli import make_app
 from services.context import Context
 from services.settings import Settings, get_settings
+from tests.services.builders import add_champion
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +89,19 @@ def _logs_as_they_were() -> Iterator[None]:
     finally:
         root.handlers = handlers
         root.setLevel(level)
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> CommandLine:
+    """A command line in a new project."""
+    made = CommandLine(tmp_path / "project")
+    made.done("init", made.root)
+    return made
+
+
+@pytest.fixture
+def champion(line: CommandLine) -> CommandLine:
+    """A command line in a project with a champion, which knows cars."""
+    with line.opened() as context, context.sessions.begin() as session:
+        add_champion(session)
+    return line
