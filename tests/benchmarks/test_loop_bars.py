@@ -12,6 +12,7 @@ from benchmarks.loop.tested import Tested as Outcomes
 from retrain.report import EvaluationReport, ObjectOutcome
 
 SEEDS = (0, 1, 2)
+PAIR = {"e2x": 0.4, "talisman": 0.5}
 
 
 def unit(arm: str, seed: int, budget: int, ap: float, **more: Any) -> dict[str, Any]:
@@ -49,6 +50,21 @@ def test_the_best_rival_is_the_one_to_beat() -> None:
     assert found["T3"]["rival"] == "talisman"
     assert found["T3"]["value"] == pytest.approx(-10)
     assert not found["T3"]["met"]
+
+
+def test_seeds_beyond_the_full_protocol_serve_the_pairs_alone() -> None:
+    """Two seeds more of E2X and its best rival move what is between them and nothing else."""
+    full = study((0.6, 0.8), random=0.4, rival=0.5)
+    more = [unit(arm, seed, 100, ap) for seed in (3, 4) for arm, ap in PAIR.items()]
+    before, after = bars.training_bars(full), bars.training_bars(full + more)
+    assert (after["T3"]["seeds"], after["T3"]["value"]) == (5, pytest.approx((3 * 30 - 2 * 10) / 5))
+    assert {k: v for k, v in after.items() if k != "T3"} == {
+        k: v for k, v in before.items() if k != "T3"
+    }
+    leads = bars.leads(full + more)
+    assert {arm: lead["seeds"] for arm, lead in leads.items()} == {"random": 3, "talisman": 5}
+    assert leads["talisman"]["value"] == after["T3"]["value"]
+    assert bars.full_protocol(full + more) == full
 
 
 def test_intervals_hold_the_spread_over_groups_where_it_is_known() -> None:

