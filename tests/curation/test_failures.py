@@ -1,4 +1,4 @@
-"""Failure discovery: the kinds, the candidate, the mechanism, operators' reports."""
+"""Failure discovery: the kinds, the candidate, the mechanism."""
 
 from dataclasses import replace
 
@@ -7,61 +7,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.errors import AnnotationsInvalid, InvalidBoxes
 from curation.failures import (
     FailureRules,
-    OperatorReport,
     failure_key,
     find_failures,
-    from_report,
 )
 from curation.types import Detections, FailureKind, Mechanism, Proposals, Truth
+from tests.curation.detector_rows import (
+    BUS,
+    CAR,
+    FAR,
+    NOTHING,
+    OBJECT,
+    detections,
+    proposals,
+    shifted,
+    truth,
+)
 from tests.oracles.matching import iou as slow_iou
 
 FN, FP = FailureKind.FALSE_NEGATIVE, FailureKind.FALSE_POSITIVE
 WRONG, LOOSE = FailureKind.WRONG_CLASS, FailureKind.BAD_LOCALISATION
 RULES = FailureRules()
-OBJECT = (10.0, 10.0, 30.0, 30.0)
-FAR = (200.0, 200.0, 220.0, 220.0)
-CAR, BUS = 1, 2
-
-
-def detections(*rows):
-    """Rows of box, score, label; the default box is 100 + the row."""
-    boxes, scores, labels = zip(*rows, strict=True) if rows else ((), (), ())
-    return Detections(
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(scores, np.float32),
-        np.array(labels, np.int64),
-        np.arange(len(rows), dtype=np.int64),
-    )
-
-
-def truth(*rows, ignore=()):
-    """Rows of box, label."""
-    boxes, labels = zip(*rows, strict=True) if rows else ((), ())
-    flags = np.zeros(len(rows), np.bool_)
-    flags[list(ignore)] = True
-    return Truth(np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64), flags)
-
-
-def proposals(*rows):
-    """Rows of regressed box, probabilities of car and bus, and optionally the placed box."""
-    regressed = [row[0] for row in rows]
-    probabilities = [(1 - sum(row[1]), *row[1]) for row in rows]
-    placed = [row[2] if len(row) > 2 else row[0] for row in rows]
-    return Proposals(
-        np.array(regressed, np.float32),
-        np.array(probabilities, np.float32),
-        np.array(placed, np.float32),
-    )
-
-
-NOTHING = proposals((FAR, (0.001, 0.001)), (FAR, (0.001, 0.001)), (FAR, (0.001, 0.001)))
-
-
-def shifted(by: float, box=OBJECT):
-    return (box[0] + by, box[1], box[2] + by, box[3])
 
 
 def kinds(found):
@@ -210,58 +177,6 @@ def test_key_names_the_content():
         failure_key("image", "model", replace(found, box_xyxy=shifted(1, FAR))),
     ]
     assert len({key, *others}) == 6
-
-
-def test_report_of_a_missed_object():
-    offered = proposals((OBJECT, (0.2, 0.1)), (FAR, (0.0, 0.9)))
-    report = OperatorReport("missed", shifted(1), CAR)
-    found = from_report(report, detections(), offered, RULES)
-    assert (found.kind, found.default_box, found.truth_index) == (FN, 0, None)
-    assert found.box_xyxy == shifted(1)
-    wrong = from_report(report, detections((OBJECT, 0.8, BUS)), offered, RULES)
-    assert (wrong.kind, wrong.predicted_label) == (WRONG, BUS)
-    loose = from_report(report, detections((shifted(9), 0.8, CAR)), offered, RULES)
-    assert loose.kind == LOOSE
-
-
-def test_report_of_an_object_that_is_found_says_so_by_its_score():
-    shown = detections((OBJECT, 0.8, CAR), (FAR, 0.9, CAR))
-    offered = proposals((OBJECT, (0.8, 0.1)), (FAR, (0.9, 0.0)))
-    found = from_report(OperatorReport("missed", OBJECT, CAR), shown, offered, RULES)
-    assert (found.kind, found.mechanism, found.default_box) == (FN, Mechanism.CALIBRATION, 0)
-    assert found.score >= RULES.score_threshold
-
-
-def test_report_of_a_false_detection_takes_the_detection_there():
-    shown = detections((shifted(3), 0.6, CAR), (shifted(1), 0.7, BUS), (FAR, 0.9, CAR))
-    offered = proposals((shifted(3), (0.6, 0.0)), (shifted(1), (0.0, 0.7)), (FAR, (0.9, 0.0)))
-    found = from_report(OperatorReport("false", OBJECT, CAR), shown, offered, RULES)
-    assert (found.kind, found.default_box, found.proposed) == (FP, 0, True)
-    assert found.box_xyxy == shifted(3)
-    assert found.iou == pytest.approx(slow_iou(OBJECT, shifted(3)), rel=1e-5)
-
-
-def test_report_of_a_false_detection_that_is_not_shown_takes_the_closest_proposal():
-    offered = proposals((FAR, (0.9, 0.0)), (shifted(2), (0.2, 0.0)))
-    found = from_report(OperatorReport("false", OBJECT, CAR), detections(), offered, RULES)
-    assert (found.kind, found.default_box, found.proposed) == (FP, 1, True)
-    assert found.box_xyxy == shifted(2)
-    nowhere = from_report(OperatorReport("false", OBJECT, CAR), detections(), NOTHING, RULES)
-    assert not nowhere.proposed
-
-
-@pytest.mark.parametrize(
-    ("report", "error"),
-    [
-        (OperatorReport("missed", (5.0, 5.0, 5.0, 9.0), CAR), InvalidBoxes),
-        (OperatorReport("false", (5.0, 5.0, float("nan"), 9.0), CAR), InvalidBoxes),
-        (OperatorReport("missed", OBJECT, 0), AnnotationsInvalid),
-        (OperatorReport("false", OBJECT, 3), AnnotationsInvalid),
-    ],
-)
-def test_a_report_that_means_nothing_is_refused(report, error):
-    with pytest.raises(error):
-        from_report(report, detections(), NOTHING, RULES)
 
 
 def test_rules_that_contradict_themselves_are_refused():
