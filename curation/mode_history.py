@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.modes import Mode, Transform
+from curation.modes import Mode, ModeRules, Transform
 from curation.types import FloatArray
 
 
@@ -68,15 +68,14 @@ class MatchRules:
         min_similarity: least similarity of harm and object, -1..1. On the street world, halves of
             one mode reach 0.44 to 0.88, halves of different modes of one class -0.03 to 0.33.
         min_shared: or this share of the smaller one's places is also the other's.
-        object_weight: how much the object counts beside the harm, in 0..1; less than in
-            ``ModeRules``, since pooled harm is less noisy than that of one failure.
+        object_weight: how much the object counts beside the harm, in 0..1.
         shared_weight: how much shared places count beside the similarity, in 0..1, when several
             modes could be the one.
     """
 
     min_similarity: float = 0.4
     min_shared: float = 0.5
-    object_weight: float = 0.5
+    object_weight: float = ModeRules().object_weight
     shared_weight: float = 0.5
 
 

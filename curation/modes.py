@@ -53,10 +53,7 @@ class ModeRules:
 
     Attributes:
         max_distance: mean cosine distance up to which two groups of failures are one mode.
-        object_weight: how much the object counts beside the harm, in 0..1. At one half the noise
-            of single explanations splits causes into more modes (30 and 39 instead of 25 and 30 on
-            two seeds of the street world) and the small ones take budget: three to four useful
-            images fewer of some 60.
+        object_weight: how much the object counts beside the harm, in 0..1.
         region_distance: mean cosine distance up to which harmful regions are one query.
         max_queries: query regions of a mode.
         min_share: a query region with a smaller share of the mode's harm is dropped as noise.
@@ -65,7 +62,7 @@ class ModeRules:
     """
 
     max_distance: float = 0.8
-    object_weight: float = 0.85
+    object_weight: float = 0.5
     region_distance: float = 0.7
     max_queries: int = 6
     min_share: float = 0.05
