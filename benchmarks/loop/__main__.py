@@ -56,8 +56,10 @@ def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | No
         return [(arm, None) for arm in [*arguments.arms, MODES, SINGLE, ROOM]]
     if arguments.part == "cycles":
         return [(arm, budget) for budget in arguments.budgets for arm in cycles.ARMS]
-    pairs: list[tuple[str, int | None]] = [(training.SAME_DATA, 0)]
-    return pairs + [(arm, budget) for budget in arguments.budgets for arm in arguments.arms]
+    floor: list[tuple[str, int | None]] = [(training.SAME_DATA, 0)]
+    if "random" not in arguments.arms:  # pairs of arms on more seeds need no noise floor
+        floor = []
+    return floor + [(arm, budget) for budget in arguments.budgets for arm in arguments.arms]
 
 
 def run_seed(arguments: argparse.Namespace, seed: int, units: Units) -> None:
