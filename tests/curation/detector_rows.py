@@ -2,8 +2,12 @@
 
 import numpy as np
 
-from curation.types import Detections, Proposals, Truth
+from curation.failures import FailureRules
+from curation.types import Detections, FailureKind, Proposals, Truth
 
+FN, FP = FailureKind.FALSE_NEGATIVE, FailureKind.FALSE_POSITIVE
+WRONG, LOOSE = FailureKind.WRONG_CLASS, FailureKind.BAD_LOCALISATION
+RULES = FailureRules()
 OBJECT = (10.0, 10.0, 30.0, 30.0)
 FAR = (200.0, 200.0, 220.0, 220.0)
 CAR, BUS = 1, 2

@@ -3,23 +3,24 @@
 import pytest
 
 from curation.errors import AnnotationsInvalid, InvalidBoxes
-from curation.failures import FailureRules, OperatorReport, from_report
-from curation.types import FailureKind, Mechanism
+from curation.failures import OperatorReport, from_report
+from curation.types import Mechanism
 from tests.curation.detector_rows import (
     BUS,
     CAR,
     FAR,
+    FN,
+    FP,
+    LOOSE,
     NOTHING,
     OBJECT,
+    RULES,
+    WRONG,
     detections,
     proposals,
     shifted,
 )
 from tests.oracles.matching import iou as slow_iou
-
-RULES = FailureRules()
-FN, FP = FailureKind.FALSE_NEGATIVE, FailureKind.FALSE_POSITIVE
-WRONG, LOOSE = FailureKind.WRONG_CLASS, FailureKind.BAD_LOCALISATION
 
 
 def test_report_of_a_missed_object():

@@ -12,23 +12,24 @@ from curation.failures import (
     failure_key,
     find_failures,
 )
-from curation.types import Detections, FailureKind, Mechanism, Proposals, Truth
+from curation.types import Detections, Mechanism, Proposals, Truth
 from tests.curation.detector_rows import (
     BUS,
     CAR,
     FAR,
+    FN,
+    FP,
+    LOOSE,
     NOTHING,
     OBJECT,
+    RULES,
+    WRONG,
     detections,
     proposals,
     shifted,
     truth,
 )
 from tests.oracles.matching import iou as slow_iou
-
-FN, FP = FailureKind.FALSE_NEGATIVE, FailureKind.FALSE_POSITIVE
-WRONG, LOOSE = FailureKind.WRONG_CLASS, FailureKind.BAD_LOCALISATION
-RULES = FailureRules()
 
 
 def kinds(found):
