@@ -159,9 +159,7 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
         }
     found = table.rows(arms, keys)
     show(found, keys, reached)
-    line = "e2x above {}: {value:+.1f} [{low:+.1f}, {high:+.1f}] points of slice AP, {seeds} seeds"
-    for arm, lead in details.get("leads", {}).items():
-        print(line.format(arm, **lead))
+    show_leads(details.get("leads", {}))
     path = RESULTS / f"loop-{arguments.world}.json"
     known = json.loads(path.read_text()) if path.exists() else {"bars": {}, "parts": {}}
     known["bars"].update(reached)
@@ -192,6 +190,13 @@ def show(found: Sequence[dict[str, Any]], keys: Sequence[str], reached: dict[str
         else:
             shown = "{value:.3f} [{low:.3f}, {high:.3f}], bar {bar:.3f}".format(**entry)
             print(f"{name}: {shown} {state} {entry.get('rival', '')}")
+
+
+def show_leads(leads: dict[str, dict[str, Any]]) -> None:
+    """A line for each arm that E2X is compared with."""
+    line = "e2x above {}: {value:+.1f} [{low:+.1f}, {high:+.1f}] points of slice AP, {seeds} seeds"
+    for arm, lead in leads.items():
+        print(line.format(arm, **lead))
 
 
 def main() -> None:

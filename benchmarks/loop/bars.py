@@ -110,12 +110,10 @@ def training_bars(units: Sequence[Unit]) -> dict[str, Any]:
     pairs = [key for key in keys if key[1] == last]
     rivals = {name: ap[name] for name in RIVALS if all(key in ap[name] for key in pairs)}
     best = max(rivals, key=lambda name: float(np.mean([rivals[name][k] for k in pairs])))
-    shared = [key for key in ap["e2x"] if key in ap[best] and key[1] == last]
-    rival = {"rival": best, "seeds": len(shared)}
     return {
         "T1": bar([_labels_needed(ap, seed, keys) for seed, _ in pairs], 1 / 3, at_most=True),
         "T2": difference(units, "e2x", "random", "slice_ap50", keys, 5),
-        "T3": difference(units, "e2x", best, "slice_ap50", shared, 0) | rival,
+        "T3": _lead(units, best, last) | {"rival": best},
         "T4": difference(units, "e2x", "random", "map50", keys, 1),
         "T6": bar([fixed["e2x"][k] / max(1, fixed["random"][k]) for k in pairs], 3),
         "T7": bar([flips["e2x"][k] - floor.get(k[0], 0.0) for k in keys], 0.01, at_most=True),
@@ -126,20 +124,28 @@ def leads(units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
     """Points of slice AP by which E2X is above each arm at the largest budget, on shared seeds."""
     ap = by_arm(units, "slice_ap50")
     last = max((budget for _, budget in ap["e2x"]), default=0)
-    found = {}
-    for arm in sorted(ap.keys() - {"e2x", SAME_DATA}):
-        keys = [key for key in ap["e2x"] if key in ap[arm] and key[1] == last]
-        if keys:
-            entry = difference(units, "e2x", arm, "slice_ap50", keys, 0)
-            wanted = ("value", "low", "high", "interval_over")
-            found[arm] = {"seeds": len(keys)} | {name: entry[name] for name in wanted}
-    return found
+    rivals = sorted(arm for arm in ap.keys() - {"e2x", SAME_DATA} if _shared(ap, arm, last))
+    shown = ("seeds", "value", "low", "high", "interval_over")  # no bar is set for them
+    found = {arm: _lead(units, arm, last) for arm in rivals}
+    return {arm: {key: entry[key] for key in shown} for arm, entry in found.items()}
+
+
+def _lead(units: Sequence[Unit], rival: str, budget: int) -> dict[str, Any]:
+    keys = _shared(by_arm(units, "slice_ap50"), rival, budget)
+    return difference(units, "e2x", rival, "slice_ap50", keys, 0) | {"seeds": len(keys)}
+
+
+def _shared(ap: dict[str, dict[Key, Any]], rival: str, budget: int) -> list[Key]:
+    return [key for key in ap["e2x"] if key in ap[rival] and key[1] == budget]
 
 
 def full_protocol(units: Sequence[Unit]) -> list[Unit]:
-    """The units of the seeds in which random was trained: means over others are no comparison."""
+    """The units of the seeds in which random was trained: means over others are no comparison.
+
+    All of them where random was not trained at all.
+    """
     seeds = {unit["seed"] for unit in units if unit["arm"] == "random"}
-    return [unit for unit in units if unit["seed"] in seeds]
+    return [unit for unit in units if unit["seed"] in seeds or not seeds]
 
 
 def cycle_bars(units: Sequence[Unit]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def test_seeds_beyond_the_full_protocol_serve_the_pairs_alone() -> None:
     assert {arm: lead["seeds"] for arm, lead in leads.items()} == {"random": 3, "talisman": 5}
     assert leads["talisman"]["value"] == after["T3"]["value"]
     assert bars.full_protocol(full + more) == full
+    assert bars.full_protocol(more) == more  # a run of these alone still has its table
 
 
 def test_intervals_hold_the_spread_over_groups_where_it_is_known() -> None:

@@ -7,11 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.failures import (
-    FailureRules,
-    failure_key,
-    find_failures,
-)
+from curation.failures import FailureRules, failure_key, find_failures
 from curation.types import Detections, Mechanism, Proposals, Truth
 from tests.curation.detector_rows import (
     BUS,
