@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.modes import Mode, ModeRules, Transform
+from curation.modes import Mode, Transform
 from curation.types import FloatArray
 
 
@@ -75,7 +75,7 @@ class MatchRules:
 
     min_similarity: float = 0.4
     min_shared: float = 0.5
-    object_weight: float = ModeRules().object_weight
+    object_weight: float = 0.5
     shared_weight: float = 0.5
 
 

@@ -1,18 +1,20 @@
 """Failures to failure modes: what was missed, and what hurt it.
 
-Failures of one family and class are clustered by the embedding of the regions that hurt them,
-beside that of the object. A single explanation is noisy; a mode pools the regions of all its
-members, so that what recurs gains weight and what is accidental loses it.
+Failures of one family and class are clustered by their objects; a cluster whose halves blame
+different things is divided, see :mod:`curation.mode_split`. A single explanation is noisy; a mode
+pools the regions of all its members, so that what recurs gains weight and what is accidental loses
+it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from curation.mode_split import by_harm
 from curation.types import FailureKind, FloatArray, IntArray
 
 Transform = Callable[[FloatArray], FloatArray]
@@ -52,8 +54,11 @@ class ModeRules:
     """How failures become modes.
 
     Attributes:
-        max_distance: mean cosine distance up to which two groups of failures are one mode.
-        object_weight: how much the object counts beside the harm, in 0..1.
+        max_distance: mean cosine distance of the objects up to which two groups of failures are
+            one mode.
+        min_likeness: of what hurt the two halves of a mode, corrected for noise, in -1..1; below
+            it they are two modes. Halves of one cause have 0.6 to 1 on the street world, failures
+            of two causes -0.1 to 0.5.
         region_distance: mean cosine distance up to which harmful regions are one query.
         max_queries: query regions of a mode.
         min_share: a query region with a smaller share of the mode's harm is dropped as noise.
@@ -62,7 +67,7 @@ class ModeRules:
     """
 
     max_distance: float = 0.8
-    object_weight: float = 0.5
+    min_likeness: float = 0.4
     region_distance: float = 0.7
     max_queries: int = 6
     min_share: float = 0.05
@@ -122,12 +127,12 @@ def cluster(
         by_kind.setdefault((failure.family, failure.label), []).append(failure)
     modes = []
     for group in by_kind.values():
-        signatures = np.stack([_signature(item, transform, rules) for item in group])
-        labels = _agglomerate(signatures, rules.max_distance)
-        for label in range(labels.max() + 1):
-            rows = np.flatnonzero(labels == label)
+        objects = transform(np.stack([item.object_vector for item in group]))
+        harm = np.stack([_harm(item, transform) for item in group])
+        for rows in _groups(objects, harm, rules):
             members = [group[row] for row in rows]
-            modes.append(_mode(members, signatures[rows], transform, rules))
+            signatures = np.concatenate([harm[rows], objects[rows]], axis=1)
+            modes.append(_mode(members, signatures, transform, rules))
     return sorted(modes, key=lambda mode: (-mode.weight, mode.key))
 
 
@@ -137,14 +142,21 @@ def _normalised(vectors: FloatArray) -> FloatArray:
     return unit
 
 
-def _signature(item: FailureEvidence, transform: Transform, rules: ModeRules) -> FloatArray:
-    """[2 m]: the weighted mean of the harm beside the object."""
-    found = transform(item.object_vector[None])[0]
-    harm = np.zeros_like(found)
-    if len(item.vectors):
-        harm = _normalised((item.weights[:, None] * transform(item.vectors)).sum(0))
-    share = rules.object_weight if len(item.vectors) else 1.0
-    return np.concatenate([np.sqrt(1 - share) * harm, np.sqrt(share) * found])
+def _groups(objects: FloatArray, harm: FloatArray, rules: ModeRules) -> Iterator[IntArray]:
+    """Rows of each mode: like objects that fail for like reasons."""
+    alike = _agglomerate(objects, rules.max_distance)
+    for label in range(alike.max() + 1):
+        rows = np.flatnonzero(alike == label)
+        reasons = by_harm(harm[rows], rules.min_likeness)
+        for reason in range(reasons.max() + 1):
+            yield rows[reasons == reason]
+
+
+def _harm(item: FailureEvidence, transform: Transform) -> FloatArray:
+    """[m] of unit length: the weighted mean of what hurt; zeros where nothing is known to."""
+    if not len(item.vectors):
+        return np.zeros_like(transform(item.object_vector[None])[0])
+    return _normalised((item.weights[:, None] * transform(item.vectors)).sum(0))
 
 
 def _agglomerate(vectors: FloatArray, max_distance: float) -> IntArray:

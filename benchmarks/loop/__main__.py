@@ -17,7 +17,7 @@ from curation.files import write_json
 from retrain.memory import keep_freed_memory
 
 RESULTS = Path(__file__).parents[1] / "results"
-MODES, SINGLE, ROOM = "modes", "single_failures", "room"
+MODES, SINGLE, ROOM, SPLITS = "modes", "single_failures", "room", "mode_splits"
 """Of the retrieval part, beside the arms."""
 RETRIEVAL_KEYS = ("useful", "enrichment", "boxes")
 CYCLE_KEYS = (
@@ -53,7 +53,7 @@ class Units:
 def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | None]]:
     """Arms and budgets of one seed, in order."""
     if arguments.part == "retrieval":
-        return [(arm, None) for arm in [*arguments.arms, MODES, SINGLE, ROOM]]
+        return [(arm, None) for arm in [*arguments.arms, MODES, SINGLE, ROOM, SPLITS]]
     if arguments.part == "cycles":
         return [(arm, budget) for budget in arguments.budgets for arm in cycles.ARMS]
     floor: list[tuple[str, int | None]] = [(training.SAME_DATA, 0)]
@@ -115,6 +115,8 @@ def measured(
         return retrieval.single_failures(prepared)
     if arm == ROOM:
         return retrieval.room(prepared)
+    if arm == SPLITS:
+        return retrieval.mode_splits(prepared)
     return retrieval.measure(BY_NAME[arm], prepared, arguments.top)
 
 
@@ -137,7 +139,7 @@ def world_size(arguments: argparse.Namespace) -> list[str]:
 def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> None:
     """Print the table, put it into the world's result file, draw the plot."""
     own = [unit for unit in units if unit["part"] == arguments.part]
-    arms = [unit for unit in own if unit["arm"] not in (MODES, SINGLE, ROOM)]
+    arms = [unit for unit in own if unit["arm"] not in (MODES, SINGLE, ROOM, SPLITS)]
     keys: Sequence[str] = TRAINING_KEYS
     details: dict[str, Any] = {}
     if arguments.part == "training":
@@ -154,8 +156,10 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
         reached = bars.retrieval_bars(arms, modes, single)
         details = {
             "modes": [{"seed": m["seed"], **m["result"]} for m in modes],
-            "single_failures": table.means([unit["result"] for unit in single]),
-            "room": table.means([unit["result"] for unit in own if unit["arm"] == ROOM]),
+            **{
+                name: table.means([unit["result"] for unit in own if unit["arm"] == name])
+                for name in (SINGLE, ROOM, SPLITS)
+            },
         }
     found = table.rows(arms, keys)
     show(found, keys, reached)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -10,13 +13,17 @@ import numpy as np
 from benchmarks.loop.arms import Arm, choose
 from benchmarks.loop.evidence import VARIANTS
 from benchmarks.loop.prepare import NO_REGIONS, Prepared
+from curation.mode_split import MIN_HALF
+from curation.modes import FailureEvidence, Mode, cluster
 from curation.select import Budget
 from curation.select.e2x import E2XSelection
 from curation.select.ranking import Ranker, Weights
+from curation.types import FailureKind
 
 MODE_TOP = 10
 MIN_MODE = 2
 ROOM_TOP = 15
+SPLIT_VARIANTS = ("negative", "random")
 ROOM_ARMS = {"e2x": "negative", "e2x_random_regions": "random", "e2x_no_regions": NO_REGIONS}
 
 
@@ -88,6 +95,54 @@ def room(prepared: Prepared) -> dict[str, float]:
             if first:
                 found[f"{cause} {arm}"] = float(np.mean([image in holds for image in first]))
     return found
+
+
+def mode_splits(prepared: Prepared) -> dict[str, float]:
+    """Does harm alone tell causes apart? Failures cluster by it as if all missed the same object.
+
+    The failures of one cause should stay one mode, those of two causes become two. Each cause,
+    then each pair, is clustered by itself, by what hurt and, for comparison, by random regions.
+
+    Returns:
+        For each: ``whole``, the share of causes that stay one mode, and ``apart``, how well the
+        modes of a pair are its causes, as adjusted Rand index, mean over pairs.
+
+    Source:
+        Hubert and Arabie, "Comparing Partitions", 1985.
+    """
+    found: dict[str, float] = {}
+    for variant in SPLIT_VARIANTS:
+        causes: dict[str, list[FailureEvidence]] = defaultdict(list)
+        for failure in prepared.failures:
+            if failure.cause:
+                causes[failure.cause].append(_of_one_object(failure.evidence[variant]))
+        large = [own for own in causes.values() if len(own) >= 2 * MIN_HALF]
+        if len(large) < 2:
+            continue
+        apply = prepared.index.metric.apply
+        whole = [len(cluster(own, apply)) == 1 for own in large]
+        apart = [
+            _agreement(pair, cluster([*pair[0], *pair[1]], apply))
+            for pair in combinations(large, 2)
+        ]
+        found |= {f"{variant} whole": float(np.mean(whole))}
+        found[f"{variant} apart"] = float(np.mean(apart))
+    return found
+
+
+def _of_one_object(evidence: FailureEvidence) -> FailureEvidence:
+    """The same harm to an object that is the same for all."""
+    blank = np.ones_like(evidence.object_vector)
+    return replace(evidence, kind=FailureKind.FALSE_NEGATIVE, label=0, object_vector=blank)
+
+
+def _agreement(causes: Sequence[list[FailureEvidence]], found: Sequence[Mode]) -> float:
+    from sklearn.metrics import adjusted_rand_score
+
+    mode_of = {name: mode.key for mode in found for name in mode.members}
+    cause_of = {one.failure: row for row, own in enumerate(causes) for one in own}
+    names = sorted(cause_of)
+    return float(adjusted_rand_score([cause_of[n] for n in names], [mode_of[n] for n in names]))
 
 
 def single_failures(prepared: Prepared) -> dict[str, Any]:
