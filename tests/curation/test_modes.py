@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,23 @@ def test_planted_causes_are_found() -> None:
         assert mode.kind is FailureKind.FALSE_NEGATIVE
         assert set(mode.exemplars) <= set(mode.members)
         assert mode.whole.shape == (8, WIDTH)
+
+
+def test_unlike_objects_are_modes_of_their_own_whatever_hurt_them() -> None:
+    same = failures(1, 12)
+    turned = [
+        replace(item, object_vector=np.roll(item.object_vector, 3 * (row % 2)))
+        for row, item in enumerate(same)
+    ]
+    assert len(cluster(same)) == 1
+    halves = sorted(mode.members for mode in cluster(turned))
+    assert halves == [tuple(f"f{n:02d}" for n in range(half, 12, 2)) for half in (0, 1)]
+
+
+def test_noise_that_every_explanation_has_divides_no_mode() -> None:
+    (mode,) = cluster(failures(1, 20, noise=0.3), rules=ModeRules(max_distance=1))
+    assert mode.weight == 20
+    assert mode.vectors[0] @ np.eye(WIDTH)[0] > 0.8  # one alone: 0.56
 
 
 def test_the_order_of_failures_does_not_matter() -> None:
