@@ -23,7 +23,7 @@ from curation.types import FailureKind
 MODE_TOP = 10
 MIN_MODE = 2
 ROOM_TOP = 15
-SPLIT_VARIANTS = ("negative", "random")
+SPLIT_VARIANTS = ("negative", "random", "box")
 ROOM_ARMS = {"e2x": "negative", "e2x_random_regions": "random", "e2x_no_regions": NO_REGIONS}
 
 
@@ -101,7 +101,8 @@ def mode_splits(prepared: Prepared) -> dict[str, float]:
     """Does harm alone tell causes apart? Failures cluster by it as if all missed the same object.
 
     The failures of one cause should stay one mode, those of two causes become two. Each cause,
-    then each pair, is clustered by itself, by what hurt and, for comparison, by random regions.
+    then each pair, is clustered by itself, by what hurt and, for comparison, by random regions and
+    by the box, which shows how much the objects alone would tell.
 
     Returns:
         For each: ``whole``, the share of causes that stay one mode, and ``apart``, how well the
