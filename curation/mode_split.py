@@ -80,8 +80,8 @@ def _alike(vectors: FloatArray, max_likeness: float) -> bool:
     found = []
     mixed = _mixed(vectors)
     for start in (0, 1):
-        judged = _unit(mixed[:, 1 - start :: 2])
-        second = _halves(_unit(mixed[:, start::2]))
+        judged = unit(mixed[:, 1 - start :: 2])
+        second = _halves(unit(mixed[:, start::2]))
         if min(second.sum(), (~second).sum()) < 2 or _by_lot(judged, second) > LEVEL:
             return True
         found.append(likeness(judged, second))
@@ -146,7 +146,8 @@ def _mixed(vectors: FloatArray) -> FloatArray:
     return mixed
 
 
-def _unit(vectors: FloatArray) -> FloatArray:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: FloatArray = vectors / np.maximum(norms, 1e-12)
-    return unit
+def unit(vectors: FloatArray) -> FloatArray:
+    """The same directions [..., m] at length 1; zeros stay zeros."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    found: FloatArray = (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
+    return found

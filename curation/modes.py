@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.mode_split import by_harm
+from curation.mode_split import by_harm, unit
 from curation.types import FailureKind, FloatArray, IntArray
 
 Transform = Callable[[FloatArray], FloatArray]
@@ -121,7 +121,7 @@ def cluster(
     Returns:
         Modes by falling size, then by key.
     """
-    rules, transform = rules or ModeRules(), transform or _normalised
+    rules, transform = rules or ModeRules(), transform or unit
     by_kind: dict[tuple[str, int], list[FailureEvidence]] = {}
     for failure in sorted(evidence, key=lambda item: item.failure):
         by_kind.setdefault((failure.family, failure.label), []).append(failure)
@@ -134,12 +134,6 @@ def cluster(
             signatures = np.concatenate([harm[rows], objects[rows]], axis=1)
             modes.append(_mode(members, signatures, transform, rules))
     return sorted(modes, key=lambda mode: (-mode.weight, mode.key))
-
-
-def _normalised(vectors: FloatArray) -> FloatArray:
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: FloatArray = (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
-    return unit
 
 
 def _groups(objects: FloatArray, harm: FloatArray, rules: ModeRules) -> Iterator[IntArray]:
@@ -156,7 +150,7 @@ def _harm(item: FailureEvidence, transform: Transform) -> FloatArray:
     """[m] of unit length: the weighted mean of what hurt; zeros where nothing is known to."""
     if not len(item.vectors):
         return np.zeros_like(transform(item.object_vector[None])[0])
-    return _normalised((item.weights[:, None] * transform(item.vectors)).sum(0))
+    return unit((item.weights[:, None] * transform(item.vectors)).sum(0))
 
 
 def _agglomerate(vectors: FloatArray, max_distance: float) -> IntArray:
@@ -196,7 +190,7 @@ def _mode(
         weight=float(len(members)),
         vectors=vectors,
         weights=weights,
-        object_vector=_normalised(np.mean([item.object_vector for item in members], axis=0)),
+        object_vector=unit(np.mean([item.object_vector for item in members], axis=0)),
         whole=np.stack([item.whole for item in members]),
     )
 
@@ -218,4 +212,4 @@ def _pooled_regions(
     kept = kept[: rules.max_queries]
     pooled = [(weights[labels == group, None] * vectors[labels == group]).sum(0) for group in kept]
     total = shares[kept] / shares[kept].sum()
-    return _normalised(np.stack(pooled)), total.astype(np.float32)
+    return unit(np.stack(pooled)), total.astype(np.float32)

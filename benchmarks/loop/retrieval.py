@@ -126,7 +126,7 @@ def mode_splits(prepared: Prepared) -> dict[str, float]:
             _agreement(pair, cluster([*pair[0], *pair[1]], apply))
             for pair in combinations(large, 2)
         ]
-        found |= {f"{variant} whole": float(np.mean(whole))}
+        found[f"{variant} whole"] = float(np.mean(whole))
         found[f"{variant} apart"] = float(np.mean(apart))
     return found
 
