@@ -57,8 +57,8 @@ class ModeRules:
         max_distance: mean cosine distance of the objects up to which two groups of failures are
             one mode.
         min_likeness: of what hurt the two halves of a mode, corrected for noise, in -1..1; below
-            it they are two modes. Halves of one cause have 0.6 to 1 on the street world, failures
-            of two causes -0.1 to 0.5.
+            it they are two modes. On the street world halves of one cause have 0.61 to 0.95,
+            failures of two causes 0 to 0.28; where both blame a car, 0.49 and 0.58.
         region_distance: mean cosine distance up to which harmful regions are one query.
         max_queries: query regions of a mode.
         min_share: a query region with a smaller share of the mode's harm is dropped as noise.
