@@ -10,12 +10,15 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import nn
 
 from curation.types import Detections, ImageArray, Proposals, ScoreTarget
+
+Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+"""Of the passes that score perturbed inputs."""
 
 
 class ScoreKind(StrEnum):
@@ -146,6 +149,15 @@ class WhiteBox(Protocol):
 
     def network(self) -> Network:
         """Its layers, shared with the detector: copy before changing."""
+        ...
+
+
+@runtime_checkable
+class ReducesPrecision(Protocol):
+    """A detector that can score in a lower precision."""
+
+    def in_precision(self, precision: Precision) -> Detector:
+        """The same detector with its scores so computed; what it detects stays the same."""
         ...
 
 

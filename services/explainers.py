@@ -26,12 +26,20 @@ PATCH_IMAGES = 40
 
 
 def configured(wanted: ExplanationSettings) -> Explainer:
-    """The method that is set, with its parameters.
+    """The method that is set, with its parameters, in the precision that is set.
+
+    Methods that look at layers run in float32 whatever is set.
 
     Raises:
         InvalidRequest: no method has this name, or it takes no such parameter or value.
     """
-    return make(wanted.method, wanted.parameters, wanted)
+    from curation import explain
+    from curation.explain.precision import InPrecision
+
+    made = make(wanted.method, wanted.parameters, wanted)
+    if wanted.mixed_precision == "no" or explain.needs_layers(wanted.method):
+        return made
+    return InPrecision(made, wanted.mixed_precision)
 
 
 def check(wanted: ExplanationSettings) -> None:

@@ -119,6 +119,10 @@ class ExplanationSettings(Group):
         ge=0,
         description="Perturbed images a forward pass; 0: up to 16 on a CPU, 64 on a GPU.",
     )
+    mixed_precision: Literal["no", "fp16", "bf16"] = Field(
+        default="no",
+        description="Arithmetic of the passes, where its maps agree with those of full precision.",
+    )
     max_regions: int = Field(default=4, ge=1, description="Harmful regions kept a failure.")
     max_failures_per_image: int = Field(
         default=8, ge=1, description="The gravest so many of an image are explained."

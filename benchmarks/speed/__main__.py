@@ -8,22 +8,24 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from benchmarks.detectors import CACHE
-from benchmarks.speed import embedding, floor, growth, rivals
+from benchmarks.speed import embedding, floor, growth, precision, rivals
 from benchmarks.speed.scene import Clock, Row, Scene, bar, load
 from curation import explain
+from curation.detector import Precision
 from curation.files import write_json
 from retrain.memory import keep_freed_memory
 
 RESULTS = Path(__file__).parents[1] / "results"
-PARTS = ("floor", "growth", "memory", "lime", "captum", "embedding")
+PARTS = ("floor", "growth", "memory", "lime", "captum", "embedding", "precision")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-image", "captum", "lime")
 DEFAULT_METHOD = "gp_shap"
 FLOOR_BAR = {"cpu": 1.15, "gpu": 1.25}
+COMPARED = {"cpu": ["bf16"], "gpu": ["bf16", "fp16"]}
 
 
 def main() -> None:
@@ -32,7 +34,7 @@ def main() -> None:
     keep_freed_memory()
     clock = Clock(given.clock, given.device)
     first, *others = given.detectors
-    scene = load(given.models / first, given.data, given.device)
+    scene = load(given.models / first, given.data, given.device, given.precision)
     for part in given.part:
         tables, bars = run(part, given, clock, scene, others)
         for title, rows in tables.items():
@@ -55,7 +57,7 @@ def arguments() -> argparse.Namespace:
             "bccd-ssdlite320_mobilenet_v3_large-0",
             "bccd-ssd300_vgg16-0",
         ],
-        help="the first one is measured in every part, the others beside the floor only",
+        help="the first is measured in every part, the others in floor and precision only",
     )
     parser.add_argument("--samples", type=int, default=16, help="K of E2X")
     parser.add_argument("--rows", type=int, help="rows a pass; without: the method's own choice")
@@ -63,11 +65,26 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--reference-pairs", type=int, default=2000)
     parser.add_argument("--reference-segments", type=int, default=50)
     parser.add_argument("--references", type=int, default=2, help="detections beside captum")
+    parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="fp32",
+        help="of the passes, explained and bare ones alike, in all parts but precision",
+    )
+    parser.add_argument(
+        "--compared",
+        nargs="+",
+        choices=("bf16", "fp16"),
+        help="of the precision part; without: both, or on a CPU, which has no fp16, bf16",
+    )
+    parser.add_argument("--images", type=int, default=8, help="of the precision part")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--write", action="store_true", help="benchmarks/results/speed-*.json")
-    return parser.parse_args()
+    given = parser.parse_args()
+    given.compared = given.compared or COMPARED[hardware(given.device)]
+    return given
 
 
 def run(
@@ -77,7 +94,9 @@ def run(
     k, rows, rounds, kind = given.samples, given.rows, given.rounds, hardware(given.device)
     if part == "floor":
         row, ratio = floor.measure(scene, clock, rounds, k, rows)
-        beside = [load(given.models / name, given.data, given.device) for name in others]
+        beside = [
+            load(given.models / name, given.data, given.device, given.precision) for name in others
+        ]
         more = [floor.measure(one, clock, max(3, rounds // 3), k, rows)[0] for one in beside]
         stages = floor.stages(scene, clock, rounds, k, rows)
         judged = bar(ratio, FLOOR_BAR[kind], at_most=True)
@@ -103,6 +122,12 @@ def run(
         passed = bar([own["times_faster"]], 10, at_most=False) | {"low": None, "high": None}
         passed["met"] = passed["met"] and own["ratio_is"] != "at most"
         return {"captum": table}, {"vs_captum": passed}
+    if part == "precision":
+        folders = [given.models / name for name in (scene.name, *others)]
+        table = precision.measure(
+            folders, given.data, given.device, clock, given.compared, given.images
+        )
+        return {"precision": table}, {}
     row, share = embedding.measure(scene, clock, rounds, given.device)
     return {"embedding": [row]}, {"embedding_share": bar(share, 0.85, at_most=False)}
 
@@ -151,6 +176,10 @@ def write(
 
 def command(part: str, given: argparse.Namespace) -> str:
     rows = f" --rows {given.rows}" if given.rows else ""
+    if given.precision != "fp32":
+        rows += f" --precision {given.precision}"
+    if part == "precision":
+        rows += f" --compared {' '.join(given.compared)} --images {given.images}"
     return (
         f"python -m benchmarks.speed --part {part} --detectors {' '.join(given.detectors)} "
         f"--samples {given.samples}{rows} --rounds {given.rounds} --reference-pairs "

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from curation import images, superpixels
+from curation.detector import Precision
 from curation.explain.e2x import E2X
 from curation.regions import RegionRules, harmful_regions
 from curation.superpixels import SegmentArray, Segmentation
@@ -55,23 +56,35 @@ class Scene:
         return harmful_regions(attribution, False, size_wh, RegionRules())
 
 
-def load(folder: Path, data: Path, device: str) -> Scene:
-    """The detector of a folder and an image of its world."""
-    world = folder.name.split("-")[0]
+def load(folder: Path, data: Path, device: str, precision: Precision = "fp32") -> Scene:
+    """The detector of a folder, its scores in some precision, and an image of its world."""
     detector = SsdDetector.load(folder, device)
-    files = sorted((data / world / "images").glob("*.jpg"))[:LOOKED_AT]
-    if not files:
-        raise SystemExit(f"{data / world / 'images'}: no images; give --data")
-    found = [detector.predict([images.load(file)], 0.05)[0] for file in files]
+    files = world_images(folder, data)[:LOOKED_AT]
+    found = [targets_in(detector, images.load(file)) for file in files]
     best = max(range(len(files)), key=lambda row: len(found[row]))
-    targets = tuple(
-        ScoreTarget(int(box), int(label))
-        for box, label in zip(found[best].default_boxes, found[best].labels, strict=True)
-    )
-    if not targets:
+    if not found[best]:
         raise SystemExit(f"{folder.name} finds nothing: train it first")
     content = files[best].read_bytes()
-    return Scene(folder.name, detector, content, images.decode(content), targets)
+    scored = detector.in_precision(precision)
+    return Scene(folder.name, scored, content, images.decode(content), found[best])
+
+
+def world_images(folder: Path, data: Path) -> list[Path]:
+    """The images of the world that a detector, named by its folder, was trained for."""
+    place = data / folder.name.split("-")[0] / "images"
+    files = sorted(place.glob("*.jpg"))
+    if not files:
+        raise SystemExit(f"{place}: no images; give --data")
+    return files
+
+
+def targets_in(detector: SsdDetector, image: ImageArray) -> tuple[ScoreTarget, ...]:
+    """What it detects in an image, by falling score."""
+    (found,) = detector.predict([image], 0.05)
+    return tuple(
+        ScoreTarget(int(box), int(label))
+        for box, label in zip(found.default_boxes, found.labels, strict=True)
+    )
 
 
 class Clock:

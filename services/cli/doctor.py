@@ -68,6 +68,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Look at versions, devices and disk, then at the project, the database and the broker."""
     yield from _versions()
     yield _device(settings)
+    yield from _precision(settings)
     yield _index()
     root = settings.resolved_project()
     yield from _machine(root)
@@ -123,6 +124,19 @@ def _device(settings: Settings) -> Finding:
                 "set detector.device to auto, or look at the driver with nvidia-smi",
             )
     return Finding("device", "ok", f"{seen}; detector.device = {wanted}")
+
+
+def _precision(settings: Settings) -> Iterator[Finding]:
+    """Half precision that costs more than it saves; it never costs a right map."""
+    from services.science import device_name
+
+    if settings.explanation.mixed_precision == "fp16" and device_name(settings) == "cpu":
+        yield Finding(
+            "precision",
+            "warn",
+            "explanation.mixed_precision = fp16 takes ten times as long as none on a CPU",
+            "set it to bf16 where `lscpu` shows avx512_bf16 or amx_bf16, else to no",
+        )
 
 
 def _index() -> Finding:

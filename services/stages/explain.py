@@ -21,7 +21,7 @@ from services.db.units import Claim
 from services.pipeline import StageContext, Store
 from services.rows import failure_of
 from services.segments import segments_of
-from services.stages.resident import detector_of, embedder_of
+from services.stages.resident import detector_of, embedder_of, explainer_of
 from services.storage import open_image, write_npz
 
 
@@ -48,7 +48,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         rows = _open_failures(session, image_id, model_id)[: wanted.max_failures_per_image]
     if not rows:
         return lambda _session: {"explained": 0}
-    explainer = science.explainer(context.settings)  # a slip in the settings is told first
+    explainer = explainer_of(stage)  # a slip in the settings is told first
     detector, embedder = detector_of(stage, model_id), embedder_of(stage)
     pixels = open_image(context.project, image)
     failures = [failure_of(row, detector.class_names) for row in rows]

@@ -10,6 +10,7 @@ from services.pipeline import StageContext
 
 if TYPE_CHECKING:
     from curation.embed import RegionEmbedder
+    from curation.explain import Explainer
     from retrain.detector import SsdDetector
 
 
@@ -31,3 +32,16 @@ def embedder_of(stage: StageContext) -> RegionEmbedder:
         "embedder", lambda: science.region_embedder(settings, science.load_encoder(settings))
     )
     return embedder
+
+
+def explainer_of(stage: StageContext) -> Explainer:
+    """The method that is set; it remembers on which detectors half precision has proven itself.
+
+    Raises:
+        InvalidRequest: no method has this name, or it takes no such parameter or value.
+    """
+    settings = stage.context.settings
+    explainer: Explainer = stage.resident.get(
+        f"explainer:{settings.explanation.model_dump_json()}", lambda: science.explainer(settings)
+    )
+    return explainer

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
-KEEP = 3
-"""Champion, challenger and the encoder: a detector takes 10 to 100 MB."""
+KEEP = 4
+"""Champion, challenger, encoder and explainer: a detector takes 10 to 100 MB."""
 
 
 class Resident:

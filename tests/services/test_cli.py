@@ -235,6 +235,13 @@ def test_doctor_says_what_to_do(line: CommandLine, monkeypatch: pytest.MonkeyPat
     found = {row["what"]: row for row in line.run("doctor", "--json").json}
     assert found["device"]["state"] == "fail"
 
+    monkeypatch.setenv("E2X_DETECTOR__DEVICE", "cpu")
+    assert "precision" not in found
+    monkeypatch.setenv("E2X_EXPLANATION__MIXED_PRECISION", "fp16")
+    found = {row["what"]: row for row in line.run("doctor", "--json").json}
+    assert found["precision"]["state"] == "warn"
+    assert "bf16" in found["precision"]["advice"]
+
 
 def test_the_module_runs_like_the_script(tmp_path: Path) -> None:
     done = subprocess.run(

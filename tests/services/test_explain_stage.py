@@ -80,10 +80,11 @@ def work(
         failure = session.query(FailureRow).first()
         assert failure is not None
         payload = {"image": failure.image_id, "model": failure.model_id}
-        units.enqueue(session, "explain", f"explain:{explanation}", payload)
+        key = f"explain:{session.query(Unit).count()}"
+        units.enqueue(session, "explain", key, payload)
     with wired.sessions() as session:
         unit_id = session.query(Unit).order_by(Unit.id.desc()).limit(1).one().id
-    shell.run(wired, resident or Resident(), unit_id, "test")
+    shell.run(wired, Resident() if resident is None else resident, unit_id, "test")
     with wired.sessions() as session:
         unit = session.get_one(Unit, unit_id)
         return unit.state, dict(unit.result or {}), unit.error or ""
@@ -141,3 +142,17 @@ def test_a_method_that_cannot_be_parks_the_unit_with_what_is_accepted(
     state, _, error = work(found, **explanation)
     assert state == UnitState.DEAD
     assert words in error
+
+
+def test_half_precision_takes_over_once_its_maps_agree(found: Context) -> None:
+    resident, taken = Resident(), []
+    for _ in range(5):  # two failures a unit: the first four units are the trial of eight targets
+        with found.sessions.begin() as session:
+            for failure in session.query(FailureRow):
+                failure.state = FailureState.FOUND
+        state, _, error = work(found, resident, num_samples=40, mixed_precision="bf16")
+        assert state == UnitState.DONE, error
+        with found.sessions() as session:
+            rows = session.query(Explanation).all()
+            taken.append(sum(row.parameters.get("precision") == "bf16" for row in rows))
+    assert taken == [0, 0, 0, 0, 2]
