@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ NOTES = (
     "the paper's figure has 36 detections in 18 images; the small size has fewer",
     "intervals: bootstrap over images; none where there is one image",
 )
+DEFAULT_ARCHITECTURE = "ssdlite_efficientnet_lite0"
 Part = Callable[[Study, Sizes], Iterator[dict[str, Any]]]
 Rows = dict[str, list[dict[str, Any]]]
 PARTS: dict[str, dict[str, Part]] = {
@@ -64,7 +65,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     keep_freed_memory()
     units = Units(given.cache or given.models / "fidelity", given.report)
-    sizes = FULL if given.size == "full" else SMALL
+    sizes = sizes_of(given)
     chosen = list(PARTS) if "all" in given.part else given.part
     rows: Rows = {name: [] for part in chosen for name in PARTS[part]}
     for study in studies(given, units):
@@ -87,16 +88,41 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=Path, default=CACHE)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--worlds", nargs="+", choices=cases.WORLDS, default=cases.WORLDS)
-    parser.add_argument("--architectures", nargs="+", default=["ssdlite_efficientnet_lite0"])
+    parser.add_argument("--architectures", nargs="+", default=[DEFAULT_ARCHITECTURE])
     parser.add_argument("--size", choices=("small", "full"), default="small")
+    parser.add_argument(
+        "--images",
+        type=int,
+        help="a world in exact, converged and faithfulness, whatever the size says; then none at "
+        "other numbers of segments",
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cache", type=Path, help="default: fidelity in the folder of models")
     parser.add_argument("--report", action="store_true", help="of what is in the cache alone")
-    parser.add_argument("--write", action="store_true", help="benchmarks/results/fidelity.json")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="fidelity.json, of other architectures under their name",
+    )
     given = parser.parse_args()
     given.data = given.data.resolve()  # the files of a set are told by whole paths
     return given
+
+
+def sizes_of(given: argparse.Namespace) -> Sizes:
+    """How much is asked for."""
+    sizes = FULL if given.size == "full" else SMALL
+    if given.images is None:
+        return sizes
+    each = dict.fromkeys(given.worlds, given.images)
+    return replace(
+        sizes,
+        exact_images=each,
+        converged_images=each,
+        faithful_images=each,
+        other_images={},
+    )
 
 
 def studies(given: argparse.Namespace, units: Units) -> Iterator[Study]:
@@ -159,12 +185,16 @@ def write(
 ) -> None:
     parts = "all" if "all" in given.part else " ".join(given.part)
     kinds = list({r["detection"]: r["kind"] for r in rows.get("converged", [])}.values())
+    images = "" if given.images is None else f"--images {given.images} "
+    worlds = "" if given.worlds == cases.WORLDS else f"--worlds {' '.join(given.worlds)} "
+    name = "-".join(["fidelity", *(a for a in given.architectures if a != DEFAULT_ARCHITECTURE)])
     RESULTS.mkdir(exist_ok=True)
     write_json(
-        RESULTS / "fidelity.json",
+        RESULTS / f"{name}.json",
         {
-            "command": f"python -m benchmarks.fidelity --part {parts} --size {given.size} "
-            f"--architectures {' '.join(given.architectures)} --threads {given.threads} --write",
+            "command": f"python -m benchmarks.fidelity --part {parts} --size {given.size} {images}"
+            f"{worlds}--architectures {' '.join(given.architectures)} --threads {given.threads} "
+            "--write",
             "machine": machine(given.device),
             "versions": {name: version(name) for name in PACKAGES}
             | {"python": platform.python_version()},
@@ -178,7 +208,7 @@ def write(
         },
     )
     if "fig2" in tables:
-        plot.draw(tables["fig2"], RESULTS / "fidelity-figure2.svg")
+        plot.draw(tables["fig2"], RESULTS / f"{name}-figure2.svg")
 
 
 def machine(device: str) -> str:
