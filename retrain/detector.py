@@ -19,6 +19,7 @@ from retrain.fold import folded
 from retrain.postprocess import decode, detections, suppress, to_image
 from retrain.precision import Passes
 from retrain.preprocess import normalise, warp
+from retrain.scores import logits_of, scores_of
 from retrain.ssd import boxes_per_level, build, feature_maps, place_default_boxes
 from retrain.weights import WeightsRecord, initialise
 
@@ -162,35 +163,11 @@ class SsdDetector:
             raise ValueError(f"default boxes {index} must lie in 0..{self.num_default_boxes - 1}")
         if not (min(label) >= 0 and max(label) < len(self.class_names)):
             raise ValueError(f"labels {label} must lie in 0..{len(self.class_names) - 1}")
-        levels = sorted({int(np.searchsorted(self._level_ends, row, "right")) for row in index})
-        logits = self._logits_of(inputs, levels, index)  # [B, T, K]
-        return _scores_of(logits, torch.tensor(label, device=logits.device), kind)
-
-    def _logits_of(self, inputs: torch.Tensor, levels: list[int], index: list[int]) -> torch.Tensor:
         with self._passes.context():
-            rows = self._rows_of(self._passes.enter(inputs), levels, index)
-        return self._passes.leave(torch.stack([rows[row] for row in index], dim=1))
-
-    def _rows_of(
-        self, inputs: torch.Tensor, levels: list[int], index: list[int]
-    ) -> dict[int, torch.Tensor]:
-        """Logits [B, K] of each default box."""
-        maps = feature_maps(self.model, inputs, levels[-1] + 1)
-        head = self.model.head.classification_head
-        rows: dict[int, torch.Tensor] = {}
-        for level in levels:
-            start = int(self._level_ends[level - 1]) if level else 0
-            here = sorted({row for row in index if start <= row < self._level_ends[level]})
-            raw = head.module_list[level](maps[level])  # [B, P*K, fh, fw]
-            batch, channels, height, width = raw.shape
-            grid = raw.view(
-                batch, channels // len(self.class_names), len(self.class_names), height * width
-            )
-            shapes = grid.shape[1]
-            local = torch.tensor([row - start for row in here], device=raw.device)
-            picked = grid[:, local % shapes, :, local // shapes]  # [R, B, K]
-            rows.update(zip(here, picked.unbind(0), strict=True))
-        return rows
+            inputs = self._passes.enter(inputs)
+            logits = logits_of(self.model, inputs, index, self._level_ends)  # [B, T, K]
+        logits = self._passes.leave(logits)
+        return scores_of(logits, torch.tensor(label, device=logits.device), kind)
 
     @torch.no_grad()
     def _forward(
@@ -256,14 +233,3 @@ class SsdDetector:
         model = build(config)
         checkpoint.fill(model, tensors, str(folder))
         return cls(model, config, device, batch_size)
-
-
-def _scores_of(logits: torch.Tensor, labels: torch.Tensor, kind: ScoreKind) -> torch.Tensor:
-    """[B, T, K] logits and [T] labels to [B, T] scores."""
-    chosen = torch.nn.functional.one_hot(labels, logits.shape[-1]).bool()  # [T, K]
-    own = logits.masked_fill(~chosen, 0).sum(dim=-1)  # [B, T]
-    if kind is ScoreKind.LOGIT:
-        return own
-    log_odds = own - logits.masked_fill(chosen, float("-inf")).logsumexp(dim=-1)
-    # sigmoid(log odds) is the softmax probability without cancellation near 1
-    return log_odds if kind is ScoreKind.LOG_ODDS else torch.sigmoid(log_odds)
