@@ -6,6 +6,7 @@ Sides that are compared run in turns, round by round, and ratios are medians ove
 machine that others use too, ``--threads 1 --clock cpu`` counts the processor time of this
 process instead of the time that passed. Read ``scene`` (what is explained, and the clock), then
 the parts: ``floor`` (the bare passes, the whole explanation, and where its time goes), ``growth``
-(with samples, detections, segments; memory), ``rivals`` (lime, captum), ``embedding``,
-``precision`` (half against full). Detectors come from ``benchmarks.detectors``.
+(with samples, detections, segments; memory), ``workers`` (processes side by side), ``rivals``
+(lime, captum), ``embedding``, ``precision`` (half against full). Detectors come from
+``benchmarks.detectors``.
 """

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import torch
 
 from benchmarks.detectors import CACHE
-from benchmarks.speed import embedding, floor, growth, precision, rivals
+from benchmarks.speed import embedding, floor, growth, precision, rivals, workers
 from benchmarks.speed.scene import Clock, Row, Scene, bar, load
 from curation import explain
 from curation.detector import Precision
@@ -21,7 +21,10 @@ from curation.files import write_json
 from retrain.memory import keep_freed_memory
 
 RESULTS = Path(__file__).parents[1] / "results"
-PARTS = ("floor", "growth", "memory", "lime", "captum", "embedding", "precision")
+PARTS = (
+    *("floor", "growth", "memory", "workers"),
+    *("lime", "captum", "embedding", "precision"),
+)
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-image", "captum", "lime")
 DEFAULT_METHOD = "gp_shap"
 FLOOR_BAR = {"cpu": 1.15, "gpu": 1.25}
@@ -109,6 +112,10 @@ def run(
         }, {}
     if part == "memory":
         return {"memory": growth.memory(given.models / scene.name, scene, k)}, {}
+    if part == "workers":
+        folder = given.models / scene.name
+        table = workers.measure(folder, scene, given.device, given.precision, rounds)
+        return {"workers": table}, {}
     if part == "lime":
         table, ratio = rivals.lime(scene, clock, rounds, rows)
         return {"lime": table}, {"vs_lime": bar(ratio, 30, at_most=False)}

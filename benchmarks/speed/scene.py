@@ -14,7 +14,7 @@ import torch
 
 from curation import images, superpixels
 from curation.detector import Precision
-from curation.explain.e2x import E2X
+from curation.explain import Explainer
 from curation.regions import RegionRules, harmful_regions
 from curation.superpixels import SegmentArray, Segmentation
 from curation.types import Attribution, FloatArray, ImageArray, ScoreTarget
@@ -39,7 +39,9 @@ class Scene:
     def segments(self, method: Segmentation = "slic_half", wanted: int = SEGMENTS) -> SegmentArray:
         return superpixels.segment(self.image, self.detector.input_size_hw, wanted, method)
 
-    def whole(self, explainer: E2X, count: int = 1, method: Segmentation = "slic_half") -> Side:
+    def whole(
+        self, explainer: Explainer, count: int = 1, method: Segmentation = "slic_half"
+    ) -> Side:
         """From the bytes of the file to the harmful regions of so many detections."""
 
         def explain() -> list[Any]:
