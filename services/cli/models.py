@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy import select
 
 from services.cli.common import (
     JsonOption,
@@ -15,8 +16,9 @@ from services.cli.common import (
     print_json,
     print_table,
 )
+from services.cli.cycle import print_gate
 from services.db.engine import reading
-from services.db.tables import DatasetVersion, Model
+from services.db.tables import Cycle, DatasetVersion, Model
 
 models_app = typer.Typer(help="Trained detectors; one of them is the champion.")
 ACTOR = "command line"
@@ -71,7 +73,7 @@ def _found(model: Model) -> str:
 
 @models_app.command("show")
 def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Show one model: where it comes from and how it does."""
+    """Show one model: where it comes from, how it does, what the gate said of it."""
     from services import registry
 
     with opened() as context, reading(context.sessions) as session:
@@ -82,8 +84,13 @@ def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
             else None
         )
         parent = session.get(Model, model.parent_id) if model.parent_id else None
+        cycle = session.scalar(
+            select(Cycle).where(Cycle.challenger_id == model.id).order_by(Cycle.id.desc())
+        )
+    decision = cycle.decision if cycle else None
     if as_json:
-        print_json(columns_of(model) | {"dataset": columns_of(dataset) if dataset else None})
+        extra = {"dataset": columns_of(dataset) if dataset else None, "decision": decision}
+        print_json(columns_of(model) | extra)
         return
     print_facts(
         f"Model {model.number}",
@@ -111,6 +118,8 @@ def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
             ("set", *(f"#{name}" for name in names)),
             [(role, *(report.get(n) for n in names)) for role, report in model.reports.items()],
         )
+    if decision:
+        print_gate(decision)
 
 
 @models_app.command("promote")

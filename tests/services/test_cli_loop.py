@@ -16,9 +16,11 @@ from PIL import Image as Pillow
 from sqlalchemy import select
 
 from curation import images
+from retrain.gate import Check, Verdict
 from services.db import units
 from services.db.tables import (
     Annotation,
+    Cycle,
     Explanation,
     FailureRow,
     Image,
@@ -124,6 +126,18 @@ def test_models_are_promoted_and_rolled_back(champion: CommandLine) -> None:
     assert "0.660" in champion.done("models", "list").out
     assert "model 1" in champion.done("models", "show", "2").out
     assert champion.done("models", "show", f"{2:064x}", "--json").json["number"] == 2
+    assert "Gate" not in champion.done("models", "show", "2").out
+    flips = Check("negative flips", 0.0, 0.07, 0.04, False, "7 of 100 are missed now")
+    with champion.opened() as context, context.sessions.begin() as session:
+        decision = Verdict(False, (flips,)).to_dict()
+        session.add(
+            Cycle(policy="e2x", budget_boxes=9, challenger_id=f"{2:064x}", decision=decision)
+        )
+    shown = champion.done("models", "show", "2").out
+    assert "Gate: do not promote" in shown
+    assert "7 of 100 are missed now" in shown
+    assert champion.done("models", "show", "2", "--json").json["decision"] == decision
+    assert champion.done("models", "show", "1", "--json").json["decision"] is None
     champion.done("models", "promote", "2", "--reason", "better at night")
     assert champion.done("models", "show", "2", "--json").json["state"] == "champion"
     assert [row["kind"] for row in champion.done("units", "list", "--json").json["units"]] == [
