@@ -55,7 +55,7 @@ def backward_price(
 ) -> dict[str, float]:
     """Seconds of a forward pass, and of a backward pass in units of it; medians, one target."""
     shape = (3, *detector.input_size_hw)
-    rows = rows_per_pass(torch.zeros(1, device=detector.device))
+    rows = rows_per_pass(torch.empty(1, *shape, device=detector.device))
     inputs = torch.rand(rows, *shape, device=detector.device) - 0.5
 
     def forward() -> None:

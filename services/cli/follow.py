@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,13 +36,18 @@ if TYPE_CHECKING:
     from services.context import Context
 
 POLL_S = 0.3
+LINE_S = 15.0
 RESTING = (*FINISHED_CYCLES, CycleState.LABELLING)
 """Where a cycle goes no further by itself."""
 
 
 @contextmanager
 def progress(console: Console | None = None) -> Iterator[Progress]:
-    """Bars on standard error, so that standard output stays for results."""
+    """Bars on standard error, so that standard output stays for results.
+
+    Where that is no terminal, such as the log of a job, bars are drawn once at their end; until
+    then a line tells now and then how far each is.
+    """
     columns = (
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description:<34}"),
@@ -50,8 +56,35 @@ def progress(console: Console | None = None) -> Iterator[Progress]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
-    with Progress(*columns, console=console or Console(stderr=True)) as bars:
-        yield bars
+    console = console or Console(stderr=True)
+    with Progress(*columns, console=console) as bars:
+        if console.is_terminal:
+            yield bars
+            return
+        ended = threading.Event()
+        teller = threading.Thread(target=_tell, args=(bars, console, ended), daemon=True)
+        teller.start()
+        try:
+            yield bars
+        finally:
+            ended.set()
+            teller.join()
+
+
+def _tell(bars: Progress, console: Console, ended: threading.Event) -> None:
+    """A line for each bar that has moved, as often as a reader of logs cares."""
+    told: dict[TaskID, float] = {}
+    while not ended.wait(LINE_S):
+        for task in bars.tasks:
+            if not task.finished and told.get(task.id) != task.completed:
+                told[task.id] = task.completed
+                total = "" if task.total is None else f"/{task.total:.0f}"
+                note = task.fields.get("note") or ""
+                console.print(
+                    f"{task.description}: {task.completed:.0f}{total} {note}".rstrip(),
+                    markup=False,
+                    soft_wrap=True,
+                )
 
 
 @contextmanager

@@ -28,6 +28,7 @@ USEFUL = (
     "ingest.watch_folder",
     "failures.score_threshold",
     "explanation.num_samples",
+    "explanation.mixed_precision",
     "selection.policy",
     "selection.budget_boxes",
     "labels.wait_for_all",
