@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from services import modes, registry
@@ -127,7 +127,7 @@ def advance(session: Session, context: Context, cycle_id: int) -> None:
     dead = _dead_unit(session, cycle)
     if dead is not None:
         _fail(cycle, f"{dead.kind}: {dead.error_code}: {_last_line(dead.error)}")
-    elif cycle.state == CycleState.EXPLAINING and _evidence_is_in(session, cycle):
+    elif cycle.state == CycleState.EXPLAINING and not evidence_waiting(session, cycle):
         cycle.state = CycleState.SELECTING
         _ask(session, cycle, "select", _rounds(session, cycle))
     elif cycle.state == CycleState.LABELLING and _labels_are_in(session, cycle):
@@ -242,17 +242,20 @@ def _dead_unit(session: Session, cycle: Cycle) -> Unit | None:
     )
 
 
-def _evidence_is_in(session: Session, cycle: Cycle) -> bool:
-    if _outstanding(session, cycle):
-        return False
-    waiting = session.scalar(
-        select(func.count()).where(
-            Unit.kind.in_(FEEDS_SELECTION),
-            Unit.state.not_in(TERMINAL),
-            Unit.created_at <= cycle.created_at,
+def evidence_waiting(session: Session, cycle: Cycle) -> int:
+    """Units that a selection of this cycle waits for: its own, and older ones that feed it."""
+    return (
+        session.scalar(
+            select(func.count()).where(
+                Unit.state.not_in(TERMINAL),
+                or_(
+                    Unit.cycle_id == cycle.id,
+                    and_(Unit.kind.in_(FEEDS_SELECTION), Unit.created_at <= cycle.created_at),
+                ),
+            )
         )
+        or 0
     )
-    return not waiting
 
 
 def _labels_are_in(session: Session, cycle: Cycle) -> bool:

@@ -135,11 +135,11 @@ def follow_cycle(
     """
     resting = FINISHED_CYCLES if through_labels else RESTING
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    state, task = "", TaskID(0)
+    state, task, most = "", TaskID(0), 0
     while True:
         with reading(context.sessions) as session:
             cycle = session.get_one(Cycle, cycle_id)
-            done, total = _counts(session, cycle)
+            done, total, most = _counts(session, cycle, most)
         if cycle.state != state:
             if state:
                 _complete(bars, task)
@@ -171,15 +171,26 @@ def follow_unit(
         time.sleep(POLL_S)
 
 
-def _counts(session: Session, cycle: Cycle) -> tuple[int, int]:
-    """Done and all: label tasks while people label, else units."""
+def _counts(session: Session, cycle: Cycle, most: int) -> tuple[int, int, int]:
+    """Done, all, and the most evidence that was seen to be waited for.
+
+    Label tasks while people label; while evidence comes in, what waited when watching began or
+    since; else units of the cycle.
+    """
+    if cycle.state == CycleState.EXPLAINING:
+        from services import cycles
+
+        waiting = cycles.evidence_waiting(session, cycle)
+        most = max(most, waiting)
+        return most - waiting, most, most
     if cycle.state == CycleState.LABELLING:
         tasks = select(func.count()).where(LabelTask.cycle_id == cycle.id)
         open_states = (TaskState.WAITING, TaskState.LEASED)
         done = session.scalar(tasks.where(LabelTask.state.not_in(open_states)))
-        return done or 0, session.scalar(tasks) or 0
+        return done or 0, session.scalar(tasks) or 0, most
     units = select(func.count()).where(Unit.cycle_id == cycle.id)
-    return session.scalar(units.where(Unit.state.in_(TERMINAL))) or 0, session.scalar(units) or 0
+    done = session.scalar(units.where(Unit.state.in_(TERMINAL)))
+    return done or 0, session.scalar(units) or 0, most
 
 
 def _show_training(context: Context, cycle_id: int, bars: Progress, task: TaskID) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
 import pytest
 
-from services.db.tables import Cycle, CycleState, ModeRow, ModeSighting
+from services.db import units
+from services.db.tables import Cycle, CycleState, ModeRow, ModeSighting, Unit, UnitState
 from tests.services.builders import add_task, make_image
 from tests.services.commands import CommandLine
 
@@ -111,3 +113,28 @@ def test_waiting_follows_a_cycle_to_its_end(
     assert "promoted" in ran.out
     assert "holdout mAP" in ran.out
     assert "gating" in ran.err
+
+
+def test_the_bar_counts_older_explanations_that_a_cycle_waits_for(
+    champion: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("E2X_BROKER_URL", "redis://127.0.0.1:1/0")
+    with champion.opened() as context, context.sessions.begin() as session:
+        for key in ("a", "b", "c"):
+            units.enqueue(session, "explain", f"explain:{key}", {})
+    add_cycle(champion, CycleState.EXPLAINING)
+
+    def work() -> None:
+        with champion.opened() as context:
+            for number in (1, 2, 3):
+                time.sleep(0.7)
+                with context.sessions.begin() as session:
+                    session.get_one(Unit, number).state = UnitState.DONE
+                    if number == 3:
+                        session.get_one(Cycle, 1).state = CycleState.DONE
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    ran = champion.done("cycle", "wait", "1")
+    worker.join()
+    assert re.search(r"cycle 1: explaining .* ([23])/\1 ", ran.err)
