@@ -10,7 +10,9 @@ from sqlalchemy import select
 from curation.mode_states import ModeState
 from services.cli.common import (
     JsonOption,
+    LimitOption,
     columns_of,
+    console,
     opened,
     print_facts,
     print_json,
@@ -22,6 +24,8 @@ from services.db.tables import Image, ModeRow, ModeSighting
 modes_app = typer.Typer(help="Failure modes: failures with one cause, over the cycles.")
 SHOWN_ID = 12
 
+SHOWN_MODES = 30
+
 StateOption = Annotated[ModeState | None, typer.Option(help="Only in this state.")]
 
 
@@ -31,15 +35,22 @@ def register(app: typer.Typer) -> None:
 
 
 @modes_app.callback(invoke_without_command=True)
-def modes(invoked: typer.Context, state: StateOption = None, as_json: JsonOption = False) -> None:
+def modes(
+    invoked: typer.Context,
+    state: StateOption = None,
+    limit: LimitOption = SHOWN_MODES,
+    as_json: JsonOption = False,
+) -> None:
     """List failure modes, what needs work first."""
     if invoked.invoked_subcommand is None:
-        list_modes(state, as_json)
+        list_modes(state, limit, as_json)
 
 
 @modes_app.command("list")
-def list_modes(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """List failure modes, what needs work first."""
+def list_modes(
+    state: StateOption = None, limit: LimitOption = SHOWN_MODES, as_json: JsonOption = False
+) -> None:
+    """List failure modes, what needs work first; JSON has all of them."""
     from services.mode_trends import state_in_words, trends, worst_first
 
     with opened() as context, reading(context.sessions) as session:
@@ -64,9 +75,10 @@ def list_modes(state: StateOption = None, as_json: JsonOption = False) -> None:
                 one.asked,
                 " → ".join(str(size) for _, size in one.sizes),
             )
-            for one in found
+            for one in found[:limit]
         ],
     )
+    _print_rest(len(found), sum(one.size for one in found[limit:]), limit)
 
 
 @modes_app.command("show")
@@ -127,9 +139,16 @@ def print_seen_modes(modes: Any) -> None:
                 None if seen.found_before is None else f"{seen.found_before:.0%}",
                 None if seen.found_after is None else f"{seen.found_after:.0%}",
             )
-            for seen, mode in modes
+            for seen, mode in modes[:SHOWN_MODES]
         ],
     )
+    _print_rest(len(modes), sum(seen.size for seen, _ in modes[SHOWN_MODES:]), SHOWN_MODES)
+
+
+def _print_rest(modes: int, failures: int, shown: int) -> None:
+    """What a table has left out."""
+    if modes > shown:
+        console().print(f"{shown} of {modes}; the others hold {failures} failures")
 
 
 def _print_mode(found: Any) -> None:

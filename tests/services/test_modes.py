@@ -261,6 +261,11 @@ def test_commands_and_page_show_modes(repaired: ModeLoop) -> None:
         assert word in listed
     assert listed.index(DARK) < listed.index(RAINY)  # what is fixed comes last
     assert line.done("modes", "list").out == listed
+    assert "others hold" not in listed
+    short = line.done("modes", "--limit", "1").out
+    assert DARK in short
+    assert RAINY not in short
+    assert "1 of 2; the others hold 5 failures" in short
     rows = line.done("modes", "--json").json
     assert [(row["name"], row["state"]) for row in rows] == [
         (DARK, "being_fixed"),
