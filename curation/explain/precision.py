@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from curation.detector import Detector, Precision, ReducesPrecision
 from curation.errors import ExplanationFailed
@@ -75,9 +78,11 @@ class InPrecision:
                 logger.warning("explained in float32 instead of %s: %s", self._precision, error)
             else:
                 return [replace(one, parameters=self.parameters) for one in found]
+        began = time.monotonic()
         exact = self._explainer.explain(detector, image, targets, segments)
         if reduced is not None and self._agreed.get(version, 0) < self._trial:
-            self._compare(version, exact, reduced, image, targets, segments)
+            seconds = time.monotonic() - began
+            self._compare(version, exact, seconds, reduced, (image, targets, segments))
         return exact
 
     def _reduced(self, detector: Detector) -> Detector | None:
@@ -89,29 +94,31 @@ class InPrecision:
         self,
         version: str,
         exact: list[Attribution],
+        exact_s: float,
         reduced: Detector,
-        image: ImageArray,
-        targets: Sequence[ScoreTarget],
-        segments: SegmentArray,
+        asked: tuple[ImageArray, Sequence[ScoreTarget], SegmentArray],
     ) -> None:
+        """Put the targets of one image on trial; ``exact_s`` is what float32 took, in seconds."""
+        began = time.monotonic()
         try:
-            found = self._explainer.explain(reduced, image, targets, segments)
-        except ExplanationFailed as error:
+            found = self._explainer.explain(reduced, *asked)
+        except (ExplanationFailed, RuntimeError) as error:  # torch lacks some layers in half
             self._refuse(version, str(error))
             return
-        agreement = [
-            pearson(one.values, other.values) for one, other in zip(exact, found, strict=True)
-        ]
+        times = (time.monotonic() - began) / max(exact_s, 1e-9)
+        agreement = [_agreement(*pair) for pair in zip(exact, found, strict=True)]
         if not all(rho >= self._least for rho in agreement):  # nan agrees with nothing
             self._refuse(version, f"a map agrees with that of float32 to {min(agreement):.3f} only")
             return
         self._agreed[version] = self._agreed.get(version, 0) + len(agreement)
         if self._agreed[version] >= self._trial:
-            logger.info(
-                "detector %s: %s is explained in %s from here on",
+            logger.log(
+                logging.INFO if times < 1 else logging.WARNING,
+                "detector %s: %s is explained in %s from here on, in %.1f times the seconds",
                 version[:12],
                 self.name,
                 self._precision,
+                times,
             )
 
     def _refuse(self, version: str, why: str) -> None:
@@ -123,3 +130,8 @@ class InPrecision:
             self._precision,
             why,
         )
+
+
+def _agreement(one: Attribution, other: Attribution) -> float:
+    """Pearson correlation; 1 of maps that are the same, also where they are constant."""
+    return 1.0 if np.array_equal(one.values, other.values) else pearson(one.values, other.values)

@@ -1,6 +1,7 @@
 """Half precision is used where it changes no map, and nowhere else."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,16 @@ class Coarse(OnePrecision):
     def in_precision(self, precision):
         self.asked += 1
         return Rounded(self._detector, self._step)
+
+
+class Constant:
+    """A method that finds nothing anywhere."""
+
+    name, parameters = "constant", {}
+
+    def explain(self, detector, image, targets, segments):
+        found = method().explain(detector, image, targets, segments)
+        return [replace(one, values=np.zeros_like(one.values), parameters={}) for one in found]
 
 
 def method(**parameters):
@@ -137,3 +148,29 @@ def test_a_detector_of_one_precision_is_explained_in_it(scene):
     plain = method().explain(detector, image, TARGETS, segments)
     np.testing.assert_array_equal(values(found), values(plain))
     assert "precision" not in found[0].parameters
+
+
+def test_maps_that_are_constant_in_both_agree(scene):
+    detector, image, segments = scene
+    nowhere = [ScoreTarget(3, 1)]
+    own = InPrecision(Constant(), "bf16", trial=1)
+    assert "precision" not in own.explain(detector, image, nowhere, segments)[0].parameters
+    assert own.explain(detector, image, nowhere, segments)[0].parameters["precision"] == "bf16"
+
+
+def test_layers_that_half_precision_lacks_are_no_fault_of_the_image(scene, caplog):
+    detector, image, segments = scene
+
+    class Lacking(Coarse):
+        def in_precision(self, precision):
+            return NoHalf(self._detector)
+
+    class NoHalf(OnePrecision):
+        def scores(self, inputs, targets, kind):
+            raise RuntimeError("not implemented for 'Half'")
+
+    own = InPrecision(method(), "fp16", trial=1)
+    found = own.explain(Lacking(detector, 1), image, TARGETS, segments)
+    plain = method().explain(detector, image, TARGETS, segments)
+    np.testing.assert_array_equal(values(found), values(plain))
+    assert "not implemented for 'Half'" in caplog.text
