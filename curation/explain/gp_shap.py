@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from curation import superpixels
+from curation.blas import one_thread
 from curation.detector import Detector, ScoreKind
 from curation.explain import coalition_gp
 from curation.explain.base import check_segments, masked_scores
@@ -87,7 +88,8 @@ class GPShap:
         result = []
         for column, target in enumerate(targets):
             distances = _distances(segments, boxes[target.default_box], size_wh)  # [S]
-            values, errors = _estimate(masks, scores[:, column], distances)
+            with one_thread():
+                values, errors = _estimate(masks, scores[:, column], distances)
             result.append(
                 Attribution(
                     target=target,
