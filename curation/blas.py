@@ -13,8 +13,9 @@ def one_thread() -> AbstractContextManager[Any]:
     """In this block, matrix products and factorisations of numpy and scipy take one thread.
 
     Handing out a matrix of a hundred rows costs more than computing with it. And threads that
-    wait for the next one spin on the cores that PyTorch's threads want: on two cores a Gaussian
-    process over 128 masks took six times as long with two threads of each.
+    wait for the next one spin on the cores that PyTorch's threads want: on two cores
+    explanations by a Gaussian process over 128 masks took four to six times as long with two
+    threads of each.
     """
     limit: AbstractContextManager[Any] = _libraries().limit(limits=1, user_api="blas")
     return limit

@@ -72,7 +72,8 @@ def arguments() -> argparse.Namespace:
         "--precision",
         choices=get_args(Precision),
         default="fp32",
-        help="of the passes, explained and bare ones alike, in all parts but precision",
+        help="of the explained scores and of their bare passes; the unpruned floor, the memory "
+        "part and the precision part start from fp32",
     )
     parser.add_argument(
         "--compared",
