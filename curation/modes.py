@@ -9,7 +9,7 @@ it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +55,11 @@ class ModeRules:
 
     Attributes:
         max_distance: mean cosine distance of the objects up to which two groups of failures are
-            one mode.
+            one mode; further apart where objects of the class are unlike each other, see ``gain``.
+        gain: objects are one mode from this many times the mean cosine of two objects of the class
+            that the detector was trained on. How alike objects of a class are depends on the
+            images that the metric was made for: 0.16 to 0.24 on the street world, whose causes
+            have 0.4 or more; 0.07 for red cells, of which an index of blood smears is full.
         min_likeness: of what hurt the two halves of a mode, corrected for noise, in -1..1; below
             it they are two modes. On the street world halves of one cause have 0.61 to 0.95,
             failures of two causes 0 to 0.28; where both blame a car, 0.49 and 0.58.
@@ -67,12 +71,23 @@ class ModeRules:
     """
 
     max_distance: float = 0.8
+    gain: float = 1.25
     min_likeness: float = 0.4
     region_distance: float = 0.7
     max_queries: int = 6
     min_share: float = 0.05
     max_regions: int = 600
     num_exemplars: int = 4
+
+    def object_distance(self, usual: float | None) -> float:
+        """Up to which objects are one mode.
+
+        Args:
+            usual: mean cosine of two objects of the class in training; None where unknown.
+        """
+        if usual is None:
+            return self.max_distance
+        return max(self.max_distance, 1 - self.gain * max(usual, 0.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +125,7 @@ def cluster(
     evidence: Sequence[FailureEvidence],
     transform: Transform | None = None,
     rules: ModeRules | None = None,
+    usual: Mapping[int, float] | None = None,
 ) -> list[Mode]:
     """Group failures into modes; the order of the input does not matter.
 
@@ -117,6 +133,8 @@ def cluster(
         evidence: all of one encoder.
         transform: the metric of the index that will be searched; None compares raw vectors.
         rules: see there.
+        usual: by class, how alike two of its objects in the training set are, under ``transform``;
+            ``KnownObjects.alike`` measures it.
 
     Returns:
         Modes by falling size, then by key.
@@ -126,22 +144,25 @@ def cluster(
     for failure in sorted(evidence, key=lambda item: item.failure):
         by_kind.setdefault((failure.family, failure.label), []).append(failure)
     modes = []
-    for group in by_kind.values():
+    for (_, label), group in by_kind.items():
+        max_distance = rules.object_distance((usual or {}).get(label))
         objects = transform(np.stack([item.object_vector for item in group]))
         harm = np.stack([_harm(item, transform) for item in group])
-        for rows in _groups(objects, harm, rules):
+        for rows in _groups(objects, harm, max_distance, rules.min_likeness):
             members = [group[row] for row in rows]
             signatures = np.concatenate([harm[rows], objects[rows]], axis=1)
             modes.append(_mode(members, signatures, transform, rules))
     return sorted(modes, key=lambda mode: (-mode.weight, mode.key))
 
 
-def _groups(objects: FloatArray, harm: FloatArray, rules: ModeRules) -> Iterator[IntArray]:
+def _groups(
+    objects: FloatArray, harm: FloatArray, max_distance: float, min_likeness: float
+) -> Iterator[IntArray]:
     """Rows of each mode: like objects that fail for like reasons."""
-    alike = _agglomerate(objects, rules.max_distance)
+    alike = _agglomerate(objects, max_distance)
     for label in range(alike.max() + 1):
         rows = np.flatnonzero(alike == label)
-        reasons = by_harm(harm[rows], rules.min_likeness)
+        reasons = by_harm(harm[rows], min_likeness)
         for reason in range(reasons.max() + 1):
             yield rows[reasons == reason]
 

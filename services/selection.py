@@ -76,20 +76,20 @@ def choose(
     """
     index = open_index(context, embedder.version, embedder.width)
     known = _evidence(context, champion.id, embedder.version, tuple(champion.class_names))
-    found = modes.cluster(known, index.metric.apply) if known else []
+    trained_on = known_objects(context, champion, embedder) if known else None
+    usual = trained_on.alike(index.metric.apply) if trained_on else {}
+    found = modes.cluster(known, index.metric.apply, usual=usual)
     known_as = recognise(context, champion, found, embedder.version, index.metric.apply)
     unfixed = [mode for mode in found if not known_as[mode.key].is_fixed]
     pool, excluded = _pool(context, champion, embedder.version, scores)
     if not unfixed or not pool:
         return Chosen(found, [], known_as)
     queries = [_query(mode, known) for mode in unfixed]
-    trained_on: policies.KnownObjects | None = None
     if terms.policy in rois.POLICIES:
         pool = rois.with_rois(context, pool, embedder)
     elif terms.policy == "e2x":
         near = rois.shortlist(queries, index, terms.budget_boxes)
         pool = rois.with_rois(context, pool, embedder, near)
-        trained_on = known_objects(context, champion, embedder)
     request = policies.SelectionRequest(
         pool=pool,
         queries=queries,

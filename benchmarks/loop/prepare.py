@@ -56,7 +56,8 @@ class Prepared:
             known = [
                 replace(one, vectors=one.vectors[:0], weights=one.weights[:0]) for one in known
             ]
-        return modes.cluster(known, self.index.metric.apply)
+        apply = self.index.metric.apply
+        return modes.cluster(known, apply, usual=self.known.alike(apply))
 
     def queries(self, variant: str) -> list[ModeQuery]:
         """The modes as searches."""

@@ -13,6 +13,7 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,21 @@ class KnownObjects:
         """[n, W] raw vectors of one class."""
         rows: BoolArray = self.labels == label
         return self.vectors[rows]
+
+    def alike(self, transform: Callable[[FloatArray], FloatArray]) -> dict[int, float]:
+        """By class, the mean cosine of two different objects; classes of ``MIN_KNOWN`` or more.
+
+        Args:
+            transform: raw vectors to comparable ones of unit length, such as ``Metric.apply``.
+        """
+        found = {}
+        for label in np.unique(self.labels):
+            known = transform(self.of(int(label))).astype(np.float64)
+            size = len(known)
+            if size >= MIN_KNOWN:  # the sum over all pairs, without each with itself
+                total = np.square(known.sum(0)).sum() - np.square(known).sum()
+                found[int(label)] = float(total / (size * (size - 1)))
+        return found
 
 
 def novelty(objects: FloatArray, known: FloatArray, neighbours: int = 5) -> FloatArray:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from curation.modes import FailureEvidence, ModeRules, cluster
+from curation.select import KnownObjects
 from curation.types import FailureKind, FloatArray
 
 WIDTH = 24
@@ -66,6 +67,42 @@ def test_unlike_objects_are_modes_of_their_own_whatever_hurt_them() -> None:
     assert len(cluster(same)) == 1
     halves = sorted(mode.members for mode in cluster(turned))
     assert halves == [tuple(f"f{n:02d}" for n in range(half, 12, 2)) for half in (0, 1)]
+
+
+def _scattered(alike: float, size: int, seed: int) -> FloatArray:
+    """Unit vectors [size, 4096] whose mean cosine is about ``alike``."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(size, 4096)) / 64
+    common = np.eye(4096)[0] * np.sqrt(alike / (1 - alike))
+    return np.stack([unit(common + row) for row in noise])
+
+
+def test_a_mode_is_as_wide_as_its_class() -> None:
+    """Red cells fill the index, so that two of them are hardly alike; still they are one thing."""
+    cells = _scattered(0.12, 24, seed=0)
+    found = [
+        replace(item, object_vector=vector, vectors=item.vectors[:0], weights=item.weights[:0])
+        for item, vector in zip(failures(1, 24), cells, strict=True)
+    ]
+    known = KnownObjects(_scattered(0.07, 60, seed=1), np.ones(60, np.int64))
+    usual = known.alike(lambda vectors: vectors)
+    assert usual[1] == pytest.approx(0.07, abs=0.02)
+    assert len(cluster(found)) > 8  # as if every cell failed in its own way
+    assert [mode.weight for mode in cluster(found, usual=usual)] == [24]
+    assert len(cluster(found, usual={2: 0.07})) > 8  # of another class
+
+
+def test_where_a_class_is_alike_its_modes_stay_apart() -> None:
+    rng = np.random.default_rng(3)
+    centres = np.linalg.qr(rng.normal(size=(WIDTH, WIDTH)))[0]
+    common, causes = centres[0], centres[1:3]
+    found = [
+        replace(item, object_vector=unit(0.4 * common + causes[row % 2]))  # 0.14 alike
+        for row, item in enumerate(failures(1, 12))
+    ]
+    for usual in ({}, {1: 0.2}, {1: 0.9}):
+        halves = sorted(mode.members for mode in cluster(found, usual=usual))
+        assert halves == [tuple(f"f{n:02d}" for n in range(half, 12, 2)) for half in (0, 1)]
 
 
 def test_noise_that_every_explanation_has_divides_no_mode() -> None:

@@ -195,6 +195,19 @@ def test_novelty_is_a_rank_among_the_known() -> None:
     assert novelty(same[:3], like) == pytest.approx(slow, abs=0.006)
 
 
+def test_how_alike_known_objects_are() -> None:
+    rng = np.random.default_rng(4)
+    vectors = rng.normal(size=(70, 6)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = np.repeat([1, 2, 3], [25, 40, 5])
+    found = KnownObjects(vectors, labels).alike(lambda raw: raw)
+    assert set(found) == {1, 2}  # five say nothing
+    for label, rows in ((1, slice(0, 25)), (2, slice(25, 65))):
+        pairs = (vectors[rows] @ vectors[rows].T)[np.triu_indices(len(vectors[rows]), 1)]
+        assert found[label] == pytest.approx(pairs.mean(), abs=1e-5)
+    assert KnownObjects(vectors[:0], labels[:0]).alike(lambda raw: raw) == {}
+
+
 def test_known_objects_need_a_label_each() -> None:
     with pytest.raises(ValueError, match="3 vectors, 2 labels"):
         KnownObjects(np.zeros((3, 4), np.float32), np.zeros(2, np.int64))
