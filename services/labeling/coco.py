@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation.errors import CurationError
+from curation.errors import AnnotationsInvalid, CurationError
 from curation.formats import Problem
 from curation.formats.coco import check_document
 from services.classes import class_names
@@ -19,6 +19,7 @@ from services.context import Context
 from services.db.tables import OPEN_TASKS, Image, LabelTask
 from services.errors import ServiceError
 from services.labeling import queue
+from services.objects import plain_text
 
 _IMAGE_ID = re.compile("[0-9a-f]{64}")
 
@@ -65,6 +66,7 @@ def export_coco(
                 "height": image.height_px,
                 "e2x_task": task.id,
                 "e2x_image": image.id,
+                "e2x_name": image.name,
                 "e2x_reason": task.reason.get("text", ""),
             }
         )
@@ -89,8 +91,9 @@ def export_coco(
 def import_coco(context: Context, document: Any, author: str) -> LabelImport:
     """Answer open tasks from a COCO document, each in its own transaction.
 
-    An image is found by ``e2x_image`` or by its file name, which is its content hash. One that
-    is closed already, or whose boxes are wrong, becomes a problem; no label is stored twice.
+    An image is found by ``e2x_image``, by its exported file name, which is its content hash, or by
+    the name that it was imported with, if only one image that was asked for has it. One that is
+    closed already, or whose boxes are wrong, becomes a problem; no label is stored twice.
 
     Raises:
         AnnotationsInvalid: this is not a COCO document.
@@ -129,14 +132,12 @@ def _answer(
     report: LabelImport,
 ) -> None:
     where = f"image {image.get('file_name', image.get('id'))!r}"
-    named = str(image.get("e2x_image") or Path(str(image.get("file_name", ""))).stem)
-    image_id = named if _IMAGE_ID.fullmatch(named) else ""
     try:
         answer = [_object(entry, names) for entry in entries]
         with context.sessions.begin() as session:
             task = session.scalar(
                 select(LabelTask)
-                .where(LabelTask.image_id == image_id)
+                .where(LabelTask.image_id == _image_id(session, image))
                 .order_by(LabelTask.state.in_(OPEN_TASKS).desc(), LabelTask.id.desc())
                 .limit(1)
                 .with_for_update()
@@ -153,6 +154,40 @@ def _answer(
         return
     report.submitted += 1
     report.boxes += len(answer)
+
+
+def _image_id(session: Session, image: dict[str, Any]) -> str | None:
+    """The image that an entry means; None where no task ever asked for one of that name.
+
+    Raises:
+        AnnotationsInvalid: several images have that name, or this one has another size.
+    """
+    name = plain_text(PureWindowsPath(str(image.get("file_name", ""))).name, 300)  # / and \\
+    told = str(image.get("e2x_image") or Path(name).stem)
+    if _IMAGE_ID.fullmatch(told):
+        return told
+    for state in (LabelTask.state.in_(OPEN_TASKS), LabelTask.state.not_in(OPEN_TASKS)):
+        asked = select(LabelTask.image_id).where(state)
+        found = session.scalars(select(Image).where(Image.name == name, Image.id.in_(asked))).all()
+        if len(found) > 1:
+            raise AnnotationsInvalid(
+                f"{len(found)} images that labels were asked for have this name: use the file "
+                "names of `e2x labels export`, or keep its `e2x_image`"
+            )
+        if found:
+            _same_size(image, found[0])
+            return found[0].id
+    return None
+
+
+def _same_size(entry: dict[str, Any], image: Image) -> None:
+    """A name may be given twice, a picture of another size is certainly another one."""
+    told = (entry.get("width"), entry.get("height"))
+    if all(told) and told != (image.width_px, image.height_px):
+        raise AnnotationsInvalid(
+            f"the image that labels were asked for is {image.width_px} x {image.height_px} px, "
+            f"this one {told[0]} x {told[1]}"
+        )
 
 
 def _object(entry: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 from curation.errors import AnnotationsInvalid, InvalidBoxes
 from services.context import Context
 from services.db.base import utc_now
-from services.db.tables import Annotation, Cycle, CycleState, LabelTask, TaskState, Unit
+from services.db.tables import Annotation, Cycle, CycleState, Image, LabelTask, TaskState, Unit
 from services.errors import Conflict, InvalidRequest, LeaseLost, NotFound
 from services.labeling import coco, queue
 from tests.services.builders import add_champion, make_image
@@ -268,6 +268,48 @@ def test_labels_that_come_back_twice_are_stored_once(waiting: Context) -> None:
     assert again.submitted == 0
     assert all("is submitted already" in one.message for one in again.problems)
     assert len(_annotations(waiting)) == TASKS
+
+
+def _named(context: Context, *names: str) -> dict[str, Any]:
+    """The export as a tool that knows only the pictures' own names would write it."""
+    document = _export(context)
+    with context.sessions.begin() as session:
+        for entry, name in zip(document["images"], names, strict=False):
+            session.get_one(Image, entry["e2x_image"]).name = name
+            entry["file_name"] = name
+            del entry["e2x_task"], entry["e2x_image"], entry["e2x_name"]
+    return document
+
+
+def test_labels_come_back_under_the_names_that_images_came_in_with(waiting: Context) -> None:
+    document = _named(waiting, "a.png", "b.png")
+    document["images"][0]["file_name"] = "C:\\drive 7\\a.png"
+    asked = _export(waiting)["images"]
+    assert asked[0]["e2x_name"] == "a.png"
+
+    report = coco.import_coco(waiting, document, "tool")
+
+    assert (report.submitted, report.problems) == (TASKS, [])
+    answered = {one.image_id for one in _annotations(waiting)}
+    assert {one["e2x_image"] for one in asked} == answered
+    again = coco.import_coco(waiting, document, "tool")
+    assert all("is submitted already" in one.message for one in again.problems)
+
+
+def test_a_name_that_two_images_have_answers_neither(waiting: Context) -> None:
+    report = coco.import_coco(waiting, _named(waiting, "a.png", "a.png"), "tool")
+    assert report.submitted == TASKS - 2
+    for problem in report.problems:
+        assert "2 images that labels were asked for have this name" in problem.message
+
+
+def test_a_picture_of_another_size_is_another_picture(waiting: Context) -> None:
+    document = _named(waiting, "a.png")
+    document["images"][0]["width"] += 1
+    report = coco.import_coco(waiting, document, "tool")
+    assert report.submitted == TASKS - 1
+    (problem,) = report.problems
+    assert "px, this one" in problem.message
 
 
 def _spoil_box(document: dict[str, Any]) -> None:
