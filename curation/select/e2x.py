@@ -124,9 +124,16 @@ def _spend(
     shares: FloatArray,
     until: float,
 ) -> None:
-    """Let the mode that has had least of its share choose next, until a share is spent."""
+    """Let the mode that is furthest behind its share choose next, until a share is spent.
+
+    Each counts as if it had half an image, so that a mode whose share is less than that gets none:
+    if every mode chose once before any chose twice, many small ones would take a small budget.
+
+    Source:
+        Sainte-Laguë, "La représentation proportionnelle et la méthode des moindres carrés", 1910.
+    """
     waiting: list[Iterator[Ranked]] = [iter(ranking) for ranking in rankings]
-    had = np.zeros(len(queries))
+    had = np.full(len(queries), _mean_cost(ledger) / 2)
     for candidate in ledger.taken:
         for row, query in enumerate(queries):
             had[row] += candidate.cost_boxes * (candidate.mode == query.mode)
@@ -140,3 +147,8 @@ def _spend(
                 break
         else:
             open_modes.discard(row)
+
+
+def _mean_cost(ledger: Ledger) -> float:
+    """Boxes of an image of the pool, one at least."""
+    return max(1.0, float(np.mean([image.cost_boxes for image in ledger.request.pool])))

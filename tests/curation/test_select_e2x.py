@@ -54,6 +54,24 @@ def test_the_budget_is_divided_by_the_size_of_modes(index: RegionIndex) -> None:
     assert modes.count("mode-b") == 3
 
 
+def test_many_small_modes_do_not_take_a_small_budget(index: RegionIndex) -> None:
+    """By Sainte-Laguë a mode gets an image where half an image is its due, and not before."""
+    large, small = replace(queries()[0], size=30.0), queries()[1]
+    others = [replace(small, mode=f"a-{number}", size=2.0) for number in range(6)]
+    few, more = (
+        [
+            candidate.mode
+            for candidate in get("e2x", alpha=1.0).select(
+                request(index, Budget(images=images), queries=[*others, large])
+            )
+        ]
+        for images in (5, 20)
+    )
+    assert few == [large.mode] * 5
+    assert sorted(set(more)) == sorted([large.mode, *(query.mode for query in others)])
+    assert more.count(large.mode) == 14
+
+
 def test_a_share_goes_to_coverage(index: RegionIndex) -> None:
     chosen = get("e2x", coverage=0.5).select(request(index, Budget(images=20)))
     shares = [candidate.share for candidate in chosen]
