@@ -226,9 +226,15 @@ def main() -> None:
     parser.add_argument("--method", default="e2x", help="of explanation")
     parser.add_argument("--num-samples", type=int, default=0, help="K; 0 for the method's own")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 leaves them")
+    parser.add_argument(
+        "--units",
+        type=Path,
+        help="file of finished units, appended to; what is in it is not done again, so delete "
+        "lines that a change of the code concerns; default: in the folder of models",
+    )
     arguments = parser.parse_args()
     keep_freed_memory()
-    units = Units(CACHE / "loop" / f"{arguments.world}.jsonl")
+    units = Units(arguments.units or CACHE / "loop" / f"{arguments.world}.jsonl")
     for seed in arguments.seeds:
         run_seed(arguments, seed, units)
     size = sizes(arguments)

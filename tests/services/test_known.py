@@ -10,13 +10,16 @@ from curation.embed import RegionEmbedder
 from curation.encoder import TimmEncoder
 from curation.index import RegionIndex
 from curation.select import ModeQuery, PoolImage
-from curation.types import Detections, FailureKind
+from curation.types import Detections, FailureKind, FloatArray
 from services import known, rois
 from services.context import Context
 from services.datasets import build_version
-from services.db.tables import Annotation, Image, Model, Role
-from tests.services.builders import add_champion
-from tests.services.report_project import add_photo
+from services.db.tables import Annotation, FailureState, Image, Model, Role
+from services.selection import Terms, choose
+from services.stages.index import open_index
+from services.storage import write_npz
+from tests.services.builders import add_champion, make_failure
+from tests.services.report_project import add_explanation, add_photo
 
 LABELS = ["car", "sign"]
 
@@ -98,6 +101,52 @@ def test_an_imported_model_has_no_known_objects(
     with sqlite_context.sessions.begin() as session:
         champion = add_champion(session)
     assert known.known_objects(sqlite_context, champion, embedder) is None
+
+
+def scattered(around: float, count: int, width: int, seed: int) -> FloatArray:
+    """Vectors [count, width] that have a part in common, noise beside it."""
+    rng = np.random.default_rng(seed)
+    common = np.random.default_rng(0).normal(size=width)
+    return (around * common + rng.normal(size=(count, width))).astype(np.float32)
+
+
+def test_modes_are_as_wide_as_their_class(
+    sqlite_context: Context, embedder: RegionEmbedder
+) -> None:
+    champion, width = trained(sqlite_context), embedder.width
+    index = open_index(sqlite_context, embedder.version, width)
+    noise = scattered(0, 64, width, seed=1)
+    index.add(["p"], [noise], [np.tile(np.array([0, 0, 9, 9], np.float32), (64, 1))])
+    none = np.zeros((0, width), np.float32)
+    with sqlite_context.sessions.begin() as session:
+        photo = skimage.data.astronaut()
+        frame = add_photo(session, sqlite_context, photo, Role.FIELD, "f.jpg")
+        for number, vector in enumerate(scattered(0.4, 12, width, seed=2)):
+            failure = make_failure(
+                number, frame, champion, label="car", state=FailureState.EXPLAINED
+            )
+            session.add(failure)
+            session.flush()
+            explanation = add_explanation(session, sqlite_context, failure, photo=0)
+            explanation.encoder_version = embedder.version
+            write_npz(
+                sqlite_context.project.explanations / explanation.file,
+                vectors=none,
+                weights=np.zeros(0, np.float32),
+                object_vector=vector,
+                image_vector=vector,
+            )
+
+    def modes(around: float) -> int:
+        known.known_objects(sqlite_context, champion, embedder)
+        (kept,) = sqlite_context.project.embeddings.glob("known-*.npz")
+        cars = np.ones(40, np.int64)
+        write_npz(kept, vectors=scattered(around, 40, width, seed=3), labels=cars)
+        chosen = choose(sqlite_context, champion, embedder, {}, Terms("e2x", 0, 9))
+        return len(chosen.modes)
+
+    assert modes(0.0) == 1  # any two cars are strangers, these failures less so
+    assert modes(1.0) > 1
 
 
 def test_only_the_shortlist_is_looked_at_closely(
