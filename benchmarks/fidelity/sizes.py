@@ -45,11 +45,11 @@ class Sizes:
 SMALL = Sizes(
     exact_images={"street": 3, "bccd": 1},
     converged_images={"street": 6, "bccd": 2, "carla": 1},
-    other_images={"street": 2, "bccd": 1},
+    other_images={"street": 1},
     pairs_per_segment=20,
     figure2_images={"street": 4, "bccd": 6, "carla": 2},
     lime_reference=10_000,
-    pda_images={"street": 2, "bccd": 1},
+    pda_images={"street": 1},
     pda_reference=(4, 4),
     pda_strides=(8, 16),
     planted_images=24,

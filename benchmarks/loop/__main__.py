@@ -139,6 +139,7 @@ def world_size(arguments: argparse.Namespace) -> list[str]:
 def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> None:
     """Print the table, put it into the world's result file, draw the plot."""
     own = [unit for unit in units if unit["part"] == arguments.part]
+    own.sort(key=lambda unit: unit["seed"])  # intervals do not depend on what was done first
     arms = [unit for unit in own if unit["arm"] not in (MODES, SINGLE, ROOM, SPLITS)]
     keys: Sequence[str] = TRAINING_KEYS
     details: dict[str, Any] = {}
