@@ -1,0 +1,60 @@
+"""A cycle that waits for labels, and what one does with its tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from services.context import Context
+from services.db.tables import Annotation, Cycle, CycleState, LabelTask
+from services.labeling import queue
+from tests.services.builders import add_champion, make_image
+
+TASKS = 6
+CAR = {"box": [2, 3, 12, 11], "label": "car"}
+LONG_S = 600.0
+
+
+@pytest.fixture
+def waiting(context: Context) -> Context:
+    """A cycle that waits for labels of six images; later ones are more urgent."""
+    with context.sessions.begin() as session:
+        champion = add_champion(session)
+        cycle = Cycle(
+            policy="random",
+            budget_boxes=9,
+            champion_id=champion.id,
+            state=CycleState.LABELLING,
+        )
+        session.add(cycle)
+        images = [make_image(number) for number in range(1, TASKS + 1)]
+        session.add_all(images)
+        session.flush()
+        for number, image in enumerate(images, 1):
+            session.add(
+                LabelTask(
+                    cycle_id=cycle.id,
+                    image_id=image.id,
+                    priority=float(number),
+                    prelabels=[{"box": [1.0, 2.0, 9.5, 8.0], "label": "car", "score": 0.7}],
+                    reason={"failure": f"{number:064x}", "text": "a missed car"},
+                )
+            )
+    return context
+
+
+def lease(context: Context, owner: str = "anna", count: int = 1, **more: Any) -> list[LabelTask]:
+    with context.sessions.begin() as session:
+        return queue.lease(session, owner, count, more.pop("lease_s", LONG_S), **more)
+
+
+def submit(context: Context, task: LabelTask, *objects: dict[str, Any]) -> Annotation:
+    with context.sessions.begin() as session:
+        return queue.submit(session, context, task.id, task.token, objects, "anna")
+
+
+def annotations(context: Context) -> list[Annotation]:
+    with context.sessions() as session:
+        return list(session.scalars(select(Annotation).order_by(Annotation.id)))
