@@ -19,7 +19,7 @@ from curation.types import BoolArray, IntArray
 
 HASH_BITS = 64
 COMPARE_BLOCK = 2048
-"""Members of one band that are compared at a time; bounds memory at 32 MiB."""
+"""Members of one band that are compared with as many at a time; bounds memory at 32 MiB."""
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -91,14 +91,15 @@ def _close_pairs(unique: Hashes, max_distance: int) -> Iterator[tuple[int, int]]
 def _pairs_within(
     unique: Hashes, members: IntArray, max_distance: int
 ) -> Iterator[tuple[int, int]]:
-    for start in range(0, len(members), COMPARE_BLOCK):
-        block = members[start : start + COMPARE_BLOCK]
-        distances = np.bitwise_count(unique[block][:, None] ^ unique[members[start:]][None])
-        first, second = np.nonzero(distances <= max_distance)
-        later = second > first
-        yield from zip(
-            block[first[later]].tolist(), members[start:][second[later]].tolist(), strict=True
-        )
+    starts = range(0, len(members), COMPARE_BLOCK)
+    blocks = [members[start : start + COMPARE_BLOCK] for start in starts]
+    for number, block in enumerate(blocks):
+        for other in blocks[number:]:
+            distances = np.bitwise_count(unique[block][:, None] ^ unique[other][None])
+            first, second = np.nonzero(distances <= max_distance)
+            if other is block:  # a pair once, and none with itself
+                first, second = first[second > first], second[second > first]
+            yield from zip(block[first].tolist(), other[second].tolist(), strict=True)
 
 
 def _root(parents: IntArray, row: int) -> int:

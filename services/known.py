@@ -1,4 +1,4 @@
-"""Vectors of the objects that the champion was first trained on: what is not missing.
+"""What the champion was first trained on, as vectors: what is not missing.
 
 Labels that a failure asked for do not count. That a few of a kind were labelled does not mean
 that the kind is learnt: counted, they take the budget from modes that are half fixed, and more of
@@ -11,10 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from curation.embed import RegionEmbedder
+from curation.embed import FailureEmbedding, RegionEmbedder
 from curation.errors import CurationError
 from curation.manifest import ManifestItem
 from curation.select import KnownObjects
@@ -29,10 +32,23 @@ PER_CLASS = 200
 """Objects of a class that are looked at; a rank among 200 is known to half a percent."""
 
 
-def known_objects(
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingSample:
+    """Some of the images that a model was trained on.
+
+    Attributes:
+        objects: theirs.
+        wholes: [L, D] float32 of unit length, one vector an image.
+    """
+
+    objects: KnownObjects
+    wholes: FloatArray
+
+
+def training_sample(
     context: Context, champion: Model, embedder: RegionEmbedder
-) -> KnownObjects | None:
-    """A sample of the training objects that no failure asked for, embedded once and then kept.
+) -> TrainingSample | None:
+    """A sample of the training images that no failure asked for, embedded once and then kept.
 
     Returns:
         None for a champion whose training set is not here, such as an imported model.
@@ -47,19 +63,30 @@ def known_objects(
     sample = list(_sample([item for item in manifest.items if item.origin is None]))
     told = repr((names, [(item.image, item.boxes_xyxy, item.labels) for item in sample]))
     digest = hashlib.sha256(told.encode()).hexdigest()
-    path = context.project.embeddings / f"known-{embedder.version[:16]}-{digest[:16]}.npz"
-    if path.exists():
-        arrays = read_npz(path)
-        return KnownObjects(arrays["vectors"], arrays["labels"])
-    vectors, labels = [np.zeros((0, embedder.width), np.float32)], list[int]()
+    path = context.project.embeddings / f"training-{embedder.version[:16]}-{digest[:16]}.npz"
+    if not path.exists():
+        write_npz(path, **_arrays(context, sample, names, embedder))
+    arrays = read_npz(path)
+    return TrainingSample(KnownObjects(arrays["vectors"], arrays["labels"]), arrays["wholes"])
+
+
+def _arrays(
+    context: Context, sample: Sequence[ManifestItem], names: Sequence[str], embedder: RegionEmbedder
+) -> dict[str, npt.NDArray[Any]]:
+    """What is kept of a sample; without the images that cannot be opened."""
+    objects = [np.zeros((0, embedder.width), np.float32)]
+    wholes, labels = list[FloatArray](), list[int]()
     for item in sample:
         found = _embedded(context, item, embedder)
-        if len(found):
-            vectors.append(found)
+        if found:
+            objects.append(np.stack([one.object_vector for one in found]))
+            wholes.append(found[0].whole)
             labels.extend(names.index(label) if label in names else 0 for label in item.labels)
-    known = KnownObjects(np.concatenate(vectors), np.array(labels, np.int64))
-    write_npz(path, vectors=known.vectors, labels=known.labels)
-    return known
+    return {
+        "vectors": np.concatenate(objects),
+        "labels": np.array(labels, np.int64),
+        "wholes": np.stack(wholes) if wholes else np.zeros((0, 0), np.float32),
+    }
 
 
 def _sample(items: Sequence[ManifestItem]) -> Iterator[ManifestItem]:
@@ -71,16 +98,17 @@ def _sample(items: Sequence[ManifestItem]) -> Iterator[ManifestItem]:
             yield item
 
 
-def _embedded(context: Context, item: ManifestItem, embedder: RegionEmbedder) -> FloatArray:
-    """[n, W] float32 of an item's objects; none where the image cannot be opened."""
+def _embedded(
+    context: Context, item: ManifestItem, embedder: RegionEmbedder
+) -> list[FailureEmbedding]:
+    """An item's objects; none where the image cannot be opened."""
     with reading(context.sessions) as session:
         row = session.get(Image, item.image)
     if row is None:
-        return np.zeros((0, embedder.width), np.float32)
+        return []
     try:
         pixels = open_image(context.project, row)
     except (CurationError, OSError):
-        return np.zeros((0, embedder.width), np.float32)
+        return []
     boxes: list[Box] = list(item.boxes_xyxy)
-    found = embedder.embed_failures(pixels, boxes, [[] for _ in boxes])
-    return np.array([one.object_vector for one in found], np.float32).reshape(-1, embedder.width)
+    return embedder.embed_failures(pixels, boxes, [[] for _ in boxes])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,13 +32,24 @@ MAX_OBJECTS, MIN_SCORE = 20, 0.02
 
 
 def shortlist(
-    queries: Sequence[ModeQuery], index: RegionSearch, budget_boxes: int
+    queries: Sequence[ModeQuery],
+    index: RegionSearch,
+    budget_boxes: int,
+    excluded: Collection[str] = (),
 ) -> frozenset[str]:
-    """Images of which some region is like the objects of a mode: the ones worth a closer look."""
+    """Images of which some region is like the objects of a mode: the ones worth a closer look.
+
+    Args:
+        queries: the modes.
+        index: regions of the pool.
+        budget_boxes: that will be spent.
+        excluded: images that cannot be chosen, such as those that earlier cycles asked for, which
+            are the nearest to what asked for them; they take nobody's place.
+    """
     vectors = [query.object_vector for query in queries if query.object_vector is not None]
     if not vectors:
         return frozenset()
-    found = index.score_images(np.stack(vectors))
+    found = index.score_images(np.stack(vectors), excluded=excluded)
     count = SHORTLIST + PER_BOX * budget_boxes
     best = np.argsort(-found.similarities, axis=1, kind="stable")[:, :count]
     return frozenset(found.images[column] for column in np.unique(best))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from curation import modes
 from curation import select as policies
@@ -32,7 +32,7 @@ from services.db.tables import (
     Role,
     TaskState,
 )
-from services.known import known_objects
+from services.known import training_sample
 from services.label_cost import boxes_estimate, boxes_per_detection
 from services.modes import Recognised, recognise
 from services.stages.index import open_index
@@ -76,8 +76,8 @@ def choose(
     """
     index = open_index(context, embedder.version, embedder.width)
     known = _evidence(context, champion.id, embedder.version, tuple(champion.class_names))
-    trained_on = known_objects(context, champion, embedder) if known else None
-    usual = trained_on.alike(index.metric.apply) if trained_on else {}
+    sample = training_sample(context, champion, embedder) if known else None
+    usual = sample.objects.alike(index.metric.apply) if sample else {}
     found = modes.cluster(known, index.metric.apply, usual=usual)
     known_as = recognise(context, champion, found, embedder.version, index.metric.apply)
     unfixed = [mode for mode in found if not known_as[mode.key].is_fixed]
@@ -86,9 +86,9 @@ def choose(
         return Chosen(found, [], known_as)
     queries = [_query(mode, known) for mode in unfixed]
     if terms.policy in rois.POLICIES:
-        pool = rois.with_rois(context, pool, embedder)
+        pool = rois.with_rois(context, pool, embedder, {i.image for i in pool} - excluded)
     elif terms.policy == "e2x":
-        near = rois.shortlist(queries, index, terms.budget_boxes)
+        near = rois.shortlist(queries, index, terms.budget_boxes, excluded)
         pool = rois.with_rois(context, pool, embedder, near)
     request = policies.SelectionRequest(
         pool=pool,
@@ -97,8 +97,9 @@ def choose(
         rng=np.random.default_rng(terms.seed),
         index=index,
         excluded=excluded,
-        excluded_hashes=_evaluation_hashes(context),
-        known=trained_on,
+        excluded_hashes=barred_hashes(context),
+        labelled=sample.wholes if sample else None,
+        known=sample.objects if sample else None,
     )
     shares = {"e2x": {"coverage": context.settings.selection.coverage_share}}
     policy = policies.get(terms.policy, **shares.get(terms.policy, {}))
@@ -191,10 +192,10 @@ def _pool(
     return pool, frozenset(labelled) | frozenset(asked)
 
 
-def _evaluation_hashes(context: Context) -> tuple[int, ...]:
-    """What the holdouts look like: near-duplicates of them must not be trained on."""
+def barred_hashes(context: Context) -> tuple[int, ...]:
+    """What must not be asked for: the like of a holdout, or of what is labelled already."""
+    labelled = select(Annotation.image_id)
+    barred = or_(Image.role.in_(EVALUATION_ROLES), Image.id.in_(labelled))
     with reading(context.sessions) as session:
-        hashes = session.scalars(
-            select(Image.perceptual_hash).where(Image.role.in_(EVALUATION_ROLES)).distinct()
-        ).all()
+        hashes = session.scalars(select(Image.perceptual_hash).where(barred).distinct()).all()
     return tuple(sorted(int(text, 16) for text in hashes))

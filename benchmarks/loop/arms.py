@@ -108,7 +108,9 @@ def choose(arm: Arm, prepared: Prepared, budget: Budget) -> list[Candidate]:
         budget=budget,
         rng=np.random.default_rng(prepared.world.seed),
         index=prepared.index,
-        excluded_hashes=prepared.holdout_hashes,
+        excluded_hashes=prepared.excluded_hashes,
+        labelled=prepared.labelled if arm.knows else None,
+        difficulty=prepared.difficulty,
         known=prepared.known if arm.knows else None,
     )
     return policy.select(request)

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from benchmarks.loop import tested
+from benchmarks.loop.average_precision import ap50, matched
 from benchmarks.loop.worlds import Sample, World, as_boxes
 from curation import superpixels
 from curation.boxes import pairwise_iou
@@ -20,7 +22,7 @@ from curation.index import RegionIndex
 from curation.modes import FailureEvidence
 from curation.regions import Control, RegionRules, control_regions, harmful_regions
 from curation.select import KnownObjects, PoolImage
-from curation.types import Attribution, Failure, FailureKind, Region
+from curation.types import Attribution, Failure, FailureKind, FloatArray, Region
 from retrain.detector import SsdDetector
 
 VARIANTS = ("negative", "random", "positive", "box")
@@ -82,6 +84,20 @@ class Observer:
             vectors.extend(one.object_vector[None] for one in found)
         labels = [np.zeros(0, np.int64), *(sample.truth.labels for sample in samples)]
         return KnownObjects(np.concatenate(vectors), np.concatenate(labels))
+
+    def wholes(self, samples: Sequence[Sample]) -> FloatArray:
+        """[L, D] float32 of labelled images, one vector each."""
+        images = (self.world.image(sample) for sample in shown(samples, "labelled images embedded"))
+        return np.stack([self.embedder.embed_pool([image])[0].whole for image in images])
+
+    def difficulty(self, samples: Sequence[Sample]) -> FloatArray:
+        """[K] float32 in 0..1: 1 - AP50 of each class; 1 for what is in none of the samples."""
+        found = tested.detections(self.detector, self.world, samples)
+        hard = np.ones(len(self.world.class_names), np.float32)
+        for label in range(1, len(hard)):
+            images = [matched(f, s.truth, label) for s, f in zip(*found, strict=True)]
+            hard[label] -= ap50(images) or 0.0
+        return hard
 
     def pool(self, index: RegionIndex) -> list[PoolImage]:
         """Every image of the pool; its regions go into the index."""

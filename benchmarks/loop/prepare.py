@@ -18,6 +18,7 @@ from curation.encoder import TimmEncoder
 from curation.images import perceptual_hash
 from curation.index import RegionIndex
 from curation.select import KnownObjects, ModeQuery, PoolImage
+from curation.types import FloatArray
 from retrain.config import TrainConfig
 from retrain.detector import SsdDetector
 from retrain.trainer import train
@@ -27,7 +28,21 @@ NO_REGIONS = "none"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """One world under one seed, ready for selection; the detector is that of ``base``."""
+    """One world under one seed, ready for selection; the detector is that of ``base``.
+
+    Attributes:
+        observer: of the world, by the detector.
+        explainer: of the failures.
+        base: folder of the detector.
+        failures: of the field.
+        pool: as policies see it.
+        samples: of the pool, by name.
+        index: regions of the pool.
+        excluded_hashes: perceptual hashes of images whose near-duplicates are never labelled.
+        known: the objects of the training set.
+        labelled: [L, D] float32 whole-image vectors of what is labelled.
+        difficulty: [K] float32 in 0..1, 1 - AP50 of each class in the field.
+    """
 
     observer: Observer
     explainer: explain.Explainer
@@ -36,8 +51,10 @@ class Prepared:
     pool: tuple[PoolImage, ...]
     samples: dict[str, Sample]
     index: RegionIndex
-    holdout_hashes: tuple[int, ...]
+    excluded_hashes: tuple[int, ...]
     known: KnownObjects
+    labelled: FloatArray
+    difficulty: FloatArray
 
     @property
     def world(self) -> World:
@@ -104,6 +121,8 @@ def prepare(
         replace(one, cause=cause_of(by_name[one.sample], one.failure)) for one in failures
     )
     (known,) = kept(folder / "known.pickle", lambda: [observer.known(world.train)])
+    (labelled,) = kept(folder / "labelled.pickle", lambda: [observer.wholes(world.train)])
+    (difficulty,) = kept(folder / "difficulty.pickle", lambda: [observer.difficulty(world.field)])
     tested = [*world.holdout, *world.siblings]
     return Prepared(
         observer,
@@ -115,13 +134,16 @@ def prepare(
         index,
         tuple(perceptual_hash(world.image(sample)) for sample in tested),
         known,
+        labelled,
+        difficulty,
     )
 
 
 def again(before: Prepared, base: Path, labelled: Sequence[Sample], folder: Path) -> Prepared:
     """The same world one cycle later: a new detector, its failures, and a smaller pool.
 
-    What is known stays what the seed set holds, as in the service.
+    What is known stays what the seed set holds, as in the service; near-duplicates of what was
+    labelled are left out of the pool.
 
     Args:
         before: the cycle that ended.
@@ -133,6 +155,7 @@ def again(before: Prepared, base: Path, labelled: Sequence[Sample], folder: Path
     done = {sample.name for sample in labelled}
     samples = {name: sample for name, sample in before.samples.items() if name not in done}
     wholes = {image.image: image.vector for image in before.pool}
+    new = [image for image in before.pool if image.image in done]
     pool = kept(
         folder / "pool.pickle",
         lambda: (
@@ -148,4 +171,6 @@ def again(before: Prepared, base: Path, labelled: Sequence[Sample], folder: Path
         failures=failures,
         pool=pool,
         samples=samples,
+        excluded_hashes=before.excluded_hashes + tuple(i.phash for i in new if i.phash is not None),
+        labelled=np.stack([*before.labelled, *(i.vector for i in new if i.vector is not None)]),
     )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from curation.index.vectors import (
 )
 from curation.types import FloatArray
 
+_Answer = TypeVar("_Answer")
 REFIT_GROWTH = 1.25
 """The metric is fitted again when the pool has grown by this factor."""
 
@@ -112,9 +114,11 @@ class RegionIndex:
         Raises:
             EncoderMismatch: queries of another width.
         """
-        return self._current().search(queries, k)
+        return self._asked(lambda current: current.search(queries, k))
 
-    def score_images(self, queries: FloatArray, k: int = 1000) -> ImageScores:
+    def score_images(
+        self, queries: FloatArray, k: int = 1000, excluded: Collection[str] = ()
+    ) -> ImageScores:
         """For each image the best similarity of any of its regions to each query.
 
         Exact over the delta; of the sealed images those are scored, by all of their exact
@@ -123,11 +127,13 @@ class RegionIndex:
         Args:
             queries: [Q, W] raw vectors of the same encoder.
             k: regions proposed a query and shard.
+            excluded: images that are passed over, such as those that are labelled; they take no
+                place among the k.
 
         Raises:
             EncoderMismatch: queries of another width.
         """
-        return self._current().score_images(queries, k)
+        return self._asked(lambda current: current.score_images(queries, k, excluded))
 
     def verify(self) -> None:
         """Read all stored vectors and compare checksums.
@@ -238,6 +244,17 @@ class RegionIndex:
         if self._store.refresh() or self._snapshot.version is not self._store.version:
             self._snapshot = self._take_up(self._snapshot)
         return self._snapshot
+
+    def _asked(self, ask: Callable[[Snapshot], _Answer]) -> _Answer:
+        """What the newest version answers, also while another process writes all files anew."""
+        while True:
+            current = self._current()
+            try:
+                return ask(current)
+            except ShardCorrupt:
+                # A compaction may have removed a file that this version had not mapped yet.
+                if self._current() is current:
+                    raise
 
     def _take_up(self, previous: Snapshot | None) -> Snapshot:
         """A snapshot of the newest version, also while another process seals."""

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from curation.errors import ShardCorrupt
 from curation.files import write_atomically
-from curation.types import FloatArray, IntArray
+from curation.types import BoolArray, FloatArray, IntArray
 
 MIN_COMPRESSED = 10_000
 """With fewer vectors 256 codes a byte cannot be learned (39 points each); they stay exact."""
@@ -219,7 +220,7 @@ class Shard:
     """
 
     def __init__(self, path: Path, checksum: int, probes: int, rules: ShardRules) -> None:
-        faiss = _faiss(rules.num_threads)
+        self._faiss = faiss = _faiss(rules.num_threads)
         try:
             if _checksum(path) != checksum:
                 raise ShardCorrupt(f"{path} differs from what was written; seal the index again")
@@ -228,10 +229,32 @@ class Shard:
             raise ShardCorrupt(f"{path} is missing; seal the index again") from error
         faiss.extract_index_ivf(self._index).nprobe = probes
 
-    def search(self, mapped: FloatArray, k: int) -> IntArray:
-        """Rows [Q, k] int64 of the best proposals for mapped queries [Q, m]; -1 where none."""
-        rows: IntArray = self._index.search(np.ascontiguousarray(mapped), k)[1]
+    def search(self, mapped: FloatArray, k: int, allowed: BoolArray | None = None) -> IntArray:
+        """Rows [Q, k] int64 of the best proposals for mapped queries [Q, m]; -1 where none.
+
+        Args:
+            mapped: queries under the shard's metric.
+            k: proposals for each.
+            allowed: [N] whether a row may be proposed, N above all rows; None: all may. Others are
+                passed over while searching, so that they take nobody's place.
+        """
+        asked = np.ascontiguousarray(mapped)
+        if allowed is None:
+            rows: IntArray = self._index.search(asked, k)[1]
+            return rows
+        parameters = self._allowing(np.packbits(allowed, bitorder="little"))
+        rows = self._index.search(asked, k, params=parameters)[1]
         return rows
+
+    def _allowing(self, bits: npt.NDArray[np.uint8]) -> Any:
+        faiss = self._faiss
+        inverted = faiss.extract_index_ivf(self._index)
+        own = faiss.SearchParametersIVF(
+            sel=faiss.IDSelectorBitmap(bits), nprobe=int(inverted.nprobe)
+        )
+        if isinstance(faiss.downcast_index(self._index), faiss.IndexPreTransform):
+            return faiss.SearchParametersPreTransform(index_params=own)
+        return own
 
 
 def without(path: Path, checksum: int, dead: IntArray, rules: ShardRules) -> Any:

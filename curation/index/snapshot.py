@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,18 +180,22 @@ class Snapshot:
         """See ``RegionIndex.search``."""
         mapped = self._map_queries(queries)
         rows = self._exact_delta(mapped, k)
-        sealed = self._proposals(queries, k * OVERSAMPLE)
+        sealed = self._proposals(queries, k * OVERSAMPLE, self.alive)
         rows = np.union1d(rows, sealed)  # [P], of all queries together
         similarities = mapped @ self.mapped(rows).T  # [Q, P]
         order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]  # [Q, <= k]
         return self._hits(rows[order], np.take_along_axis(similarities, order, 1), k)
 
-    def score_images(self, queries: FloatArray, k: int) -> ImageScores:
+    def score_images(
+        self, queries: FloatArray, k: int, excluded: Collection[str] = ()
+    ) -> ImageScores:
         """See ``RegionIndex.score_images``."""
         mapped = self._map_queries(queries)
+        wanted = self.alive.copy()
+        wanted[[self.entry_of[name] for name in excluded if name in self.entry_of]] = False
         chosen = self._starts >= self.version.sealed_end
-        chosen[self._regions["entry"][self._proposals(queries, k)]] = True
-        entries = np.flatnonzero(chosen & self.alive & (self._counts > 0))
+        chosen[self._regions["entry"][self._proposals(queries, k, wanted)]] = True
+        entries = np.flatnonzero(chosen & wanted & (self._counts > 0))
         names = [self._entries["image"][entry].decode() for entry in entries]
         entries = entries[sorted(range(len(names)), key=names.__getitem__)]
         similarities, rows = self._best_rows(mapped, entries)
@@ -236,14 +241,20 @@ class Snapshot:
             best = np.unique(rows[np.argpartition(-similarities, keep - 1, 1)[:, :keep]])
         return best
 
-    def _proposals(self, queries: FloatArray, k: int) -> IntArray:
-        """Live sealed rows that a shard proposes for any of the raw queries; sorted."""
+    def _proposals(self, queries: FloatArray, k: int, wanted: BoolArray) -> IntArray:
+        """Sealed rows of wanted entries that a shard proposes for any of the raw queries; sorted.
+
+        The k of a shard are all wanted: were the dead dropped afterwards, those of an image with
+        many dead near-duplicates would find nothing.
+        """
+        allowed = None if wanted.all() else np.repeat(wanted, self._counts)  # rows lie in order
         found = [
-            np.unique(shard.search(metric.apply(queries), k)) for shard, metric in self._shards
+            np.unique(shard.search(metric.apply(queries), k, allowed))
+            for shard, metric in self._shards
         ]
         rows = np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
-        rows = rows[rows >= 0]
-        return rows[self.alive[self._regions["entry"][rows]]] if len(rows) else rows
+        proposed: IntArray = rows[rows >= 0]
+        return proposed
 
     def _hits(self, rows: IntArray, similarities: FloatArray, k: int) -> Hits:
         found = rows.shape[1]

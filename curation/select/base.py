@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -109,8 +109,10 @@ class RegionSearch(Protocol):
         """How its vectors are compared."""
         ...
 
-    def score_images(self, queries: FloatArray, k: int = 1000) -> ImageScores:
-        """For each image the best similarity of any of its regions to each query [Q, W]."""
+    def score_images(
+        self, queries: FloatArray, k: int = 1000, excluded: Collection[str] = ()
+    ) -> ImageScores:
+        """For each image but the excluded the best similarity of its regions to queries [Q, W]."""
         ...
 
 
@@ -124,10 +126,11 @@ class SelectionRequest:
         budget: see there.
         rng: the only source of randomness.
         index: regions of the pool; None for policies that need none.
-        excluded: ids never to be selected: labelled, queued, held out.
+        excluded: ids never to be selected: labelled, queued, held out; nor are near-duplicates of
+            those that the pool holds.
         excluded_hashes: perceptual hashes whose near-duplicates are never selected.
-        labelled: [L, D] float32 whole-image vectors of what is trained on already, None if
-            unknown; images unlike them are preferred by policies that cover.
+        labelled: [L, D] float32 whole-image vectors of what is trained on already, or of a sample
+            of it, None if unknown; images unlike them are preferred by policies that cover.
         difficulty: [K] float32 in 0..1 for each class, such as 1 - AP on a validation set; None
             takes all classes as equally hard.
         known: objects that were trained on before any failure asked for more, None if unknown:
@@ -224,16 +227,17 @@ class Ledger:
         if len(set(names)) != len(names):
             raise ValueError("the pool holds an image twice")
         self._barred.update(self.request.excluded)
-        hashed = [image for image in self.request.pool if image.phash is not None]
-        if self.max_distance >= 0 and hashed and self.request.excluded_hashes:
-            near = near_duplicates_of(
-                [image.phash or 0 for image in hashed],
-                self.request.excluded_hashes,
-                self.max_distance,
-            )
-            self._barred.update(
-                image.image for image, is_near in zip(hashed, near, strict=True) if is_near
-            )
+        hashed = [(i.image, i.phash) for i in self.request.pool if i.phash is not None]
+        gone = {phash for image, phash in hashed if image in self.request.excluded}
+        gone.update(self.request.excluded_hashes)
+        if self.max_distance >= 0 and gone:
+            near = near_duplicates_of([own for _, own in hashed], sorted(gone), self.max_distance)
+            self._barred.update(image for (image, _), one in zip(hashed, near, strict=True) if one)
+
+    @property
+    def barred(self) -> frozenset[str]:
+        """Images that may not be taken at all: excluded ones and their near-duplicates."""
+        return frozenset(self._barred)
 
     @property
     def spent(self) -> float:

@@ -71,7 +71,8 @@ class E2XSelection:
         if queries and pool:
             if request.index is None:
                 raise ValueError("selection by explanation needs a region index")
-            ranker = Ranker(pool, request.index, Weights(self.harm_weight, self.unseen))
+            weights = Weights(self.harm_weight, self.unseen)
+            ranker = Ranker(pool, request.index, weights, ledger.barred)
             rankings = ranker.rank(queries)
             shares = self.shares(queries, request.known, request.index)
             floors = [self._floor(query, request.known, ranker) for query in queries]

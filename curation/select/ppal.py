@@ -95,7 +95,7 @@ class PpalSelection:
         described = [_Objects.of(image, mean) for image in images]
         pick, nearest = by_squared_distance(request.rng), np.ones(len(images), np.float32)
         free = np.ones(len(images), np.bool_)
-        while free.any():
+        while free.any() and ledger.spent < 1:
             rows = np.flatnonzero(free)
             row = int(rows[pick(nearest[rows])])
             free[row] = False

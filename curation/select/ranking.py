@@ -12,7 +12,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,10 +126,18 @@ class Ranker:
         pool: images; those with ``rois`` are looked at more closely.
         index: their regions.
         weights: see there.
+        excluded: images that the index may hold beside the pool; they are not looked at.
     """
 
-    def __init__(self, pool: Sequence[PoolImage], index: RegionSearch, weights: Weights) -> None:
+    def __init__(
+        self,
+        pool: Sequence[PoolImage],
+        index: RegionSearch,
+        weights: Weights,
+        excluded: Collection[str] = (),
+    ) -> None:
         self._pool, self._index, self._weights = pool, index, weights
+        self._excluded = excluded
         self._rows = {image.image: row for row, image in enumerate(pool)}
         by_name = sorted(range(len(pool)), key=lambda row: pool[row].image)
         self._place = np.argsort(by_name)  # breaks ties
@@ -169,7 +177,8 @@ class Ranker:
         asked = [_asked(query) for query in queries]
         if not any(map(len, asked)):
             return [self._ranking(query, NOTHING) for query in queries]
-        found = self._index.score_images(np.concatenate([own for own in asked if len(own)]))
+        vectors = np.concatenate([own for own in asked if len(own)])
+        found = self._index.score_images(vectors, excluded=self._excluded)
         ends = np.cumsum([len(own) for own in asked])
         return [
             self._ranking(query, _part(found, int(end) - len(own), int(end)))

@@ -70,7 +70,7 @@ class TalismanSelection:
         relevance = similarities.max(axis=0)  # [I]
         covered = np.zeros(len(similarities), np.float32)  # [Q], similarities start at 0
         free = np.ones(len(pool), np.bool_)
-        while free.any():
+        while free.any() and ledger.spent < 1:
             gains = np.maximum(similarities - covered[:, None], 0).sum(0) + self.eta * relevance
             row = int(np.where(free, gains, -np.inf).argmax())
             free[row] = False

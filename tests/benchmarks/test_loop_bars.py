@@ -32,11 +32,32 @@ def study(e2x: tuple[float, float], random: float, rival: float) -> list[dict[st
     return units
 
 
-def test_labels_needed_are_read_off_the_line_between_budgets() -> None:
-    found = bars.training_bars(study((0.6, 0.8), random=0.4, rival=0.5))
-    assert found["T1"]["value"] == pytest.approx(0.25)  # half way from 0.2 to 0.6 at 50 of 100
-    assert found["T1"]["met"]
+def test_labels_needed_are_those_of_a_budget_that_was_trained() -> None:
+    units = study((0.6, 0.8), random=0.4, rival=0.5)
+    found = bars.training_bars(units)
+    assert found["T1"]["value"] == pytest.approx(0.5)  # 50 of 100, though the line is above before
+    assert not found["T1"]["met"]
     assert found["T2"]["value"] == pytest.approx((35 + 40) / 2)
+
+
+def test_a_budget_counts_only_if_no_larger_one_falls_below_random() -> None:
+    units = study((0.6, 0.8), random=0.4, rival=0.5)
+    lucky = [unit("e2x", seed, 10, 0.45) for seed in SEEDS]
+    slump = [unit("e2x", seed, 20, 0.35) for seed in SEEDS]
+    assert bars.training_bars(units + lucky)["T1"]["value"] == pytest.approx(0.1)
+    assert bars.training_bars(units + lucky + slump)["T1"]["value"] == pytest.approx(0.5)
+
+
+def test_the_worst_budget_and_the_noise_floor_are_told() -> None:
+    units = study((0.6, 0.8), random=0.4, rival=0.5)
+    for one in units:
+        if one["arm"] == "e2x":
+            gain = {50: -0.02, 100: 0.04}[one["budget"]]
+            one["result"] |= {"map50": 0.7 + gain, "negative_flips": 0.03}
+    found = bars.training_bars(units)
+    assert (found["T4"]["value"], found["T4"]["budget"]) == (pytest.approx(-2), 50)
+    assert found["T7"]["value"] == pytest.approx(0.02)  # the floor is 0.01
+    assert (found["T7"]["flips"], found["T7"]["noise_floor"]) == pytest.approx((0.03, 0.01))
 
 
 def test_labels_are_all_needed_where_random_is_never_reached() -> None:
@@ -86,6 +107,24 @@ def test_intervals_hold_the_spread_over_groups_where_it_is_known() -> None:
     assert narrow["high"] - narrow["low"] == pytest.approx(0)
     spread = 2 * 1.96 * 10 / np.sqrt(len(SEEDS))  # of a mean of three independent draws
     assert wide["high"] - wide["low"] == pytest.approx(spread, rel=0.15)
+
+
+def test_budgets_of_a_seed_count_once() -> None:
+    """The same figures at two budgets tell no more than at one: equal draws, equal intervals."""
+    rng = np.random.default_rng(2)
+    once, twice = [], []
+    for seed in SEEDS:
+        draws = rng.normal(0, 0.1, 200)
+        for arm, ap in (("e2x", 0.5 + 0.1 * seed), ("random", 0.4)):
+            shift = draws if arm == "e2x" else np.zeros(200)
+            more = {"resampled": {"slice_ap50": list(ap + shift)}}
+            once.append(unit(arm, seed, 100, ap, **more))
+            twice += [unit(arm, seed, budget, ap, **more) for budget in (50, 100)]
+    keys = [(seed, budget) for seed in SEEDS for budget in (50, 100)]
+    one = bars.difference(once, "e2x", "random", "slice_ap50", keys[1::2], 0)
+    two = bars.difference(twice, "e2x", "random", "slice_ap50", keys, 0)
+    for name in ("value", "low", "high"):
+        assert one[name] == pytest.approx(two[name])
 
 
 def test_rows_come_best_first_and_count_their_seeds() -> None:

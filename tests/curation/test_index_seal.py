@@ -14,6 +14,7 @@ from curation.index.seal import Span, plan, seal_spans
 from curation.index.shards import OVERSAMPLE, TUNED_K, ShardRules, build
 from curation.index.snapshot import Snapshot
 from curation.index.vectors import ShardRef
+from curation.types import FloatArray
 from tests.curation.test_index import WIDTH, clustered, fill, opened
 
 RULES = ShardRules(min_regions=50, max_bytes=16)
@@ -113,6 +114,50 @@ def test_files_are_written_anew_when_much_is_dead(tmp_path: Path) -> None:
             hits = seen.search(vectors[name][2:3], 1)
             assert (hits.images[0, 0], hits.regions[0, 0]) == (name, 2)
             assert hits.boxes_xyxy[0, 0].tolist() == [2, 2, 3, 3]
+
+
+def test_dead_and_excluded_regions_take_nobodys_place(tmp_path: Path) -> None:
+    """Twenty deleted images lie closer to the query than all that live."""
+    index = opened(tmp_path, RULES)
+    fill(index, [f"i{n:02d}" for n in range(60)])
+    near = np.repeat(index.regions_of("i07")[0][:1], 5, 0)
+    boxes = np.zeros((5, 4), np.float32)
+    twins = [f"twin{n}" for n in range(20)]
+    index.add(twins, [near] * 20, [boxes] * 20)
+    index.seal()
+    assert set(index.search(near[:1], 1).images.ravel()) <= {"i07", *twins}
+    assert set(index.score_images(near[:1], 1, excluded=twins).images) == {"i07"}
+    for twin in twins:
+        assert index.delete(twin)
+    assert index.search(near[:1], 1).images[0, 0] == "i07"
+    assert (index.search(near[:1], 300).images != "").all()
+    assert index.score_images(near[:1], 1).images == ("i07",)
+    assert "i07" not in index.score_images(near[:1], 1000, excluded=["i07", "gone"]).images
+
+
+def test_a_search_outlives_files_that_are_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go between the moment that a search takes up a version and that it opens its files."""
+    index = opened(tmp_path, RULES)
+    fill(index, [f"i{n:02d}" for n in range(60)])
+    query = index.regions_of("i07")[0][:1]
+    unchanged = Snapshot._map_queries
+
+    def interrupted(self: Snapshot, queries: FloatArray) -> FloatArray:
+        monkeypatch.setattr(Snapshot, "_map_queries", unchanged)
+        for n in range(20, 60):
+            assert index.delete(f"i{n:02d}")
+        index.seal()
+        return unchanged(self, queries)
+
+    for ask in ("search", "score_images"):
+        reader = opened(tmp_path, RULES)
+        monkeypatch.setattr(Snapshot, "_map_queries", interrupted)
+        found = getattr(reader, ask)(query, 5)
+        assert "i07" in set(np.ravel(found.images))
+        assert Snapshot._map_queries is unchanged
+        fill(index, [f"i{n:02d}" for n in range(20, 60)])
 
 
 def test_others_add_and_delete_during_a_seal(

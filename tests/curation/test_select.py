@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -103,6 +105,19 @@ def test_near_duplicates_are_asked_for_once(index: RegionIndex) -> None:
     for policy in names():
         chosen = get(policy).select(request(index, Budget(images=9), pool=twins))
         assert len(chosen) == 1
+
+
+def test_what_looks_like_a_labelled_image_is_not_asked_for(index: RegionIndex) -> None:
+    images = pool()
+    labelled, twin = images[0], images[1]
+    images[1] = replace(twin, phash=(labelled.phash or 0) ^ 1)
+    for policy in names():
+        question = replace(
+            request(index, Budget(images=POOL), pool=images), excluded=frozenset({labelled.image})
+        )
+        chosen = {candidate.image for candidate in get(policy).select(question)}
+        assert chosen
+        assert not chosen & {labelled.image, twin.image}, policy
 
 
 def test_entropy_prefers_the_undecided() -> None:

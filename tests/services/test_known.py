@@ -15,7 +15,7 @@ from services import known, rois
 from services.context import Context
 from services.datasets import build_version
 from services.db.tables import Annotation, FailureState, Image, Model, Role
-from services.selection import Terms, choose
+from services.selection import Terms, barred_hashes, choose
 from services.stages.index import open_index
 from services.storage import write_npz
 from tests.services.builders import add_champion, make_failure
@@ -51,16 +51,20 @@ def test_training_objects_are_embedded_once(
     sqlite_context: Context, embedder: RegionEmbedder
 ) -> None:
     champion = trained(sqlite_context)
-    found = known.known_objects(sqlite_context, champion, embedder)
+    found = known.training_sample(sqlite_context, champion, embedder)
     assert found is not None
-    assert found.vectors.shape == (6, embedder.width)
-    assert sorted(found.labels) == [0, 1, 1, 1, 1, 1]  # a class that the champion lacks is 0
+    assert found.objects.vectors.shape == (6, embedder.width)
+    assert sorted(found.objects.labels) == [0, 1, 1, 1, 1, 1]  # a class the champion lacks is 0
+    (whole,) = embedder.embed_pool([skimage.data.coffee()])
+    assert np.isclose(found.wholes @ whole.whole, 1, atol=1e-3).sum() == 1
+    assert len(found.wholes) == 3
     with sqlite_context.sessions() as session:
         for image in session.query(Image):
             (sqlite_context.project.images / image.file).unlink()
-    again = known.known_objects(sqlite_context, champion, embedder)
+    again = known.training_sample(sqlite_context, champion, embedder)
     assert again is not None
-    assert np.array_equal(again.vectors, found.vectors)
+    assert np.array_equal(again.objects.vectors, found.objects.vectors)
+    assert np.array_equal(again.wholes, found.wholes)
 
 
 def test_what_a_failure_asked_for_is_not_known(
@@ -75,10 +79,10 @@ def test_what_a_failure_asked_for_is_not_known(
         version = build_version(session, sqlite_context, None)
         assert version.id != champion.dataset_version_id
         champion.dataset_version_id = version.id
-    found = known.known_objects(sqlite_context, champion, embedder)
+    found = known.training_sample(sqlite_context, champion, embedder)
     assert found is not None
-    assert len(found.vectors) == 6
-    kept = list(sqlite_context.project.embeddings.glob("known-*.npz"))
+    assert len(found.objects.vectors) == 6
+    kept = list(sqlite_context.project.embeddings.glob("training-*.npz"))
     assert len(kept) == 1
 
 
@@ -90,9 +94,10 @@ def test_an_unreadable_training_image_is_left_out(
         first = session.query(Image).order_by(Image.id).first()
         assert first is not None
         (sqlite_context.project.images / first.file).write_bytes(b"no image")
-    found = known.known_objects(sqlite_context, champion, embedder)
+    found = known.training_sample(sqlite_context, champion, embedder)
     assert found is not None
-    assert len(found.vectors) == len(found.labels) == 4
+    assert len(found.objects.vectors) == len(found.objects.labels) == 4
+    assert len(found.wholes) == 2
 
 
 def test_an_imported_model_has_no_known_objects(
@@ -100,7 +105,23 @@ def test_an_imported_model_has_no_known_objects(
 ) -> None:
     with sqlite_context.sessions.begin() as session:
         champion = add_champion(session)
-    assert known.known_objects(sqlite_context, champion, embedder) is None
+    assert known.training_sample(sqlite_context, champion, embedder) is None
+
+
+def test_the_like_of_labels_and_holdouts_is_barred(sqlite_context: Context) -> None:
+    trained(sqlite_context)
+    with sqlite_context.sessions.begin() as session:
+        add_photo(session, sqlite_context, skimage.data.astronaut(), Role.HOLDOUT, "h.jpg")
+        free = add_photo(session, sqlite_context, skimage.data.coffee()[::-1], Role.POOL, "p.jpg")
+        labelled = add_photo(
+            session, sqlite_context, skimage.data.rocket()[::-1], Role.POOL, "l.jpg"
+        )
+        session.add(Annotation(image_id=labelled.id, objects=[]))
+        session.flush()
+        hashes = {int(image.perceptual_hash, 16) for image in session.query(Image)}
+        allowed = int(free.perceptual_hash, 16)
+    assert set(barred_hashes(sqlite_context)) == hashes - {allowed}
+    assert len(hashes) == 6
 
 
 def scattered(around: float, count: int, width: int, seed: int) -> FloatArray:
@@ -138,10 +159,11 @@ def test_modes_are_as_wide_as_their_class(
             )
 
     def modes(around: float) -> int:
-        known.known_objects(sqlite_context, champion, embedder)
-        (kept,) = sqlite_context.project.embeddings.glob("known-*.npz")
+        known.training_sample(sqlite_context, champion, embedder)
+        (kept,) = sqlite_context.project.embeddings.glob("training-*.npz")
         cars = np.ones(40, np.int64)
-        write_npz(kept, vectors=scattered(around, 40, width, seed=3), labels=cars)
+        none = np.zeros((0, 0), np.float32)
+        write_npz(kept, vectors=scattered(around, 40, width, seed=3), labels=cars, wholes=none)
         chosen = choose(sqlite_context, champion, embedder, {}, Terms("e2x", 0, 9))
         return len(chosen.modes)
 
@@ -169,6 +191,8 @@ def test_only_the_shortlist_is_looked_at_closely(
     monkeypatch.setattr(rois, "SHORTLIST", 1)
     near = rois.shortlist([query], index, budget_boxes=0)
     assert near == {ids[1]}
+    # An image that was asked for before is nearest to what asked for it and takes nobody's place.
+    assert len(rois.shortlist([query], index, 0, {ids[1]}) & {ids[0], ids[2]}) == 1
     found = Detections(
         np.array([[10, 10, 90, 90]], np.float32), np.array([0.1]), np.ones(1), np.zeros(1)
     )
