@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curation import linkage
 from curation.mode_split import by_harm, unit
 from curation.types import FailureKind, FloatArray, IntArray
 
@@ -159,7 +160,7 @@ def _groups(
     objects: FloatArray, harm: FloatArray, max_distance: float, min_likeness: float
 ) -> Iterator[IntArray]:
     """Rows of each mode: like objects that fail for like reasons."""
-    alike = _agglomerate(objects, max_distance)
+    alike = linkage.groups(objects, max_distance)
     for label in range(alike.max() + 1):
         rows = np.flatnonzero(alike == label)
         reasons = by_harm(harm[rows], min_likeness)
@@ -172,20 +173,6 @@ def _harm(item: FailureEvidence, transform: Transform) -> FloatArray:
     if not len(item.vectors):
         return np.zeros_like(transform(item.object_vector[None])[0])
     return unit((item.weights[:, None] * transform(item.vectors)).sum(0))
-
-
-def _agglomerate(vectors: FloatArray, max_distance: float) -> IntArray:
-    """Group [N] of each unit vector by average linkage; deterministic."""
-    if len(vectors) < 2:
-        return np.zeros(len(vectors), np.int64)
-    from sklearn.cluster import AgglomerativeClustering
-
-    distances = np.clip(1 - vectors @ vectors.T, 0, 2)
-    model = AgglomerativeClustering(
-        n_clusters=None, metric="precomputed", linkage="average", distance_threshold=max_distance
-    )
-    labels: IntArray = model.fit(distances).labels_.astype(np.int64)
-    return labels
 
 
 def _mode(
@@ -226,7 +213,7 @@ def _pooled_regions(
         return vectors, weights
     heaviest = np.argsort(-weights, kind="stable")[: rules.max_regions]
     vectors, weights = vectors[heaviest], weights[heaviest] / weights[heaviest].sum()
-    labels = _agglomerate(transform(vectors), rules.region_distance)
+    labels = linkage.groups(transform(vectors), rules.region_distance)
     shares = np.bincount(labels, weights)
     order = np.argsort(-shares, kind="stable")
     kept = [group for group in order if shares[group] >= rules.min_share] or [int(order[0])]
