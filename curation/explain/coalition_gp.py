@@ -12,6 +12,8 @@ rates, :func:`shapley` the values; neither knows of images or detectors.
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -32,8 +34,7 @@ _BOUNDS = [(-5.0, 5.0), (-3.0, 3.0), (-2.0, 2.5), (-13.0, 1.0)]
 _DEVIATION = 1.0
 _MAX_DEVIATION = 6.0
 _MAX_ITERATIONS = 30
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
-_WEIGHTS = _WEIGHTS / 2  # of an average over -1..1
+_MIN_NODES = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,13 +187,31 @@ def shapley(
 def _moments(signs: Float64Array, strengths: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Covariance [S, N] of Shapley values and scores, and variance [S], as shares of s."""
     log_scale = -np.log1p(strengths).sum()
+    nodes, weights = _quadrature(len(strengths))
     with_scores = np.zeros(signs.T.shape)
     prior = np.zeros(len(strengths))
-    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+    for node, weight in zip(nodes, weights, strict=True):
         factors = 1 + node * strengths * signs  # [N, S]
         product = np.exp(np.log(factors).sum(axis=1) + log_scale)  # [N]
         with_scores += weight * (2 * strengths * signs * product[:, None] / factors).T
-        pairs = 1 + node * strengths * _NODES[:, None]  # [16, S], a node for each argument
-        product = _WEIGHTS * np.exp(np.log(pairs).sum(axis=1) + log_scale)  # [16]
+        pairs = 1 + node * strengths * nodes[:, None]  # [M, S], a node for each argument
+        product = weights * np.exp(np.log(pairs).sum(axis=1) + log_scale)  # [M]
         prior += weight * (4 * strengths * product[:, None] / pairs).sum(axis=0)
     return with_scores, prior
+
+
+@functools.cache
+def _quadrature(num_segments: int) -> tuple[Float64Array, Float64Array]:
+    """Nodes [M] in -1..1 and weights [M] of an average of a product of S factors 1 + t m.
+
+    Such a product is a polynomial of degree S, for which (S + 1) / 2 nodes are exact. Fewer do
+    where S is large: divided by its scale each factor is a mean of 1 and (1 +- m) / 2, and with
+    m = cos x the powers of these fall off in frequency k at least as exp(-k^2 / 2 S), so that what
+    more than sqrt(18 S) nodes see is below 1e-15. At 900 superpixels that is 130 instead of 451
+    nodes and 0.1 s a target instead of 0.7; with 16 the values of a box as large as the image can
+    lack a quarter of their sum.
+    """
+    exact = -(-(num_segments + 1) // 2)
+    enough = math.ceil(math.sqrt(18 * num_segments)) + 2
+    nodes, weights = np.polynomial.legendre.leggauss(max(_MIN_NODES, min(exact, enough)))
+    return nodes, weights / 2

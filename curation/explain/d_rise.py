@@ -32,7 +32,9 @@ class DRise:
     The published map has a level of its own far from the object, the mean weight, which is most
     of its sum over a superpixel. It is taken off here, so that a map is signed: positive where a
     detection survives better than on average when the pixel is shown. The order of the pixels
-    stays. The proposals under the masks serve all targets of an image.
+    changes too: the published map also holds how often each pixel happened to be shown, times
+    that level, which orders pixels more than the detection does where masks are few. The
+    proposals under the masks serve all targets of an image.
 
     Args:
         num_masks: N; the paper takes 5000.
@@ -40,7 +42,8 @@ class DRise:
         keep: share of the cells that stay visible, in 0..1.
         fill: colour of what is hidden: "mean", the colour that the network's normalisation
             calls zero as for the other methods here, or "black" as published.
-        centred: take the mean weight off; False gives the published map, in 0..1.
+        centred: take the mean weight off; False gives the published map, which is not negative
+            and exceeds 1 only where a pixel was shown more often than ``keep``.
         kind: unit of ``score`` and ``baseline_score``; the map does not depend on it.
         batch_size: masked images held at a time; bounds memory, changes no value.
         seed: of the masks, which are the same for every image of a size.

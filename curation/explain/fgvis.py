@@ -1,6 +1,6 @@
 """FGVis: which pixels, each colour on its own, must go for a score to fall.
 
-A mask of the size of the input is optimised; :class:`Defended` keeps the optimisation from
+A mask of the size of the input is optimised; :mod:`.fgvis_defence` keeps the optimisation from
 inventing evidence that the image does not hold. Read :meth:`FGVis.explain`, then :func:`optimise`.
 """
 
@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
-from torch import nn
+from torch.nn.functional import logsigmoid
 
 from curation.detector import Detector, Network, ScoreKind
 from curation.errors import ExplanationFailed
 from curation.explain.base import check_segments, end_scores, layers_of, pixel_attributions
+from curation.explain.fgvis_defence import guarded
 from curation.explain.target_score import score_of_logits
 from curation.superpixels import SegmentArray
 from curation.types import Attribution, ImageArray, ScoreTarget
 
 Game: TypeAlias = Literal["deletion", "preservation"]
 
-_BENDS = (nn.ReLU, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.GELU, nn.Tanh, nn.Sigmoid)
 _TARGETS_A_PASS = 8
+_SLACK = 0.1  # log-odds that a preserved score may lose: a step of descent is never exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,15 @@ class FGVis:
 
     The explanation image is e = m x with m in 0..1 for each pixel and colour, and zero the mean
     colour. The deletion game lowers the target's probability from m = 1 on and shows what went,
-    1 - m; the preservation game fades the image while the probability holds and shows what
-    stayed, m. Both maps are averages over colours, in 0..1 and never negative: they show what
-    supports a score, not what hurts it.
+    1 - m; ``notes`` say where it does not get as low as ``stop_ratio``. The preservation game
+    fades the image and shows what stayed, m: of all masks on the way under which the log-odds
+    are at most 0.1 below the image's, the one of smallest mean. Both maps are averages over
+    colours, in 0..1 and never negative: they show what supports a score, not what hurts it.
 
     Args:
         game: "deletion" or "preservation".
-        num_steps: steps of gradient descent at most; each costs a forward and a backward pass.
+        num_steps: steps of gradient descent at most; each costs a forward and a backward pass,
+            and the last mask a forward pass.
         learning_rate: change of the mask where the gradient is strongest, a step.
         stop_ratio: a deletion ends once the probability is below this share of what it was.
         fade: weight of the mask's mean against the log-odds in the preservation game.
@@ -95,71 +98,35 @@ class FGVis:
         if not targets:
             return []
         x = detector.preprocess([image])  # [1, 3, h, w]
-        masks = optimise(layers_of(detector), x, targets, self)  # [T, 3, h, w]
+        masks, shares = optimise(layers_of(detector), x, targets, self)  # [T, 3, h, w], [T]
         shown = masks if self.game == "preservation" else 1 - masks
         maps = shown.mean(dim=1).float().cpu().numpy()  # [T, h, w]
-        return pixel_attributions(
-            self, segments, targets, maps, end_scores(detector, x, targets, self.kind)
+        notes = [self._notes(float(share)) for share in shares]
+        scores = end_scores(detector, x, targets, self.kind)
+        return pixel_attributions(self, segments, targets, maps, scores, notes)
+
+    def _notes(self, share: float) -> tuple[str, ...]:
+        if self.game == "preservation" or share <= self.stop_ratio:
+            return ()
+        left, aim = f"{100 * share:.0f} %", f"{100 * self.stop_ratio:.0f} %"
+        return (
+            f"the probability fell to {left} of the image's, not below {aim}: more holds it up",
         )
 
 
-class Defended(nn.Module):
-    """An activation that remembers the image's values and lets no gradient past them.
+class Played(NamedTuple):
+    """How a game ended for T targets."""
 
-    The value h(e) of an explanation must stay between 0 and h(x): the gradient passes only where
-    h(e) <= max(0, h(x)) and h(e) >= min(0, h(x)).
-
-    Source:
-        Wagner et al., section 3.2.
-    """
-
-    def __init__(self, bend: nn.Module) -> None:
-        super().__init__()
-        self.bend = bend
-        self.limit: torch.Tensor | None = None
-        self.learns = False
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The activation's values; its gradient is gated once the image is known."""
-        values: torch.Tensor = self.bend(inputs)
-        if self.learns:
-            self.limit = values.detach()
-        elif self.limit is not None:
-            values = _Gate.apply(values, self.limit)
-        return values
-
-
-class _Gate(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: torch.Tensor, limit: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(values, limit)
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        values, limit = ctx.saved_tensors
-        inside = (values <= limit.clamp(min=0)) & (values >= limit.clamp(max=0))
-        return gradients[0] * inside, None
-
-
-def defend(module: nn.Module) -> list[Defended]:
-    """Wrap every activation below a module, in place; returns the wrappers."""
-    found = []
-    for name, child in list(module.named_children()):
-        if isinstance(child, _BENDS):
-            if hasattr(child, "inplace"):
-                child.inplace = False
-            found.append(Defended(child))
-            setattr(module, name, found[-1])
-        else:
-            found += defend(child)
-    return found
+    masks: torch.Tensor
+    """[T, 3, h, w] in 0..1."""
+    shares: torch.Tensor
+    """[T] probabilities under the masks, divided by those of the image."""
 
 
 def optimise(
     network: Network, x: torch.Tensor, targets: Sequence[ScoreTarget], rules: FGVis
-) -> torch.Tensor:
-    """The masks [T, 3, h, w] in 0..1 that the game ends with.
+) -> Played:
+    """The masks that the game ends with.
 
     Args:
         network: left as it is; a copy is worked on.
@@ -171,26 +138,8 @@ def optimise(
         ExplanationFailed: a gradient is not finite.
     """
     network = guarded(network, x, targets, rules.defence)
-    batches = _batches(targets, _TARGETS_A_PASS)
-    return torch.cat([_play(network, x, batch, rules) for batch in batches])
-
-
-def guarded(
-    network: Network, x: torch.Tensor, targets: Sequence[ScoreTarget], defence: bool
-) -> Network:
-    """A copy of a network that knows the image's activations; plain without the defence."""
-    network = network.copy()
-    guards = [g for part in (network.backbone, network.class_heads) for g in defend(part)]
-    if defence:
-        for guard in guards:
-            guard.learns = True
-        with torch.no_grad():
-            maps = network.maps(x)
-            for target in targets:
-                network.class_logits(maps, network.place(target.default_box))
-        for guard in guards:
-            guard.learns = False
-    return network
+    played = [_play(network, x, batch, rules) for batch in _batches(targets, _TARGETS_A_PASS)]
+    return Played(*(torch.cat(parts) for parts in zip(*played, strict=True)))
 
 
 def _batches(targets: Sequence[ScoreTarget], size: int) -> Iterator[Sequence[ScoreTarget]]:
@@ -213,29 +162,58 @@ def _log_odds(
 
 def _play(
     network: Network, x: torch.Tensor, targets: Sequence[ScoreTarget], rules: FGVis
-) -> torch.Tensor:
+) -> Played:
     """Gradient descent on the masks of a few targets; rows that have ended stay as they are."""
     mask = torch.ones(len(targets), *x.shape[1:], device=x.device)
-    start: torch.Tensor | None = None
-    for _ in range(rules.num_steps):
-        mask.requires_grad_(True)
-        with torch.enable_grad():
+    track: _Track | None = None
+    for step in range(rules.num_steps + 1):
+        descends = step < rules.num_steps
+        mask.requires_grad_(descends)
+        with torch.set_grad_enabled(descends):
             log_odds = _log_odds(network, mask * x.detach(), targets)  # [T]
             loss = log_odds.sum()
             if rules.game == "preservation":
-                kept = log_odds if start is None else torch.minimum(log_odds, start)
+                kept = torch.minimum(log_odds, track.start) if track else log_odds
                 loss = rules.fade * mask.mean(dim=(1, 2, 3)).sum() - kept.sum()
-            (slope,) = torch.autograd.grad(loss, mask)
+        track = track or _Track(log_odds.detach(), mask.detach())
+        going = track.see(log_odds.detach(), mask.detach(), rules)  # [T]
+        if not descends or not going.any():
+            break
+        (slope,) = torch.autograd.grad(loss, mask)
         if not torch.isfinite(slope).all():
             raise ExplanationFailed("a gradient of the mask is not finite")
-        probability = torch.sigmoid(log_odds.detach())
-        start = log_odds.detach() if start is None else start
-        going = torch.ones(len(targets), dtype=torch.bool, device=x.device)
-        if rules.game == "deletion":
-            going = probability > rules.stop_ratio * torch.sigmoid(start)
-        if not going.any():
-            break
         largest = slope.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)
-        step = rules.learning_rate * slope / largest * going[:, None, None, None]
-        mask = (mask.detach() - step).clamp(0, 1)
-    return mask.detach()
+        change = rules.learning_rate * slope / largest * going[:, None, None, None]
+        mask = (mask.detach() - change).clamp(0, 1)
+    assert track is not None  # the range has a first step
+    return Played(track.masks, track.shares())
+
+
+class _Track:
+    """The masks that a game would end with now, and their log-odds.
+
+    Args:
+        log_odds: [T] of the image.
+        masks: [T, 3, h, w] of ones.
+    """
+
+    def __init__(self, log_odds: torch.Tensor, masks: torch.Tensor) -> None:
+        self.start = self.log_odds = log_odds
+        self.masks = masks
+
+    def shares(self) -> torch.Tensor:
+        """[T] probabilities under the masks, divided by those of the image."""
+        # by logarithms, since a missed object's probability may be below the smallest float
+        shares: torch.Tensor = (logsigmoid(self.log_odds) - logsigmoid(self.start)).exp()
+        return shares
+
+    def see(self, log_odds: torch.Tensor, masks: torch.Tensor, rules: FGVis) -> torch.Tensor:
+        """Take new masks in; whether each row goes on, [T] bool."""
+        if rules.game == "deletion":
+            self.log_odds, self.masks = log_odds, masks
+            return self.shares() > rules.stop_ratio
+        smaller = masks.mean(dim=(1, 2, 3)) < self.masks.mean(dim=(1, 2, 3))
+        better = smaller & (log_odds >= self.start - _SLACK)
+        self.log_odds = torch.where(better, log_odds, self.log_odds)
+        self.masks = torch.where(better[:, None, None, None], masks, self.masks)
+        return torch.ones_like(better)

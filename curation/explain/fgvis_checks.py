@@ -9,7 +9,8 @@ import torch
 
 from curation.detector import Detector, Network, ScoreKind
 from curation.explain.base import layers_of
-from curation.explain.fgvis import FGVis, guarded
+from curation.explain.fgvis import FGVis
+from curation.explain.fgvis_defence import guarded
 from curation.explain.target_score import score_of_logits
 from curation.types import BoolArray, FloatArray, ImageArray, ScoreTarget
 

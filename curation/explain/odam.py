@@ -29,7 +29,9 @@ class Odam:
     """Gradient times activation in every cell, what supports only, scaled to 0..1.
 
     The map is never negative: it says what a score stands on, not what hurts it. An SSD's head
-    looks at 3 x 3 cells, so the map is zero beyond the neighbours of the target's cell.
+    looks at 3 x 3 cells, so the map is zero beyond the neighbours of the target's cell. Where the
+    feature map is a single cell, as the last of an SSD is, the map is 1 everywhere if the cell
+    supports the score, and 0 if it does not.
 
     Args:
         kind: unit of the class score.
@@ -116,8 +118,8 @@ class Odam:
                 value = self._value(network, maps, place, target, output)
             (slope,) = torch.autograd.grad(value.sum(), activation)
             heat = (slope * activation).detach().sum(dim=1, keepdim=True).relu()  # [1, 1, fh, fw]
-            heat = functional.interpolate(heat, size_hw, mode="bilinear", align_corners=False)
-            found.append(_unit_range(heat[0, 0].float().cpu().numpy()))
+            large = functional.interpolate(heat, size_hw, mode="bilinear", align_corners=False)
+            found.append(_unit_range(*(grid[0, 0].float().cpu().numpy() for grid in (heat, large))))
         top: FloatArray = np.max(found, axis=0)
         return top
 
@@ -136,10 +138,20 @@ class Odam:
         return network.box_offsets(maps, place)[:, _SIDES.index(output)]
 
 
-def _unit_range(heat: FloatArray) -> FloatArray:
-    """Shifted and scaled to 0..1; a map of one value is zero."""
-    low, high = float(heat.min()), float(heat.max())
-    if high <= low:
-        return np.where(np.isfinite(heat), 0, heat).astype(np.float32)  # a NaN must be seen
-    scaled: FloatArray = ((heat - low) / (high - low)).astype(np.float32)
+def _unit_range(heat: FloatArray, large: FloatArray) -> FloatArray:
+    """The enlarged map shifted and scaled to 0..1.
+
+    Cells that are all equal, above all a single one, have no range: enlarging leaves differences
+    of rounding, which scaling would blow up. Such a map is 1 where the cells support, else 0.
+
+    Args:
+        heat: [fh, fw] of the cells, not negative.
+        large: [h, w], the same enlarged.
+    """
+    if not np.isfinite(heat).all():
+        return large  # must be seen
+    low, high = float(large.min()), float(large.max())
+    if heat.min() == heat.max() or low == high:
+        return np.full_like(large, heat.max() > 0)
+    scaled: FloatArray = ((large - low) / (high - low)).astype(np.float32)
     return scaled

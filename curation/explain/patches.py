@@ -15,10 +15,12 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from curation.detector import Detector
+from curation.errors import ExplanationFailed
 from curation.types import FloatArray, ImageArray
 
 _RIDGE = 1e-5  # of the mean variance: neighbouring pixels are nearly equal
 _CHUNK_NUMBERS = 4_000_000  # of patches held at a time
+_KEPT = 2  # samplers of a source
 _Matrix = npt.NDArray[np.float64]
 
 
@@ -47,7 +49,9 @@ class PatchSampler:
     highest: _Matrix
     # one conditional Gaussian for each place of the hole in the patch and each colour: its key
     # names both, so that no colour borrows another's
-    _conditionals: dict[tuple[int, int, int], tuple[_Matrix, _Matrix]] = field(default_factory=dict)
+    _conditionals: dict[tuple[int, int, int], tuple[FloatArray, FloatArray]] = field(
+        default_factory=dict
+    )
 
     @classmethod
     def fit(
@@ -80,8 +84,9 @@ class PatchSampler:
             chunk = views[image, :, row, column].reshape(len(image), 3, -1).transpose(1, 0, 2)
             lowest = np.minimum(lowest, chunk.min(axis=1))
             highest = np.maximum(highest, chunk.max(axis=1))
-            moved = (chunk - centre[:, None]).astype(np.float32)  # [3, B, P * P]
-            total += moved.sum(axis=1, dtype=np.float64)
+            # float32 would err by more than the ridge where patches are nearly linear in each other
+            moved = chunk - centre[:, None]  # [3, B, P * P]
+            total += moved.sum(axis=1)
             square += moved.transpose(0, 2, 1) @ moved
         shift = total / num_patches
         covariance = square / num_patches - shift[:, :, None] * shift[:, None, :]
@@ -105,14 +110,17 @@ class PatchSampler:
                 0 or 2 pad at its borders.
             count: independent fillings.
             rng: source of the draws.
+
+        Raises:
+            ExplanationFailed: the covariance is not positive definite.
         """
         inside = self._inside(hole)
         drawn = np.empty((count, 3, self.side**2), np.float32)
         for colour in range(3):
             gain, root = self._conditional(hole, colour)
             mean = self.mean[colour]
-            given = patch[colour].ravel()[~inside] - mean[~inside]
-            noise = rng.standard_normal((count, self.side**2))
+            given = (patch[colour].ravel()[~inside] - mean[~inside]).astype(np.float32)
+            noise = rng.standard_normal((count, self.side**2)).astype(np.float32)
             value = mean[inside] + gain @ given + noise @ root.T
             low, high = self.lowest[colour][inside], self.highest[colour][inside]
             drawn[:, colour] = np.clip(value, low, high)
@@ -124,22 +132,36 @@ class PatchSampler:
         mask[hole[0] : hole[0] + self.side, hole[1] : hole[1] + self.side] = True
         return mask.ravel()
 
-    def _conditional(self, hole: tuple[int, int], colour: int) -> tuple[_Matrix, _Matrix]:
-        """Gain [inside, outside] and the root of the conditional covariance [inside, inside]."""
+    def _conditional(self, hole: tuple[int, int], colour: int) -> tuple[FloatArray, FloatArray]:
+        """Gain [inside, outside] and the root of the conditional covariance [inside, inside].
+
+        Solved in float64 and kept in float32: a hole of 50 px has 9 places, 3 colours and 27 MB
+        for each of them.
+        """
         key = (*hole, colour)
         if key not in self._conditionals:
             inside = self._inside(hole)
             whole = self.covariance[colour]
             across = whole[np.ix_(inside, ~inside)]
             around = whole[np.ix_(~inside, ~inside)]
-            gain = np.linalg.solve(around, across.T).T if self.pad else across
-            left = whole[np.ix_(inside, inside)] - gain @ across.T
-            self._conditionals[key] = (gain, np.linalg.cholesky((left + left.T) / 2))
+            try:
+                gain = np.linalg.solve(around, across.T).T if self.pad else across
+                left = whole[np.ix_(inside, inside)] - gain @ across.T
+                root = np.linalg.cholesky((left + left.T) / 2)
+            except np.linalg.LinAlgError as error:
+                raise ExplanationFailed(
+                    f"patches of {self.side} px have no distribution to draw from ({error}): "
+                    "learn from more or other images, or take mode='marginal'"
+                ) from error
+            self._conditionals[key] = (gain.astype(np.float32), root.astype(np.float32))
         return self._conditionals[key]
 
 
 class PatchSource:
-    """Images that patches are learnt from, with the samplers that were fitted to them.
+    """Images that patches are learnt from, with the samplers that were last asked for.
+
+    Two are kept, since the memory of one grows with the fourth power of its side: 0.9 GB at
+    50 px.
 
     Args:
         images: [H, W, 3] uint8 each; a few dozen of the world that is explained.
@@ -164,9 +186,20 @@ class PatchSource:
         return digest.hexdigest()
 
     def sampler(self, detector: Detector, side: int, pad: int) -> PatchSampler:
-        """The sampler for holes of ``side`` px in this detector's inputs, fitted once."""
+        """The sampler for holes of ``side`` px in this detector's inputs.
+
+        Fitted again where it is not among those kept; it is the same then.
+        """
         key = (detector.version, side, pad)
-        if key not in self._fitted:
+        found = self._fitted.pop(key, None)
+        if found is None:
+            while len(self._fitted) >= _KEPT:
+                del self._fitted[next(iter(self._fitted))]  # the one not asked for the longest
             inputs = detector.preprocess(self._images).float().cpu().numpy()
-            self._fitted[key] = PatchSampler.fit(inputs, side, pad, self._num_patches, self._seed)
-        return self._fitted[key]
+            found = PatchSampler.fit(inputs, side, pad, self._num_patches, self._seed)
+        self._fitted[key] = found
+        return found
+
+    def release(self) -> None:
+        """Forget the samplers; they are fitted again when asked for."""
+        self._fitted.clear()

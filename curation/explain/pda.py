@@ -49,9 +49,10 @@ class Window(NamedTuple):
 class Pda:
     """Each pixel has the mean fall of the score over the windows that replace it.
 
-    Windows lie in a rectangle of four times the area of the target's box; the map is zero
-    elsewhere. Costs windows times draws forward passes, by far the slowest method here: targets
-    whose windows have the same size share the passes where their rectangles overlap.
+    Windows cover a rectangle of four times the area of the target's box and, since they lie on
+    one lattice, up to a stride more on each side; the map is zero where none lies. Costs windows
+    times draws forward passes, by far the slowest method here: targets whose windows have the
+    same size share the passes where their rectangles overlap.
 
     Args:
         stride_px: step between windows; the falls between them are interpolated linearly. The
@@ -138,6 +139,8 @@ class Pda:
             for column, t in enumerate(members):
                 kept = without[[at[spot] for spot in windows[t].spots()], column]
                 maps[t] = spread(score[t] - kept, windows[t], segments.shape)
+            if self.patches is None:
+                source.release()  # nobody else asks for this image's
         own = self.mode == "conditional" and self.patches is None
         note = ("patches are drawn from the explained image itself",) if own else ()
         return pixel_attributions(

@@ -58,7 +58,7 @@ class RuledLayer(nn.Module):
         starts: whether incoming "gradients" are relevances: set on the last layer of a head.
         side: 1 or -1, the side that a starting layer takes; None for each output's own.
         answers: whether the rule gives relevance instead of a modified gradient.
-        below_zero: whether an output below zero has had relevance.
+        below_zero: whether an output below zero has had relevance since it was last set False.
     """
 
     def __init__(self, layer: nn.Module, rule: Rule, name: str, answers: bool = False) -> None:
@@ -204,8 +204,13 @@ class RelevanceNetwork:
 
     @property
     def below_zero(self) -> bool:
-        """Whether a unit below zero has had relevance."""
+        """Whether a unit below zero has had relevance since :meth:`begin_sweep`."""
         return any(layer.below_zero for layer in self.layers)
+
+    def begin_sweep(self) -> None:
+        """Forget what was remembered of the sweep before."""
+        for layer in self.layers:
+            layer.below_zero = False
 
     @contextmanager
     def traced(self) -> Iterator[list[LayerRelevance]]:

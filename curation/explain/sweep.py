@@ -150,6 +150,7 @@ def _sweep(
     target: ScoreTarget,
 ) -> tuple[torch.Tensor, Seed]:
     """Relevance [h, w] of the pixels, summed over colours, and what it began with."""
+    ready.begin_sweep()
     place = ready.network.place(target.default_box)
     features = maps[place.level]
     seed = method.seed(ready, features.detach(), place, target.label)

@@ -120,6 +120,28 @@ def test_odam_stays_within_the_heads_view_and_combines_its_outputs(detector):
     assert found["cx"].score != found["cy"].score
 
 
+def test_odam_of_a_single_cell_is_all_or_nothing(detector):
+    level = len(detector.network().cells) - 1
+    assert detector.network().cells[level][:2] == (1, 1)
+    last = detector.num_default_boxes - 1
+    targets = [ScoreTarget(last - shape, label) for shape in range(6) for label in (1, 2)]
+    supported = []
+    for output in ("class", "w"):
+        results = Odam(output=output).explain(detector, IMAGE, targets, _segments(detector))
+        for target, result in zip(targets, results, strict=True):
+            network, maps, place = _parts(detector, target)
+            maps[level] = maps[level].requires_grad_(True)
+            number = network.box_offsets(maps, place)[:, 2]
+            if output == "class":
+                logits = network.class_logits(maps, place)
+                number = score_of_logits(logits, target.label, LOG_ODDS)
+            (slope,) = torch.autograd.grad(number.sum(), maps[level])
+            supported.append(float((slope * maps[level].detach()).sum()) > 0)
+            assert set(np.unique(result.pixels)) == {float(supported[-1])}
+            assert ("nothing supports it" in result.notes) != supported[-1]
+    assert {True, False} == set(supported)
+
+
 class _Guided(torch.autograd.Function):
     @staticmethod
     def forward(context, inputs):

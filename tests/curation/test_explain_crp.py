@@ -126,6 +126,14 @@ def test_a_single_class_is_contrasted_with_background():
     assert float((seed.gradient * maps[1]).abs().max()) > 1e-3
 
 
+def test_notes_of_a_target_do_not_depend_on_those_before_it():
+    detector, targets = SmallSsd(), [COARSE, ScoreTarget(26, 2), COARSE]
+    together = explain(Crp(), detector, SMALL_IMAGE, targets)
+    alone = [explain(Crp(), detector, SMALL_IMAGE, [target])[0] for target in targets]
+    assert [found.notes for found in together] == [found.notes for found in alone]
+    assert len(together[0].notes) > len(together[1].notes)
+
+
 def test_statistics_start_almost_symmetric_about_zero():
     rows = layer_statistics(Crp(), SmallSsd(), SMALL_IMAGE, COARSE)
     assert rows[0].layer == "feature map"

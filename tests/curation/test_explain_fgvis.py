@@ -13,8 +13,9 @@ from curation import superpixels
 from curation.detector import Network, ScoreKind
 from curation.errors import ExplanationFailed
 from curation.explain.colour import channel_swaps
-from curation.explain.fgvis import Defended, FGVis, defend, optimise
+from curation.explain.fgvis import FGVis, optimise
 from curation.explain.fgvis_checks import deletion_curve, driven_to
+from curation.explain.fgvis_defence import Defended, defend
 from curation.types import ScoreTarget, Truth
 from tests.oracles import fgvis as oracle
 from tests.tiny_ssd import tiny_ssd
@@ -52,7 +53,7 @@ def test_the_deletion_game_agrees_with_its_slow_twin(seed: int, defence: bool) -
     second = torch.randn(3, 5, generator=generator, dtype=torch.float64) * 2
     x = torch.randn(1, 3, 2, 2, generator=generator, dtype=torch.float64)
     rules = FGVis(num_steps=7, learning_rate=0.07, stop_ratio=0.3, defence=defence)
-    (mask,) = optimise(pixel_network(first, second).copy(), x, [ScoreTarget(2, 1)], rules)
+    (mask,) = optimise(pixel_network(first, second).copy(), x, [ScoreTarget(2, 1)], rules).masks
     expected = oracle.deletion(
         x[0, :, 1, 0].tolist(), first.tolist(), second.tolist(), 1, 7, 0.07, 0.3, defence
     )
@@ -79,11 +80,11 @@ def test_rows_of_a_batch_do_not_know_of_each_other() -> None:
     detector = tiny_ssd()
     x = detector.preprocess([IMAGE])
     rules = FGVis(num_steps=3)
-    together = optimise(detector.network(), x, TARGETS, rules)
+    together = optimise(detector.network(), x, TARGETS, rules).masks
     for row, target in enumerate(TARGETS):
-        (alone,) = optimise(detector.network(), x, [target], rules)
+        (alone,) = optimise(detector.network(), x, [target], rules).masks
         assert (alone - together[row]).abs().mean() < 1e-3
-    again = optimise(detector.network(), x, TARGETS, rules)
+    again = optimise(detector.network(), x, TARGETS, rules).masks
     assert torch.equal(again, together)
 
 
@@ -95,11 +96,17 @@ def test_the_game_lowers_the_score_more_than_chance() -> None:
     assert found.pixels.min() >= 0
     assert found.pixels.max() <= 1
     x = detector.preprocess([IMAGE])
-    (mask,) = optimise(detector.network(), x, [target], FGVis(num_steps=12))
+    (mask,) = optimise(detector.network(), x, [target], FGVis(num_steps=12)).masks
     shuffled = mask.flatten()[torch.randperm(mask.numel(), generator=torch.manual_seed(0))]
     both = torch.stack([mask, shuffled.view_as(mask)]) * x
     own, chance = detector.scores(both, [target], ScoreKind.LOG_ODDS)[:, 0].tolist()
     assert own < min(found.score, chance) - 0.5
+
+
+def test_a_probability_below_the_smallest_float_has_a_share_left() -> None:
+    network = pixel_network(torch.tensor([[100.0, 0, 0]]), torch.tensor([[0.0], [-3.0], [0.0]]))
+    played = optimise(network, torch.ones(1, 3, 2, 2), [ScoreTarget(0, 1)], FGVis(num_steps=2))
+    assert played.shares.tolist() == [1]
 
 
 def test_deletion_removes_the_strongest_pixels_first() -> None:
@@ -116,10 +123,42 @@ def test_deletion_removes_the_strongest_pixels_first() -> None:
 
 
 def test_preservation_keeps_the_score_with_less_of_the_image() -> None:
-    detector, target = tiny_ssd(), TARGETS[1]
+    detector, segments = tiny_ssd(), superpixels.grid((96, 96), 9)
+    # seen for sure, and not in any image: an empty one loses them
+    targets = [ScoreTarget(785, 1), ScoreTarget(641, 1), ScoreTarget(797, 1), TARGETS[1]]
     x = detector.preprocess([IMAGE])
-    (mask,) = optimise(detector.network(), x, [target], FGVis(game="preservation", num_steps=15))
-    assert mask.mean() < 0.9
+    rules = FGVis(game="preservation", num_steps=20)
+    masks = optimise(detector.network(), x, targets, rules).masks
+    for target, mask in zip(targets, masks, strict=True):
+        order = torch.randperm(mask.numel(), generator=torch.manual_seed(0))
+        shuffled = mask.flatten()[order]
+        views = torch.stack([torch.ones_like(mask), mask, shuffled.view_as(mask)]) * x
+        whole, own, chance = detector.scores(views, [target], ScoreKind.LOG_ODDS)[:, 0].tolist()
+        assert mask.mean() < 0.9
+        assert own > whole - 0.11
+        assert own > chance + 0.3
+    found = rules.explain(detector, IMAGE, targets, segments)
+    for result, mask in zip(found, masks, strict=True):
+        np.testing.assert_allclose(result.pixels, mask.mean(dim=0), atol=1e-3)
+        assert result.notes == ()
+
+
+def test_a_deletion_that_does_not_reach_its_end_says_so() -> None:
+    detector, target = tiny_ssd(), TARGETS[1]
+    segments = superpixels.grid(detector.input_size_hw, 9)
+    (short,) = FGVis(num_steps=1).explain(detector, IMAGE, [target], segments)
+    assert "of the image's, not below 10 %" in short.notes[0]
+    x = detector.preprocess([IMAGE])
+    mask, share = (
+        part[0] for part in optimise(detector.network(), x, [target], FGVis(num_steps=1))
+    )
+    both = torch.stack([mask, torch.ones_like(mask)]) * x
+    left, whole = detector.scores(both, [target], ScoreKind.PROBABILITY)[:, 0].tolist()
+    assert float(share) == pytest.approx(left / whole, rel=1e-3)
+    assert f"{left / whole:.0%}".replace("%", " %") in short.notes[0]
+    (reached,) = FGVis(num_steps=1, stop_ratio=0.99).explain(detector, IMAGE, [target], segments)
+    assert left / whole < 0.99
+    assert reached.notes == ()
 
 
 def test_the_defence_keeps_a_mask_from_inventing_a_class() -> None:

@@ -1,6 +1,7 @@
 """Shapley values from a Gaussian process over coalitions: closed forms, oracle, accuracy."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -42,6 +43,49 @@ def test_posterior_agrees_with_the_oracle():
     np.testing.assert_allclose(errors, expected_errors, atol=1e-6)
     entry = coalition_gp.Kernel(rates, 0.02).covariance(masks)[2, 4]
     assert entry == pytest.approx(oracle.covariance(masks[2], masks[4], rates))
+
+
+@pytest.mark.parametrize("num_segments", [60, 165, 900])
+@pytest.mark.parametrize("rate", [0.02, 2.0])
+def test_what_the_superpixels_share_adds_up_whatever_their_number(num_segments, rate):
+    masks = sample_masks(num_segments, 24, np.random.default_rng(0)).astype(np.float64)
+    kernel = coalition_gp.Kernel(np.full(num_segments, rate), 0.0)
+    with_scores, _ = coalition_gp._moments(2 * masks - 1, np.tanh(kernel.rates / 2))  # [S, N]
+    covariance = kernel.covariance(masks)
+    whole = covariance[0] - covariance[1]  # of the scores with v(all) - v(none)
+    np.testing.assert_allclose(with_scores.sum(axis=0), whole, atol=1e-8)  # noise of the ends: 1e-9
+
+
+def test_quadrature_is_exact_and_as_it_was_where_16_nodes_are():
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    for num_segments in (1, 12, 31):
+        found = coalition_gp._quadrature(num_segments)
+        np.testing.assert_array_equal(found[0], nodes)
+        np.testing.assert_array_equal(found[1], weights / 2)
+    for num_segments in (32, 72, 165, 900):
+        node, weight = coalition_gp._quadrature(num_segments)
+        for shown in (0, num_segments // 2, num_segments):  # shown and hidden superpixels
+            hidden = num_segments - shown
+            found = weight @ (((1 + node) / 2) ** shown * ((1 - node) / 2) ** hidden)
+            exact = -np.log(num_segments + 1.0) - _log_choose(num_segments, shown)
+            assert np.log(found) == pytest.approx(exact, abs=1e-9)
+
+
+def _log_choose(size, members):
+    return math.lgamma(size + 1) - math.lgamma(members + 1) - math.lgamma(size - members + 1)
+
+
+def test_many_superpixels_under_a_box_of_the_whole_image_add_up():
+    class WholeImage(ConvToy):
+        def boxes_of(self, image):
+            return np.tile(np.float32((0, 0, image.shape[1], image.shape[0])), (6, 1))
+
+    toy, image = WholeImage(3), textured_image(3)
+    segments = superpixels.grid(toy.input_size_hw, 768)
+    assert superpixels.count(segments) >= 600
+    (found,) = GPShap(num_samples=48).explain(toy, image, [ScoreTarget(0, 1)], segments)
+    difference = found.score - found.baseline_score
+    assert found.completeness_error == pytest.approx(0, abs=1e-4 * abs(difference))
 
 
 def test_objective_has_the_gradient_it_says():

@@ -220,10 +220,12 @@ def test_networks_with_gates_get_epsilon_with_a_note_and_no_alpha_beta():
 
 def test_batch_of_targets_equals_alone_and_values_are_segment_sums():
     detector = SmallSsd()
-    together = explain(Lrp("alpha_beta"), detector, SMALL_IMAGE, [FINE, COARSE])
+    together = explain(Lrp("alpha_beta"), detector, SMALL_IMAGE, [FINE, COARSE, FINE])
+    assert [len(found.notes) for found in together] == [1, 2, 1]  # only the coarse goes below zero
     for found in together:
         (alone,) = explain(Lrp("alpha_beta"), detector, SMALL_IMAGE, [found.target])
         np.testing.assert_array_equal(alone.pixels, found.pixels)
+        assert alone.notes == found.notes
         np.testing.assert_allclose(
             found.values, superpixels_sums(found.pixels, found.segments), rtol=1e-5
         )

@@ -1,5 +1,6 @@
 """PDA: the patch sampler against the precision matrix, the map against plain loops."""
 
+import gc
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from curation import superpixels
 from curation.detector import ScoreKind
+from curation.errors import ExplanationFailed
 from curation.explain.patches import PatchSampler, PatchSource
 from curation.explain.pda import Pda, Window, spread, window_of
 from curation.types import ScoreTarget
@@ -52,6 +54,54 @@ def test_the_fit_is_mean_and_covariance_of_patches():
     np.testing.assert_allclose(sampler.highest, flat.max(axis=0), rtol=1e-6)
 
 
+def _two_tones(size):
+    image = np.full((1, 3, size, size), 0.3, np.float32)
+    image[:, :, size // 2 :] = -0.4
+    return image
+
+
+def _ramp(size):
+    line = np.arange(size, dtype=np.float32)[:, None] / 255 - 0.5
+    return np.broadcast_to(line, (1, 3, size, size)).copy()
+
+
+@pytest.mark.parametrize("num_patches", [1, 20, 500])
+@pytest.mark.parametrize("picture", [_two_tones, _ramp])
+def test_pictures_with_hardly_any_variety_are_filled_too(picture, num_patches):
+    inputs = picture(64)
+    sampler = PatchSampler.fit(inputs, side=10, num_patches=num_patches)
+    for hole in ((1, 1), (0, 2)):
+        drawn = sampler.draw(inputs[0, :, 20:32, 20:32], hole, 3, np.random.default_rng(1))
+        assert np.isfinite(drawn).all()
+
+
+def test_a_covariance_that_is_none_fails_as_an_explanation():
+    sampler = PatchSampler.fit(_inputs(), side=3, num_patches=100)
+    sampler.covariance[:] = -np.eye(25)
+    with pytest.raises(ExplanationFailed, match="patches"):
+        sampler.draw(_inputs()[0][:, :5, :5], (1, 1), 1, np.random.default_rng(0))
+
+
+def test_single_precision_of_a_large_patch_is_enough():
+    inputs = np.stack([_noise(seed) for seed in range(3)])
+    sampler = PatchSampler.fit(inputs, side=20, num_patches=2000)
+    patch = inputs[1][:, 10:32, 12:34]
+    drawn = sampler.draw(patch, (1, 1), 2, np.random.default_rng(7))[:, 0].reshape(2, -1)
+    inside = np.zeros((22, 22), np.bool_)
+    inside[1:21, 1:21] = True
+    inside = inside.ravel()
+    mean, left = conditional(
+        sampler.mean[0], sampler.covariance[0], inside, patch[0].ravel()[~inside]
+    )
+    value = mean + np.random.default_rng(7).standard_normal((2, 400)) @ np.linalg.cholesky(left).T
+    value = np.clip(value, sampler.lowest[0][inside], sampler.highest[0][inside])
+    np.testing.assert_allclose(drawn, value, atol=1e-3)  # an eighth of a grey level is 5e-4
+
+
+def _noise(seed):
+    return textured_image(seed, 64, 64).transpose(2, 0, 1).astype(np.float32) / 255 - 0.5
+
+
 def test_images_too_small_for_a_patch_are_refused():
     with pytest.raises(ValueError, match="fit"):
         PatchSampler.fit(np.zeros((1, 3, 4, 4), np.float32), side=3)
@@ -86,7 +136,7 @@ def test_stride_one_agrees_with_the_slow_twin(mode):
     np.testing.assert_allclose(result.pixels, slow, atol=1e-3 * np.abs(slow).max())
 
 
-def test_windows_follow_the_box_and_stay_in_four_times_its_area():
+def test_windows_follow_the_box_and_reach_at_most_a_stride_over_four_times_its_area():
     whole = window_of(np.array([0, 0, 300, 300], np.float32), 8, 1, (300, 300))
     assert whole.side == 50
     assert (whole.rows[0], whole.rows[-1]) == (0, 250)
@@ -94,6 +144,9 @@ def test_windows_follow_the_box_and_stay_in_four_times_its_area():
     assert half.side == round(50 * np.sqrt(100 * 150 / 300**2))
     assert (half.columns[0], half.columns[-1] + half.side) == (48, 252)  # 50..250 on the lattice
     assert (half.rows[0], half.rows[-1] + half.side) == (24, 300)  # 25..325, cut by the image
+    tight = window_of(np.array([145, 145, 155, 155], np.float32), 8, 1, (300, 300))
+    # 140..160 on the lattice, one step beyond at most
+    assert (tight.rows[0], tight.rows[-1] + tight.side) == (136, 162)
     speck = window_of(np.array([299.5, 0, 300, 0.5], np.float32), 8, 1, (300, 300))
     assert speck.side == 1
     assert speck.columns[-1] == 299
@@ -143,6 +196,46 @@ def test_patches_of_other_images_are_part_of_the_parameters_and_fitted_once():
     assert json.loads(json.dumps(dict(result.parameters))) == result.parameters
     assert source.sampler(toy, 3, 1) is source.sampler(toy, 3, 1)
     assert source.key != PatchSource([textured_image(7)], num_patches=300).key
+
+
+class _ManySizes(ConvToy):
+    def boxes_of(self, image):
+        height, width = image.shape[:2]
+        ends = [(width * share, height * share) for share in (0.1, 0.3, 0.5, 0.7, 0.9, 1)]
+        return np.array([(0, 0, *end) for end in ends], np.float32)
+
+
+def _alive():
+    gc.collect()
+    return sum(type(held) is PatchSampler for held in gc.get_objects())
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_samplers_of_many_box_sizes_do_not_pile_up(own, monkeypatch):
+    toy, image = _ManySizes(2), textured_image(2)
+    targets, alive = [ScoreTarget(box, 1) for box in range(6)], []
+    plain, before = Pda._scores, _alive()
+
+    def counting(*args):
+        alive.append(_alive() - before)
+        return plain(*args)
+
+    monkeypatch.setattr(Pda, "_scores", counting)
+    source = None if own else PatchSource([textured_image(7)], num_patches=50)
+    explainer = Pda(num_draws=1, num_patches=50, patches=source)
+    explainer.explain(toy, image, targets, superpixels.grid(SIZE, 12))
+    assert len(alive) >= 4
+    assert max(alive) == (1 if own else 2)
+    assert _alive() - before == (0 if own else 2)
+
+
+def test_the_samplers_last_asked_for_are_kept():
+    toy, source = ConvToy(2), PatchSource([textured_image(7)], num_patches=50)
+    first, second = source.sampler(toy, 2, 1), source.sampler(toy, 3, 1)
+    assert source.sampler(toy, 2, 1) is first
+    source.sampler(toy, 4, 1)
+    assert source.sampler(toy, 2, 1) is first
+    assert source.sampler(toy, 3, 1) is not second
 
 
 @pytest.mark.parametrize("bad", [{"stride_px": 0}, {"mode": "joint"}, {"batch_size": 0}])

@@ -12,8 +12,10 @@ from curation.errors import ExplanationFailed
 from curation.explain import coalitions
 from curation.explain.coalitions import Scores, fit, paired_design
 from curation.explain.exact_shapley import ExactShapley, all_masks, coefficients
+from curation.explain.kernel_shap import KernelShap
 from curation.explain.ramped import Ramped
 from curation.explain.reference import converged_reference
+from curation.regions import RegionRules, harmful_regions
 from curation.types import ScoreTarget
 from tests.oracles import shapley as slow
 from tests.toy import ConvToy, PolynomialToy, textured_image
@@ -132,6 +134,47 @@ def test_standard_errors_of_the_regression_cover(sampling):
     assert 0.85 < np.std(ratios) < 1.15  # 600 draws
 
 
+@pytest.mark.parametrize("sampling", ["kernel", "leverage"])
+def test_the_default_ridge_fades_as_pairs_are_added(sampling):
+    game, ridge = _Game(14), KernelShap().ridge
+    exact = game.shapley()
+    slopes, ratios = [], []
+    for num_pairs in (14, 140, 4000):
+        design = paired_design(num_pairs, 14, sampling, np.random.default_rng(2))
+        values, errors = (rows[0] for rows in fit(design, game.scores(design), ridge))
+        slopes.append(np.polyfit(exact, values, 1)[0])
+        ratios.append(np.sqrt(np.mean(((values - exact) / errors) ** 2)))
+    assert slopes[0] < 0.97
+    assert slopes[2] == pytest.approx(1, abs=0.005)
+    assert ratios[2] < 2
+
+
+def test_the_ridge_counts_in_full_up_to_as_many_pairs_as_segments():
+    game = _Game(9)
+    for num_pairs, share in ((6, 1), (9, 1), (45, 0.2)):
+        design = paired_design(num_pairs, 9, "kernel", np.random.default_rng(3))
+        scores = game.scores(design)
+        rows = design.masks - design.masks.mean(axis=1, keepdims=True)
+        weights = design.weights / design.weights.sum()
+        total = scores.full - scores.empty
+        half = (scores.kept - scores.removed) / 2
+        half = half - (design.masks.mean(axis=1, keepdims=True) - 0.5) * total
+        left = (rows.T * weights) @ rows + 0.02 * share * np.eye(9)
+        slope = np.linalg.solve(left, (rows.T * weights) @ half)[:, 0]
+        found = fit(design, scores, ridge=0.02).values[0]
+        np.testing.assert_allclose(found, slope + total / 9, rtol=1e-8)
+
+
+@pytest.mark.parametrize("num_segments", [5, 8])
+def test_eigenvalues_that_the_ridge_is_added_to_are_half_a_harmonic_number(num_segments):
+    design = paired_design(10**6, num_segments, "kernel", np.random.default_rng(0))
+    rows = design.masks - design.masks.mean(axis=1, keepdims=True)
+    found = np.linalg.eigvalsh((rows.T * design.weights) @ rows)
+    harmonic = (1 / np.arange(1, num_segments)).sum()
+    np.testing.assert_allclose(found[1:], 1 / (2 * harmonic), rtol=1e-9)
+    assert found[0] == pytest.approx(0, abs=1e-12)
+
+
 def test_is_nearer_to_the_exact_values_than_the_libraries():
     game = _Game(10, seed=2)
     exact, ours, theirs, captums = game.shapley(), [], [], []
@@ -191,7 +234,9 @@ def test_fewer_samples_than_segments_still_add_up():
     for name in ("kernel_shap", "leverage_shap"):
         (result,) = explain.get(name, num_samples=32).explain(toy, image, TARGETS[:1], segments)
         assert result.completeness_error == pytest.approx(0, abs=1e-5)
-        assert np.isfinite(result.standard_errors).all()
+        # 15 pairs say nothing of 47 directions, and the ridge does not know either
+        assert np.isnan(result.standard_errors).all()
+        assert harmful_regions(result, True, (64, 48), RegionRules())
         (plain,) = explain.get(name, num_samples=32, ridge=0.0).explain(
             toy, image, TARGETS[:1], segments
         )

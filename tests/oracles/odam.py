@@ -44,6 +44,8 @@ def odam(score, features: np.ndarray, cells, size_hw: tuple[int, int]) -> np.nda
         slopes = (score(up) - score(down)) / (2 * _STEP)  # [C]
         total = sum(slopes[c] * features[c, row, column] for c in range(len(features)))
         heat[row, column] = max(0.0, total)
+    if heat.min() == heat.max():
+        return np.full(size_hw, float(heat.max() > 0))
     large = bilinear(heat, size_hw)
     low, high = large.min(), large.max()
-    return np.zeros(size_hw) if high == low else (large - low) / (high - low)
+    return (large - low) / (high - low)
