@@ -1,13 +1,15 @@
 """Bytes to pixels, carefully: nothing that a stranger sends can exhaust memory or slip through.
 
-The header is read first and its dimensions are judged before any pixel is decoded. The content
-decides the format; a name never does.
+The header is read first and its dimensions are judged before any pixel is decoded. What is decoded
+is converted strip by strip, so that a picture takes little more memory than Pillow's copy of it and
+the result. The content decides the format; a name never does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,8 @@ _SIDEWAYS = (5, 6, 7, 8)
 _PNG_ORIENTATION = (b"eXIf", b"tiff:Orientation", b"Raw profile type exif")
 """One of them is in a PNG that says an orientation; asked for it, Pillow decodes all pixels."""
 _WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+STRIP_PX = 2**18
+"""Pixels that are converted at once: a few MB, whatever the size of the picture."""
 _HASH_SIDE = 8
 _ORIENTATION = 0x0112
 
@@ -75,8 +79,8 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits(), name: str = "image"
         try:
             picture.seek(0)
             picture.load()
-            upright = ImageOps.exif_transpose(picture)
-            pixels = _to_rgb(upright)
+            ImageOps.exif_transpose(picture, in_place=True)
+            pixels = _to_rgb(picture)
         except Exception as error:  # hostile bytes make Pillow's readers raise almost anything
             raise ImageUnreadable(
                 f"{name}: damaged or cut short ({error}); send the whole file again"
@@ -128,10 +132,12 @@ def perceptual_hash(image: ImageArray) -> int:
     Source:
         The difference hash ("dHash"): 9 by 8 grey thumbnail, each pixel against its neighbour.
     """
-    thumbnail = Image.fromarray(image).convert("L")
-    small = np.asarray(
-        thumbnail.resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX), np.int16
-    )
+    height, width = image.shape[:2]
+    grey = Image.new("L", (width, height))
+    step = max(1, STRIP_PX // width)
+    for top in range(0, height, step):  # as in _to_rgb
+        grey.paste(Image.fromarray(image[top : top + step]).convert("L"), (0, top))
+    small = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX), np.int16)
     bits = (small[:, 1:] > small[:, :-1]).reshape(-1)  # [64]
     return int("".join("1" if bit else "0" for bit in bits), 2)
 
@@ -189,27 +195,48 @@ def _check_size(size_wh: tuple[int, int], limits: ImageLimits, name: str) -> Non
 
 
 def _to_rgb(picture: Image.Image) -> ImageArray:
-    if picture.mode in _WIDE_MODES:
-        return _wide_to_rgb(np.asarray(picture, np.float64), floating=picture.mode == "F")
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        opaque = picture.convert("RGBA")
-        ground = Image.new("RGBA", opaque.size, (0, 0, 0, 255))
-        picture = Image.alpha_composite(ground, opaque)
-    return np.array(picture.convert("RGB"), np.uint8)
+    """The pixels, strip by strip: a conversion of the whole would hold several copies of it."""
+    scale = _scale_of(picture) if picture.mode in _WIDE_MODES else None
+    rgb = np.empty((picture.height, picture.width, 3), np.uint8)
+    for top, strip in _strips(picture):
+        rows = rgb[top : top + strip.height]
+        if scale is None:
+            rows[:] = np.asarray(_opaque(strip).convert("RGB"))
+        else:
+            low, high = scale
+            grey = ((np.asarray(strip, np.float64) - low) / (high - low) * 255).round()
+            rows[:] = grey.astype(np.uint8)[:, :, None]
+    return rgb
 
 
-def _wide_to_rgb(
-    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], floating: bool
-) -> ImageArray:
-    """More than 8 bits: scaled by the range of 16 bits, or by the image's own if that is wider.
+def _strips(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """First rows and strips, of about ``STRIP_PX`` pixels, from top to bottom."""
+    step = max(1, STRIP_PX // picture.width)
+    for top in range(0, picture.height, step):
+        bottom = min(top + step, picture.height)
+        yield top, picture.crop((0, top, picture.width, bottom))
 
-    Floats may also count to 1 or to 255.
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    """The same over black where it is transparent."""
+    if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
+        return picture
+    colours = picture.convert("RGBA")
+    ground = Image.new("RGBA", colours.size, (0, 0, 0, 255))
+    return Image.alpha_composite(ground, colours)
+
+
+def _scale_of(picture: Image.Image) -> tuple[float, float]:
+    """What is black and what is white in a picture of more than 8 bits.
+
+    The range of 16 bits, or the picture's own if that is wider. Floats may also count to 1 or to
+    255.
     """
-    if not np.isfinite(values).all():
-        raise ValueError("a pixel is not finite")
-    low = min(0.0, float(values.min()))
-    most = float(values.max())
-    ranges = (1.0, 255.0, 65535.0) if floating else (65535.0,)
-    top = next((one for one in ranges if most <= one), most)
-    grey = ((values - low) / (top - low) * 255).round().astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    low, most = 0.0, -np.inf
+    for _, strip in _strips(picture):
+        values = np.asarray(strip)
+        if not np.isfinite(values).all():
+            raise ValueError("a pixel is not finite")
+        low, most = min(low, float(values.min())), max(most, float(values.max()))
+    ranges = (1.0, 255.0, 65535.0) if picture.mode == "F" else (65535.0,)
+    return low, next((one for one in ranges if most <= one), most)

@@ -2,37 +2,28 @@
 
 ``advance`` is called in the transaction of every event that could move a cycle (a unit done or
 parked, a label task answered) and again by the scheduler, so that nothing depends on one message.
-It reads counters and moves at most one step; calling it twice changes nothing.
+It reads counters and moves at most one step; calling it twice changes nothing. Units of a cycle are
+asked for and counted in :mod:`services.cycle_units`, its answers in
+:mod:`services.labeling.answers`.
+
+Transactions that lock several rows take the champion's pointer before a cycle, and a cycle before
+its label tasks.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services import modes, registry
+from services import cycle_units, modes, registry
 from services.context import Context
 from services.db import units
 from services.db.base import utc_now
-from services.db.tables import (
-    FINISHED_CYCLES,
-    OPEN_TASKS,
-    TERMINAL,
-    Annotation,
-    Cycle,
-    CycleState,
-    Image,
-    LabelTask,
-    Role,
-    TaskState,
-    Unit,
-    UnitState,
-)
+from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, LabelTask
 from services.errors import Conflict, InvalidRequest, NotFound
-from services.pipeline import FEEDS_SELECTION
+from services.labeling import answers
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +56,10 @@ def start(
         InvalidRequest: no policy has this name.
     """
     check_policy(policy or context.settings.selection.policy)
-    champion = registry.require_champion(session)
-    running = session.scalar(select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES)))
-    if running is not None:
-        raise Conflict(f"cycle {running} is still running: wait for it or cancel it")
+    champion = registry.require_champion(session, hold=True)  # or two would begin at once
+    other = running(session)
+    if other is not None:
+        raise Conflict(f"cycle {other} is still running: wait for it or cancel it")
     cycle = Cycle(
         kind=kind,
         policy=policy or context.settings.selection.policy,
@@ -81,9 +72,9 @@ def start(
     session.flush()
     cycle.seed = context.settings.seed + cycle.id if seed is None else seed
     if kind == FULL:
-        _ask_pool_scores(session, context, cycle)
+        cycle_units.ask_pool_scores(session, context, cycle)
     else:
-        _ask(session, cycle, "train")
+        cycle_units.ask(session, cycle, "train")
     session.flush()
     advance(session, context, cycle.id)
     return cycle
@@ -119,20 +110,31 @@ def latest(session: Session) -> Cycle | None:
     return session.scalar(select(Cycle).order_by(Cycle.id.desc()).limit(1))
 
 
+def running(session: Session) -> int | None:
+    """Number of the cycle that runs, None where none does."""
+    return session.scalar(select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES)).limit(1))
+
+
+def hold(session: Session, cycle_id: int) -> Cycle:
+    """A cycle as it is now, locked until the caller's transaction ends; it must be there."""
+    session.flush()  # what is read anew would overwrite it
+    return session.get_one(Cycle, cycle_id, with_for_update=True, populate_existing=True)
+
+
 def advance(session: Session, context: Context, cycle_id: int) -> None:
     """Move a cycle one step if everything that the step waits for is there."""
-    cycle = session.get(Cycle, cycle_id, with_for_update=True)
-    if cycle is None or cycle.state in FINISHED_CYCLES:
+    cycle = hold(session, cycle_id)
+    if cycle.state in FINISHED_CYCLES:
         return
-    dead = _dead_unit(session, cycle)
+    dead = cycle_units.dead_unit(session, cycle)
     if dead is not None:
         _fail(cycle, f"{dead.kind}: {dead.error_code}: {_last_line(dead.error)}")
-    elif cycle.state == CycleState.EXPLAINING and not evidence_waiting(session, cycle):
+    elif cycle.state == CycleState.EXPLAINING and not cycle_units.evidence_waiting(session, cycle):
         cycle.state = CycleState.SELECTING
-        _ask(session, cycle, "select", _rounds(session, cycle))
+        cycle_units.ask(session, cycle, "select", cycle_units.rounds(session, cycle))
     elif cycle.state == CycleState.LABELLING and _labels_are_in(session, cycle):
         _train_or_fail(session, cycle)
-    elif cycle.state == CycleState.VERIFYING and not _outstanding(session, cycle):
+    elif cycle.state == CycleState.VERIFYING and not cycle_units.outstanding(session, cycle):
         _finish(cycle, CycleState.DONE)
     if cycle.state in FINISHED_CYCLES:
         modes.settle(session, context.settings, cycle.id)
@@ -140,18 +142,28 @@ def advance(session: Session, context: Context, cycle_id: int) -> None:
 
 def advance_waiting(session: Session, context: Context) -> None:
     """Advance every cycle that runs; what the scheduler calls."""
-    running = session.scalars(select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES))).all()
-    for cycle_id in running:
+    unfinished = select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES)).order_by(Cycle.id)
+    for cycle_id in session.scalars(unfinished).all():
         advance(session, context, cycle_id)
 
 
 def gather_again(cycle: Cycle) -> None:
-    """The selection lacks evidence and has asked for it (called by the select stage)."""
+    """The selection lacks evidence and has asked for it (called by the select stage).
+
+    Raises:
+        Conflict: the cycle has ended.
+    """
+    _require_running(cycle)
     cycle.state = CycleState.EXPLAINING
 
 
 def begin_labelling(session: Session, context: Context, cycle: Cycle) -> None:
-    """The selection is stored; people are asked (called by the select stage)."""
+    """The selection is stored; people are asked (called by the select stage).
+
+    Raises:
+        Conflict: the cycle has ended.
+    """
+    _require_running(cycle)
     cycle.state = CycleState.LABELLING
     session.flush()
     if not session.scalar(select(func.count()).where(LabelTask.cycle_id == cycle.id)):
@@ -162,14 +174,24 @@ def begin_labelling(session: Session, context: Context, cycle: Cycle) -> None:
 
 
 def begin_gating(session: Session, cycle: Cycle, model_id: str, dataset_id: str) -> None:
-    """A challenger is trained (called by the train stage)."""
+    """A challenger is trained (called by the train stage).
+
+    Raises:
+        Conflict: the cycle has ended.
+    """
+    _require_running(cycle)
     cycle.challenger_id, cycle.dataset_version_id = model_id, dataset_id
     cycle.state = CycleState.GATING
-    _ask(session, cycle, "gate")
+    cycle_units.ask(session, cycle, "gate")
 
 
 def close(session: Session, cycle: Cycle, promoted: bool) -> None:
-    """The gate has decided; after a promotion the field is looked at again."""
+    """The gate has decided; after a promotion the field is looked at again.
+
+    Raises:
+        Conflict: the cycle has ended.
+    """
+    _require_running(cycle)
     cycle.promoted = promoted
     cycle.state = CycleState.VERIFYING
     session.flush()
@@ -182,99 +204,21 @@ def cancel(session: Session, context: Context, cycle_id: int, actor: str) -> Cyc
         Conflict: it has ended already.
     """
     cycle = find(session, cycle_id)
-    if cycle.state in FINISHED_CYCLES:
-        raise Conflict(f"cycle {cycle_id} is {cycle.state} already")
-    for unit in _outstanding(session, cycle):
-        unit.state, unit.token, unit.finished_at = UnitState.CANCELLED, unit.token + 1, utc_now()
-    _close_tasks(session, cycle)
+    _refuse_ended(cycle)
+    for unit in cycle_units.outstanding(session, cycle):  # first: a worker's end takes this order
+        units.cancel(session, unit.id)
+    cycle = hold(session, cycle_id)
+    _refuse_ended(cycle)
+    answers.close_tasks(session, cycle, "the cycle was cancelled")
     cycle.error = f"cancelled by {actor}"
     _finish(cycle, CycleState.CANCELLED)
     modes.settle(session, context.settings, cycle.id)
     return cycle
 
 
-def _ask(session: Session, cycle: Cycle, kind: str, number: int = 0) -> None:
-    units.enqueue(
-        session,
-        kind,
-        f"{kind}:cycle:{cycle.id}:{number}",
-        {"cycle": cycle.id, "round": number},
-        cycle_id=cycle.id,
-    )
-
-
-def _rounds(session: Session, cycle: Cycle) -> int:
-    """How often the selection was asked for."""
-    query = select(func.count()).where(Unit.cycle_id == cycle.id, Unit.kind == "select")
-    return session.scalar(query) or 0
-
-
-def _ask_pool_scores(session: Session, context: Context, cycle: Cycle) -> None:
-    """The champion looks at every pool image: policies need its detections."""
-    pool = list(session.scalars(select(Image.id).where(Image.role == Role.POOL).order_by(Image.id)))
-    size = context.settings.selection.batch_images
-    for number, first in enumerate(range(0, len(pool), size)):
-        units.enqueue(
-            session,
-            "score_pool",
-            f"score_pool:{cycle.id}:{number}",
-            {"images": pool[first : first + size], "model": cycle.champion_id, "number": number},
-            cycle_id=cycle.id,
-        )
-
-
-def _outstanding(session: Session, cycle: Cycle) -> Sequence[Unit]:
-    return session.scalars(
-        select(Unit).where(Unit.cycle_id == cycle.id, Unit.state.not_in(TERMINAL))
-    ).all()
-
-
-def _dead_unit(session: Session, cycle: Cycle) -> Unit | None:
-    """A parked unit that the cycle cannot do without; one bad image is not such a unit."""
-    return session.scalar(
-        select(Unit)
-        .where(
-            Unit.cycle_id == cycle.id,
-            Unit.state == UnitState.DEAD,
-            Unit.kind.in_(("select", "train", "gate")),
-        )
-        .limit(1)
-    )
-
-
-def evidence_waiting(session: Session, cycle: Cycle) -> int:
-    """Units that a selection of this cycle waits for: its own, and older ones that feed it."""
-    return (
-        session.scalar(
-            select(func.count()).where(
-                Unit.state.not_in(TERMINAL),
-                or_(
-                    Unit.cycle_id == cycle.id,
-                    and_(Unit.kind.in_(FEEDS_SELECTION), Unit.created_at <= cycle.created_at),
-                ),
-            )
-        )
-        or 0
-    )
-
-
-def _labels_are_in(session: Session, cycle: Cycle) -> bool:
-    """Every task is answered, or the budget is spent: costs were estimates, answers are not."""
-    if sum(len(one.objects) for one in _answers(session, cycle)) >= cycle.budget_boxes:
-        _close_tasks(session, cycle)
-        return True
-    open_tasks = session.scalar(
-        select(func.count()).where(LabelTask.cycle_id == cycle.id, LabelTask.state.in_(OPEN_TASKS))
-    )
-    return not open_tasks
-
-
-def _answers(session: Session, cycle: Cycle) -> Sequence[Annotation]:
-    return session.scalars(
-        select(Annotation)
-        .join(LabelTask, LabelTask.annotation_id == Annotation.id)
-        .where(LabelTask.cycle_id == cycle.id)
-    ).all()
+def _refuse_ended(cycle: Cycle) -> None:
+    if cycle.state in FINISHED_CYCLES:
+        raise Conflict(f"cycle {cycle.id} is {cycle.state} already")
 
 
 def train_with_what_is_there(session: Session, context: Context, cycle_id: int) -> None:
@@ -283,30 +227,42 @@ def train_with_what_is_there(session: Session, context: Context, cycle_id: int) 
     Raises:
         Conflict: the cycle does not wait for labels.
     """
-    cycle = find(session, cycle_id)
+    cycle = hold(session, find(session, cycle_id).id)
     if cycle.state != CycleState.LABELLING:
         raise Conflict(f"cycle {cycle_id} is {cycle.state}, it does not wait for labels")
-    _close_tasks(session, cycle)
+    answers.close_tasks(session, cycle, "the cycle trains with what is there")
     session.flush()
     advance(session, context, cycle_id)
 
 
-def _close_tasks(session: Session, cycle: Cycle) -> None:
-    for task in session.scalars(
-        select(LabelTask).where(LabelTask.cycle_id == cycle.id, LabelTask.state.in_(OPEN_TASKS))
-    ):
-        task.state, task.token, task.finished_at = TaskState.SKIPPED, task.token + 1, utc_now()
-        task.note = "closed: the budget is spent, or the cycle trains with what is there"
+def _labels_are_in(session: Session, cycle: Cycle) -> bool:
+    """Every task is answered, or the budget is spent: costs were estimates, answers are not."""
+    if answers.boxes(session, cycle) >= cycle.budget_boxes:
+        answers.close_tasks(session, cycle, "the budget is spent")
+        return True
+    return not answers.open_tasks(session, cycle)
 
 
 def _train_or_fail(session: Session, cycle: Cycle) -> None:
-    labelled = _answers(session, cycle)
-    cycle.boxes_labelled = sum(len(annotation.objects) for annotation in labelled)
-    if not labelled:
+    cycle.boxes_labelled = answers.boxes(session, cycle)
+    if not answers.answers(session, cycle):
         _fail(cycle, "no image was labelled: every task was skipped or rejected")
         return
     cycle.state = CycleState.TRAINING
-    _ask(session, cycle, "train")
+    cycle_units.ask(session, cycle, "train")
+
+
+def _require_running(cycle: Cycle) -> None:
+    """Refuse a step of a cycle that has ended: it would go on beside the next.
+
+    Raises:
+        Conflict: it has ended.
+    """
+    if cycle.state in FINISHED_CYCLES:
+        raise Conflict(
+            f"cycle {cycle.id} is {cycle.state}, this step of it comes too late: "
+            "`e2x cycle run` starts another cycle"
+        )
 
 
 def _fail(cycle: Cycle, why: str) -> None:

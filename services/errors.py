@@ -5,6 +5,7 @@
     ServiceError
     ├── NotFound          no such row or file
     ├── Conflict          the request contradicts what is stored
+    │   └── ChampionChanged   another model has become the champion meanwhile
     ├── InvalidRequest    the request itself is wrong; the message says what to do
     ├── LeaseLost         somebody else owns the unit or task now
     ├── NotAllowed        token missing or unknown, or a path outside the project
@@ -39,6 +40,13 @@ class Conflict(ServiceError):
 
     code = "conflict"
     status = 409
+
+
+class ChampionChanged(Conflict):
+    """Another model has become the champion meanwhile; the comparison must be made again."""
+
+    code = "champion_changed"
+    retryable = True
 
 
 class InvalidRequest(ServiceError):

@@ -39,8 +39,14 @@ def still_failing(stage: StageContext, model_id: str, rows: Iterable[FailureRow]
 def is_wrong(
     row: FailureRow, shown: Detections, class_names: Sequence[str], iou_threshold: float
 ) -> bool:
-    """A false positive is wrong while it is shown; anything else until its object is found."""
+    """A false positive is wrong while it is shown; anything else until its object is found.
+
+    A model that does not know the class never shows it.
+    """
+    false_positive = row.kind == FailureKind.FALSE_POSITIVE
+    if row.label not in class_names:
+        return not false_positive
     label = class_names.index(row.label)
     overlap = pairwise_iou(shown.boxes_xyxy, np.asarray([row.box], np.float32))  # [N, 1]
     there = bool(((shown.labels == label) & (overlap[:, 0] >= iou_threshold)).any())
-    return there is (row.kind == FailureKind.FALSE_POSITIVE)
+    return there is false_positive

@@ -7,9 +7,8 @@ folder again adds nothing.
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,20 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation import formats
-from curation.errors import CurationError
 from curation.formats import ImportedImage, Problem
-from curation.formats.base import Labels
-from services import science
 from services.context import Context
 from services.db.tables import EVALUATION_ROLES, Annotation, Image, Observation, Role
 from services.errors import InvalidRequest, NotFound
+from services.import_files import ImportReport, Kept, inside, keep, name_of
 from services.objects import plain_text
 from services.rows import latest_annotations
 from services.stages.requests import request_embed, request_scan
-from services.storage import StoredImage, check_image, keep_image
 
-logger = logging.getLogger(__name__)
+__all__ = ["ImportReport", "Part", "import_dataset", "objects_of"]
 
 BATCH = 64
-"""Images a transaction: small enough that other writers wait only milliseconds."""
+"""Images a transaction. Their files lie in the store before it begins, so that it only writes
+rows and others wait for it a tenth of a second, however large the images are."""
 LABELLED_ROLES = (Role.SEED, Role.HOLDOUT, Role.SIBLINGS, Role.FIELD)
 
 
@@ -69,23 +66,6 @@ class Part:
         ]
 
 
-@dataclass(slots=True)
-class ImportReport:
-    """What an import did.
-
-    Attributes:
-        images_added: new to the project.
-        images_known: were there before, in the same role.
-        boxes: stored, ignore regions included.
-        problems: entries that were left out, with what to do.
-    """
-
-    images_added: int = 0
-    images_known: int = 0
-    boxes: int = 0
-    problems: list[Problem] = field(default_factory=list)
-
-
 def import_dataset(
     context: Context,
     source: Path,
@@ -98,6 +78,8 @@ def import_dataset(
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
     """Bring a folder or an annotation file into the project.
+
+    An import that breaks off leaves files without a row at most; the next one takes them up.
 
     Args:
         context: wiring.
@@ -114,6 +96,7 @@ def import_dataset(
         NotFound: there is no such folder.
         InvalidRequest: the role needs labels and the folder has none.
         AnnotationsInvalid: the annotation file itself cannot be read.
+        DiskFull: there is no space.
     """
     if not source.exists():
         raise NotFound(f"{source} does not exist")
@@ -123,49 +106,45 @@ def import_dataset(
         raise InvalidRequest(f"{source} has no annotations, and role {role} needs them")
     items = imported.items if part is None else part.of(imported.items)
     report = ImportReport(problems=list(imported.problems))
+    seen: set[str] = set()
     done = 0
-    labelled_here: set[str] = set()
     for batch in _batches(items, BATCH):
+        kept: list[Kept] = []
+        for item in batch:
+            image = keep(context, item, role, seen, report)
+            if image is not None:
+                kept.append((image, item))
+            done += 1
+            if progress is not None:
+                progress(done, len(items))
         with context.sessions.begin() as session:
-            _import_batch(session, context, batch, role, group, labelled_here, report)
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(items))
+            _write_rows(session, context, kept, role, group, report)
     return report
 
 
-def _import_batch(
+def _write_rows(
     session: Session,
     context: Context,
-    batch: list[ImportedImage],
+    kept: Sequence[Kept],
     role: Role,
     group: str | None,
-    labelled_here: set[str],
     report: ImportReport,
 ) -> None:
+    """Rows of images whose files are in the store; nothing slow belongs here."""
     stored: dict[str, tuple[Image, ImportedImage]] = {}
-    for item in batch:
-        image = _store(context, item, role, report)
-        if image is None:
-            continue
-        if image.id in labelled_here and role != Role.POOL:
-            report.problems.append(
-                Problem(_name(item), "left out: another entry of this import is the same picture")
-            )
-            continue
-        labelled_here.add(image.id)
+    for image, item in kept:
         row = Image(
             id=image.id,
             role=role,
             file=image.file,
-            name=_name(item),
+            name=name_of(item),
             width_px=image.width_px,
             height_px=image.height_px,
             perceptual_hash=image.perceptual_hash,
             group=plain_text(group if group is not None else item.group, 120),
         )
         if _admissible(session, row, report):
-            stored[image.id] = (row, _inside(item, image, report))
+            stored[image.id] = (row, inside(item, image, report))
     fresh = _insert_images(session, [row for row, _ in stored.values()], report)
     if role == Role.POOL:
         request_embed(session, sorted(fresh), context.settings.selection.batch_images)
@@ -176,45 +155,6 @@ def _import_batch(
         report.boxes += len(item.labels)
     if role == Role.FIELD:
         _observe(session, revisions)
-
-
-def _store(
-    context: Context, item: ImportedImage, role: Role, report: ImportReport
-) -> StoredImage | None:
-    """The image in the store, or None and a problem. A full disk is no fault of the entry."""
-    try:
-        data = item.path.read_bytes()
-        image = check_image(data, science.image_limits(context.settings), item.path.name)
-    except (CurationError, OSError) as error:
-        report.problems.append(Problem(_name(item), f"left out: {error}"))
-        return None
-    said, found = (item.width_px, item.height_px), (image.width_px, image.height_px)
-    if role != Role.POOL and all(said) and said != found:
-        report.problems.append(
-            Problem(
-                _name(item),
-                f"left out: it is {found[0]}x{found[1]} but annotated as {said[0]}x{said[1]}, "
-                "so its boxes cannot be trusted",
-            )
-        )
-        return None
-    keep_image(context.project, image, data)
-    return image
-
-
-def _inside(item: ImportedImage, image: StoredImage, report: ImportReport) -> ImportedImage:
-    """The same without boxes that leave the picture, where the format did not say its size."""
-    if item.width_px and item.height_px:
-        return item
-    labels = Labels(_name(item), (image.width_px, image.height_px), report.problems)
-    for position, box in enumerate(item.boxes_xyxy):
-        entry = f"object {position}"
-        labels.add(box.tolist(), item.labels[position], item.ignore[position], entry)
-    return labels.image(item.path, item.group)
-
-
-def _name(item: ImportedImage) -> str:
-    return plain_text(item.path.name, 300)
 
 
 def _admissible(session: Session, row: Image, report: ImportReport) -> bool:

@@ -46,7 +46,8 @@ def ingest_frame(
         objects: its truth, ``[{"box": [x1, y1, x2, y2], "label": name}]``; an empty list says
             that nothing is there; None says nothing.
         reports: an operator's words, ``[{"kind": "missed" | "false", "box": …, "label": …}]``;
-            new ones are added to those that are there.
+            new ones are added to those that are there. One that was dismissed stays dismissed
+            when it is sent again; another box is another report.
         reporter: who sent it.
         group: such as the drive that it comes from.
         source: the door it came through.
@@ -75,16 +76,15 @@ def ingest_frame(
     _require_field(session, stored, name, plain_text(group, 120), source)
     keep_image(context.project, stored, data)
     truth = [{k: entry[k] for k in ("box", "label", "ignore")} for entry in checked]
-    if objects is not None:
-        _store_truth(session, stored.id, truth, reporter)
+    revision = _store_truth(session, stored.id, None if objects is None else truth, reporter)
     observation = _observe(session, stored.id, objects is not None, said, reporter)
-    words = None if objects is None else truth
-    request_scan(session, stored.id, _digest(words, observation.reports))
+    request_scan(session, stored.id, _digest(revision, observation.reports))
     return observation
 
 
-def _digest(objects: Sequence[dict[str, Any]] | None, reports: list[Any]) -> str:
-    said = json.dumps([None if objects is None else list(objects), reports], sort_keys=True)
+def _digest(revision: int, reports: list[Any]) -> str:
+    """Of all that is said; never that of before, or truth that is put back would not be seen."""
+    said = json.dumps([revision, reports], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
@@ -116,15 +116,23 @@ def _require_field(
 
 
 def _store_truth(
-    session: Session, image_id: str, objects: list[dict[str, Any]], author: str
-) -> None:
+    session: Session, image_id: str, objects: list[dict[str, Any]] | None, author: str
+) -> int:
+    """Store truth as a revision, unless it is None or what counts already.
+
+    Returns:
+        The revision that counts now, 0 where there is none.
+    """
     latest = latest_annotations(session, [image_id]).get(image_id)
-    if latest is not None and latest.objects == objects:
-        return
-    revision = 1 if latest is None else latest.revision + 1
+    revision = 0 if latest is None else latest.revision
+    if objects is None or (latest is not None and latest.objects == objects):
+        return revision
     session.add(
-        Annotation(image_id=image_id, revision=revision, objects=objects, author=author or "ingest")
+        Annotation(
+            image_id=image_id, revision=revision + 1, objects=objects, author=author or "ingest"
+        )
     )
+    return revision + 1
 
 
 def _observe(
@@ -139,8 +147,13 @@ def _observe(
         observation = Observation(image_id=image_id, reports=[], reporter=reporter)
         session.add(observation)
     observation.has_truth = bool(observation.has_truth) or has_truth
-    kept = [{k: report[k] for k in ("kind", "box", "label")} for report in reports]
+    kept = [_essence(report) for report in reports]
     known = list(observation.reports or [])
-    observation.reports = known + [report for report in kept if report not in known]
+    said = [_essence(report) for report in known]  # what was dismissed is not said again either
+    observation.reports = known + [report for report in kept if report not in said]
     session.flush()
     return observation
+
+
+def _essence(report: dict[str, Any]) -> dict[str, Any]:
+    return {key: report[key] for key in ("kind", "box", "label")}

@@ -13,6 +13,7 @@ from curation.mode_states import ModeState, Progress
 from services import registry
 from services.db.tables import (
     OPEN_TASKS,
+    TAKEN_BACK,
     CandidateRow,
     Cycle,
     FailureRow,
@@ -35,7 +36,7 @@ class Ledger:
 
     Attributes:
         champion: the model in use; None before the first.
-        places: where its failures lie, of all cycles.
+        places: where its failures lie, of all cycles, without those taken back.
         failing: places where the champion fails now, of whatever mode.
         asked: pool images asked for since it was opened, without those that came back unlabelled.
         seen_with: id of the champion when a cycle saw it last.
@@ -88,6 +89,7 @@ def read_ledger(session: Session) -> Ledger:
         select(ModeSighting.mode_id, FailureRow.place)
         .join(ModeMember, ModeMember.sighting_id == ModeSighting.id)
         .join(FailureRow, FailureRow.id == ModeMember.failure_id)
+        .where(FailureRow.state.not_in(TAKEN_BACK))
         .distinct()
     )
     for mode_id, place in session.execute(members):
@@ -112,7 +114,8 @@ def last_sightings(session: Session) -> dict[int, ModeSighting]:
 
 def _failing(session: Session, model_id: str) -> frozenset[str]:
     query = select(FailureRow.place).where(
-        FailureRow.model_id == model_id, FailureRow.state != FailureState.FIXED
+        FailureRow.model_id == model_id,
+        FailureRow.state.not_in((FailureState.FIXED, *TAKEN_BACK)),
     )
     return frozenset(session.scalars(query))
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from curation.mode_states import ModeState
 from services.db.tables import (
+    TAKEN_BACK,
     Audit,
     Cycle,
     CycleState,
@@ -48,9 +49,10 @@ class ModeTrend:
     Attributes:
         mode: its row.
         last: as it was seen last.
-        places: where its failures lie, of all cycles.
+        places: where its failures lie, of all cycles, without those taken back.
         failing: of these, where the champion fails now.
         asked: pool images asked for since it was opened or re-opened.
+        exemplars: failures that show it best, the most typical first, without those taken back.
         sizes: cycle and number of failures that it saw, from the first that saw the mode on.
     """
 
@@ -59,6 +61,7 @@ class ModeTrend:
     places: int
     failing: int
     asked: int
+    exemplars: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
 
     @property
@@ -80,7 +83,7 @@ class ModeTrend:
             "failing": self.failing,
             "asked": self.asked,
             "trend": [{"cycle": cycle, "size": size} for cycle, size in self.sizes],
-            "exemplars": list(self.last.exemplars),
+            "exemplars": list(self.exemplars),
             "created_at": self.mode.created_at,
         }
 
@@ -123,7 +126,10 @@ def trends(session: Session, rows: Sequence[ModeRow]) -> list[ModeTrend]:
         sightings[sighting.mode_id].append(sighting)
     cycles = _seeing(session, {s.cycle_id for own in sightings.values() for s in own})
     ledger = read_ledger(session)
-    return [_trend(row, sightings[row.id], cycles, ledger) for row in rows if sightings[row.id]]
+    gone = set(session.scalars(select(FailureRow.id).where(FailureRow.state.in_(TAKEN_BACK))))
+    return [
+        _trend(row, sightings[row.id], cycles, ledger, gone) for row in rows if sightings[row.id]
+    ]
 
 
 def worst_first(found: Sequence[ModeTrend]) -> list[ModeTrend]:
@@ -144,13 +150,17 @@ def changes(session: Session, mode_id: int) -> list[ModeChange]:
 
 
 def exemplars(session: Session, sighting: ModeSighting) -> list[FailureRow]:
-    """The failures that show a mode best, the most typical first."""
+    """The failures that show a mode best, the most typical first, without those taken back."""
     found = [session.get(FailureRow, name) for name in sighting.exemplars]
-    return [row for row in found if row is not None]
+    return [row for row in found if row is not None and row.state not in TAKEN_BACK]
 
 
 def _trend(
-    row: ModeRow, sightings: Sequence[ModeSighting], cycles: Sequence[int], ledger: Ledger
+    row: ModeRow,
+    sightings: Sequence[ModeSighting],
+    cycles: Sequence[int],
+    ledger: Ledger,
+    gone: Collection[str],
 ) -> ModeTrend:
     sizes = {sighting.cycle_id: sighting.size for sighting in sightings}
     first = min(sizes)
@@ -161,6 +171,7 @@ def _trend(
         places=progress.places,
         failing=progress.failing,
         asked=progress.asked,
+        exemplars=tuple(name for name in sightings[-1].exemplars if name not in gone),
         sizes=tuple((cycle, sizes.get(cycle, 0)) for cycle in cycles if cycle >= first),
     )
 

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from services.db import units
 from services.db.tables import (
     Audit,
     FailureRow,
@@ -19,8 +18,8 @@ from services.db.tables import (
     Pointer,
     Role,
 )
-from services.errors import Conflict, NotFound
-from services.stages.requests import CHAMPION
+from services.errors import ChampionChanged, Conflict, NotFound
+from services.stages.requests import CHAMPION, ask_scan
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +30,18 @@ def champion(session: Session) -> Model | None:
     return None if pointer is None else session.get(Model, pointer.target)
 
 
-def require_champion(session: Session) -> Model:
+def require_champion(session: Session, *, hold: bool = False) -> Model:
     """The model in use.
+
+    Args:
+        session: the caller's transaction.
+        hold: until that ends nobody else swaps the champion or begins a cycle.
 
     Raises:
         Conflict: there is none yet; ``e2x train`` makes one.
     """
+    if hold:
+        _hold_pointer(session)
     model = champion(session)
     if model is None:
         raise Conflict("there is no champion yet: import a seed set and run `e2x train`")
@@ -74,19 +79,34 @@ def promote(
     actor: str,
     reason: dict[str, Any],
     cycle_id: int | None = None,
+    *,
+    over: str | None = None,
 ) -> None:
     """Make a model the champion and look at every field image again with it.
 
     Pointer, states, audit row and the new scans are one transaction, the caller's.
 
+    Args:
+        session: the caller's transaction.
+        model: the new champion.
+        actor: who promotes it, for the audit trail.
+        reason: why, for the audit trail.
+        cycle_id: the cycle that waits for the scans.
+        over: id of the champion that it was compared with; None: whichever there is.
+
     Raises:
         Conflict: it is the champion already.
+        ChampionChanged: the champion is not the one that it was compared with.
     """
-    pointer = session.get(Pointer, CHAMPION, with_for_update=True)
+    pointer = _hold_pointer(session)
     previous = None if pointer is None else pointer.target
     if previous == model.id:
         raise Conflict(f"model {model.number} is the champion already")
-    _point_at(session, pointer, model.id)
+    if over is not None and previous != over:
+        raise ChampionChanged(
+            f"model {model.number} was compared with a model that is not the champion any more"
+        )
+    pointer = _point_at(session, pointer, model.id)
     if previous is not None:
         session.get_one(Model, previous).state = ModelState.RETIRED
     model.state = ModelState.CHAMPION
@@ -99,17 +119,19 @@ def promote(
         )
     )
     session.flush()
-    scan_field(session, model.id, cycle_id)
+    scan_field(session, pointer, cycle_id)
     logger.info("promoted model %d", model.number)
 
 
 def rollback(session: Session, actor: str) -> Model:
-    """Bring back the champion before this one; the reverse of the latest promotion.
+    """Bring back the champion before this one, and look at every field image again with it.
+
+    The reverse of the latest promotion.
 
     Raises:
         Conflict: there was none.
     """
-    pointer = session.get(Pointer, CHAMPION, with_for_update=True)
+    pointer = _hold_pointer(session)
     if pointer is None:
         raise Conflict("there is no champion to roll back")
     previous = _previous_of(session, pointer.target)
@@ -130,29 +152,32 @@ def rollback(session: Session, actor: str) -> Model:
         .where(FailureRow.fixed_by == current.id)
         .values(state=FailureState.EXPLAINED, fixed_by=None)
     )
-    scan_field(session, previous.id, None)  # frames that came in since
+    scan_field(session, pointer, None)  # frames that came in since, and what it gets right again
     return previous
 
 
-def scan_field(session: Session, model_id: str, cycle_id: int | None) -> int:
-    """Ask for a scan of every field image by this model; the number of images."""
+def scan_field(session: Session, pointer: Pointer, cycle_id: int | None) -> int:
+    """Ask for a scan of every field image by the champion; the number of images."""
     images = list(session.scalars(select(Image.id).where(Image.role == Role.FIELD)))
     for image_id in images:
-        units.enqueue(
-            session,
-            "scan",
-            f"scan:{image_id}:{model_id}",
-            {"image": image_id, "model": model_id},
-            cycle_id=cycle_id,
-        )
+        ask_scan(session, image_id, pointer, cycle_id=cycle_id)
     return len(images)
 
 
-def _point_at(session: Session, pointer: Pointer | None, model_id: str) -> None:
+def _hold_pointer(session: Session) -> Pointer | None:
+    """The champion's pointer as it is now, locked until the caller's transaction ends."""
+    session.flush()  # what is read anew would overwrite it
+    return session.get(Pointer, CHAMPION, with_for_update=True, populate_existing=True)
+
+
+def _point_at(session: Session, pointer: Pointer | None, model_id: str) -> Pointer:
     if pointer is None:
-        session.add(Pointer(name=CHAMPION, target=model_id))
+        pointer = Pointer(name=CHAMPION, target=model_id)
+        session.add(pointer)
     else:
         pointer.target, pointer.version = model_id, pointer.version + 1
+    session.flush()  # gives a new one its version
+    return pointer
 
 
 def _previous_of(session: Session, model_id: str) -> Model:

@@ -1,9 +1,14 @@
-"""What starts a cycle or a retraining by itself; looked at by the scheduler."""
+"""What starts a cycle or a retraining by itself; looked at by the scheduler.
+
+What has started one starts no other, whatever comes of it: after a cycle that fails, or changes
+nothing, the same failures or labels would start the next at every look. Only what has come in since
+counts as new.
+"""
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from croniter import croniter
 from sqlalchemy import func, select
@@ -13,19 +18,23 @@ from services import cycles, registry
 from services.context import Context
 from services.db.base import utc_now
 from services.db.tables import (
-    FINISHED_CYCLES,
     Annotation,
     Cycle,
     CycleState,
+    DatasetVersion,
     FailureRow,
     FailureState,
     Image,
     LabelTask,
     Role,
+    Unit,
 )
 from services.setting_groups import TriggerSettings
 
 logger = logging.getLogger(__name__)
+
+STARTED_BY = ("failures", "labels")
+"""Triggers that count what is new; a cron expression waits for its next time in any case."""
 
 
 def check(context: Context, now: datetime | None = None) -> list[int]:
@@ -41,17 +50,19 @@ def check(context: Context, now: datetime | None = None) -> list[int]:
     now = now or utc_now()
     with context.sessions.begin() as session:
         cycles.advance_waiting(session, context)
+    with context.sessions.begin() as session:  # a start locks what comes before a cycle's lock
         if registry.champion(session) is None:
             return []
-        running = session.scalar(select(Cycle).where(Cycle.state.not_in(FINISHED_CYCLES)).limit(1))
+        running = cycles.running(session)
         if running is not None:
-            return _close_labelling(session, context, running)
+            return _close_labelling(session, context, cycles.hold(session, running))
         return _start_due(session, context, context.settings.triggers, now)
 
 
 def _start_due(
     session: Session, context: Context, rules: TriggerSettings, now: datetime
 ) -> list[int]:
+    _tell_failed(session, rules, now)
     cause = None
     if rules.new_failures and new_failures(session) >= rules.new_failures:
         cause = (cycles.FULL, "failures")
@@ -85,40 +96,66 @@ def _close_labelling(session: Session, context: Context, cycle: Cycle) -> list[i
     return [cycle.id]
 
 
+def _tell_failed(session: Session, rules: TriggerSettings, now: datetime) -> None:
+    """Say once, at the first look after a cycle has failed, why what started it starts none."""
+    latest = cycles.latest(session)
+    if latest is None or latest.state != CycleState.FAILED or latest.trigger not in STARTED_BY:
+        return
+    if latest.finished_at and latest.finished_at > now - timedelta(seconds=rules.interval_s):
+        logger.warning(
+            "cycle %d failed (%s): what started it starts none again; mend the cause and redrive "
+            "its unit, or start a cycle",
+            latest.id,
+            latest.error,
+        )
+
+
 def new_failures(session: Session) -> int:
-    """Explained failures of the champion that no cycle has taken up."""
+    """Explained failures of the champion that came in since the last full cycle began.
+
+    Those that it has taken up since are none of them.
+    """
+    champion = registry.champion(session)
+    if champion is None:
+        return 0
+    conditions = [
+        FailureRow.model_id == champion.id,
+        FailureRow.state == FailureState.EXPLAINED,
+        FailureRow.mode_id.is_(None),
+    ]
+    since = session.scalar(select(func.max(Cycle.created_at)).where(Cycle.kind == cycles.FULL))
+    if since is not None:
+        conditions.append(FailureRow.created_at > since)
+    return session.scalar(select(func.count()).where(*conditions)) or 0
+
+
+def new_labels(session: Session) -> int:
+    """Labelled pool images that came in since the last training was given its labels."""
     champion = registry.champion(session)
     if champion is None:
         return 0
     return (
         session.scalar(
-            select(func.count()).where(
-                FailureRow.model_id == champion.id,
-                FailureRow.state == FailureState.EXPLAINED,
-                FailureRow.mode_id.is_(None),
+            select(func.count(func.distinct(Annotation.image_id)))
+            .join(Image, Image.id == Annotation.image_id)
+            .where(
+                Image.role == Role.POOL,
+                Annotation.created_at > (_last_training(session) or champion.created_at),
             )
         )
         or 0
     )
 
 
-def new_labels(session: Session) -> int:
-    """Labelled pool images that no training has seen."""
-    champion = registry.champion(session)
-    if champion is None:
-        return 0
-    trained = session.scalar(
-        select(func.max(Cycle.finished_at)).where(Cycle.dataset_version_id.is_not(None))
-    )
-    since = max(champion.created_at, trained or champion.created_at)
-    return (
-        session.scalar(
-            select(func.count(func.distinct(Annotation.image_id)))
-            .join(Image, Image.id == Annotation.image_id)
-            .where(Image.role == Role.POOL, Annotation.created_at > since)
-        )
-        or 0
-    )
+def _last_training(session: Session) -> datetime | None:
+    """When the last training was given its labels, or was asked for if it did not come so far.
+
+    A dataset version is made as a training begins. What comes in later is not in it, even if the
+    model that comes of it is younger.
+    """
+    version = session.scalar(select(func.max(DatasetVersion.created_at)))
+    asked = session.scalar(select(func.max(Unit.created_at)).where(Unit.kind == "train"))
+    return max(filter(None, (version, asked)), default=None)
 
 
 def _cron_due(session: Session, kind: str, expression: str, now: datetime) -> bool:

@@ -1,22 +1,20 @@
-"""The application: wiring, errors, routes."""
+"""The application: wiring, routes, what is done to every request."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from curation.errors import CurationError
-from retrain.errors import RetrainError
 from services import context as wiring
-from services.api import schemas
+from services.api import app_errors, schemas
 from services.api.auth import project_token, require_token
+from services.api.deps import DECODED_AT_ONCE
 from services.api.limits import BodyLimit
 from services.api.routes import (
     cycles,
@@ -31,7 +29,6 @@ from services.api.routes import (
 )
 from services.api.routes import units as unit_routes
 from services.context import Context
-from services.errors import ServiceError
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +42,10 @@ task is leased with a token: the same answer under the same token is the same an
 answer under an old token changes nothing. Only one cycle runs at a time, so that a second start
 answers 409.
 
-**Errors** are `{"code": ..., "message": ...}`: the code is stable, the message is for people.
+**Errors** are `{"code": ..., "message": ...}`: the code is stable, the message is for people. A 503
+says that the database is busy or out of reach; `Retry-After` says when to send the request again.
 """
+ERRORS = (401, 404, 409, 413, 422, 500, 503)
 ROUTES = (frames, images, failures, modes, cycles, tasks, labels, models, unit_routes)
 
 
@@ -61,47 +60,18 @@ def create_app(context: Context | None = None) -> FastAPI:
         title="Explain-to-Fix",
         version="1",
         description=DESCRIPTION,
-        responses={status: {"model": schemas.Error} for status in (401, 404, 409, 413, 422)},
+        responses={status: {"model": schemas.Error} for status in ERRORS},
     )
     app.state.context, app.state.token = context, project_token(context)
+    app.state.decoding = asyncio.Semaphore(DECODED_AT_ONCE)
     app.include_router(health.router)
     for module in ROUTES:
         app.include_router(module.router, prefix="/v1", dependencies=[Depends(require_token)])
-    for kind in (ServiceError, CurationError, RetrainError):
-        app.add_exception_handler(kind, _known)
-    app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_exception_handler(StarletteHTTPException, _unserved)
+    app_errors.answer(app)
     app.middleware("http")(_refuse_zero_bytes)
     app.middleware("http")(_log_request)
     app.add_middleware(BodyLimit, max_bytes=context.settings.api.max_request_bytes)
     return app
-
-
-def _known(_request: Request, error: Exception) -> JSONResponse:
-    status = getattr(error, "status", 422)
-    code = getattr(error, "code", "error")
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    body = {"code": code, "message": str(error)}
-    return JSONResponse(body, status_code=status, headers=headers)
-
-
-def _unserved(_request: Request, error: Exception) -> JSONResponse:
-    """No such route, wrong method, or a body that is not even a form."""
-    assert isinstance(error, StarletteHTTPException)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    body = {"code": code, "message": str(error.detail)}
-    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
-
-
-def _malformed(_request: Request, error: Exception) -> JSONResponse:
-    """Where in the request, and what is wrong; not the whole input back."""
-    assert isinstance(error, RequestValidationError)
-    places = [
-        f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
-        for entry in error.errors()[:5]
-    ]
-    body = {"code": "invalid_request", "message": "; ".join(places)}
-    return JSONResponse(body, status_code=422)
 
 
 async def _refuse_zero_bytes(

@@ -1,19 +1,22 @@
-"""What handlers are given: the wiring and a transaction."""
+"""What handlers are given: the wiring, a transaction or a view, a place to decode in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Path, Query, Request
 from sqlalchemy.orm import Session
 
 from services.context import Context
+from services.db.engine import reading
 from services.errors import InvalidRequest
 
 MAX_PAGE = 500
 MAX_ROW = 2**63 - 1
 """Databases count rows in 64 bits."""
+DECODED_AT_ONCE = 2
+"""Uploads: the largest image that is taken needs under 500 MB for a moment, a WebP 800 MB."""
 
 
 def get_context(request: Request) -> Context:
@@ -26,12 +29,29 @@ ContextOf: TypeAlias = Annotated[Context, Depends(get_context)]
 
 
 def get_session(context: ContextOf) -> Iterator[Session]:
-    """A transaction: committed before the answer is sent, rolled back if the handler fails."""
+    """A transaction: committed before the answer is sent, rolled back if the handler fails.
+
+    It begins with the first statement; until then it keeps nobody waiting.
+    """
     with context.sessions.begin() as session:
         yield session
 
 
+def get_view(context: ContextOf) -> Iterator[Session]:
+    """A session for handlers that only read: it neither waits for writers nor holds them up."""
+    with reading(context.sessions) as session:
+        yield session
+
+
+async def place_to_decode(request: Request) -> AsyncIterator[None]:
+    """One of a few places; who waits here for one holds neither a thread nor a transaction."""
+    async with request.app.state.decoding:
+        yield
+
+
 SessionOf: TypeAlias = Annotated[Session, Depends(get_session, scope="function")]
+ViewOf: TypeAlias = Annotated[Session, Depends(get_view, scope="function")]
+IN_A_PLACE_TO_DECODE = Depends(place_to_decode, scope="function")
 RowId: TypeAlias = Annotated[int, Path(ge=1, le=MAX_ROW)]
 OfCycle: TypeAlias = Annotated[int | None, Query(ge=1, le=MAX_ROW, description="Of this cycle.")]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows at most.")]

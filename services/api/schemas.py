@@ -70,6 +70,12 @@ class FrameOut(Row):
     created_at: datetime
 
 
+class DismissIn(Body):
+    """Why something that was found is no failure."""
+
+    note: str = Field(default="", max_length=2000)
+
+
 class FailureOut(Row):
     """One wrong detection."""
 
@@ -227,6 +233,10 @@ class AnnotationOut(Row):
     revision: int
     objects: list[Any]
     author: str
+    late: bool = Field(
+        default=False,
+        description="The cycle has gone on without it; it counts for the next dataset version.",
+    )
 
 
 class ModelOut(Row):

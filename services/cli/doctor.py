@@ -283,7 +283,7 @@ def _work(counts: dict[str, int], unsent: int) -> Finding:
             "work",
             "warn",
             found,
-            "`e2x units list --state dead` says why, `e2x units redrive` tries again",
+            "`e2x units list --state dead` says why, `e2x units redrive --all` tries again",
         )
     if unsent > OUTBOX_WISHED:
         return Finding("work", "warn", f"{found}; {unsent} messages unsent", "is `e2x up` running?")

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from services.cli.common import FAILURE_EXIT, JsonOption, show_error
+from services.cli.explain_checks import check, check_output
 from services.errors import InvalidRequest
+from services.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from services.cli.explain_targets import Question
     from services.explaining import Outcome
-    from services.settings import Settings
 
 SINGLE_TOP, COMPARE_TOP = 3, 1
 """Detections that are explained where nothing is said: by one method, and by many."""
-SUFFIXES = (".png", ".jpg", ".jpeg")
 
 ImageArgument = Annotated[Path | None, typer.Argument(metavar="IMAGE", help="An image file.")]
 MethodOption = Annotated[
@@ -115,32 +124,29 @@ def explain(
     Works in a project and, with `--model FOLDER`, anywhere. Without a target it explains what
     the model detects; where it detects nothing, it lists what comes closest.
     """
-    from services.cli.explain_methods import chosen, print_methods
-    from services.cli.explain_output import (
-        print_candidates,
-        print_outcomes,
-        print_outcomes_json,
-        save,
-    )
-    from services.cli.explain_targets import ask
-    from services.settings import get_settings
-
     if list_methods:
-        print_methods(as_json)
+        _list(as_json)
         return
     if image is None:
         raise InvalidRequest("name an image: `e2x explain IMAGE`, or `e2x explain --list`")
-    if output is not None and output.suffix.lower() not in SUFFIXES:
-        raise InvalidRequest(f"--output {output}: write a {', '.join(SUFFIXES)} file")
-    settings = get_settings()
-    partition = {"num_segments": segments, "segmentation": segmentation}
-    changed = {key: value for key, value in partition.items() if value is not None}
-    settings = settings.model_copy(
-        update={"explanation": settings.explanation.model_copy(update=changed)}
-    )
-    explainers = chosen(method or (), compare, given or (), settings)
+    settings = _changed(get_settings(), segments, segmentation)
+    check_output(output)
+    said = check(settings, image, model, target or (), box, label, truth, every)
+    with loading():
+        from services.cli.explain_methods import chosen
+
+        explainers = chosen(method or (), compare, given or (), settings)
+
+        from services.cli.explain_output import (
+            print_candidates,
+            print_outcomes,
+            print_outcomes_json,
+            save,
+        )
+        from services.cli.explain_targets import ask
+
+        asked = ask(settings, said)
     many = top or (None if every or target or box else _top(len(explainers)))
-    asked = ask(settings, image, model, target or (), box, label, truth, every)
     if not asked.subjects:
         print_candidates(asked, as_json)
         raise typer.Exit(FAILURE_EXIT)
@@ -160,6 +166,23 @@ def explain(
         typer.launch(str(file))
     if all(outcome.attribution is None for row in outcomes for outcome in row):
         raise typer.Exit(FAILURE_EXIT)
+
+
+def _list(as_json: bool) -> None:
+    from services.cli.explain_methods import print_methods
+
+    with loading("methods"):
+        import curation.explain  # noqa: F401 - what takes its time
+
+    print_methods(as_json)
+
+
+def _changed(settings: Settings, segments: int | None, segmentation: str | None) -> Settings:
+    """The settings, with the superpixels that the options say."""
+    partition = {"num_segments": segments, "segmentation": segmentation}
+    changed = {key: value for key, value in partition.items() if value is not None}
+    explanation = settings.explanation.model_copy(update=changed)
+    return settings.model_copy(update={"explanation": explanation})
 
 
 def _top(methods: int) -> int:
@@ -202,16 +225,27 @@ def _explain(
     return [list(row) for row in zip(*by_method, strict=True)], segment_centres(partition, size_wh)
 
 
+@contextmanager
+def loading(what: str = "model", screen: Console | None = None) -> Iterator[None]:
+    """Say that it takes a while: PyTorch alone takes seconds to import."""
+    with _on_screen(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), screen=screen
+    ) as line:
+        line.add_task(f"loading the {what}", total=None)
+        yield
+
+
 def _bar() -> Progress:
-    """On standard error, gone when it is done, nothing where that is no screen."""
-    screen = Console(stderr=True)
-    return Progress(
+    return _on_screen(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
-        console=screen,
-        transient=True,
-        disable=not screen.is_terminal,
     )
+
+
+def _on_screen(*columns: ProgressColumn, screen: Console | None = None) -> Progress:
+    """On standard error, gone when it is done, nothing where that is no screen."""
+    screen = screen or Console(stderr=True)
+    return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)

@@ -10,7 +10,8 @@ from curation import images
 from curation.explain.about import about
 from curation.types import ImageArray
 from services.cli.common import console, print_json, print_table
-from services.cli.explain_targets import Question, in_project
+from services.cli.explain_checks import in_project
+from services.cli.explain_targets import Question
 from services.explaining import Outcome
 from services.explaining_sheet import as_json, picture
 from services.project import Project

@@ -1,4 +1,4 @@
-"""``e2x failures``: what the champion gets wrong in the field, and why."""
+"""``e2x failures``: what the champion gets wrong in the field, why, and what is none of it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from services.cli.common import (
     print_table,
 )
 from services.db.engine import reading
-from services.db.tables import FailureRow, FailureState, Image, Model
+from services.db.tables import TAKEN_BACK, FailureRow, FailureState, Image, Model
 from services.errors import NotFound
 
 failures_app = typer.Typer(help="Wrong detections in field frames.")
 
+ACTOR = "command line"
 SHOWN_ID = 12
 """Characters of an id in a table; any unique beginning names a failure."""
 
@@ -45,13 +46,15 @@ def list_failures(
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List failures, the newest first."""
+    """List failures, the newest first; what was taken back only with `--state`.
+
+    A failure is withdrawn when the truth of its frame was corrected, and dismissed by a person.
+    """
     from services import registry
 
     with opened() as context, reading(context.sessions) as session:
-        query = select(FailureRow)
-        if state is not None:
-            query = query.where(FailureRow.state == state)
+        wanted = FailureRow.state.not_in(TAKEN_BACK) if state is None else FailureRow.state == state
+        query = select(FailureRow).where(wanted)
         if kind is not None:
             query = query.where(FailureRow.kind == kind)
         if label:
@@ -156,6 +159,37 @@ def show_failure(
         console().print(f"picture: {picture}")
         if view:
             typer.launch(str(picture))
+
+
+@failures_app.command("dismiss")
+def dismiss(
+    names: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="Ids, or the begins of them.")
+    ],
+    note: Annotated[str, typer.Option(help="Why, for the audit trail.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Say that failures are none: they are neither counted nor worked on any more.
+
+    An operator's report that gave one is taken back with it, and later scans do not bring it
+    back. Where the truth of a frame is wrong, rather send the frame again with the right one. To
+    take a dismissal back, report the failure anew: `e2x ingest FRAME --missed CLASS:X1,Y1,X2,Y2`
+    or `--false`, with a box of your own.
+    """
+    from services import dismissals
+
+    with opened() as context, context.sessions.begin() as session:
+        ids = [find_failure(session, name).id for name in names]
+        rows = dismissals.dismiss(session, context.settings, ids, ACTOR, note)
+        dismissed = [row.id for row in rows]
+    before = sorted(set(ids) - set(dismissed))
+    if as_json:
+        print_json({"dismissed": dismissed, "dismissed_before": before})
+        return
+    for identity in dismissed:
+        console().print(f"dismissed {identity[:SHOWN_ID]}")
+    for identity in before:
+        console().print(f"{identity[:SHOWN_ID]} was dismissed before", style="dim")
 
 
 def find_failure(session: Session, name: str) -> FailureRow:

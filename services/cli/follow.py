@@ -178,9 +178,9 @@ def _counts(session: Session, cycle: Cycle, most: int) -> tuple[int, int, int]:
     since; else units of the cycle.
     """
     if cycle.state == CycleState.EXPLAINING:
-        from services import cycles
+        from services import cycle_units
 
-        waiting = cycles.evidence_waiting(session, cycle)
+        waiting = cycle_units.evidence_waiting(session, cycle)
         most = max(most, waiting)
         return most - waiting, most, most
     if cycle.state == CycleState.LABELLING:

@@ -26,6 +26,7 @@ from services.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from services.context import Context
+    from services.labeling.coco import LabelImport
 
 labels_app = typer.Typer(help="Label tasks: list, export, import.")
 ANNOTATIONS = "annotations.json"
@@ -124,10 +125,11 @@ def import_labels(
     author: Annotated[str, typer.Option(help="Who labelled.")] = "import",
     as_json: JsonOption = False,
 ) -> None:
-    """Answer open label tasks from a COCO file; the last answer lets the cycle retrain.
+    """Answer label tasks from a COCO file; then, if that was the last answer, the cycle retrains.
 
     An image without annotations is an answer: there is nothing in it. Leave images out of the
-    file that nobody has looked at.
+    file that nobody has looked at. Answers that come when the budget is spent are kept for the
+    next dataset version. The exit status is 1 if an answer was left out; importing again is safe.
     """
     from services.labeling import coco
 
@@ -141,15 +143,28 @@ def import_labels(
         raise InvalidRequest(f"{path.name} is not JSON: {error}") from error
     with opened() as context:
         report = coco.import_coco(context, document, author)
-    problems = [{"where": one.where, "message": one.message} for one in report.problems]
     if as_json:
-        print_json({"submitted": report.submitted, "boxes": report.boxes, "problems": problems})
+        print_json(report.to_dict())
     else:
-        out = console()
-        out.print(f"{report.submitted} tasks answered with {report.boxes} boxes")
-        for one in problems[:SHOWN_PROBLEMS]:
-            out.print(f"  {one['where']}: {one['message']}", markup=False, style="yellow")
-        if len(problems) > SHOWN_PROBLEMS:
-            out.print(f"  … and {len(problems) - SHOWN_PROBLEMS} more: --json lists all")
-    if problems and not report.submitted:
+        _print_import(report)
+    if report.problems:
         raise typer.Exit(FAILURE_EXIT)
+
+
+def _print_import(report: LabelImport) -> None:
+    out = console()
+    out.print(f"{report.submitted} tasks answered with {report.boxes} boxes")
+    if report.late:
+        out.print(
+            f"{report.late} of them late: their cycle has gone on, they count for the next dataset "
+            "version",
+            soft_wrap=True,
+        )
+    if report.unchanged:
+        out.print(f"{report.unchanged} were answered so before", style="dim")
+    if report.problems:
+        out.print(f"{len(report.problems)} left out:", style="yellow")
+    for one in report.problems[:SHOWN_PROBLEMS]:
+        out.print(f"  {one.where}: {one.message}", markup=False, style="yellow")
+    if len(report.problems) > SHOWN_PROBLEMS:
+        out.print(f"  … and {len(report.problems) - SHOWN_PROBLEMS} more: --json lists all")

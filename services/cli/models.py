@@ -146,4 +146,6 @@ def rollback() -> None:
     with opened() as context, context.sessions.begin() as session:
         model = registry.rollback(session, ACTOR)
         modes.settle(session, context.settings)
-    console().print(f"model {model.number} is the champion again")
+    console().print(
+        f"model {model.number} is the champion again; the workers look at the field frames again"
+    )

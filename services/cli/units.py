@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from services.cli.common import (
+    FAILURE_EXIT,
     JsonOption,
     LimitOption,
     columns_of,
@@ -19,7 +20,10 @@ from services.cli.common import (
 )
 from services.db.engine import reading
 from services.db.tables import TERMINAL, Unit, UnitState
-from services.errors import InvalidRequest
+from services.errors import InvalidRequest, ServiceError
+
+if TYPE_CHECKING:
+    from services.context import Context
 
 units_app = typer.Typer(help="Units of work: what waits, runs, and was given up.")
 
@@ -99,16 +103,46 @@ def redrive(
     unit_ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]…")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every dead unit.")] = False,
 ) -> None:
-    """Try dead units again, with all their tries."""
-    from services.db import units
+    """Try dead units again, with all their tries.
 
+    A cycle that failed with one of them goes on, unless another cycle runs. What is refused keeps
+    the others from nothing; the exit status is 1 then.
+    """
     if bool(unit_ids) == every:
         raise InvalidRequest("name units, or say --all: `e2x units list --state dead` shows them")
-    with opened() as context, context.sessions.begin() as session:
-        wanted = unit_ids or list(
-            session.scalars(select(Unit.id).where(Unit.state == UnitState.DEAD).order_by(Unit.id))
-        )
-        for unit_id in wanted:
-            units.redrive(session, unit_id)
-        waiting = session.scalars(select(Unit.id).where(Unit.state.not_in(TERMINAL))).all()
-    console().print(f"redriven: {len(wanted)}; {len(waiting)} units wait or run now")
+    with opened() as context:
+        wanted = unit_ids or _dead(context)
+        refused = _redrive(context, wanted)
+        if unit_ids and len(unit_ids) == len(refused) == 1:
+            raise refused[unit_ids[0]]
+        with reading(context.sessions) as session:
+            query = select(func.count()).where(Unit.state.not_in(TERMINAL))
+            waiting = session.scalar(query)
+    console().print(
+        f"redriven: {len(wanted) - len(refused)}; {waiting} units wait or run now", soft_wrap=True
+    )
+    for unit_id, error in refused.items():
+        console().print(f"  unit {unit_id}: {error}", markup=False, style="yellow", soft_wrap=True)
+    if refused:
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def _dead(context: Context) -> list[int]:
+    """The newest first: of several cycles that failed, only one can go on."""
+    with reading(context.sessions) as session:
+        query = select(Unit.id).where(Unit.state == UnitState.DEAD).order_by(Unit.id.desc())
+        return list(session.scalars(query))
+
+
+def _redrive(context: Context, unit_ids: list[int]) -> dict[int, ServiceError]:
+    """Each in a transaction of its own; those that are refused, and why."""
+    from services import redrive as units_again
+
+    refused: dict[int, ServiceError] = {}
+    for unit_id in unit_ids:
+        try:
+            with context.sessions.begin() as session:
+                units_again.redrive(session, unit_id)
+        except ServiceError as error:
+            refused[unit_id] = error
+    return refused

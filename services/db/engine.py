@@ -25,6 +25,7 @@ READ_ONLY = "e2x_read_only"
 
 SQLITE_BUSY_MS = 30_000
 """How long a writer waits for another; a unit's write takes milliseconds."""
+NO_BOUND = -1
 WAL_RETRY_S = 0.02
 """Between two tries to switch to the write-ahead log."""
 
@@ -38,7 +39,11 @@ def make_engine(url: str) -> Engine:
     """An engine with what each database needs for several writing processes."""
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=10)
-    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000})
+    # As many connections as threads ask for: they cost a file handle each, and a reader must not
+    # queue behind writers that wait for each other.
+    engine = create_engine(
+        url, connect_args={"timeout": SQLITE_BUSY_MS / 1000}, max_overflow=NO_BOUND
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin)
     return engine

@@ -19,6 +19,14 @@ class FailureState(StrEnum):
     EXPLAINED = "explained"
     FIXED = "fixed"
     """A later champion no longer makes it."""
+    WITHDRAWN = "withdrawn"
+    """What is said about the frame now no longer makes it one; it may be found again."""
+    DISMISSED = "dismissed"
+    """A person says that it is none; only a new report brings it back."""
+
+
+TAKEN_BACK = (FailureState.WITHDRAWN, FailureState.DISMISSED)
+"""No failures after all: neither counted nor shown, explained, selected or asked of a model."""
 
 
 def _own_id(context: Any) -> str:

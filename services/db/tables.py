@@ -14,6 +14,7 @@ from services.db.data import (
 from services.db.loop import (
     FINISHED_CYCLES,
     OPEN_TASKS,
+    TAKEN_BACK,
     CandidateRow,
     Cycle,
     CycleState,
@@ -31,6 +32,7 @@ __all__ = [
     "EVALUATION_ROLES",
     "FINISHED_CYCLES",
     "OPEN_TASKS",
+    "TAKEN_BACK",
     "TERMINAL",
     "Annotation",
     "Audit",

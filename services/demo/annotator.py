@@ -15,7 +15,9 @@ import numpy as np
 from services.demo.client import check
 
 NAME = "simulated-annotator"
-LEASED_AT_ONCE = 8
+LEASED_AT_ONCE = 1
+"""What is leased when the budget is spent may still be answered, and would be trained on or not,
+as it happens to come in time."""
 JITTER = 0.15
 """A sloppy box is off by up to so much of its side."""
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from retrain.report import EvaluationReport
 from services import datasets, registry
 from services.context import Context
-from services.db.tables import Annotation, Cycle, FailureRow, Image, Model, Role
+from services.db.tables import TAKEN_BACK, Annotation, Cycle, FailureRow, Image, Model, Role
 from services.training import evaluate_model
 
 
@@ -96,7 +96,9 @@ def failed(report: EvaluationReport) -> int:
 def _field_failures(session: Session, model: Model) -> int:
     return (
         session.scalar(
-            select(func.count()).select_from(FailureRow).where(FailureRow.model_id == model.id)
+            select(func.count()).where(
+                FailureRow.model_id == model.id, FailureRow.state.not_in(TAKEN_BACK)
+            )
         )
         or 0
     )

@@ -2,35 +2,66 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation.errors import AnnotationsInvalid, CurationError
+from curation.errors import CurationError
 from curation.formats import Problem
 from curation.formats.coco import check_document
 from services.classes import class_names
 from services.context import Context
-from services.db.tables import OPEN_TASKS, Image, LabelTask
-from services.errors import ServiceError
-from services.labeling import queue
-from services.objects import plain_text
-
-_IMAGE_ID = re.compile("[0-9a-f]{64}")
+from services.db.engine import reading
+from services.db.tables import OPEN_TASKS, Annotation, Image, LabelTask, TaskState
+from services.errors import Conflict, NotFound, ServiceError
+from services.labeling import answers, entries, queue
 
 
 @dataclass(slots=True)
 class LabelImport:
-    """What an import of labels did."""
+    """What an import of labels did.
+
+    Attributes:
+        submitted: answers that were stored.
+        boxes: objects in them.
+        late: of the answers, those whose cycle had gone on without them; they count for the next
+            dataset version.
+        unchanged: answers that were stored before, word for word.
+        problems: answers that were left out, and why.
+    """
 
     submitted: int = 0
     boxes: int = 0
+    late: int = 0
+    unchanged: int = 0
     problems: list[Problem] = field(default_factory=list)
+
+    def leave_out(self, where: str, why: object) -> None:
+        """Note an answer that is not stored."""
+        self.problems.append(Problem(where, f"left out: {why}"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As API and command line print it."""
+        return {
+            "submitted": self.submitted,
+            "boxes": self.boxes,
+            "late": self.late,
+            "unchanged": self.unchanged,
+            "problems": [{"where": one.where, "message": one.message} for one in self.problems],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An entry that is fit to be stored: where it stood, the task that asked, its objects."""
+
+    where: str
+    task_id: int
+    objects: list[dict[str, Any]]
 
 
 def export_coco(
@@ -89,33 +120,52 @@ def export_coco(
 
 
 def import_coco(context: Context, document: Any, author: str) -> LabelImport:
-    """Answer open tasks from a COCO document, each in its own transaction.
+    """Answer label tasks from a COCO document, all in one transaction.
 
-    An image is found by ``e2x_image``, by its exported file name, which is its content hash, or by
-    the name that it was imported with, if only one image that was asked for has it. One that is
-    closed already, or whose boxes are wrong, becomes a problem; no label is stored twice.
+    Nothing goes on before every answer is in: a cycle whose budget the first ones spend would close
+    the tasks of the others. :func:`services.labeling.entries.image_of` says how images are found.
+    An answer to a task that the loop has closed already is kept (see
+    :mod:`services.labeling.answers`). One whose boxes are wrong, or to a task that somebody else
+    has or has ended, becomes a problem and costs the others nothing; no label is stored twice.
 
     Raises:
         AnnotationsInvalid: this is not a COCO document.
     """
+    report = LabelImport()
+    found = _read_answers(context, document, report)
+    with context.sessions.begin() as session:
+        tasks = {task.id: task for task in queue.hold(session, [one.task_id for one in found])}
+        for one in found:
+            _store(session, tasks[one.task_id], one, author, report)
+        queue.moved(session, context, *tasks.values())
+    return report
+
+
+def _read_answers(context: Context, document: Any, report: LabelImport) -> list[_Answer]:
+    """What a document says, checked; a long one must not keep others from writing meanwhile."""
     lists = check_document(document, "labels")
     names = {_key(entry.get("id")): entry.get("name") for entry in lists["categories"]}
     objects: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for entry in lists["annotations"]:
         objects[_key(entry.get("image_id"))].append(entry)
     times = Counter(_key(image.get("id")) for image in lists["images"])
-    report = LabelImport()
-    for image in lists["images"]:
-        identity = _key(image.get("id"))
-        if times[identity] > 1 or identity is None:
-            what = f"image {image.get('file_name', identity)!r}"
-            report.problems.append(Problem(what, "left out: it needs an `id` of its own"))
-            continue
-        _answer(context, image, objects[identity], names, author, report)
+    found = []
+    with reading(context.sessions) as session:
+        for image in lists["images"]:
+            identity = _key(image.get("id"))
+            where = f"image {image.get('file_name', identity)!r}"
+            if times[identity] > 1 or identity is None:
+                report.leave_out(where, "it needs an `id` of its own")
+                continue
+            try:
+                found.append(_read_answer(session, where, image, objects[identity], names))
+            except (CurationError, ServiceError) as error:
+                report.leave_out(where, error)
+            except (TypeError, ValueError, KeyError, ArithmeticError) as error:
+                report.leave_out(where, f"malformed annotation ({error!r})")
     for identity in objects.keys() - times.keys():
-        what = f"annotations of image {identity!r}"
-        report.problems.append(Problem(what, "left out: the document has no such image"))
-    return report
+        report.leave_out(f"annotations of image {identity!r}", "the document has no such image")
+    return found
 
 
 def _key(value: Any) -> Any:
@@ -123,71 +173,33 @@ def _key(value: Any) -> Any:
     return value if isinstance(value, int | str) else None
 
 
-def _answer(
-    context: Context,
+def _read_answer(
+    session: Session,
+    where: str,
     image: dict[str, Any],
-    entries: list[dict[str, Any]],
+    annotations: list[dict[str, Any]],
     names: dict[Any, Any],
-    author: str,
-    report: LabelImport,
-) -> None:
-    where = f"image {image.get('file_name', image.get('id'))!r}"
-    try:
-        answer = [_object(entry, names) for entry in entries]
-        with context.sessions.begin() as session:
-            task = session.scalar(
-                select(LabelTask)
-                .where(LabelTask.image_id == _image_id(session, image))
-                .order_by(LabelTask.state.in_(OPEN_TASKS).desc(), LabelTask.id.desc())
-                .limit(1)
-                .with_for_update()
-            )
-            if task is None:
-                report.problems.append(Problem(where, "left out: no label task asked for it"))
-                return
-            queue.answer_unleased(session, context, task, answer, author)
-    except (CurationError, ServiceError) as error:
-        report.problems.append(Problem(where, f"left out: {error}"))
-        return
-    except (TypeError, ValueError, KeyError, ArithmeticError) as error:
-        report.problems.append(Problem(where, f"left out: malformed annotation ({error!r})"))
-        return
-    report.submitted += 1
-    report.boxes += len(answer)
-
-
-def _image_id(session: Session, image: dict[str, Any]) -> str | None:
-    """The image that an entry means; None where no task ever asked for one of that name.
+) -> _Answer:
+    """One image of a document.
 
     Raises:
-        AnnotationsInvalid: several images have that name, or this one has another size.
+        NotFound: no label task asked for it.
+        AnnotationsInvalid: it may be several images, or is another picture.
+        InvalidBoxes: a box is inverted, empty or outside the image.
+        InvalidRequest: a class is unknown.
     """
-    name = plain_text(PureWindowsPath(str(image.get("file_name", ""))).name, 300)  # / and \\
-    told = str(image.get("e2x_image") or Path(name).stem)
-    if _IMAGE_ID.fullmatch(told):
-        return told
-    for state in (LabelTask.state.in_(OPEN_TASKS), LabelTask.state.not_in(OPEN_TASKS)):
-        asked = select(LabelTask.image_id).where(state)
-        found = session.scalars(select(Image).where(Image.name == name, Image.id.in_(asked))).all()
-        if len(found) > 1:
-            raise AnnotationsInvalid(
-                f"{len(found)} images that labels were asked for have this name: use the file "
-                "names of `e2x labels export`, or keep its `e2x_image`"
-            )
-        if found:
-            _same_size(image, found[0])
-            return found[0].id
-    return None
-
-
-def _same_size(entry: dict[str, Any], image: Image) -> None:
-    """A name may be given twice, a picture of another size is certainly another one."""
-    told = (entry.get("width"), entry.get("height"))
-    if all(told) and told != (image.width_px, image.height_px):
-        raise AnnotationsInvalid(
-            f"the image that labels were asked for is {image.width_px} x {image.height_px} px, "
-            f"this one {told[0]} x {told[1]}"
-        )
+    objects = [_object(entry, names) for entry in annotations]
+    image_id = entries.image_of(session, image)
+    task_id = session.scalar(
+        select(LabelTask.id)
+        .where(LabelTask.image_id == image_id)
+        .order_by(LabelTask.state.in_(OPEN_TASKS).desc(), LabelTask.id.desc())
+        .limit(1)
+    )
+    if image_id is None or task_id is None:
+        raise NotFound("no label task asked for it")
+    clean = answers.checked_objects(session, image_id, objects, f"task {task_id}")
+    return _Answer(where, task_id, clean)
 
 
 def _object(entry: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
@@ -197,3 +209,26 @@ def _object(entry: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
         "label": names.get(_key(entry.get("category_id"))),
         "ignore": bool(entry.get("iscrowd")),
     }
+
+
+def _store(
+    session: Session, task: LabelTask, answer: _Answer, author: str, report: LabelImport
+) -> None:
+    """Store one answer, unless it is there already or the task is not to be answered."""
+    if task.state == TaskState.SUBMITTED:
+        if session.get_one(Annotation, task.annotation_id).objects == answer.objects:
+            report.unchanged += 1
+        else:
+            why = f"task {task.id} is submitted already, with another answer"
+            report.leave_out(answer.where, why)
+        return
+    try:
+        queue.require_free(task)
+    except Conflict as error:
+        report.leave_out(answer.where, error)
+        return
+    task.token += 1  # a lease that was over is over now
+    answers.store(session, task, answer.objects, author)
+    report.submitted += 1
+    report.boxes += len(answer.objects)
+    report.late += answers.is_late(task)

@@ -1,4 +1,8 @@
-"""Label tasks: leased with a token, answered once, every answer kept as a revision."""
+"""Label tasks: leased with a token, answered once, every answer kept as a revision.
+
+A task that the loop has closed may still be answered, under the token of its lease or by an import
+(:mod:`services.labeling.answers` says what becomes of such an answer).
+"""
 
 from __future__ import annotations
 
@@ -10,21 +14,15 @@ from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from services import cycles
-from services.classes import class_names
 from services.context import Context
 from services.db.base import utc_now
-from services.db.tables import (
-    OPEN_TASKS,
-    Annotation,
-    Cycle,
-    CycleState,
-    Image,
-    LabelTask,
-    TaskState,
-)
+from services.db.tables import OPEN_TASKS, Annotation, LabelTask, TaskState
 from services.errors import Conflict, LeaseLost, NotFound
-from services.objects import clean_objects, plain_text
-from services.rows import latest_annotations
+from services.labeling import answers
+from services.objects import plain_text
+
+BATCH = 500
+"""Databases bound the number of parameters of a query."""
 
 
 def lease(
@@ -77,10 +75,30 @@ def find(session: Session, task_id: int) -> LabelTask:
     Raises:
         NotFound: there is none.
     """
-    task = session.get(LabelTask, task_id, with_for_update=True)
+    task = session.get(LabelTask, task_id)
     if task is None:
         raise NotFound(f"no label task {task_id}")
     return task
+
+
+def hold(session: Session, task_ids: Sequence[int]) -> list[LabelTask]:
+    """Tasks as they are now, locked until the caller's transaction ends.
+
+    Their cycles are locked before them, as by those who close tasks: who takes them the other way
+    round waits for somebody who waits for him.
+    """
+    session.flush()  # what is read anew would overwrite it
+    ids = sorted(task_ids)
+    parts = [LabelTask.id.in_(ids[at : at + BATCH]) for at in range(0, len(ids), BATCH)]
+    of_cycles: set[int | None] = set()
+    for part in parts:
+        of_cycles.update(session.scalars(select(LabelTask.cycle_id).where(part).distinct()))
+    for cycle_id in sorted(filter(None, of_cycles)):
+        cycles.hold(session, cycle_id)
+    fresh = select(LabelTask).with_for_update().execution_options(populate_existing=True)
+    return [
+        task for part in parts for task in session.scalars(fresh.where(part).order_by(LabelTask.id))
+    ]
 
 
 def submit(
@@ -94,42 +112,39 @@ def submit(
     """Answer a task with the objects of its image; an empty list says that there are none.
 
     The same answer sent again is the same answer. Another answer by the same owner, while the
-    cycle still waits for labels, is a new revision.
+    cycle still waits for labels, is a new revision. Where the loop has closed the task under its
+    owner, the answer is late.
 
     Raises:
-        LeaseLost: the task is somebody else's by now, or closed.
+        NotFound: there is no such task.
+        LeaseLost: the task is somebody else's by now, or ended.
         InvalidBoxes: a box is inverted, empty or outside the image.
         InvalidRequest: a class is unknown.
     """
-    task = find(session, task_id)
-    clean = checked_objects(session, task.image_id, objects, f"task {task_id}")
+    task = _held(session, task_id)
+    clean = answers.checked_objects(session, task.image_id, objects, f"task {task_id}")
     if task.state == TaskState.SUBMITTED and task.token == token:
-        return _revise(session, task, clean, author)
-    _require_lease(task, token)
-    return _store(session, context, task, clean, author)
+        return answers.revise(session, task, clean, author)
+    _require_turn(task, token)
+    annotation = answers.store(session, task, clean, author)
+    moved(session, context, task)
+    return annotation
 
 
-def answer_unleased(
-    session: Session,
-    context: Context,
-    task: LabelTask,
-    objects: Sequence[dict[str, Any]],
-    author: str,
-) -> Annotation:
-    """Answer an open task without a lease, as an import of labels does.
+def require_free(task: LabelTask) -> None:
+    """Refuse a task that cannot be answered without a lease, as an import of labels does.
 
     Raises:
-        Conflict: it is closed, or somebody else has it right now.
-        InvalidBoxes: a box is inverted, empty or outside the image.
-        InvalidRequest: a class is unknown.
+        Conflict: it has ended, but not by the loop, or somebody else has it right now.
     """
-    if task.state not in OPEN_TASKS:
+    open_still = task.state in OPEN_TASKS or answers.is_closed(task)
+    if open_still and task.lease_until and task.lease_until > utc_now():
+        raise Conflict(
+            f"task {task.id} is leased by {task.owner}: import again when it is given back or the "
+            "lease is over"
+        )
+    if not open_still:
         raise Conflict(f"task {task.id} is {task.state} already")
-    if task.state == TaskState.LEASED and task.lease_until and task.lease_until > utc_now():
-        raise Conflict(f"task {task.id} is leased by {task.owner}")
-    clean = checked_objects(session, task.image_id, objects, f"task {task.id}")
-    task.token += 1
-    return _store(session, context, task, clean, author)
 
 
 def skip(session: Session, context: Context, task_id: int, token: int, note: str = "") -> LabelTask:
@@ -145,95 +160,58 @@ def reject(
 
 
 def release(session: Session, task_id: int, token: int) -> LabelTask:
-    """Give a leased task back to the queue."""
-    task = find(session, task_id)
-    _require_lease(task, token)
-    task.state, task.owner, task.lease_until = TaskState.WAITING, None, None
+    """Give a leased task back to the queue; one that the loop has closed meanwhile stays closed."""
+    task = _held(session, task_id)
+    _require_turn(task, token)
+    if not answers.is_closed(task):
+        task.state = TaskState.WAITING
+    task.owner, task.lease_until = None, None
     task.token += 1
     return task
 
 
-def checked_objects(
-    session: Session, image_id: str, objects: Sequence[dict[str, Any]], where: str
-) -> list[dict[str, Any]]:
-    """Objects with clean boxes and known classes, as they are stored.
+def _held(session: Session, task_id: int) -> LabelTask:
+    """A task, held.
 
     Raises:
-        InvalidBoxes: a box is inverted, empty or outside the image.
-        InvalidRequest: a class is unknown.
+        NotFound: there is none.
     """
-    image = session.get_one(Image, image_id)
-    names = class_names(session)[1:]
-    clean = clean_objects(objects, (image.width_px, image.height_px), names, where)
-    return [{key: entry[key] for key in ("box", "label", "ignore")} for entry in clean]
+    find(session, task_id)
+    (task,) = hold(session, [task_id])
+    return task
 
 
-def _require_lease(task: LabelTask, token: int) -> None:
-    if task.state != TaskState.LEASED or task.token != token:
-        raise LeaseLost(
-            f"task {task.id} is {task.state} and your lease is over: lease it again, "
-            "nothing of this answer was stored"
-        )
+def _require_turn(task: LabelTask, token: int) -> None:
+    """Refuse whoever has not leased a task, or had it before somebody else.
 
-
-def _store(
-    session: Session,
-    context: Context,
-    task: LabelTask,
-    objects: list[dict[str, Any]],
-    author: str,
-) -> Annotation:
-    annotation = _add_revision(session, task, objects, author)
-    task.state, task.finished_at, task.lease_until = TaskState.SUBMITTED, utc_now(), None
-    session.flush()
-    _moved(session, context, task)
-    return annotation
-
-
-def _revise(
-    session: Session, task: LabelTask, objects: list[dict[str, Any]], author: str
-) -> Annotation:
-    stored = session.get_one(Annotation, task.annotation_id)
-    if stored.objects == objects:
-        return stored
-    cycle = None if task.cycle_id is None else session.get_one(Cycle, task.cycle_id)
-    if cycle is not None and cycle.state != CycleState.LABELLING:
-        raise Conflict(f"task {task.id}: its cycle is {cycle.state}, labels are closed")
-    return _add_revision(session, task, objects, author)
-
-
-def _add_revision(
-    session: Session, task: LabelTask, objects: list[dict[str, Any]], author: str
-) -> Annotation:
-    latest = latest_annotations(session, [task.image_id]).get(task.image_id)
-    annotation = Annotation(
-        image_id=task.image_id,
-        revision=1 if latest is None else latest.revision + 1,
-        objects=objects,
-        author=plain_text(author, 120),
-        cycle_id=task.cycle_id,
-        origin=task.reason.get("failure"),
+    Raises:
+        LeaseLost: it is not his turn.
+    """
+    if task.token == token and (task.state == TaskState.LEASED or answers.is_closed(task)):
+        return
+    if answers.is_closed(task):
+        raise LeaseLost(f"task {task.id} needs no answer any more; it was {task.note}")
+    raise LeaseLost(
+        f"task {task.id} is {task.state} and your lease is over: lease it again, "
+        "nothing of this answer was stored"
     )
-    session.add(annotation)
-    session.flush()
-    task.annotation_id = annotation.id
-    return annotation
 
 
 def _close(
     session: Session, context: Context, task_id: int, token: int, state: TaskState, note: str
 ) -> LabelTask:
-    task = find(session, task_id)
-    if task.state == state and task.token == token:
+    task = _held(session, task_id)
+    if task.state == state and task.token == token and not answers.is_closed(task):
         return task
-    _require_lease(task, token)
+    _require_turn(task, token)
     task.state, task.finished_at, task.lease_until = state, utc_now(), None
     task.note = plain_text(note, 2000) or None
     session.flush()
-    _moved(session, context, task)
+    moved(session, context, task)
     return task
 
 
-def _moved(session: Session, context: Context, task: LabelTask) -> None:
-    if task.cycle_id is not None:
-        cycles.advance(session, context, task.cycle_id)
+def moved(session: Session, context: Context, *tasks: LabelTask) -> None:
+    """Let the cycles of tasks that have ended go on if they waited for nothing else."""
+    for cycle_id in sorted({task.cycle_id for task in tasks if task.cycle_id is not None}):
+        cycles.advance(session, context, cycle_id)

@@ -127,7 +127,7 @@ def _mode(rows: ReportRows, cycle: CycleRows, mode: ModeRows, number: int) -> Pa
         title=f"{number}. {words.headed(mode.mode.name)}",
         kind=words.mode_kind(mode.mode.family, row.kind),
         state=words.mode_state(mode.mode.state),
-        failures=row.size,
+        failures=row.size - len(mode.taken_back),
         before=words.percent(row.found_before),
         after=words.percent(row.found_after),
         after_percent=None if row.found_after is None else round(row.found_after * 100, 1),

@@ -163,11 +163,9 @@ class Artist:
     def _is_right(self, failure: FailureRow, found: Detections, model_id: str) -> bool:
         from services.failure_check import is_wrong  # loads PyTorch, as predict has done
 
-        rules, names = self.context.settings.failures, self._names(model_id)
-        if failure.label not in names:  # a model that does not know the class never shows it
-            return failure.kind == "false_positive"
+        rules = self.context.settings.failures
         shown = found.above(rules.score_threshold)
-        return not is_wrong(failure, shown, names, rules.iou_threshold)
+        return not is_wrong(failure, shown, self._names(model_id), rules.iou_threshold)
 
     def _shown(self, pixels: ImageArray, image_id: str, model_id: str) -> list[Mark]:
         found = self._detections(pixels, image_id, model_id)

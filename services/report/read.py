@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from services import mode_trends
 from services.db.tables import (
+    TAKEN_BACK,
     Annotation,
     CandidateRow,
     Cycle,
@@ -27,6 +28,7 @@ from services.db.tables import (
 )
 from services.errors import NotFound
 from services.mode_trends import ModeChange, ModeTrend
+from services.report.field import FieldCounts, read_field
 
 BATCH = 500
 """Databases bound the number of parameters of a query."""
@@ -44,12 +46,21 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ModeRows:
-    """What a cycle saw of a mode: failures, the most typical first, and the samples it led to."""
+    """What a cycle saw of a mode, and the samples it led to.
+
+    Attributes:
+        mode: over all cycles.
+        sighting: what the cycle saw.
+        failures: the most typical first, without those taken back since.
+        samples: pool images that were asked for.
+        taken_back: failures that it saw and that are none any more.
+    """
 
     mode: ModeRow
     sighting: ModeSighting
     failures: list[FailureRow]
     samples: list[Sample]
+    taken_back: list[FailureRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,7 @@ class ReportRows:
     datasets: dict[str, DatasetVersion]
     images: dict[str, Image]
     explanations: dict[str, Explanation]
-    failures_by_model: dict[str, int]
+    field: FieldCounts
     failure_states: dict[str, int]
 
     def model(self, model_id: str | None) -> Model | None:
@@ -113,17 +124,19 @@ def read_rows(session: Session, cycle_ids: Sequence[int] | None) -> ReportRows:
         raise NotFound(f"no cycle {min(missing)}: see `e2x cycle list`")
     found = [_read_cycle(session, cycle) for cycle in cycles]
     trends = _trends(session, found)
-    failures = [row for cycle in found for mode in cycle.modes for row in mode.failures]
+    modes = [mode for cycle in found for mode in cycle.modes]
+    failures = [row for mode in modes for row in (*mode.failures, *mode.taken_back)]
     failures += [row for one in trends for row in one.exemplars]
+    models = list(session.scalars(select(Model).order_by(Model.number)))
     return ReportRows(
         cycles=found,
         trends=trends,
-        models=list(session.scalars(select(Model).order_by(Model.number))),
+        models=models,
         datasets={row.id: row for row in session.scalars(select(DatasetVersion))},
         images=_images(session, {row.image_id for row in failures}),
         explanations=_explanations(session, [row.id for row in failures]),
-        failures_by_model=_counts(session, FailureRow.model_id),
-        failure_states=_counts(session, FailureRow.state),
+        field=read_field(session, models),
+        failure_states=_states(session),
     )
 
 
@@ -138,12 +151,17 @@ def _read_cycle(session: Session, cycle: Cycle) -> CycleRows:
     members = _members(session, cycle.id)
     return CycleRows(
         cycle=cycle,
-        modes=[
-            ModeRows(mode, seen, _typical_first(members[seen.id], seen), samples[mode.id])
-            for mode, seen in modes
-        ],
+        modes=[_mode_rows(mode, seen, members[seen.id], samples[mode.id]) for mode, seen in modes],
         other_samples=samples[None],
     )
+
+
+def _mode_rows(
+    mode: ModeRow, seen: ModeSighting, members: list[FailureRow], samples: list[Sample]
+) -> ModeRows:
+    ordered = _typical_first(members, seen)
+    kept = [row for row in ordered if row.state not in TAKEN_BACK]
+    return ModeRows(mode, seen, kept, samples, [row for row in ordered if row.state in TAKEN_BACK])
 
 
 def _trends(session: Session, cycles: Sequence[CycleRows]) -> list[TrendRows]:
@@ -220,12 +238,12 @@ def _explanations(session: Session, failure_ids: Sequence[str]) -> dict[str, Exp
     return found
 
 
-def _counts(session: Session, column: object) -> dict[str, int]:
-    counted: Counter[str] = Counter()
-    for value, count in session.execute(
-        select(column, func.count()).select_from(FailureRow).group_by(column)  # type: ignore[call-overload]
-    ):
-        counted[value] = count
-    for state in FailureState if column is FailureRow.state else ():
-        counted.setdefault(state.value, 0)
-    return dict(counted)
+def _states(session: Session) -> dict[str, int]:
+    """Failures by state, without those taken back; a state without any is 0."""
+    query = select(FailureRow.state, func.count()).group_by(FailureRow.state)
+    counted = {row[0]: row[1] for row in session.execute(query)}
+    return {
+        state.value: counted.get(state.value, 0)
+        for state in FailureState
+        if state not in TAKEN_BACK
+    }

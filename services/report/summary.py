@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from services.db.tables import Model
 from services.report.extra import Tile
+from services.report.field import champion_of
 from services.report.read import ReportRows
 
 AP50_TOLERANCE = 0.005
@@ -17,7 +19,7 @@ def tiles_of(rows: ReportRows) -> list[Tile]:
     """First model against the champion, labels spent, challengers promoted."""
     tiles: list[Tile] = []
     first = rows.models[0] if rows.models else None
-    last = next((model for model in rows.models if model.state == "champion"), first)
+    last = champion_of(rows.models) or first
     if first is not None and last is not None:
         tiles += _compared(rows, first, last)
     fixed, every = rows.failure_states.get("fixed", 0), sum(rows.failure_states.values())
@@ -32,11 +34,7 @@ def tiles_of(rows: ReportRows) -> list[Tile]:
 
 
 def _compared(rows: ReportRows, first: Model, last: Model) -> list[Tile]:
-    before = rows.failures_by_model.get(first.id, 0)
-    tiles = [Tile("Failures in the field", str(before), note=f"of model {first.number}")]
-    if first.id != last.id:
-        after = rows.failures_by_model.get(last.id, 0)
-        tiles = [Tile.compare("Failures in the field", before, after, lower_is_better=True)]
+    tiles = [_in_the_field(rows, first, last)]
     missed = [_figure(model, "siblings", "missed") for model in (first, last)]
     if all(value is not None for value in missed):
         tiles.append(Tile.compare("Unseen siblings missed", *missed, lower_is_better=True))
@@ -52,6 +50,27 @@ def _compared(rows: ReportRows, first: Model, last: Model) -> list[Tile]:
             )
         )
     return tiles
+
+
+def _in_the_field(rows: ReportRows, first: Model, last: Model) -> Tile:
+    """Frames that only one of them has looked at would count against it."""
+    title, field = "Failures in the field", rows.field
+    if first.id == last.id or not field.shared:
+        after = field.failures.get(last.id, 0)
+        note = f"of model {last.number} in {_frames(field.frames.get(last.id, 0))}"
+        if first.id != last.id:
+            note += f", none of which model {first.number} has looked at"
+        return Tile(title, str(after), note=note)
+    before, after = field.shared_failures[first.id], field.shared_failures[last.id]
+    note = (
+        f"of models {first.number} and {last.number} in the {_frames(field.shared)} that both "
+        "have looked at"
+    )
+    return replace(Tile.compare(title, before, after, lower_is_better=True), note=note)
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"
 
 
 def cycles_table(rows: ReportRows) -> Table:
@@ -96,8 +115,8 @@ def models_table(rows: ReportRows) -> Table:
 
 def _field_failures(rows: ReportRows, model: Model) -> str:
     """Only a model that was the champion has looked at the field."""
-    counted = rows.failures_by_model.get(model.id, 0)
-    return "–" if model.state in ("challenger", "rejected") and not counted else str(counted)
+    counted, frames = rows.field.failures.get(model.id, 0), rows.field.frames.get(model.id, 0)
+    return f"{counted} in {_frames(frames)}" if counted or frames else "–"
 
 
 def _figure(model: Model, role: str, name: str) -> Any:

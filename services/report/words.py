@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from services.db.tables import (
+    TAKEN_BACK,
     CandidateRow,
     Cycle,
     Explanation,
@@ -162,7 +163,7 @@ def match_in_words(candidate: CandidateRow) -> str:
 
 def lineage(rows: ReportRows, cycle: CycleRows, mode: ModeRows) -> list[Lineage]:
     """The way from failure to model, a line each sample."""
-    by_id = {failure.id: failure for failure in mode.failures}
+    by_id = {failure.id: failure for failure in (*mode.failures, *mode.taken_back)}
     model = rows.model(cycle.cycle.challenger_id)
     dataset = rows.datasets.get(cycle.cycle.dataset_version_id or "")
     trained = f"model {model.number}, {model.state}" if model else "not trained yet"
@@ -185,7 +186,8 @@ def lineage(rows: ReportRows, cycle: CycleRows, mode: ModeRows) -> list[Lineage]
 
 def _failure_in_words(rows: ReportRows, failure: FailureRow) -> str:
     image = rows.images[failure.image_id]
-    return f"{failure.id[:SHORT_ID]} {KINDS[failure.kind]} {failure.label}, {image.name}"
+    since = f" ({failure.state} since)" if failure.state in TAKEN_BACK else ""
+    return f"{failure.id[:SHORT_ID]} {KINDS[failure.kind]} {failure.label}, {image.name}{since}"
 
 
 def _label_in_words(sample: Sample) -> str:

@@ -93,7 +93,9 @@ def request(session: Session, context: Context, cycle_id: int, lacking: Missing)
     )
     for image_id, failures in lacking.failures.items():
         for failure_id in failures:
-            session.get_one(FailureRow, failure_id).state = FailureState.FOUND
+            failure = session.get_one(FailureRow, failure_id)
+            if failure.state == FailureState.EXPLAINED:  # it may be none any more
+                failure.state = FailureState.FOUND
         units.enqueue(
             session,
             "explain",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.db import units
@@ -15,7 +14,7 @@ CHAMPION = "champion"
 
 
 def request_scan(session: Session, image_id: str, said: str = "") -> None:
-    """Look for failures of the champion in a field image, once for each champion.
+    """Look for failures of the champion in a field image, once while it is the champion.
 
     Without a champion nothing is asked for: the first promotion scans all field images.
 
@@ -24,14 +23,33 @@ def request_scan(session: Session, image_id: str, said: str = "") -> None:
         image_id: of the field image.
         said: digest of what was said about it, so that new words make it looked at again.
     """
-    champion = session.scalar(select(Pointer.target).where(Pointer.name == CHAMPION))
-    if champion is not None:
-        units.enqueue(
-            session,
-            "scan",
-            ":".join(filter(None, ("scan", image_id, champion, said))),
-            {"image": image_id, "model": champion},
-        )
+    pointer = session.get(Pointer, CHAMPION)
+    if pointer is not None:
+        ask_scan(session, image_id, pointer, said)
+
+
+def ask_scan(
+    session: Session, image_id: str, pointer: Pointer, said: str = "", cycle_id: int | None = None
+) -> None:
+    """Look for failures of the model that a pointer means, once for each time that it is swapped.
+
+    The pointer's version is part of the key: a model that comes back looks at the field again,
+    since the one in between has settled what is fixed.
+
+    Args:
+        session: the caller's transaction.
+        image_id: of the field image.
+        pointer: to the model.
+        said: digest of what was said about the image.
+        cycle_id: the cycle that waits for it.
+    """
+    units.enqueue(
+        session,
+        "scan",
+        ":".join(filter(None, ("scan", image_id, pointer.target, str(pointer.version), said))),
+        {"image": image_id, "model": pointer.target},
+        cycle_id=cycle_id,
+    )
 
 
 def request_embed(

@@ -1,12 +1,14 @@
-"""Scan: one field image, one model → its failures; earlier failures are marked fixed or open."""
+"""Scan: one field image, one model → its failures; earlier failures are settled."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation.boxes import pairwise_iou
@@ -17,59 +19,151 @@ from curation.failures import (
     find_failures,
     from_report,
 )
-from curation.types import Detections, Failure, FailureKind
-from services import science
+from curation.types import Detections, Failure, Proposals
+from services import registry, science
 from services.db import units
-from services.db.tables import FailureRow, FailureState, Image, Observation
+from services.db.engine import reading
+from services.db.tables import FailureRow, FailureState, Image
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
-from services.rows import latest_annotations, truth_of
+from services.rows import truth_of
+from services.stages.findings import OPERATOR, Words, keep_own, settle_earlier, words_of
 from services.stages.resident import detector_of
 from services.storage import open_image
 
-FIXED_IOU = 0.5
-"""Two failures are the same one if class and family agree and their boxes overlap so much."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a model sees in a frame, to be compared with what is said about it.
+
+    Attributes:
+        image_id: the frame.
+        model_id: the model.
+        names: its classes, background first.
+        detections: what it shows.
+        proposals: all its default boxes.
+        rules: when a detection is wrong.
+    """
+
+    image_id: str
+    model_id: str
+    names: tuple[str, ...]
+    detections: Detections
+    proposals: Proposals
+    rules: FailureRules
+
+    def failures(self, words: Words) -> list[FailureRow]:
+        """What it gets wrong, by truth and by report; what it has no class for is passed over."""
+        found: list[tuple[Failure, str]] = []
+        if words.objects is not None:
+            truth = truth_of(words.objects, self.names)
+            by_truth = find_failures(self.detections, self.proposals, truth, self.rules)
+            found += [(failure, "truth") for failure in by_truth]
+        for report in words.reports:
+            if report["label"] not in self.names:
+                continue
+            wanted = _report_of(report, self.names)
+            if _still_wrong(wanted, self.detections, self.rules):
+                failure = from_report(wanted, self.detections, self.proposals, self.rules)
+                found.append((failure, OPERATOR))
+        return [self._row(failure, source) for failure, source in found]
+
+    def passed_over(self, words: Words) -> dict[str, int]:
+        """Objects and reports of classes that it does not know, by class."""
+        return dict(Counter(label for label in words.labels() if label not in self.names))
+
+    def _row(self, failure: Failure, source: str) -> FailureRow:
+        predicted = failure.predicted_label
+        return FailureRow(
+            id=failure_key(self.image_id, self.model_id, failure),
+            image_id=self.image_id,
+            model_id=self.model_id,
+            state=FailureState.FOUND,
+            kind=failure.kind,
+            label=self.names[failure.label],
+            predicted_label=None if predicted is None else self.names[predicted],
+            mechanism=failure.mechanism,
+            box=[round(value, 2) for value in failure.box_xyxy],
+            score=failure.score,
+            iou=failure.iou,
+            default_box=failure.default_box,
+            truth_index=failure.truth_index,
+            proposed=failure.proposed,
+            source=source,
+        )
 
 
 def run(stage: StageContext, claim: Claim) -> Store:
-    """Find the failures of ``payload['model']`` in ``payload['image']``."""
-    image_id, model_id = claim.payload["image"], claim.payload["model"]
-    context = stage.context
+    """Find the failures of ``payload['model']`` in ``payload['image']``.
+
+    Objects and reports of classes that the model does not know wait for a champion that does.
+    """
+    context, image_id, model_id = stage.context, claim.payload["image"], claim.payload["model"]
     detector = detector_of(stage, model_id)
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         image = session.get_one(Image, image_id)
-        observation = session.scalar(select(Observation).where(Observation.image_id == image_id))
-        annotation = latest_annotations(session, [image_id]).get(image_id)
+        said = words_of(session, image_id)
     pixels = open_image(context.project, image)
-    detections = detector.predict([pixels])[0]
-    proposals = detector.propose([pixels])[0]
-    rules = science.failure_rules(context.settings)
-    failures: list[tuple[Failure, str]] = []
-    if annotation is not None:
-        truth = truth_of(annotation.objects, detector.class_names)
-        found = find_failures(detections, proposals, truth, rules)
-        failures += [(failure, "truth") for failure in found]
-    for report in observation.reports if observation else []:
-        wanted = _report_of(report, detector.class_names)
-        if _still_wrong(wanted, detections, rules):
-            failures.append((from_report(wanted, detections, proposals, rules), "operator"))
-    names = detector.class_names
+    look = _Look(
+        image_id=image_id,
+        model_id=model_id,
+        names=detector.class_names,
+        detections=detector.predict([pixels])[0],
+        proposals=detector.propose([pixels])[0],
+        rules=science.failure_rules(context.settings),
+    )
+    found = look.failures(said)
 
     def store(session: Session) -> dict[str, Any]:
-        rows = [_row(image_id, model_id, failure, source, names) for failure, source in failures]
-        fresh = _insert(session, image_id, rows)
-        fixed, reopened = _settle_earlier(session, image_id, model_id, rows)
-        if rows:
-            units.enqueue(
-                session,
-                "explain",
-                f"explain:{image_id}:{_digest([row.id for row in rows])}",
-                {"image": image_id, "model": model_id},
-                cycle_id=claim.cycle_id,
-            )
-        return {"failures": len(rows), "new": fresh, "fixed": fixed, "reopened": reopened}
+        # Locked, so that scans and senders of one frame follow each other: what is stored last
+        # follows from what was said last, and the champion's judgement from its being one.
+        session.get_one(Image, image_id, with_for_update=True)
+        words = words_of(session, image_id)
+        rows = found if words == said else look.failures(words)
+        return _store(session, claim, look, words, rows)
 
     return store
+
+
+def _store(
+    session: Session, claim: Claim, look: _Look, words: Words, rows: list[FailureRow]
+) -> dict[str, Any]:
+    own = keep_own(session, look.image_id, look.model_id, rows)
+    counted = {"failures": len(rows), "fixed": 0, "reopened": 0, **own}
+    champion = registry.champion(session)
+    if champion is not None and champion.id == look.model_id:  # a late scan judges itself alone
+        others = settle_earlier(session, look.image_id, look.model_id, rows, words, look.names)
+        counted |= {**others, "withdrawn": own["withdrawn"] + others["withdrawn"]}
+    if rows:
+        _ask_for_explanations(session, claim, look, rows, again=bool(own["returned"]))
+    passed_over = look.passed_over(words)
+    if passed_over:
+        logger.warning(
+            "passed over what is said of classes that the model does not know, until a champion "
+            "knows them: %s",
+            ", ".join(f"{count} {label}" for label, count in sorted(passed_over.items())),
+        )
+        return {**counted, "passed_over": passed_over}
+    return counted
+
+
+def _ask_for_explanations(
+    session: Session, claim: Claim, look: _Look, rows: list[FailureRow], again: bool
+) -> None:
+    """A frame with new failures is explained again, and one without is not."""
+    names = sorted(row.id for row in rows)
+    if again:  # the same failures may have been asked for when they were none
+        names.append(str(claim.unit_id))
+    digest = hashlib.sha256(",".join(names).encode()).hexdigest()[:32]
+    units.enqueue(
+        session,
+        "explain",
+        f"explain:{look.image_id}:{digest}",
+        {"image": look.image_id, "model": look.model_id},
+        cycle_id=claim.cycle_id,
+    )
 
 
 def _report_of(report: dict[str, Any], class_names: tuple[str, ...]) -> OperatorReport:
@@ -81,89 +175,9 @@ def _report_of(report: dict[str, Any], class_names: tuple[str, ...]) -> Operator
     )
 
 
-def _digest(failure_ids: list[str]) -> str:
-    """So that a frame with new failures is explained again, and one without is not."""
-    return hashlib.sha256(",".join(sorted(failure_ids)).encode()).hexdigest()[:32]
-
-
 def _still_wrong(report: OperatorReport, detections: Detections, rules: FailureRules) -> bool:
     """Whether this model makes the reported failure: a later one may have outgrown it."""
     shown = detections.above(rules.score_threshold)
     overlap = pairwise_iou(shown.boxes_xyxy, np.asarray([report.box_xyxy], np.float32))  # [N, 1]
     there = (shown.labels == report.label) & (overlap[:, 0] >= rules.iou_threshold)
     return bool(there.any()) is (report.kind == "false")
-
-
-def _row(
-    image_id: str, model_id: str, failure: Failure, source: str, names: tuple[str, ...]
-) -> FailureRow:
-    predicted = failure.predicted_label
-    return FailureRow(
-        id=failure_key(image_id, model_id, failure),
-        image_id=image_id,
-        model_id=model_id,
-        state=FailureState.FOUND,
-        kind=failure.kind,
-        label=names[failure.label],
-        predicted_label=None if predicted is None else names[predicted],
-        mechanism=failure.mechanism,
-        box=[round(value, 2) for value in failure.box_xyxy],
-        score=failure.score,
-        iou=failure.iou,
-        default_box=failure.default_box,
-        truth_index=failure.truth_index,
-        proposed=failure.proposed,
-        source=source,
-    )
-
-
-def _insert(session: Session, image_id: str, rows: list[FailureRow]) -> int:
-    """Add what is new, each at the place of the first failure that was the same."""
-    earlier = session.scalars(
-        select(FailureRow)
-        .where(FailureRow.image_id == image_id)
-        .order_by(FailureRow.created_at, FailureRow.id)
-    ).all()
-    known = {row.id for row in earlier}
-    fresh = {row.id: row for row in rows if row.id not in known}
-    for row in fresh.values():
-        row.place = next((other.place for other in earlier if _same(row, other)), row.id)
-    session.add_all(fresh.values())
-    session.flush()
-    return len(fresh)
-
-
-def _settle_earlier(
-    session: Session, image_id: str, model_id: str, now: list[FailureRow]
-) -> tuple[int, int]:
-    """Compare what earlier models got wrong here with what this one gets wrong."""
-    earlier = session.scalars(
-        select(FailureRow).where(FailureRow.image_id == image_id, FailureRow.model_id != model_id)
-    ).all()
-    fixed = reopened = 0
-    for row in earlier:
-        still = any(_same(row, other) for other in now)
-        if not still and row.state != FailureState.FIXED:
-            row.state, row.fixed_by = FailureState.FIXED, model_id
-            fixed += 1
-        elif still and row.state == FailureState.FIXED:
-            row.state, row.fixed_by = FailureState.EXPLAINED, None
-            reopened += 1
-    return fixed, reopened
-
-
-def _same(first: FailureRow, second: FailureRow) -> bool:
-    if first.truth_index is not None or second.truth_index is not None:
-        return first.truth_index == second.truth_index
-    if first.label != second.label or _is_false(first) is not _is_false(second):
-        return False
-    return _overlap(first.box, second.box) >= FIXED_IOU
-
-
-def _is_false(row: FailureRow) -> bool:
-    return row.kind == FailureKind.FALSE_POSITIVE
-
-
-def _overlap(first: list[float], second: list[float]) -> float:
-    one, other = np.asarray([first], np.float32), np.asarray([second], np.float32)
-    return float(pairwise_iou(one, other)[0, 0])

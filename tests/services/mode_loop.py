@@ -31,7 +31,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.labeling import queue
-from services.stages import scan
+from services.stages import findings
 from services.stages.requests import request_embed
 from services.storage import put_image, read_npz, write_npz
 from services.worker import shell
@@ -41,6 +41,8 @@ from tests.services.builders import add_champion, finish_units, make_failure, ma
 
 NOISE = 0.2
 ENCODER = {"encoder_height_px": 64, "encoder_width_px": 96}
+CAR = findings.Words([{"box": [1.0, 1.0, 20.0, 20.0], "label": "car"}], [], None)
+"""What is in each frame."""
 POLICY = "whole_image"
 """Gives each failure's nearest image in turn, so that a mode is passed over only on purpose."""
 
@@ -90,8 +92,10 @@ class ModeLoop:
                 rows = []
                 if number in fails:
                     rows = [make_failure(100 * champion.number + number, image, champion)]
-                scan._insert(session, image.id, rows)
-                scan._settle_earlier(session, image.id, champion.id, rows)
+                findings.keep_own(session, image.id, champion.id, rows)
+                findings.settle_earlier(
+                    session, image.id, champion.id, rows, CAR, champion.class_names
+                )
                 if rows:
                     session.add(self._explained(rows[0], fails[number]))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from curation.select import PoolImage
 from curation.types import Detections
-from services.label_cost import MOST, boxes_estimate, boxes_per_detection
+from services.label_cost import MOST, Rate, boxes_estimate, boxes_per_detection
 
 
 def detections(*scores: float) -> Detections:
@@ -40,15 +41,25 @@ def holdout(objects: int, found: int, false_positives: int) -> dict[str, dict[st
 def test_rate_is_objects_for_each_detection(
     reports: dict[str, dict[str, int]] | None, expected: float
 ) -> None:
-    assert boxes_per_detection(reports) == pytest.approx(expected)
+    assert boxes_per_detection(reports).per_detection == pytest.approx(expected)
 
 
 def test_detections_above_the_working_threshold_are_counted() -> None:
     seen = detections(0.9, 0.5, 0.45, 0.02)
-    assert boxes_estimate(seen, 1.5, 0.5) == pytest.approx(3.0)
-    assert boxes_estimate(seen, 1.5, 0.4) == pytest.approx(4.5)
-    assert boxes_estimate(detections(), 1.5, 0.5) == 0
+    assert boxes_estimate(seen, Rate(1.5), 0.5) == pytest.approx(3.0)
+    assert boxes_estimate(seen, Rate(1.5, 12.0), 0.4) == pytest.approx(4.5)
+    assert boxes_estimate(detections(), Rate(1.5), 0.5) == 0
+
+
+def test_where_nothing_is_detected_what_is_missed_elsewhere_is_expected() -> None:
+    weak = {"holdout": {**holdout(300, 10, 5)["holdout"], "missed": 290, "images": 20}}
+    rate = boxes_per_detection(weak)
+    assert boxes_estimate(detections(0.3), rate, 0.5) == pytest.approx(14.5)
+    assert boxes_estimate(detections(0.9), rate, 0.5) == pytest.approx(MOST)
+    strong = {"holdout": {**holdout(300, 290, 5)["holdout"], "missed": 10, "images": 100}}
+    seen_nothing = boxes_estimate(detections(), boxes_per_detection(strong), 0.5)
+    assert PoolImage("a", boxes_estimate=seen_nothing).cost_boxes == 1
 
 
 def test_an_image_that_nobody_looked_at_counts_one() -> None:
-    assert boxes_estimate(None, 4.0, 0.5) == 1.0
+    assert boxes_estimate(None, Rate(4.0, 9.0), 0.5) == 1.0

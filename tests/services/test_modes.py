@@ -27,7 +27,7 @@ from services.db.tables import (
     Role,
 )
 from services.report.trends import sparkline
-from services.stages import scan
+from services.stages import findings
 from services.stages.index import open_index
 from tests.factories import make_model
 from tests.services.api_server import Switch
@@ -241,13 +241,13 @@ def test_a_false_car_is_not_the_missed_car_at_the_same_box(
         second = make_model(2)
         session.add_all([image, second])
         session.flush()
-        scan._insert(
+        findings.insert(
             session,
             image.id,
             [make_failure(1, image, first, kind="false_positive", truth_index=None)],
         )
         later = make_failure(2, image, second, kind=kind, truth_index=None)
-        scan._insert(session, image.id, [later])
+        findings.insert(session, image.id, [later])
         assert (later.place == f"{1:064x}") is (kind == "false_positive")
 
 

@@ -17,10 +17,12 @@ from services.db.tables import (
     Pointer,
     Role,
     Unit,
+    UnitState,
 )
 from services.errors import Conflict, NotFound
+from services.stages.requests import request_scan
 from tests.factories import make_model
-from tests.services.builders import add_champion, make_failure, make_image
+from tests.services.builders import add_champion, finish_units, make_failure, make_image
 
 
 def test_promotion_swaps_states_and_scans_the_field(context: Context) -> None:
@@ -74,6 +76,43 @@ def test_rollback_reverses_the_latest_promotion_and_reopens_failures(context: Co
         assert states == {1: ModelState.CHAMPION, 2: ModelState.RETIRED}
         assert session.scalars(select(FailureRow)).one().state == FailureState.EXPLAINED
         assert session.scalars(select(Image)).one().role == Role.FIELD
+
+
+def _scanned(context: Context) -> list[str]:
+    """Do the scans that wait as a worker would, but for the work; numbers of their models."""
+    with context.sessions.begin() as session:
+        waiting = session.scalars(select(Unit).where(Unit.state == UnitState.QUEUED)).all()
+        models = [str(int(unit.payload["model"], 16)) for unit in waiting]
+        finish_units(session, context, "scan", {})
+    return models
+
+
+def test_the_field_is_looked_at_again_whenever_the_champion_changes(context: Context) -> None:
+    with context.sessions.begin() as session:
+        session.add(make_image(7, Role.FIELD))
+        session.flush()
+        add_champion(session, 1)
+        session.add(make_model(2))
+    assert _scanned(context) == ["1"]
+    for _ in range(2):
+        with context.sessions.begin() as session:
+            registry.promote(session, registry.find(session, "2"), "person", {})
+        assert _scanned(context) == ["2"]
+        with context.sessions.begin() as session:
+            registry.rollback(session, "person")
+        assert _scanned(context) == ["1"]
+
+
+def test_a_frame_is_looked_at_once_while_the_champion_stays(context: Context) -> None:
+    with context.sessions.begin() as session:
+        image = make_image(7, Role.FIELD)
+        session.add(image)
+        session.flush()
+        add_champion(session, 1)
+        request_scan(session, image.id)
+        request_scan(session, image.id, "words")
+        request_scan(session, image.id, "words")
+        assert len(session.scalars(select(Unit)).all()) == 2
 
 
 def test_there_must_be_something_to_roll_back_to(context: Context) -> None:

@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services import triggers
+from services import registry, triggers
 from services.context import Context
 from services.db.base import utc_now
 from services.db.tables import Annotation, Cycle, CycleState, Model, Role
 from services.setting_groups import LabelSettings, TriggerSettings
+from tests.factories import make_model
 from tests.services.builders import add_champion, add_task, make_failure, make_image
 
 
@@ -22,12 +23,27 @@ def _with(context: Context, **rules: Any) -> Context:
     return Context(settings, context.project, context.engine, context.sessions)
 
 
-def _failures(session: Session, model: Model, count: int) -> None:
-    for number in range(count):
+def _failures(session: Session, model: Model, count: int, first: int = 0) -> None:
+    for number in range(first, first + count):
         image = make_image(100 + number, Role.FIELD)
         session.add(image)
         session.flush()
         session.add(make_failure(number, image, model))
+
+
+def _end(context: Context, number: int, state: CycleState, **values: Any) -> None:
+    with context.sessions.begin() as session:
+        cycle = session.get_one(Cycle, number)
+        cycle.state, cycle.finished_at = state, utc_now()
+        for name, value in values.items():
+            setattr(cycle, name, value)
+
+
+def _label(context: Context, number: int) -> None:
+    with context.sessions.begin() as session:
+        image = session.merge(make_image(number))
+        session.flush()
+        session.add(Annotation(image_id=image.id, objects=[]))
 
 
 def test_nothing_happens_without_a_champion(context: Context) -> None:
@@ -46,6 +62,30 @@ def test_enough_new_failures_start_a_cycle(context: Context, failures: int, star
         assert [(c.kind, c.trigger) for c in cycles] == [("full", "failures")] * started
 
 
+@pytest.mark.parametrize("ending", [CycleState.FAILED, CycleState.CANCELLED, CycleState.DONE])
+def test_the_same_failures_start_one_cycle_whatever_comes_of_it(
+    context: Context, ending: CycleState, caplog: pytest.LogCaptureFixture
+) -> None:
+    with context.sessions.begin() as session:
+        champion = add_champion(session)
+        _failures(session, champion, 3)
+    ready = _with(context, new_failures=3)
+    [number] = triggers.check(ready)
+    _end(context, number, ending, error="select: disk_full: no space left")
+
+    assert triggers.check(ready) == []
+
+    said = f"cycle {number} failed (select: disk_full: no space left): what started it starts none"
+    told = [one.getMessage() for one in caplog.records if one.name == triggers.__name__]
+    assert [one.startswith(said) for one in told] == [True] * (ending == CycleState.FAILED)
+    with context.sessions.begin() as session:
+        _failures(session, champion, 2, first=3)
+    assert triggers.check(ready) == []
+    with context.sessions.begin() as session:
+        _failures(session, champion, 1, first=5)
+    assert len(triggers.check(ready)) == 1
+
+
 def test_enough_new_labels_start_a_retraining_once(context: Context) -> None:
     with context.sessions.begin() as session:
         add_champion(session)
@@ -61,6 +101,43 @@ def test_enough_new_labels_start_a_retraining_once(context: Context) -> None:
         cycle.state, cycle.finished_at = CycleState.DONE, utc_now()
         cycle.dataset_version_id = _dataset(session)
     assert triggers.check(ready) == []
+
+
+def test_a_retraining_that_fails_is_not_tried_with_the_same_labels(
+    context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    with context.sessions.begin() as session:
+        add_champion(session)
+    _label(context, 1)
+    ready = _with(context, new_labels=1)
+    [number] = triggers.check(ready)
+    _end(context, number, CycleState.FAILED, error="train: non_finite_loss: Loss is nan")
+
+    assert triggers.check(ready) == []
+    assert any("Loss is nan" in one.getMessage() for one in caplog.records)
+
+    _label(context, 2)
+    assert len(triggers.check(ready)) == 1
+
+
+def test_labels_that_come_while_a_training_runs_are_new_afterwards(context: Context) -> None:
+    with context.sessions.begin() as session:
+        add_champion(session)
+    _label(context, 1)
+    ready = _with(context, new_labels=1)
+    [number] = triggers.check(ready)
+    with context.sessions.begin() as session:
+        version = _dataset(session)
+    _label(context, 2)  # the dataset version is frozen by now
+    with context.sessions.begin() as session:
+        session.add(challenger := make_model(2))
+        session.flush()
+        registry.promote(session, challenger, "gate", {})
+    _end(context, number, CycleState.DONE, dataset_version_id=version)
+
+    with context.sessions() as session:
+        assert triggers.new_labels(session) == 1
+    assert len(triggers.check(ready)) == 1
 
 
 def test_a_cron_expression_fires_once_a_period(context: Context) -> None:

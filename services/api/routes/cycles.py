@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from sqlalchemy import select
 
 from services import cycles
-from services.api.deps import ContextOf, Cursor, Limit, RowId, SessionOf, row_after
+from services.api.deps import ContextOf, Cursor, Limit, RowId, SessionOf, ViewOf, row_after
 from services.api.schemas import CycleIn, CycleOut, Page
 from services.db.tables import Cycle
 
@@ -21,7 +21,7 @@ def start_cycle(body: CycleIn, session: SessionOf, context: ContextOf) -> Cycle:
 
 
 @router.get("/cycles", response_model=Page[CycleOut])
-def list_cycles(session: SessionOf, limit: Limit = 100, cursor: Cursor = None) -> Page[CycleOut]:
+def list_cycles(session: ViewOf, limit: Limit = 100, cursor: Cursor = None) -> Page[CycleOut]:
     """Cycles, the newest first."""
     query = select(Cycle).order_by(Cycle.id.desc()).limit(limit + 1)
     after = row_after(cursor)
@@ -33,7 +33,7 @@ def list_cycles(session: SessionOf, limit: Limit = 100, cursor: Cursor = None) -
 
 
 @router.get("/cycles/{cycle_id}", response_model=CycleOut)
-def show_cycle(cycle_id: RowId, session: SessionOf) -> Cycle:
+def show_cycle(cycle_id: RowId, session: ViewOf) -> Cycle:
     """One cycle with the gate's decision."""
     return cycles.find(session, cycle_id)
 

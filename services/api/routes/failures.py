@@ -1,4 +1,4 @@
-"""Failures and why they happened."""
+"""Failures, why they happened, and which are none."""
 
 from __future__ import annotations
 
@@ -7,18 +7,27 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 
-from services import drawings
-from services.api.deps import MAX_ROW, ContextOf, Cursor, Limit, SessionOf
-from services.api.schemas import ExplanationOut, FailureDetail, FailureOut, Page
-from services.db.tables import Explanation, FailureRow
+from services import dismissals, drawings
+from services.api.deps import (
+    IN_A_PLACE_TO_DECODE,
+    MAX_ROW,
+    ContextOf,
+    Cursor,
+    Limit,
+    SessionOf,
+    ViewOf,
+)
+from services.api.schemas import DismissIn, ExplanationOut, FailureDetail, FailureOut, Page
+from services.db.tables import TAKEN_BACK, Explanation, FailureRow
 from services.errors import NotFound
 
 router = APIRouter(tags=["failures"])
+ACTOR = "api"
 
 
 @router.get("/failures", response_model=Page[FailureOut])
 def list_failures(
-    session: SessionOf,
+    session: ViewOf,
     limit: Limit = 100,
     cursor: Cursor = None,
     state: str | None = None,
@@ -29,8 +38,10 @@ def list_failures(
     ] = None,
     model: Annotated[str | None, Query(description="Made by this model.")] = None,
 ) -> Page[FailureOut]:
-    """Failures by id."""
+    """Failures by id; those that were withdrawn or dismissed only where `state` names them."""
     query = select(FailureRow).order_by(FailureRow.id).limit(limit + 1)
+    if state is None:
+        query = query.where(FailureRow.state.not_in(TAKEN_BACK))
     wanted = (
         (FailureRow.state, state),
         (FailureRow.kind, kind),
@@ -49,7 +60,7 @@ def list_failures(
 
 
 @router.get("/failures/{failure_id}", response_model=FailureDetail)
-def show_failure(failure_id: str, session: SessionOf) -> FailureDetail:
+def show_failure(failure_id: str, session: ViewOf) -> FailureDetail:
     """One failure with its explanations."""
     row = _find(session, failure_id)
     explanations = session.scalars(
@@ -64,11 +75,29 @@ def show_failure(failure_id: str, session: SessionOf) -> FailureDetail:
     )
 
 
-@router.get("/failures/{failure_id}/overlay.png", response_class=Response)
-def draw_failure(failure_id: str, session: SessionOf, context: ContextOf) -> Response:
+@router.get(
+    "/failures/{failure_id}/overlay.png",
+    response_class=Response,
+    dependencies=[IN_A_PLACE_TO_DECODE],
+)
+def draw_failure(failure_id: str, session: ViewOf, context: ContextOf) -> Response:
     """The frame with the box, what supports it in red and what hurts it in blue."""
     row = _find(session, failure_id)
     return Response(drawings.overlay_png(session, context, row), media_type="image/png")
+
+
+@router.post("/failures/{failure_id}/dismiss", response_model=FailureOut)
+def dismiss_failure(
+    failure_id: str, session: SessionOf, context: ContextOf, body: DismissIn | None = None
+) -> FailureRow:
+    """Say that it is none, whatever truth and reports say; dismissing it again is harmless.
+
+    The operator's report that gave it is taken back with it, and later scans do not bring it back.
+    A new report with another box does. The audit trail keeps who dismissed it, and why.
+    """
+    note = "" if body is None else body.note
+    dismissals.dismiss(session, context.settings, [failure_id], ACTOR, note)
+    return _find(session, failure_id)
 
 
 def _find(session: SessionOf, failure_id: str) -> FailureRow:

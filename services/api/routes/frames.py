@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import TypeAdapter, ValidationError
 
-from services.api.deps import ContextOf, RowId, SessionOf
+from services.api.deps import IN_A_PLACE_TO_DECODE, ContextOf, RowId, SessionOf, ViewOf
 from services.api.schemas import FrameOut, ObjectIn, ReportIn
 from services.db.tables import Observation
 from services.errors import InvalidRequest, NotFound
@@ -19,7 +19,9 @@ OBJECTS = TypeAdapter(list[ObjectIn])
 REPORTS = TypeAdapter(list[ReportIn])
 
 
-@router.post("/frames", status_code=201, response_model=FrameOut)
+@router.post(
+    "/frames", status_code=201, response_model=FrameOut, dependencies=[IN_A_PLACE_TO_DECODE]
+)
 def report_frame(
     session: SessionOf,
     context: ContextOf,
@@ -52,7 +54,7 @@ def report_frame(
 
 
 @router.get("/frames/{frame_id}", response_model=FrameOut)
-def show_frame(frame_id: RowId, session: SessionOf) -> Observation:
+def show_frame(frame_id: RowId, session: ViewOf) -> Observation:
     """One frame."""
     frame = session.get(Observation, frame_id)
     if frame is None:

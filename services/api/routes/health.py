@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import text
 
-from services.api.deps import SessionOf
+from services.api.deps import ViewOf
 
 router = APIRouter(tags=["health"])
 
@@ -17,7 +17,7 @@ def alive() -> dict[str, str]:
 
 
 @router.get("/readyz")
-def ready(session: SessionOf) -> dict[str, str]:
+def ready(session: ViewOf) -> dict[str, str]:
     """The database answers too."""
     session.execute(text("SELECT 1"))
     return {"status": "ready"}

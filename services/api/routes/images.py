@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
-from services.api.deps import ContextOf, SessionOf
+from services.api.deps import ContextOf, ViewOf
 from services.db.tables import Image
 from services.errors import NotFound
 
@@ -13,7 +13,7 @@ router = APIRouter(tags=["images"])
 
 
 @router.get("/images/{image_id}/file", response_class=FileResponse)
-def image_file(image_id: str, session: SessionOf, context: ContextOf) -> FileResponse:
+def image_file(image_id: str, session: ViewOf, context: ContextOf) -> FileResponse:
     """The bytes of an image, as they came in."""
     image = session.get(Image, image_id)
     if image is None:

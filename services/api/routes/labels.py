@@ -6,14 +6,14 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from services.api.deps import ContextOf, OfCycle, SessionOf
+from services.api.deps import ContextOf, OfCycle, ViewOf
 from services.labeling import coco
 
 router = APIRouter(tags=["labels"])
 
 
 @router.get("/labels/export")
-def export_labels(session: SessionOf, cycle_id: OfCycle = None) -> dict[str, Any]:
+def export_labels(session: ViewOf, cycle_id: OfCycle = None) -> dict[str, Any]:
     """Open tasks as a COCO document with pre-labels; images are at ``/v1/images/ID/file``."""
     document, _images = coco.export_coco(session, cycle_id)
     return document
@@ -23,10 +23,9 @@ def export_labels(session: SessionOf, cycle_id: OfCycle = None) -> dict[str, Any
 def import_labels(
     document: dict[str, Any], context: ContextOf, author: str = "import"
 ) -> dict[str, Any]:
-    """Answer open tasks from a COCO document; what cannot be used is listed, the rest is stored."""
-    report = coco.import_coco(context, document, author)
-    return {
-        "submitted": report.submitted,
-        "boxes": report.boxes,
-        "problems": [{"where": one.where, "message": one.message} for one in report.problems],
-    }
+    """Answer label tasks from a COCO document; what cannot be used is listed, the rest is stored.
+
+    All answers are stored before the cycle goes on. `late` counts those whose cycle had gone on
+    without them, which the next dataset version has; `unchanged` those that were stored before.
+    """
+    return coco.import_coco(context, document, author).to_dict()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from services import modes, registry
-from services.api.deps import ContextOf, SessionOf
+from services.api.deps import ContextOf, SessionOf, ViewOf
 from services.api.schemas import ModelOut, Page
 from services.db.tables import Model
 
@@ -14,13 +14,13 @@ ACTOR = "api"
 
 
 @router.get("/models", response_model=Page[ModelOut])
-def list_models(session: SessionOf) -> Page[ModelOut]:
+def list_models(session: ViewOf) -> Page[ModelOut]:
     """All models, the newest first."""
     return Page(items=[ModelOut.model_validate(row) for row in registry.models(session)])
 
 
 @router.get("/models/{name}", response_model=ModelOut)
-def show_model(name: str, session: SessionOf) -> Model:
+def show_model(name: str, session: ViewOf) -> Model:
     """A model by number or id."""
     return registry.find(session, name)
 

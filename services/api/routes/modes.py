@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from curation.mode_states import ModeState
 from services import mode_trends
-from services.api.deps import Cursor, Limit, RowId, SessionOf, row_after
+from services.api.deps import Cursor, Limit, RowId, ViewOf, row_after
 from services.api.schemas import FailureOut, ModeChangeOut, ModeDetail, ModeOut, Page
 from services.db.tables import ModeRow
 
@@ -16,7 +16,7 @@ router = APIRouter(tags=["failure modes"])
 
 @router.get("/modes", response_model=Page[ModeOut])
 def list_modes(
-    session: SessionOf,
+    session: ViewOf,
     limit: Limit = 100,
     cursor: Cursor = None,
     state: ModeState | None = None,
@@ -38,7 +38,7 @@ def list_modes(
 
 
 @router.get("/modes/{mode_id}", response_model=ModeDetail)
-def show_mode(mode_id: RowId, session: SessionOf) -> ModeDetail:
+def show_mode(mode_id: RowId, session: ViewOf) -> ModeDetail:
     """One failure mode: the failures that show it best, and how it came to its state."""
     (found,) = mode_trends.trends(session, [mode_trends.find(session, mode_id)])
     typical = mode_trends.exemplars(session, found.last)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import select
 
-from services.api.deps import ContextOf, Cursor, Limit, OfCycle, RowId, SessionOf, row_after
+from services.api.deps import ContextOf, Cursor, Limit, OfCycle, RowId, SessionOf, ViewOf, row_after
 from services.api.schemas import AnnotationOut, CloseIn, LeaseIn, Page, SubmitIn, TaskOut
-from services.db.tables import Annotation, LabelTask
-from services.labeling import queue
+from services.db.tables import LabelTask
+from services.errors import NotFound
+from services.labeling import answers, queue
 
 router = APIRouter(tags=["label tasks"])
 
@@ -23,7 +24,7 @@ def lease_tasks(body: LeaseIn, session: SessionOf, context: ContextOf) -> Page[T
 
 @router.get("/tasks", response_model=Page[TaskOut])
 def list_tasks(
-    session: SessionOf,
+    session: ViewOf,
     limit: Limit = 100,
     cursor: Cursor = None,
     state: str | None = None,
@@ -44,18 +45,27 @@ def list_tasks(
 
 
 @router.get("/tasks/{task_id}", response_model=TaskOut)
-def show_task(task_id: RowId, session: SessionOf) -> LabelTask:
+def show_task(task_id: RowId, session: ViewOf) -> LabelTask:
     """One task."""
-    return queue.find(session, task_id)
+    task = session.get(LabelTask, task_id)  # not locked, as it would be to change it
+    if task is None:
+        raise NotFound(f"no label task {task_id}")
+    return task
 
 
 @router.post("/tasks/{task_id}/submit", response_model=AnnotationOut)
 def submit_task(
     task_id: RowId, body: SubmitIn, session: SessionOf, context: ContextOf
-) -> Annotation:
-    """Answer with the objects of the image; sending the same answer again is harmless."""
+) -> AnnotationOut:
+    """Answer with the objects of the image; sending the same answer again is harmless.
+
+    The loop closes tasks when the budget is spent. Whoever has leased one by then may answer it
+    still: the answer is `late`.
+    """
     objects = [entry.model_dump() for entry in body.objects]
-    return queue.submit(session, context, task_id, body.token, objects, body.author)
+    stored = queue.submit(session, context, task_id, body.token, objects, body.author)
+    late = answers.is_late(queue.find(session, task_id))
+    return AnnotationOut.model_validate(stored).model_copy(update={"late": late})
 
 
 @router.post("/tasks/{task_id}/skip", response_model=TaskOut)

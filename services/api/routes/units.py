@@ -5,24 +5,24 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import select
 
-from services.api.deps import Cursor, Limit, OfCycle, RowId, SessionOf, row_after
+from services import redrive
+from services.api.deps import Cursor, Limit, OfCycle, RowId, SessionOf, ViewOf, row_after
 from services.api.schemas import Page, UnitOut
 from services.db import units
 from services.db.tables import Unit
-from services.errors import NotFound
 
 router = APIRouter(tags=["units"])
 
 
 @router.get("/units/counts")
-def count_units(session: SessionOf, cycle_id: OfCycle = None) -> dict[str, int]:
+def count_units(session: ViewOf, cycle_id: OfCycle = None) -> dict[str, int]:
     """Units by state."""
     return units.counts(session, cycle_id)
 
 
 @router.get("/units", response_model=Page[UnitOut])
 def list_units(
-    session: SessionOf,
+    session: ViewOf,
     limit: Limit = 100,
     cursor: Cursor = None,
     state: str | None = None,
@@ -44,9 +44,7 @@ def list_units(
 
 @router.post("/units/{unit_id}/redrive", response_model=UnitOut)
 def redrive_unit(unit_id: RowId, session: SessionOf) -> Unit:
-    """Try a parked unit again."""
-    if session.get(Unit, unit_id) is None:
-        raise NotFound(f"no unit {unit_id}")
-    units.redrive(session, unit_id)
+    """Try a parked unit again; a cycle that failed with it goes on, unless another one runs."""
+    redrive.redrive(session, unit_id)
     session.flush()
     return session.get_one(Unit, unit_id, populate_existing=True)

@@ -1,0 +1,139 @@
+"""Errors into answers: a status, ``{"code": ..., "message": ...}``, and what to do.
+
+Ours carry their status and code. A database that is busy or out of reach is no fault of the
+request: 503, and when to try again. Anything else is a fault of the service: 500, and the details
+stay in its log.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy import exc as database
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from curation.errors import CurationError
+from retrain.errors import RetrainError
+from services.errors import ServiceError
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 5
+BUSY = ("database_busy", "others write to the database; send the request again in some seconds")
+UNAVAILABLE = (
+    "database_unavailable",
+    "the database is out of reach; see that it runs and that its disk has space, by `e2x doctor`",
+)
+NO_TABLES = (
+    "database_unavailable",
+    "the database lacks tables of this version; `e2x init PROJECT` creates or upgrades them",
+)
+_SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_SQLITE_UNAVAILABLE = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+)
+_SQLITE_PRIMARY = 0xFF
+"""The lower bits of an extended result code."""
+_POSTGRES_BUSY = ("40", "55P03", "57014")
+"""Beginnings of SQLSTATE: deadlock and the like, a lock that was not had, a statement too long."""
+_POSTGRES_UNAVAILABLE = ("08", "53", "57P", "58")
+"""Connection lost, no resources (connections, disk), server going down or coming up, its files."""
+_POSTGRES_NO_TABLES = ("42P01", "42703", "3D000")
+
+
+def answer(app: FastAPI) -> None:
+    """Make an application answer every error in the one form."""
+    for ours in (ServiceError, CurationError, RetrainError):
+        app.add_exception_handler(ours, _known)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(StarletteHTTPException, _unserved)
+    for theirs in (database.DBAPIError, database.TimeoutError):
+        app.add_exception_handler(theirs, _of_the_database)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _known(_request: Request, error: Exception) -> JSONResponse:
+    status = getattr(error, "status", 422)
+    code = getattr(error, "code", "error")
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    body = {"code": code, "message": str(error)}
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def _unserved(_request: Request, error: Exception) -> JSONResponse:
+    """No such route, wrong method, or a body that is not even a form."""
+    assert isinstance(error, StarletteHTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    body = {"code": code, "message": str(error.detail)}
+    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+
+
+def _malformed(_request: Request, error: Exception) -> JSONResponse:
+    """Where in the request, and what is wrong; not the whole input back."""
+    assert isinstance(error, RequestValidationError)
+    places = [
+        f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
+        for entry in error.errors()[:5]
+    ]
+    body = {"code": "invalid_request", "message": "; ".join(places)}
+    return JSONResponse(body, status_code=422)
+
+
+def _of_the_database(request: Request, error: Exception) -> JSONResponse:
+    """Busy or out of reach; a statement that the database refuses is a fault of the service.
+
+    What the driver says goes to the log only: it may name hosts and folders.
+    """
+    said = _said_of(error)
+    if said is None:
+        raise error
+    code, message = said
+    logger.warning("%s %s: %s: %s", request.method, request.url.path, code, error)
+    body = {"code": code, "message": message}
+    return JSONResponse(body, status_code=503, headers={"Retry-After": str(RETRY_S)})
+
+
+def _said_of(error: Exception) -> tuple[str, str] | None:
+    """Code and message, or None where the database is not to blame."""
+    if not isinstance(error, database.DBAPIError):
+        return BUSY  # all connections of the pool were in use
+    cause = error.orig
+    if isinstance(cause, sqlite3.Error):
+        return _said_of_sqlite(cause)
+    state = _sqlstate(cause)
+    if state.startswith(_POSTGRES_BUSY):
+        return BUSY
+    if state.startswith(_POSTGRES_NO_TABLES):
+        return NO_TABLES
+    lost = error.connection_invalidated or state.startswith(_POSTGRES_UNAVAILABLE)
+    unreached = not state and isinstance(error, database.InterfaceError | database.OperationalError)
+    return UNAVAILABLE if lost or unreached else None
+
+
+def _said_of_sqlite(cause: sqlite3.Error) -> tuple[str, str] | None:
+    if str(cause).startswith(("no such table", "no such column")):
+        return NO_TABLES
+    code = getattr(cause, "sqlite_errorcode", 0) & _SQLITE_PRIMARY  # the driver's own have none
+    if code in _SQLITE_BUSY:
+        return BUSY
+    return UNAVAILABLE if code in _SQLITE_UNAVAILABLE else None
+
+
+def _sqlstate(cause: BaseException | None) -> str:
+    """PostgreSQL's five characters, as pg8000 and psycopg hand them on; empty without."""
+    first = cause.args[0] if cause is not None and cause.args else None
+    state = first.get("C") if isinstance(first, dict) else getattr(cause, "sqlstate", None)
+    return str(state or "")
+
+
+def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
+    """The server logs the traceback after this."""
+    message = "a fault of the service, not of the request; its log says more"
+    return JSONResponse({"code": "internal_error", "message": message}, status_code=500)

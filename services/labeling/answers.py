@@ -1,0 +1,158 @@
+"""Answers to label tasks: how they are stored, and what their cycle counts.
+
+The loop closes tasks when the boxes that were paid for are in, or when it is told to go on. Work
+that somebody had begun by then is not thrown away: an answer to such a task is *late*. It is stored
+like any other and is part of the next dataset version, but its cycle does not wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from services.classes import class_names
+from services.db.base import utc_now
+from services.db.tables import (
+    OPEN_TASKS,
+    Annotation,
+    Cycle,
+    CycleState,
+    Image,
+    LabelTask,
+    TaskState,
+)
+from services.errors import Conflict
+from services.objects import clean_objects, plain_text
+from services.rows import latest_annotations
+
+CLOSED = "closed: "
+"""How the note of a task begins that the loop closed; a person's skip has the person's words."""
+LATE = "answered late: the cycle went on without it, the next dataset version has it"
+"""Note of a task that was answered after that."""
+
+
+def open_tasks(session: Session, cycle: Cycle) -> int:
+    """How many tasks of a cycle wait for an answer."""
+    query = select(func.count()).where(
+        LabelTask.cycle_id == cycle.id, LabelTask.state.in_(OPEN_TASKS)
+    )
+    return session.scalar(query) or 0
+
+
+def answers(session: Session, cycle: Cycle) -> Sequence[Annotation]:
+    """The answers to the tasks of a cycle, as they stand."""
+    return session.scalars(
+        select(Annotation)
+        .join(LabelTask, LabelTask.annotation_id == Annotation.id)
+        .where(LabelTask.cycle_id == cycle.id)
+    ).all()
+
+
+def boxes(session: Session, cycle: Cycle) -> int:
+    """How many boxes the answers hold."""
+    return sum(len(annotation.objects) for annotation in answers(session, cycle))
+
+
+def close_tasks(session: Session, cycle: Cycle, why: str) -> None:
+    """Ask no more for the open tasks of a cycle.
+
+    Whoever has leased one may still answer under the token of the lease; see :func:`is_closed`.
+
+    Args:
+        session: the caller's transaction, which holds the cycle.
+        cycle: whose tasks.
+        why: for people.
+    """
+    query = (
+        select(LabelTask)
+        .where(LabelTask.cycle_id == cycle.id, LabelTask.state.in_(OPEN_TASKS))
+        .order_by(LabelTask.id)
+        .with_for_update()
+    )
+    for task in session.scalars(query):
+        if task.state == TaskState.WAITING:  # nobody works on it
+            task.token += 1
+        task.state, task.finished_at, task.note = TaskState.SKIPPED, utc_now(), f"{CLOSED}{why}"
+
+
+def is_closed(task: LabelTask) -> bool:
+    """Whether the loop has closed a task before anybody answered; an answer is welcome still."""
+    return task.state == TaskState.SKIPPED and (task.note or "").startswith(CLOSED)
+
+
+def is_late(task: LabelTask) -> bool:
+    """Whether a task was answered after its cycle had gone on without it."""
+    return task.state == TaskState.SUBMITTED and task.note == LATE
+
+
+def checked_objects(
+    session: Session, image_id: str, objects: Sequence[dict[str, Any]], where: str
+) -> list[dict[str, Any]]:
+    """Objects with clean boxes and known classes, as they are stored.
+
+    Raises:
+        InvalidBoxes: a box is inverted, empty or outside the image.
+        InvalidRequest: a class is unknown.
+    """
+    image = session.get_one(Image, image_id)
+    names = class_names(session)[1:]
+    clean = clean_objects(objects, (image.width_px, image.height_px), names, where)
+    return [{key: entry[key] for key in ("box", "label", "ignore")} for entry in clean]
+
+
+def store(
+    session: Session, task: LabelTask, objects: list[dict[str, Any]], author: str
+) -> Annotation:
+    """Store the answer to a task that the caller holds and may answer.
+
+    Args:
+        session: the caller's transaction, which must also let its cycle go on.
+        task: open, or closed by the loop.
+        objects: as :func:`checked_objects` gives them.
+        author: who answers.
+    """
+    late = is_closed(task)
+    annotation = _add_revision(session, task, objects, author)
+    task.state, task.finished_at, task.lease_until = TaskState.SUBMITTED, utc_now(), None
+    if late:
+        task.note = LATE
+    session.flush()
+    return annotation
+
+
+def revise(
+    session: Session, task: LabelTask, objects: list[dict[str, Any]], author: str
+) -> Annotation:
+    """Store another answer of the same owner; the same one again is stored already.
+
+    Raises:
+        Conflict: the cycle does not wait for labels any more.
+    """
+    stored = session.get_one(Annotation, task.annotation_id)
+    if stored.objects == objects:
+        return stored
+    cycle = None if task.cycle_id is None else session.get_one(Cycle, task.cycle_id)
+    if cycle is not None and cycle.state != CycleState.LABELLING:
+        raise Conflict(f"task {task.id}: its cycle is {cycle.state}, labels are closed")
+    return _add_revision(session, task, objects, author)
+
+
+def _add_revision(
+    session: Session, task: LabelTask, objects: list[dict[str, Any]], author: str
+) -> Annotation:
+    latest = latest_annotations(session, [task.image_id]).get(task.image_id)
+    annotation = Annotation(
+        image_id=task.image_id,
+        revision=1 if latest is None else latest.revision + 1,
+        objects=objects,
+        author=plain_text(author, 120),
+        cycle_id=task.cycle_id,
+        origin=task.reason.get("failure"),
+    )
+    session.add(annotation)
+    session.flush()
+    task.annotation_id = annotation.id
+    return annotation

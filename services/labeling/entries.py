@@ -1,0 +1,85 @@
+"""Which stored image an entry of a label tool's file means: tools rename files and drop keys."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from curation.errors import AnnotationsInvalid
+from services.db.tables import OPEN_TASKS, Image, LabelTask
+from services.objects import plain_text
+
+_IMAGE_ID = re.compile("[0-9a-f]{64}")
+_UPLOAD = re.compile("[0-9a-f]{8}-(.+)")
+"""Label Studio puts this before the name of each file that is uploaded to it."""
+MAX_NAME = 300
+"""Characters of a name, as they are stored."""
+
+
+def image_of(session: Session, entry: dict[str, Any]) -> str | None:
+    """The image that an entry means; None where no task ever asked for one of that name.
+
+    Found by ``e2x_image``, by the exported file name, which is the content hash, or by the name
+    that the image was imported with, if only one image that was asked for has it; then by what is
+    left of either name without the prefix of an upload.
+
+    Args:
+        session: the caller's transaction.
+        entry: of the COCO document's ``images``.
+
+    Raises:
+        AnnotationsInvalid: several images have that name, or this one has another size.
+    """
+    name = plain_text(PureWindowsPath(str(entry.get("file_name", ""))).name, MAX_NAME)  # / and \\
+    told = str(entry.get("e2x_image") or Path(name).stem)
+    if _IMAGE_ID.fullmatch(told):
+        return told
+    upload = _UPLOAD.fullmatch(name)
+    for known in (name, upload[1]) if upload else (name,):
+        found = _by_hash(session, known) or _by_name(session, known)
+        if found is not None:
+            _require_same_size(entry, found)
+            return found.id
+    return None
+
+
+def _by_hash(session: Session, name: str) -> Image | None:
+    stem = Path(name).stem
+    return session.get(Image, stem) if _IMAGE_ID.fullmatch(stem) else None
+
+
+def _by_name(session: Session, name: str) -> Image | None:
+    """The image of that name that is asked for, or else one that was.
+
+    Raises:
+        AnnotationsInvalid: there are several.
+    """
+    for state in (LabelTask.state.in_(OPEN_TASKS), LabelTask.state.not_in(OPEN_TASKS)):
+        asked = select(LabelTask.image_id).where(state)
+        found = session.scalars(select(Image).where(Image.name == name, Image.id.in_(asked))).all()
+        if len(found) > 1:
+            raise AnnotationsInvalid(
+                f"{len(found)} images that labels were asked for have this name: use the file "
+                "names of `e2x labels export`, or keep its `e2x_image`"
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def _require_same_size(entry: dict[str, Any], image: Image) -> None:
+    """A name may be given twice, a picture of another size is certainly another one.
+
+    Raises:
+        AnnotationsInvalid: the entry tells another size.
+    """
+    told = (entry.get("width"), entry.get("height"))
+    if all(told) and told != (image.width_px, image.height_px):
+        raise AnnotationsInvalid(
+            f"the image that labels were asked for is {image.width_px} x {image.height_px} px, "
+            f"this one {told[0]} x {told[1]}"
+        )

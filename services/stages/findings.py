@@ -1,0 +1,231 @@
+"""What a scan changes among the stored failures of its frame.
+
+A scan knows the failures of one model under what is said about the frame at this moment. From that
+follow, in this order: what is new, what of this model's is no failure any more and what is one
+again (:func:`keep_own`), and, if the model is the champion, what earlier models got wrong that is
+right now (:func:`settle_earlier`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from curation.boxes import pairwise_iou
+from curation.types import FailureKind
+from services.db.tables import (
+    TAKEN_BACK,
+    Explanation,
+    FailureRow,
+    FailureState,
+    Observation,
+)
+from services.rows import latest_annotations
+
+SAME_IOU = 0.5
+"""Two failures are the same one if class and family agree and their boxes overlap so much."""
+SAME_OBJECT_IOU = 0.99
+"""Two boxes of truth are the same box, but for what rounding to hundredths of a pixel leaves."""
+OPERATOR = "operator"
+"""Source of a failure that a person reported."""
+DISMISSED_FLAG = "dismissed"
+"""Key of a report that a person has taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is said about a frame: what every failure in it must follow from.
+
+    Attributes:
+        objects: its truth; None: nobody has said what is there.
+        reports: an operator's words, without those that were taken back.
+        said_at: when the truth came in, or was corrected last.
+    """
+
+    objects: list[dict[str, Any]] | None
+    reports: list[dict[str, Any]]
+    said_at: datetime | None
+
+    def labels(self) -> list[str]:
+        """Class of each object and report."""
+        return [str(entry["label"]) for entry in (*(self.objects or ()), *self.reports)]
+
+
+def words_of(session: Session, image_id: str) -> Words:
+    """What is said about a frame now."""
+    annotation = latest_annotations(session, [image_id]).get(image_id)
+    observation = session.scalar(select(Observation).where(Observation.image_id == image_id))
+    reports = observation.reports if observation is not None else []
+    return Words(
+        objects=None if annotation is None else list(annotation.objects),
+        reports=[report for report in reports if not report.get(DISMISSED_FLAG)],
+        said_at=None if annotation is None else annotation.created_at,
+    )
+
+
+def keep_own(
+    session: Session, image_id: str, model_id: str, found: Sequence[FailureRow]
+) -> dict[str, int]:
+    """Store what a model gets wrong in a frame; nothing else of it there is a failure any more.
+
+    Args:
+        session: the caller's transaction.
+        image_id: the frame.
+        model_id: the model.
+        found: all its failures there, not in the session; those that are known stay as they are.
+
+    Returns:
+        How many are ``new``, ``withdrawn`` and ``returned``.
+    """
+    fresh = insert(session, image_id, found)
+    now = {row.id: row for row in found}
+    mine = (FailureRow.image_id == image_id, FailureRow.model_id == model_id)
+    withdrawn = returned = 0
+    for row in session.scalars(select(FailureRow).where(*mine)):
+        again = now.get(row.id)
+        if again is None and row.state in (FailureState.FOUND, FailureState.EXPLAINED):
+            row.state = FailureState.WITHDRAWN
+            withdrawn += 1
+        elif again is not None and row.id not in fresh and _comes_back(row, again):
+            row.state = _open_state(session, row)
+            returned += 1
+    return {"new": len(fresh), "withdrawn": withdrawn, "returned": returned}
+
+
+def insert(session: Session, image_id: str, found: Sequence[FailureRow]) -> set[str]:
+    """Add what is new, each at the place of the first failure that was the same.
+
+    What a person has dismissed there stays dismissed, whichever model makes it, unless it is
+    reported anew.
+
+    Returns:
+        Ids of what is new.
+    """
+    earlier = session.scalars(
+        select(FailureRow)
+        .where(FailureRow.image_id == image_id)
+        .order_by(FailureRow.created_at, FailureRow.id)
+    ).all()
+    known = {row.id for row in earlier}
+    fresh = {row.id: row for row in found if row.id not in known}
+    for row in fresh.values():
+        same = [other for other in earlier if is_same(row, other)]
+        row.place = same[0].place if same else row.id
+        if row.source != OPERATOR and any(_is_dismissed(row, other) for other in same):
+            row.state = FailureState.DISMISSED
+    session.add_all(fresh.values())
+    session.flush()
+    return set(fresh)
+
+
+def settle_earlier(
+    session: Session,
+    image_id: str,
+    model_id: str,
+    found: Sequence[FailureRow],
+    words: Words,
+    names: Sequence[str],
+) -> dict[str, int]:
+    """Compare what earlier models got wrong in a frame with what the champion gets wrong.
+
+    Failures that do not follow from what is said now are withdrawn, not fixed: the gate would ask
+    of every challenger that it finds what is not there.
+
+    Args:
+        session: the caller's transaction.
+        image_id: the frame.
+        model_id: the champion.
+        found: all its failures there.
+        words: what is said about the frame.
+        names: classes of the champion; it cannot have fixed an object of any other.
+
+    Returns:
+        How many are ``fixed``, ``reopened`` and ``withdrawn``.
+    """
+    # Its own may have been fixed by a model that it took the place of again.
+    earlier = or_(FailureRow.model_id != model_id, FailureRow.state == FailureState.FIXED)
+    wanted = (FailureRow.image_id == image_id, FailureRow.state.not_in(TAKEN_BACK), earlier)
+    counted = {"fixed": 0, "reopened": 0, "withdrawn": 0}
+    for row in session.scalars(select(FailureRow).where(*wanted)):
+        still = any(is_same(row, other) for other in found)
+        if not _follows(row, words):
+            row.state, row.fixed_by = FailureState.WITHDRAWN, None
+            counted["withdrawn"] += 1
+        elif row.label not in names and not is_false(row):
+            continue
+        elif not still and row.state != FailureState.FIXED:
+            row.state, row.fixed_by = FailureState.FIXED, model_id
+            counted["fixed"] += 1
+        elif still and row.state == FailureState.FIXED:
+            row.state, row.fixed_by = FailureState.EXPLAINED, None
+            counted["reopened"] += 1
+    return counted
+
+
+def is_same(first: FailureRow, second: FailureRow) -> bool:
+    """Whether two failures in one frame are about the same object, or the same false detection."""
+    if first.label != second.label or is_false(first) is not is_false(second):
+        return False
+    if (first.truth_index is None) is not (second.truth_index is None):
+        return False
+    overlap = overlap_of(first.box, second.box)
+    if first.truth_index == second.truth_index:
+        return overlap >= SAME_IOU
+    return overlap >= SAME_OBJECT_IOU  # corrected truth: the objects before it are others
+
+
+def is_false(row: FailureRow) -> bool:
+    """Whether it is a detection of nothing, rather than an object that was not found."""
+    return row.kind == FailureKind.FALSE_POSITIVE
+
+
+def overlap_of(first: Sequence[float], second: Sequence[float]) -> float:
+    """Jaccard overlap of two boxes."""
+    one, other = np.asarray([first], np.float32), np.asarray([second], np.float32)
+    return float(pairwise_iou(one, other)[0, 0])
+
+
+def _comes_back(row: FailureRow, again: FailureRow) -> bool:
+    """A dismissed one only by a report: the one behind it was taken back, so this is another."""
+    return row.state == FailureState.WITHDRAWN or (
+        row.state == FailureState.DISMISSED and again.source == OPERATOR
+    )
+
+
+def _open_state(session: Session, row: FailureRow) -> FailureState:
+    explained = select(Explanation.id).where(Explanation.failure_id == row.id).limit(1)
+    known = session.scalar(explained) is not None
+    return FailureState.EXPLAINED if known else FailureState.FOUND
+
+
+def _is_dismissed(row: FailureRow, same: FailureRow) -> bool:
+    """Whether what was dismissed is this; an object whose box was corrected since is not."""
+    return same.state == FailureState.DISMISSED and (
+        is_false(row) or overlap_of(row.box, same.box) >= SAME_OBJECT_IOU
+    )
+
+
+def _follows(row: FailureRow, words: Words) -> bool:
+    """Whether another model's failure would be one under what is said now."""
+    reports = [entry for entry in words.reports if (entry["kind"] == "false") is is_false(row)]
+    if _any_there(row, reports):
+        return True
+    objects = words.objects or []
+    if not is_false(row):
+        return _any_there(row, [entry for entry in objects if not entry.get("ignore")])
+    # A second detection of one object is false as well: only corrected truth can excuse it.
+    corrected = words.said_at is not None and words.said_at > row.created_at
+    return not (corrected and _any_there(row, objects))
+
+
+def _any_there(row: FailureRow, entries: Iterable[dict[str, Any]]) -> bool:
+    return any(
+        entry["label"] == row.label and overlap_of(entry["box"], row.box) >= SAME_IOU
+        for entry in entries
+    )

@@ -1,0 +1,86 @@
+"""A cycle at its gate, and models whose evaluations lie on the disk: no network is needed."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from retrain.report import ClassMetrics, EvaluationReport, ObjectOutcome
+from services import datasets
+from services.context import Context
+from services.db import units
+from services.db.tables import Annotation, Cycle, CycleState, Model, Role
+from services.db.units import Claim
+from tests.factories import make_model
+from tests.services.builders import make_image
+
+OBJECTS = 20
+"""Objects of the holdout, one an image."""
+
+
+def add_holdout(session: Session) -> None:
+    """Evaluation images with a car each, and one of the seed set, which names the classes."""
+    objects = [{"box": [1.0, 1.0, 9.0, 9.0], "label": "car", "ignore": False}]
+    for number in range(OBJECTS + 1):
+        role = Role.SEED if number == OBJECTS else Role.HOLDOUT
+        session.add(image := make_image(500 + number, role))
+        session.flush()
+        session.add(Annotation(image_id=image.id, objects=objects))
+    session.flush()
+
+
+def add_judged(session: Session, context: Context, number: int, quality: float) -> Model:
+    """A model that finds every car of the holdout, with this AP.
+
+    Args:
+        session: the caller's transaction.
+        context: wiring.
+        number: of the model.
+        quality: its AP, in 0..1.
+    """
+    model = make_model(number)
+    session.add(model)
+    session.flush()
+    manifest = datasets.evaluation_set(session, Role.HOLDOUT)
+    outcomes = (ObjectOutcome(item.image, 0, "car", True, 0.9) for item in manifest.items)
+    report = EvaluationReport(
+        detector_version=model.id,
+        manifest_version=manifest.version,
+        class_names=("background", "car"),
+        score_threshold=0.5,
+        iou_threshold=0.5,
+        map=quality,
+        map50=quality,
+        per_class={"car": ClassMetrics(quality, quality, OBJECTS)},
+        per_size={},
+        per_size50={},
+        objects=tuple(outcomes),
+        num_images=OBJECTS,
+    )
+    folder = context.project.root / model.folder
+    folder.mkdir(parents=True)
+    report.write(folder / f"report-{manifest.version[:16]}.json")
+    return model
+
+
+def add_gating_cycle(session: Session, champion: Model, challenger: Model) -> tuple[int, int]:
+    """A cycle whose challenger is to be judged; numbers of the cycle and of its gate's unit."""
+    cycle = Cycle(
+        policy="e2x",
+        budget_boxes=9,
+        champion_id=champion.id,
+        challenger_id=challenger.id,
+        state=CycleState.GATING,
+    )
+    session.add(cycle)
+    session.flush()
+    key = f"gate:cycle:{cycle.id}:0"
+    unit = units.enqueue(session, "gate", key, {"cycle": cycle.id}, cycle_id=cycle.id)
+    return cycle.id, unit.id
+
+
+def claimed(context: Context, unit_id: int) -> Claim:
+    """The right to work on a unit."""
+    with context.sessions.begin() as session:
+        claim = units.claim(session, unit_id, "test", 600.0)
+    assert claim is not None
+    return claim
