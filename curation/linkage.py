@@ -29,10 +29,12 @@ def groups(vectors: FloatArray, max_distance: float, most: int = MOST) -> IntArr
         labels[sample] = found + own
         means = np.stack([vectors[sample[own == group]].mean(0) for group in range(own.max() + 1)])
         waiting = np.setdiff1d(waiting, sample)
-        likeness = vectors[waiting] @ means.T  # [rest, groups]
-        near = likeness.max(1, initial=-1.0) >= 1 - max_distance
-        labels[waiting[near]] = found + likeness[near].argmax(1)
-        waiting, found = waiting[~near], found + len(means)
+        for start in range(0, len(waiting), most):
+            rows = waiting[start : start + most]
+            likeness = vectors[rows] @ means.T  # [most, groups]
+            near = likeness.max(1) >= 1 - max_distance
+            labels[rows[near]] = found + likeness[near].argmax(1)
+        waiting, found = waiting[labels[waiting] < 0], found + len(means)
     result: IntArray = labels.astype(np.int64)
     return result
 

@@ -65,6 +65,12 @@ def outstanding(session: Session, cycle: Cycle) -> Sequence[Unit]:
     ).all()
 
 
+def cancel(session: Session, cycle: Cycle) -> None:
+    """Stop the units that a cycle still waits for."""
+    for unit in outstanding(session, cycle):
+        units.cancel(session, unit.id)
+
+
 def dead_unit(session: Session, cycle: Cycle) -> Unit | None:
     """A parked unit that the cycle cannot do without; one bad image is not such a unit."""
     return session.scalar(

@@ -19,7 +19,6 @@ from sqlalchemy.orm import Session
 
 from services import cycle_units, modes, registry
 from services.context import Context
-from services.db import units
 from services.db.base import utc_now
 from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, LabelTask
 from services.errors import Conflict, InvalidRequest, NotFound
@@ -205,10 +204,10 @@ def cancel(session: Session, context: Context, cycle_id: int, actor: str) -> Cyc
     """
     cycle = find(session, cycle_id)
     _refuse_ended(cycle)
-    for unit in cycle_units.outstanding(session, cycle):  # first: a worker's end takes this order
-        units.cancel(session, unit.id)
+    cycle_units.cancel(session, cycle)  # first: a worker's end takes this order
     cycle = hold(session, cycle_id)
     _refuse_ended(cycle)
+    cycle_units.cancel(session, cycle)  # what a stage has asked for that ended in between
     answers.close_tasks(session, cycle, "the cycle was cancelled")
     cycle.error = f"cancelled by {actor}"
     _finish(cycle, CycleState.CANCELLED)

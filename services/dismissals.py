@@ -26,7 +26,7 @@ from services.db.tables import (
 )
 from services.errors import NotFound
 from services.settings import Settings
-from services.stages.findings import DISMISSED_FLAG, SAME_IOU, is_false, overlap_of
+from services.stages.findings import DISMISSED_FLAG, is_false, overlap_of
 
 ACTION = "dismiss"
 """Of the audit rows; their subject is ``failure:<id>``."""
@@ -62,7 +62,7 @@ def dismiss(
     for identity in wanted:
         row = session.get_one(FailureRow, identity, populate_existing=True)
         if row.state != FailureState.DISMISSED:
-            _dismiss(session, row, actor, note)
+            _dismiss(session, row, actor, note, settings.failures.iou_threshold)
             dismissed.append(row)
     session.flush()
     if dismissed and not _is_under_way(session):
@@ -77,7 +77,7 @@ def _find(session: Session, identity: str) -> FailureRow:
     return row
 
 
-def _dismiss(session: Session, row: FailureRow, actor: str, note: str) -> None:
+def _dismiss(session: Session, row: FailureRow, actor: str, note: str, least_iou: float) -> None:
     there = session.scalars(
         select(FailureRow).where(
             FailureRow.image_id == row.image_id,
@@ -94,7 +94,7 @@ def _dismiss(session: Session, row: FailureRow, actor: str, note: str) -> None:
                 "from": row.state,
                 "image": row.image_id,
                 "same_place": sorted(other.id for other in there if other.id != row.id),
-                "reports": _take_back_reports(session, row),
+                "reports": _take_back_reports(session, row, least_iou),
                 "note": note,
             },
         )
@@ -103,7 +103,7 @@ def _dismiss(session: Session, row: FailureRow, actor: str, note: str) -> None:
         other.state, other.fixed_by = FailureState.DISMISSED, None
 
 
-def _take_back_reports(session: Session, row: FailureRow) -> list[dict[str, Any]]:
+def _take_back_reports(session: Session, row: FailureRow, least_iou: float) -> list[dict[str, Any]]:
     """Mark the operator's reports that a failure follows from; they stay to be seen.
 
     Returns:
@@ -115,7 +115,7 @@ def _take_back_reports(session: Session, row: FailureRow) -> list[dict[str, Any]
     taken = [
         report
         for report in observation.reports
-        if not report.get(DISMISSED_FLAG) and _gives(report, row)
+        if not report.get(DISMISSED_FLAG) and _gives(report, row, least_iou)
     ]
     observation.reports = [
         {**report, DISMISSED_FLAG: True} if report in taken else report
@@ -124,12 +124,12 @@ def _take_back_reports(session: Session, row: FailureRow) -> list[dict[str, Any]
     return taken
 
 
-def _gives(report: dict[str, Any], row: FailureRow) -> bool:
-    """Whether a failure follows from a report."""
+def _gives(report: dict[str, Any], row: FailureRow, least_iou: float) -> bool:
+    """Whether a failure follows from a report, as a scan pairs them."""
     if report["label"] != row.label or (report["kind"] == "false") is not is_false(row):
         return False
     if is_false(row):  # the detection that was meant, however loosely its box was drawn
-        return overlap_of(report["box"], row.box) >= SAME_IOU
+        return overlap_of(report["box"], row.box) >= least_iou
     return row.truth_index is None and report["box"] == row.box
 
 

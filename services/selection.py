@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 
 from curation import modes
 from curation import select as policies
@@ -18,6 +18,7 @@ from curation.modes import FailureEvidence, Mode
 from curation.types import Detections, FailureKind
 from services import rois
 from services.context import Context
+from services.datasets import TRAINING_ROLES
 from services.db.engine import reading
 from services.db.tables import (
     EVALUATION_ROLES,
@@ -193,9 +194,12 @@ def _pool(
 
 
 def barred_hashes(context: Context) -> tuple[int, ...]:
-    """What must not be asked for: the like of a holdout, or of what is labelled already."""
-    labelled = select(Annotation.image_id)
-    barred = or_(Image.role.in_(EVALUATION_ROLES), Image.id.in_(labelled))
+    """What must not be asked for: the like of a holdout, or of what may be trained on already.
+
+    Not the like of a field frame whose truth is known: that is the best answer to its failures.
+    """
+    labelled = and_(Image.role.in_(TRAINING_ROLES), Image.id.in_(select(Annotation.image_id)))
+    barred = or_(Image.role.in_(EVALUATION_ROLES), labelled)
     with reading(context.sessions) as session:
         hashes = session.scalars(select(Image.perceptual_hash).where(barred).distinct()).all()
     return tuple(sorted(int(text, 16) for text in hashes))

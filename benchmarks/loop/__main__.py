@@ -28,6 +28,8 @@ TRAINING_KEYS = (
     *("slice_ap50", "siblings_fixed", "siblings_failed", "map50", "negative_flips"),
     *("boxes", "images", "useful_images", "seconds"),
 )
+BESIDE = ("rival", "budget", "noise_floor", "by_lot")
+"""What is told beside a bar, where it has it."""
 
 
 class Units:
@@ -194,7 +196,8 @@ def show(found: Sequence[dict[str, Any]], keys: Sequence[str], reached: dict[str
             print(f"{name}: not measured")
         else:
             shown = "{value:.3f} [{low:.3f}, {high:.3f}], bar {bar:.3f}".format(**entry)
-            print(f"{name}: {shown} {state} {entry.get('rival', '')}")
+            told = ", ".join(f"{key} {entry[key]}" for key in BESIDE if key in entry)
+            print(f"{name}: {shown} {state} {told}".rstrip())
 
 
 def show_leads(leads: dict[str, dict[str, Any]]) -> None:
@@ -217,7 +220,7 @@ def main() -> None:
         default=[arm.name for arm in ARMS],
         help="of retrieval and training; cycles has its own three",
     )
-    parser.add_argument("--budgets", type=int, nargs="*", default=[100, 200], help="in boxes")
+    parser.add_argument("--budgets", type=int, nargs="*", default=[30, 75, 150], help="in boxes")
     parser.add_argument("--top", type=int, default=100, help="images retrieved")
     parser.add_argument("--pool", type=int, default=2000, help="images, street")
     parser.add_argument("--share", type=float, default=0.0125, help="of the pool, each cause")

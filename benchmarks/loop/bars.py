@@ -111,7 +111,9 @@ def retrieval_bars(
         "T11": bar(list(enrichment["e2x"].values()), 10),
         "T12": bar(ratio, 2),
         "T12_regions_alone": bar([u["result"]["negative"] / u["result"]["random"] for u in own], 2),
-        "T13": bar(found, 0.60),
+        "T13": bar(found, 0.60) | {"by_lot": float(np.mean([u["result"]["by_lot"] for u in modes]))}
+        if modes
+        else bar(found, 0.60),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.loop.keep import kept
-from benchmarks.loop.prepare import Prepared, again
+from benchmarks.loop.prepare import Prepared, again, labelled_now
 from benchmarks.loop.tested import Tested, tested
 from benchmarks.loop.training import (
     compare,
@@ -46,11 +46,8 @@ def measure(
     policy = "e2x" if arm == ALL_KNOWN else arm
     own = folder / f"{policy}-{budget_boxes}"
     first, middle = _first(policy, budget_boxes, prepared, own, epochs, threads)
-    names = {sample.name for sample in first}
     if policy == "random":  # asks no failure
-        left = {name: sample for name, sample in prepared.samples.items() if name not in names}
-        pool = tuple(image for image in prepared.pool if image.image in left)
-        after = replace(prepared, base=own / "first", samples=left, pool=pool)
+        after = replace(labelled_now(prepared, first), base=own / "first")
     else:
         after = again(prepared, own / "first", first, own)
         if arm == ALL_KNOWN:

@@ -123,7 +123,7 @@ def prepare(
     (known,) = kept(folder / "known.pickle", lambda: [observer.known(world.train)])
     (labelled,) = kept(folder / "labelled.pickle", lambda: [observer.wholes(world.train)])
     (difficulty,) = kept(folder / "difficulty.pickle", lambda: [observer.difficulty(world.field)])
-    tested = [*world.holdout, *world.siblings]
+    barred = [*world.holdout, *world.siblings, *world.train]
     return Prepared(
         observer,
         explainer,
@@ -132,18 +132,31 @@ def prepare(
         pool,
         {sample.name: sample for sample in world.pool},
         index,
-        tuple(perceptual_hash(world.image(sample)) for sample in tested),
+        tuple(perceptual_hash(world.image(sample)) for sample in barred),
         known,
         labelled,
         difficulty,
     )
 
 
+def labelled_now(before: Prepared, labelled: Sequence[Sample]) -> Prepared:
+    """The same after some images were labelled: a smaller pool, without their near-duplicates.
+
+    What is known stays what the seed set holds, as in the service.
+    """
+    done = {sample.name for sample in labelled}
+    new = [image for image in before.pool if image.image in done]
+    return replace(
+        before,
+        pool=tuple(image for image in before.pool if image.image not in done),
+        samples={name: sample for name, sample in before.samples.items() if name not in done},
+        excluded_hashes=before.excluded_hashes + tuple(i.phash for i in new if i.phash is not None),
+        labelled=np.stack([*before.labelled, *(i.vector for i in new if i.vector is not None)]),
+    )
+
+
 def again(before: Prepared, base: Path, labelled: Sequence[Sample], folder: Path) -> Prepared:
     """The same world one cycle later: a new detector, its failures, and a smaller pool.
-
-    What is known stays what the seed set holds, as in the service; near-duplicates of what was
-    labelled are left out of the pool.
 
     Args:
         before: the cycle that ended.
@@ -151,26 +164,18 @@ def again(before: Prepared, base: Path, labelled: Sequence[Sample], folder: Path
         labelled: images that were labelled in it.
         folder: for what is kept.
     """
+    after = labelled_now(before, labelled)
     observer = replace(before.observer, detector=SsdDetector.load(base))
-    done = {sample.name for sample in labelled}
-    samples = {name: sample for name, sample in before.samples.items() if name not in done}
     wholes = {image.image: image.vector for image in before.pool}
-    new = [image for image in before.pool if image.image in done]
     pool = kept(
         folder / "pool.pickle",
         lambda: (
             replace(observer.pool_image(sample), vector=wholes[sample.name])
-            for sample in shown(list(samples.values()), "pool images looked at")
+            for sample in shown(list(after.samples.values()), "pool images looked at")
         ),
     )
     failures = kept(folder / "failures.pickle", lambda: observer.failures(before.explainer))
+    (hard,) = kept(folder / "difficulty.pickle", lambda: [observer.difficulty(before.world.field)])
     return replace(
-        before,
-        observer=observer,
-        base=base,
-        failures=failures,
-        pool=pool,
-        samples=samples,
-        excluded_hashes=before.excluded_hashes + tuple(i.phash for i in new if i.phash is not None),
-        labelled=np.stack([*before.labelled, *(i.vector for i in new if i.vector is not None)]),
+        after, observer=observer, base=base, failures=failures, pool=pool, difficulty=hard
     )

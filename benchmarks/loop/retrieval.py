@@ -21,6 +21,7 @@ from curation.select.ranking import Ranker, Weights
 from curation.types import FailureKind
 
 MODE_TOP = 10
+MIN_FAILURES = 2
 LOTS = 200
 ROOM_TOP = 15
 SPLIT_VARIANTS = ("negative", "random", "box")
@@ -76,6 +77,8 @@ def precision(
 ) -> dict[str, float]:
     """By cause the best mode's share of it among its exemplars, see ``mode_precision``.
 
+    Causes with a single failure are left out: it alone makes a perfect mode.
+
     Args:
         exemplars: of each mode, the most typical first.
         cause_of: each failure's, None where it has none.
@@ -83,6 +86,8 @@ def precision(
     found = {}
     for cause in sorted({cause for cause in cause_of.values() if cause}):
         count = min(MODE_TOP, sum(own == cause for own in cause_of.values()))
+        if count < MIN_FAILURES:
+            continue
         hits = [sum(cause_of[name] == cause for name in own[:count]) for own in exemplars]
         found[cause] = max(hits, default=0) / count
     return found

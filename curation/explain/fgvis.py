@@ -135,7 +135,7 @@ def optimise(
         rules: the game.
 
     Raises:
-        ExplanationFailed: a gradient is not finite.
+        ExplanationFailed: a score or a gradient is not a number.
     """
     network = guarded(network, x, targets, rules.defence)
     played = [_play(network, x, batch, rules) for batch in _batches(targets, _TARGETS_A_PASS)]
@@ -175,6 +175,8 @@ def _play(
             if rules.game == "preservation":
                 kept = torch.minimum(log_odds, track.start) if track else log_odds
                 loss = rules.fade * mask.mean(dim=(1, 2, 3)).sum() - kept.sum()
+        if log_odds.isnan().any():
+            raise ExplanationFailed("a score under the mask is not a number")
         track = track or _Track(log_odds.detach(), mask.detach())
         going = track.see(log_odds.detach(), mask.detach(), rules)  # [T]
         if not descends or not going.any():

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,8 @@ TUNING_QUERIES = 192
 MIN_GAIN = 0.002
 """Twice the lists for less recall than this is not worth it: the codes are what limits it."""
 
+Bits: TypeAlias = npt.NDArray[np.uint8]
+"""A bit a row, the lowest first; what FAISS selects by."""
 Mapper = Callable[[IntArray], FloatArray]
 """Rows [n] to their mapped vectors [n, m] float32."""
 
@@ -73,6 +75,11 @@ class ShardRules:
     rebuild_share: float = 0.25
     compact_share: float = 0.25
     num_threads: int = 1
+
+
+def packed(rows: BoolArray) -> Bits:
+    """A bit for each of N rows, all that there are."""
+    return np.packbits(rows, bitorder="little")
 
 
 def _faiss(num_threads: int) -> Any:
@@ -229,24 +236,23 @@ class Shard:
             raise ShardCorrupt(f"{path} is missing; seal the index again") from error
         faiss.extract_index_ivf(self._index).nprobe = probes
 
-    def search(self, mapped: FloatArray, k: int, allowed: BoolArray | None = None) -> IntArray:
+    def search(self, mapped: FloatArray, k: int, allowed: Bits | None = None) -> IntArray:
         """Rows [Q, k] int64 of the best proposals for mapped queries [Q, m]; -1 where none.
 
         Args:
             mapped: queries under the shard's metric.
             k: proposals for each.
-            allowed: [N] whether a row may be proposed, N above all rows; None: all may. Others are
-                passed over while searching, so that they take nobody's place.
+            allowed: which rows may be proposed, see ``packed``; None: all may. Others are passed
+                over while searching, so that they take nobody's place.
         """
         asked = np.ascontiguousarray(mapped)
         if allowed is None:
             rows: IntArray = self._index.search(asked, k)[1]
             return rows
-        parameters = self._allowing(np.packbits(allowed, bitorder="little"))
-        rows = self._index.search(asked, k, params=parameters)[1]
+        rows = self._index.search(asked, k, params=self._allowing(allowed))[1]
         return rows
 
-    def _allowing(self, bits: npt.NDArray[np.uint8]) -> Any:
+    def _allowing(self, bits: Bits) -> Any:
         faiss = self._faiss
         inverted = faiss.extract_index_ivf(self._index)
         own = faiss.SearchParametersIVF(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from curation.errors import EncoderMismatch
 from curation.index.metric import Metric
-from curation.index.shards import BLOCK, OVERSAMPLE, Shard
+from curation.index.shards import BLOCK, OVERSAMPLE, Bits, Shard, packed
 from curation.index.vectors import VectorStore, Version
 from curation.types import BoolArray, FloatArray, IntArray
 
@@ -76,6 +76,7 @@ class Snapshot:
         self._entries = store.records("entries.bin", version=version)
         if previous is not None and previous.version.generation != version.generation:
             previous = None  # rows were numbered anew
+        self._live_bits: Bits | None = None
         self._number(previous)
         self._delta = np.zeros((0, metric.width), np.float32)  # as far as it was needed
         if previous is not None and (previous.version.metric, previous.version.sealed_end) == (
@@ -180,7 +181,7 @@ class Snapshot:
         """See ``RegionIndex.search``."""
         mapped = self._map_queries(queries)
         rows = self._exact_delta(mapped, k)
-        sealed = self._proposals(queries, k * OVERSAMPLE, self.alive)
+        sealed = self._proposals(queries, k * OVERSAMPLE, self._allowed())
         rows = np.union1d(rows, sealed)  # [P], of all queries together
         similarities = mapped @ self.mapped(rows).T  # [Q, P]
         order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]  # [Q, <= k]
@@ -193,8 +194,9 @@ class Snapshot:
         mapped = self._map_queries(queries)
         wanted = self.alive.copy()
         wanted[[self.entry_of[name] for name in excluded if name in self.entry_of]] = False
+        allowed = self._allowed() if not excluded else self._bits_of(wanted)
         chosen = self._starts >= self.version.sealed_end
-        chosen[self._regions["entry"][self._proposals(queries, k, wanted)]] = True
+        chosen[self._regions["entry"][self._proposals(queries, k, allowed)]] = True
         entries = np.flatnonzero(chosen & wanted & (self._counts > 0))
         names = [self._entries["image"][entry].decode() for entry in entries]
         entries = entries[sorted(range(len(names)), key=names.__getitem__)]
@@ -241,13 +243,22 @@ class Snapshot:
             best = np.unique(rows[np.argpartition(-similarities, keep - 1, 1)[:, :keep]])
         return best
 
-    def _proposals(self, queries: FloatArray, k: int, wanted: BoolArray) -> IntArray:
-        """Sealed rows of wanted entries that a shard proposes for any of the raw queries; sorted.
+    def _allowed(self) -> Bits | None:
+        """Rows that live; made once. None where all do."""
+        if self._live_bits is None and not self.alive.all():
+            self._live_bits = self._bits_of(self.alive)
+        return self._live_bits
 
-        The k of a shard are all wanted: were the dead dropped afterwards, those of an image with
-        many dead near-duplicates would find nothing.
+    def _bits_of(self, wanted: BoolArray) -> Bits:
+        """The rows of some entries; rows lie in the order of their entries."""
+        return packed(np.repeat(wanted, self._counts))
+
+    def _proposals(self, queries: FloatArray, k: int, allowed: Bits | None) -> IntArray:
+        """Sealed rows, of those allowed, that a shard proposes for any of the raw queries; sorted.
+
+        The k of a shard are all allowed: were the dead dropped afterwards, what has many dead
+        near-duplicates would not be found.
         """
-        allowed = None if wanted.all() else np.repeat(wanted, self._counts)  # rows lie in order
         found = [
             np.unique(shard.search(metric.apply(queries), k, allowed))
             for shard, metric in self._shards

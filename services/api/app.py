@@ -64,6 +64,7 @@ def create_app(context: Context | None = None) -> FastAPI:
     )
     app.state.context, app.state.token = context, project_token(context)
     app.state.decoding = asyncio.Semaphore(DECODED_AT_ONCE)
+    app.state.drawing = asyncio.Semaphore(DECODED_AT_ONCE)
     app.include_router(health.router)
     for module in ROUTES:
         app.include_router(module.router, prefix="/v1", dependencies=[Depends(require_token)])

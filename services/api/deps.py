@@ -49,9 +49,16 @@ async def place_to_decode(request: Request) -> AsyncIterator[None]:
         yield
 
 
+async def place_to_draw(request: Request) -> AsyncIterator[None]:
+    """The same for pictures that are only looked at: they do not wait for uploads to be stored."""
+    async with request.app.state.drawing:
+        yield
+
+
 SessionOf: TypeAlias = Annotated[Session, Depends(get_session, scope="function")]
 ViewOf: TypeAlias = Annotated[Session, Depends(get_view, scope="function")]
 IN_A_PLACE_TO_DECODE = Depends(place_to_decode, scope="function")
+IN_A_PLACE_TO_DRAW = Depends(place_to_draw, scope="function")
 RowId: TypeAlias = Annotated[int, Path(ge=1, le=MAX_ROW)]
 OfCycle: TypeAlias = Annotated[int | None, Query(ge=1, le=MAX_ROW, description="Of this cycle.")]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows at most.")]

@@ -7,6 +7,7 @@ like any other and is part of the next dataset version, but its cycle does not w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,23 +105,23 @@ def checked_objects(
 
 
 def store(
-    session: Session, task: LabelTask, objects: list[dict[str, Any]], author: str
-) -> Annotation:
-    """Store the answer to a task that the caller holds and may answer.
+    session: Session, given: Sequence[tuple[LabelTask, list[dict[str, Any]]]], author: str
+) -> list[Annotation]:
+    """Store answers to tasks that the caller holds and may answer, a statement each.
 
     Args:
-        session: the caller's transaction, which must also let its cycle go on.
-        task: open, or closed by the loop.
-        objects: as :func:`checked_objects` gives them.
+        session: the caller's transaction, which must also let their cycles go on.
+        given: distinct tasks, open or closed by the loop, with objects as
+            :func:`checked_objects` gives them.
         author: who answers.
     """
-    late = is_closed(task)
-    annotation = _add_revision(session, task, objects, author)
-    task.state, task.finished_at, task.lease_until = TaskState.SUBMITTED, utc_now(), None
-    if late:
-        task.note = LATE
+    stored = _add_revisions(session, given, author)
+    for task, _ in given:
+        if is_closed(task):
+            task.note = LATE
+        task.state, task.finished_at, task.lease_until = TaskState.SUBMITTED, utc_now(), None
     session.flush()
-    return annotation
+    return stored
 
 
 def revise(
@@ -137,22 +138,29 @@ def revise(
     cycle = None if task.cycle_id is None else session.get_one(Cycle, task.cycle_id)
     if cycle is not None and cycle.state != CycleState.LABELLING:
         raise Conflict(f"task {task.id}: its cycle is {cycle.state}, labels are closed")
-    return _add_revision(session, task, objects, author)
+    return _add_revisions(session, [(task, objects)], author)[0]
 
 
-def _add_revision(
-    session: Session, task: LabelTask, objects: list[dict[str, Any]], author: str
-) -> Annotation:
-    latest = latest_annotations(session, [task.image_id]).get(task.image_id)
-    annotation = Annotation(
-        image_id=task.image_id,
-        revision=1 if latest is None else latest.revision + 1,
-        objects=objects,
-        author=plain_text(author, 120),
-        cycle_id=task.cycle_id,
-        origin=task.reason.get("failure"),
-    )
-    session.add(annotation)
+def _add_revisions(
+    session: Session, given: Sequence[tuple[LabelTask, list[dict[str, Any]]]], author: str
+) -> list[Annotation]:
+    latest = latest_annotations(session, {task.image_id for task, _ in given})
+    revisions = Counter({image: annotation.revision for image, annotation in latest.items()})
+    added = []
+    for task, objects in given:
+        revisions[task.image_id] += 1
+        added.append(
+            Annotation(
+                image_id=task.image_id,
+                revision=revisions[task.image_id],
+                objects=objects,
+                author=plain_text(author, 120),
+                cycle_id=task.cycle_id,
+                origin=task.reason.get("failure"),
+            )
+        )
+    session.add_all(added)
     session.flush()
-    task.annotation_id = annotation.id
-    return annotation
+    for (task, _), annotation in zip(given, added, strict=True):
+        task.annotation_id = annotation.id
+    return added

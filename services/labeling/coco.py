@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from services.db.engine import reading
 from services.db.tables import OPEN_TASKS, Annotation, Image, LabelTask, TaskState
 from services.errors import Conflict, NotFound, ServiceError
 from services.labeling import answers, entries, queue
+from services.rows import latest_annotations
 
 
 @dataclass(slots=True)
@@ -134,10 +136,7 @@ def import_coco(context: Context, document: Any, author: str) -> LabelImport:
     report = LabelImport()
     found = _read_answers(context, document, report)
     with context.sessions.begin() as session:
-        tasks = {task.id: task for task in queue.hold(session, [one.task_id for one in found])}
-        for one in found:
-            _store(session, tasks[one.task_id], one, author, report)
-        queue.moved(session, context, *tasks.values())
+        queue.moved(session, context, *_store(session, found, author, report))
     return report
 
 
@@ -212,23 +211,42 @@ def _object(entry: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _store(
-    session: Session, task: LabelTask, answer: _Answer, author: str, report: LabelImport
-) -> None:
-    """Store one answer, unless it is there already or the task is not to be answered."""
-    if task.state == TaskState.SUBMITTED:
-        if session.get_one(Annotation, task.annotation_id).objects == answer.objects:
+    session: Session, found: Sequence[_Answer], author: str, report: LabelImport
+) -> Collection[LabelTask]:
+    """Store the answers that are new and to tasks that may be answered; all tasks of the file."""
+    tasks = {task.id: task for task in queue.hold(session, [one.task_id for one in found])}
+    known = latest_annotations(session, {task.image_id for task in tasks.values()})
+    stored = {annotation.id: annotation.objects for annotation in known.values()}
+    said: dict[int, list[dict[str, Any]]] = {}
+    for one in found:
+        task = tasks[one.task_id]
+        before = said.get(task.id)
+        if before is None and task.state == TaskState.SUBMITTED:
+            number = task.annotation_id
+            before = stored.get(number or 0) or session.get_one(Annotation, number).objects
+        if before is None:
+            _take(task, one, said, report)
+        elif before == one.objects:
             report.unchanged += 1
         else:
             why = f"task {task.id} is submitted already, with another answer"
-            report.leave_out(answer.where, why)
-        return
+            report.leave_out(one.where, why)
+    new = [(tasks[number], objects) for number, objects in said.items()]
+    answers.store(session, new, author)
+    report.submitted += len(new)
+    report.boxes += sum(len(objects) for _, objects in new)
+    report.late += sum(answers.is_late(task) for task, _ in new)
+    return tasks.values()
+
+
+def _take(
+    task: LabelTask, one: _Answer, said: dict[int, list[dict[str, Any]]], report: LabelImport
+) -> None:
+    """Keep an answer for storing, unless its task is not to be answered."""
     try:
         queue.require_free(task)
     except Conflict as error:
-        report.leave_out(answer.where, error)
+        report.leave_out(one.where, error)
         return
     task.token += 1  # a lease that was over is over now
-    answers.store(session, task, answer.objects, author)
-    report.submitted += 1
-    report.boxes += len(answer.objects)
-    report.late += answers.is_late(task)
+    said[task.id] = one.objects

@@ -125,8 +125,8 @@ def submit(
     clean = answers.checked_objects(session, task.image_id, objects, f"task {task_id}")
     if task.state == TaskState.SUBMITTED and task.token == token:
         return answers.revise(session, task, clean, author)
-    _require_turn(task, token)
-    annotation = answers.store(session, task, clean, author)
+    _require_turn(session, task, token)
+    (annotation,) = answers.store(session, [(task, clean)], author)
     moved(session, context, task)
     return annotation
 
@@ -162,7 +162,7 @@ def reject(
 def release(session: Session, task_id: int, token: int) -> LabelTask:
     """Give a leased task back to the queue; one that the loop has closed meanwhile stays closed."""
     task = _held(session, task_id)
-    _require_turn(task, token)
+    _require_turn(session, task, token)
     if not answers.is_closed(task):
         task.state = TaskState.WAITING
     task.owner, task.lease_until = None, None
@@ -181,13 +181,16 @@ def _held(session: Session, task_id: int) -> LabelTask:
     return task
 
 
-def _require_turn(task: LabelTask, token: int) -> None:
+def _require_turn(session: Session, task: LabelTask, token: int) -> None:
     """Refuse whoever has not leased a task, or had it before somebody else.
 
     Raises:
         LeaseLost: it is not his turn.
     """
-    if task.token == token and (task.state == TaskState.LEASED or answers.is_closed(task)):
+    open_still = task.state == TaskState.LEASED
+    if task.token == token and (
+        open_still or (answers.is_closed(task) and not _asked_again(session, task))
+    ):
         return
     if answers.is_closed(task):
         raise LeaseLost(f"task {task.id} needs no answer any more; it was {task.note}")
@@ -203,12 +206,22 @@ def _close(
     task = _held(session, task_id)
     if task.state == state and task.token == token and not answers.is_closed(task):
         return task
-    _require_turn(task, token)
+    _require_turn(session, task, token)
     task.state, task.finished_at, task.lease_until = state, utc_now(), None
     task.note = plain_text(note, 2000) or None
     session.flush()
     moved(session, context, task)
     return task
+
+
+def _asked_again(session: Session, task: LabelTask) -> bool:
+    """Whether a later cycle asks for the image, or has its answer: an older one is not wanted."""
+    later = select(LabelTask.id).where(
+        LabelTask.image_id == task.image_id,
+        LabelTask.id > task.id,
+        LabelTask.state != TaskState.SKIPPED,
+    )
+    return session.scalar(later.limit(1)) is not None
 
 
 def moved(session: Session, context: Context, *tasks: LabelTask) -> None:

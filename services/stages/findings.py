@@ -13,14 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from curation.boxes import pairwise_iou
 from curation.types import FailureKind
 from services.db.tables import (
-    TAKEN_BACK,
     Explanation,
     FailureRow,
     FailureState,
@@ -135,7 +132,7 @@ def settle_earlier(
     """Compare what earlier models got wrong in a frame with what the champion gets wrong.
 
     Failures that do not follow from what is said now are withdrawn, not fixed: the gate would ask
-    of every challenger that it finds what is not there.
+    of every challenger that it finds what is not there. Where the truth is put back, so are they.
 
     Args:
         session: the caller's transaction.
@@ -150,16 +147,20 @@ def settle_earlier(
     """
     # Its own may have been fixed by a model that it took the place of again.
     earlier = or_(FailureRow.model_id != model_id, FailureRow.state == FailureState.FIXED)
-    wanted = (FailureRow.image_id == image_id, FailureRow.state.not_in(TAKEN_BACK), earlier)
+    kept = FailureRow.state != FailureState.DISMISSED
     counted = {"fixed": 0, "reopened": 0, "withdrawn": 0}
-    for row in session.scalars(select(FailureRow).where(*wanted)):
+    wanted = select(FailureRow).where(FailureRow.image_id == image_id, kept, earlier)
+    for row in session.scalars(wanted):
         still = any(is_same(row, other) for other in found)
         if not _follows(row, words):
+            counted["withdrawn"] += row.state != FailureState.WITHDRAWN
             row.state, row.fixed_by = FailureState.WITHDRAWN, None
-            counted["withdrawn"] += 1
-        elif row.label not in names and not is_false(row):
             continue
-        elif not still and row.state != FailureState.FIXED:
+        if row.state == FailureState.WITHDRAWN:  # the truth was put back
+            row.state = _open_state(session, row)
+        if row.label not in names and not is_false(row):
+            continue
+        if not still and row.state != FailureState.FIXED:
             row.state, row.fixed_by = FailureState.FIXED, model_id
             counted["fixed"] += 1
         elif still and row.state == FailureState.FIXED:
@@ -186,9 +187,16 @@ def is_false(row: FailureRow) -> bool:
 
 
 def overlap_of(first: Sequence[float], second: Sequence[float]) -> float:
-    """Jaccard overlap of two boxes."""
-    one, other = np.asarray([first], np.float32), np.asarray([second], np.float32)
-    return float(pairwise_iou(one, other)[0, 0])
+    """Jaccard overlap of two boxes, by plain arithmetic: this runs while others wait to write."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    shared = max(0.0, width) * max(0.0, height)
+    union = _area(first) + _area(second) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def _area(box: Sequence[float]) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _comes_back(row: FailureRow, again: FailureRow) -> bool:

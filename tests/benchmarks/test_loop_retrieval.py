@@ -15,6 +15,10 @@ def test_fragments_of_a_cause_gain_nothing() -> None:
     assert precision([["e", "a", "b", "c", "d"]], cause_of) == {"fog": pytest.approx(0.75)}
 
 
+def test_a_single_failure_makes_no_mode() -> None:
+    assert precision([["a"], ["b"]], {"a": "fog", "b": "rain"}) == {}
+
+
 def test_ten_exemplars_tell_of_a_large_cause() -> None:
     cause_of: dict[str, str | None] = {f"{n}": "fog" if n < 30 else "rain" for n in range(40)}
     mixed = [f"{n}" for n in range(25, 35)]

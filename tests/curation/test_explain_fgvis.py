@@ -12,6 +12,7 @@ from torch import nn
 from curation import superpixels
 from curation.detector import Network, ScoreKind
 from curation.errors import ExplanationFailed
+from curation.explain import fgvis
 from curation.explain.colour import channel_swaps
 from curation.explain.fgvis import FGVis, optimise
 from curation.explain.fgvis_checks import deletion_curve, driven_to
@@ -173,6 +174,17 @@ def test_the_defence_keeps_a_mask_from_inventing_a_class() -> None:
     held = driven_to(detector, IMAGE, wrong, FGVis(num_steps=8))
     assert free.sum() >= 2
     assert not held.any()
+
+
+def test_a_score_that_is_not_a_number_is_no_end_of_the_game(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    detector = tiny_ssd()
+    x = detector.preprocess([IMAGE])
+    unknown = torch.full((1,), torch.nan, requires_grad=True)
+    monkeypatch.setattr(fgvis, "_log_odds", lambda *_: unknown)
+    with pytest.raises(ExplanationFailed, match="not a number"):
+        optimise(detector.network(), x, TARGETS[:1], FGVis(num_steps=2))
 
 
 def test_the_detector_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

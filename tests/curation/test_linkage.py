@@ -42,11 +42,21 @@ def test_none_and_one_are_groups() -> None:
 
 def test_memory_does_not_grow_with_the_square() -> None:
     vectors, _ = clouds([4000, 4000])
-    tracemalloc.start()
-    try:
-        found = groups(vectors, 0.5, most=500)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    found, peak = _measured(vectors)
     assert np.bincount(found).tolist() == [4000, 4000]
     assert peak < 30 * 2**20  # 8000 against 8000 would take 244 MiB
+    scattered = np.random.default_rng(0).normal(size=(8000, WIDTH)).astype(np.float32)
+    found, peak = _measured(scattered / np.linalg.norm(scattered, axis=1, keepdims=True))
+    assert found.min() == 0
+    assert found.max() > 100
+    assert peak < 30 * 2**20
+
+
+def _measured(vectors: FloatArray) -> tuple[IntArray, int]:
+    """Groups, and the peak of memory in bytes."""
+    tracemalloc.start()
+    try:
+        found = groups(vectors, 0.3, most=500)
+        return found, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

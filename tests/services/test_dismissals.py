@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -89,6 +90,21 @@ def test_a_dismissed_report_is_not_found_again(field: Field) -> None:
     assert [row.state for row in field.failures() if row.label == "square"] == ["dismissed"]
 
 
+def test_a_loose_report_is_dismissed_as_it_was_paired(lite: Field) -> None:
+    """The report overlaps the detection by less than half, which the project allows."""
+    rules = lite.context.settings.failures.model_copy(update={"iou_threshold": 0.3})
+    settings = lite.context.settings.model_copy(update={"failures": rules})
+    context = lite.context
+    lite.context = Context(settings, context.project, context.engine, context.sessions)
+    x1, y1, x2, y2 = lite.shown[0]["box"]
+    loose = [x1, y1, x2, y1 + 0.4 * (y2 - y1)]
+    lite.say(reports=[{"kind": "false", "box": loose, "label": lite.shown[0]["label"]}])
+    lite.scan()
+    assert lite.states("false_positive") == [FailureState.FOUND]
+    dismiss(lite, "false_positive")
+    assert lite.reports()[0]["dismissed"] is True
+
+
 def test_another_report_brings_it_back(lite: Field) -> None:
     lite.say(reports=[MISSED])
     lite.scan()
@@ -145,8 +161,9 @@ def test_a_dismissed_failure_is_neither_listed_nor_counted_nor_selected(
     context = sqlite_context
     first, second = find_two(context)
     with context.sessions.begin() as session:
-        cycle = Cycle(policy="e2x", budget_boxes=9, champion_id=f"{1:064x}")
-        session.add(cycle)
+        before = session.get_one(FailureRow, second).created_at - timedelta(hours=1)
+        own = {"champion_id": f"{1:064x}", "created_at": before}
+        session.add(cycle := Cycle(policy="e2x", budget_boxes=9, **own))
         session.flush()
         lacking = evidence.missing(context, f"{1:064x}", "new")
         assert sorted(lacking.failures[f"{7:064x}"]) == [first, second]

@@ -116,12 +116,14 @@ def test_the_like_of_labels_and_holdouts_is_barred(sqlite_context: Context) -> N
         labelled = add_photo(
             session, sqlite_context, skimage.data.rocket()[::-1], Role.POOL, "l.jpg"
         )
-        session.add(Annotation(image_id=labelled.id, objects=[]))
+        photo = skimage.data.chelsea()[::-1]
+        failed = add_photo(session, sqlite_context, photo, Role.FIELD, "f.jpg")
+        session.add_all(Annotation(image_id=one.id, objects=[]) for one in (labelled, failed))
         session.flush()
         hashes = {int(image.perceptual_hash, 16) for image in session.query(Image)}
-        allowed = int(free.perceptual_hash, 16)
-    assert set(barred_hashes(sqlite_context)) == hashes - {allowed}
-    assert len(hashes) == 6
+        allowed = {int(image.perceptual_hash, 16) for image in (free, failed)}
+    assert set(barred_hashes(sqlite_context)) == hashes - allowed
+    assert len(hashes) == 7
 
 
 def scattered(around: float, count: int, width: int, seed: int) -> FloatArray:

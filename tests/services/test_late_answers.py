@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from services import cycles
 from services.context import Context
 from services.db import units
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, TaskState, Unit
-from services.labeling import coco, queue
+from services.labeling import answers, coco, queue
 from tests.services.api_server import error_of
 from tests.services.builders import add_champion, make_image
 from tests.services.commands import CommandLine
@@ -65,6 +65,32 @@ def test_the_api_takes_an_answer_under_way_and_says_that_it_is_late(
     mine = {"token": third["token"]}
     refused = client.post(f"/tasks/{third['id']}/reject", json=mine).json()
     assert refused["state"] == "rejected"
+
+
+def test_a_late_answer_does_not_replace_that_of_a_later_cycle(
+    client: httpx.Client, api: Context
+) -> None:
+    _add_tasks(api, 2)
+    body: dict[str, Any] = {"owner": "anna", "count": 3}
+    first, second, _third = client.post("/tasks/lease", json=body).json()["items"]
+    client.post(
+        f"/tasks/{first['id']}/submit", json={"token": first["token"], "objects": CARS}
+    ).raise_for_status()
+    with api.sessions.begin() as session:
+        closed = session.get_one(LabelTask, second["id"])
+        assert answers.is_closed(closed)
+        session.add(cycle := Cycle(policy="random", budget_boxes=9, champion_id=f"{1:064x}"))
+        session.flush()
+        session.add(asked := LabelTask(cycle_id=cycle.id, image_id=closed.image_id))
+        session.flush()
+        later = asked.id
+
+    answer = {"token": second["token"], "objects": []}
+    said = error_of(client.post(f"/tasks/{second['id']}/submit", json=answer), 409, "lease_lost")
+
+    assert "needs no answer any more" in said
+    with api.sessions() as session:
+        assert session.get_one(LabelTask, later).state == TaskState.WAITING
 
 
 def test_the_api_imports_late_labels_too(client: httpx.Client, api: Context) -> None:
@@ -132,6 +158,26 @@ def test_the_command_line_says_what_was_left_out(champion: CommandLine, tmp_path
     assert "2 were answered so before" in mended
     again = champion.done("labels", "import", file, "--json").json
     assert (again["submitted"], again["unchanged"], again["problems"]) == (0, 3, [])
+
+
+def test_a_long_file_takes_few_statements(sqlite_context: Context) -> None:
+    """Others wait for the database while answers are stored."""
+    _add_tasks(sqlite_context, 999, tasks=80)
+    with sqlite_context.sessions() as session:
+        document, _images = coco.export_coco(session)
+    writing: list[str] = []
+
+    def count(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if writing or statement.startswith(("INSERT", "UPDATE")):
+            writing.append(statement)
+
+    event.listen(sqlite_context.engine, "before_cursor_execute", count)
+    try:
+        assert coco.import_coco(sqlite_context, document, "tool").submitted == 80
+        assert 80 <= len(writing) < 100  # one for each answer, a few for all
+        assert coco.import_coco(sqlite_context, document, "tool").unchanged == 80
+    finally:
+        event.remove(sqlite_context.engine, "before_cursor_execute", count)
 
 
 def test_import_and_owners_at_once_lose_nothing_and_train_once(waiting: Context) -> None:

@@ -168,6 +168,25 @@ def test_the_champion_settles_what_earlier_models_got_wrong(lite: Field) -> None
     assert [row.state for row in first if row.kind == "false_negative"] == [FailureState.FOUND]
 
 
+def test_what_was_fixed_is_so_again_when_its_truth_is_put_back(lite: Field) -> None:
+    lite.say(objects=[])
+    lite.scan()
+    lite.add_model(2, blind())
+    lite.promote(2)
+    lite.scan()
+    phantoms = len(lite.shown)
+    assert lite.states("false_positive") == [FailureState.FIXED] * phantoms
+
+    lite.say(objects=lite.shown)  # a slip: what was shown falsely is there after all
+    lite.scan()
+    assert lite.states("false_positive") == [FailureState.WITHDRAWN] * phantoms
+
+    lite.say(objects=[])
+    (result,) = lite.scan()
+    assert result["fixed"] == phantoms
+    assert lite.states("false_positive") == [FailureState.FIXED] * phantoms
+
+
 def test_a_champion_that_came_back_opens_what_another_had_fixed(lite: Field) -> None:
     lite.say(objects=[*lite.shown, PHANTOM])
     lite.scan()

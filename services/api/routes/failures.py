@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from services import dismissals, drawings
 from services.api.deps import (
-    IN_A_PLACE_TO_DECODE,
+    IN_A_PLACE_TO_DRAW,
     MAX_ROW,
     ContextOf,
     Cursor,
@@ -78,7 +78,7 @@ def show_failure(failure_id: str, session: ViewOf) -> FailureDetail:
 @router.get(
     "/failures/{failure_id}/overlay.png",
     response_class=Response,
-    dependencies=[IN_A_PLACE_TO_DECODE],
+    dependencies=[IN_A_PLACE_TO_DRAW],
 )
 def draw_failure(failure_id: str, session: ViewOf, context: ContextOf) -> Response:
     """The frame with the box, what supports it in red and what hurts it in blue."""
