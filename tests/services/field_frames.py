@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import skimage.data
 from sqlalchemy import select
 
@@ -153,3 +154,15 @@ def _explanation(failure: FailureRow) -> Explanation:
         baseline_score=0.0,
         seconds=0.0,
     )
+
+
+@pytest.fixture
+def field(context: Context) -> Field:
+    """A frame that nobody has said anything about, before its champion."""
+    return Field(context)
+
+
+@pytest.fixture
+def lite(sqlite_context: Context) -> Field:
+    """The same on SQLite alone, where the database makes no difference."""
+    return Field(sqlite_context)

@@ -30,18 +30,6 @@ from tests.services.field_frames import PHANTOM, Field, blind
 MISSED = {"kind": "missed", **PHANTOM}
 
 
-@pytest.fixture
-def field(context: Context) -> Field:
-    """A frame that nobody has said anything about, before its champion."""
-    return Field(context)
-
-
-@pytest.fixture
-def lite(sqlite_context: Context) -> Field:
-    """The same on SQLite alone."""
-    return Field(sqlite_context)
-
-
 def dismiss(field: Field, kind: str = "false_negative") -> None:
     ids = [
         row.id

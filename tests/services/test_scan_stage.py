@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import select
 
 from curation.types import Detections
-from services.context import Context
 from services.db.tables import FailureRow, FailureState
 from services.failure_check import is_wrong
 from tests.services.builders import make_failure, make_image
@@ -17,18 +16,6 @@ from tests.services.field_frames import PHANTOM, Field, blind
 from tests.tiny_ssd import tiny_ssd
 
 MISSED = {"kind": "missed", **PHANTOM}
-
-
-@pytest.fixture
-def field(context: Context) -> Field:
-    """A frame that nobody has said anything about, before its champion."""
-    return Field(context)
-
-
-@pytest.fixture
-def lite(sqlite_context: Context) -> Field:
-    """The same on SQLite alone, where the database makes no difference."""
-    return Field(sqlite_context)
 
 
 # --- corrected truth
