@@ -12,12 +12,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services import modes
+from services import cycles, modes
 from services.db.tables import (
-    FINISHED_CYCLES,
     TERMINAL,
     Audit,
-    Cycle,
     FailureRow,
     FailureState,
     Image,
@@ -136,5 +134,4 @@ def _gives(report: dict[str, Any], row: FailureRow, least_iou: float) -> bool:
 def _is_under_way(session: Session) -> bool:
     """Whether the field is being scanned, so that modes would be judged by half of it."""
     scans = select(Unit.id).where(Unit.kind == "scan", Unit.state.not_in(TERMINAL)).limit(1)
-    cycles = select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES)).limit(1)
-    return session.scalar(scans) is not None or session.scalar(cycles) is not None
+    return session.scalar(scans) is not None or cycles.running(session) is not None

@@ -26,7 +26,7 @@ class Rate:
     unseen: float = 0.0
 
 
-def boxes_per_detection(reports: Mapping[str, Any] | None) -> Rate:
+def rate_of(reports: Mapping[str, Any] | None) -> Rate:
     """Objects on the holdout for each detection that a model makes there; 1 if it has none.
 
     Two objects in three found and no false positive: 1.5. Without this, a budget in boxes buys
@@ -50,7 +50,7 @@ def boxes_estimate(detections: Detections | None, rate: Rate, score_threshold: f
 
     Args:
         detections: in the image, all of them above some low score.
-        rate: see ``boxes_per_detection``.
+        rate: see ``rate_of``.
         score_threshold: the working threshold, in 0..1.
     """
     if detections is None:

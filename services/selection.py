@@ -34,7 +34,7 @@ from services.db.tables import (
     TaskState,
 )
 from services.known import training_sample
-from services.label_cost import boxes_estimate, boxes_per_detection
+from services.label_cost import boxes_estimate, rate_of
 from services.modes import Recognised, recognise
 from services.stages.index import open_index
 from services.storage import read_npz
@@ -179,7 +179,7 @@ def _pool(
     files = {embedding.file for _, embedding in rows}
     wholes = {file: read_npz(context.project.embeddings / file)["wholes"] for file in files}
     counted = context.settings.failures.score_threshold
-    rate = boxes_per_detection(champion.reports)
+    rate = rate_of(champion.reports)
     pool = [
         policies.PoolImage(
             image=image.id,

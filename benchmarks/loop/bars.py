@@ -105,15 +105,15 @@ def retrieval_bars(
         if key in useful["e2x"]
     ]
     found = [unit["result"]["precision_at_10"] for unit in modes]
+    lots = [unit["result"]["by_lot"] for unit in modes]
+    by_lot = {"by_lot": float(np.mean(lots))} if lots else {}
     own = [unit for unit in single if unit["result"].get("random")]
     return {
         "T10": bar(list(useful["e2x"].values()), 0.55),
         "T11": bar(list(enrichment["e2x"].values()), 10),
         "T12": bar(ratio, 2),
         "T12_regions_alone": bar([u["result"]["negative"] / u["result"]["random"] for u in own], 2),
-        "T13": bar(found, 0.60) | {"by_lot": float(np.mean([u["result"]["by_lot"] for u in modes]))}
-        if modes
-        else bar(found, 0.60),
+        "T13": bar(found, 0.60) | by_lot,
     }
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from services.context import Context
-from services.db.tables import Annotation, Cycle, CycleState, LabelTask
+from services.db.tables import Annotation, Cycle, CycleState, Image, LabelTask
 from services.labeling import queue
 from tests.services.builders import add_champion, make_image
 
@@ -17,21 +18,26 @@ CAR = {"box": [2, 3, 12, 11], "label": "car"}
 LONG_S = 600.0
 
 
+def add_labelling(session: Session, budget_boxes: int, count: int) -> tuple[Cycle, list[Image]]:
+    """A champion, its cycle that waits for labels, and the images that tasks may ask for."""
+    champion = add_champion(session)
+    cycle = Cycle(
+        policy="random",
+        budget_boxes=budget_boxes,
+        champion_id=champion.id,
+        state=CycleState.LABELLING,
+    )
+    images = [make_image(number) for number in range(1, count + 1)]
+    session.add_all([cycle, *images])
+    session.flush()
+    return cycle, images
+
+
 @pytest.fixture
 def waiting(context: Context) -> Context:
     """A cycle that waits for labels of six images; later ones are more urgent."""
     with context.sessions.begin() as session:
-        champion = add_champion(session)
-        cycle = Cycle(
-            policy="random",
-            budget_boxes=9,
-            champion_id=champion.id,
-            state=CycleState.LABELLING,
-        )
-        session.add(cycle)
-        images = [make_image(number) for number in range(1, TASKS + 1)]
-        session.add_all(images)
-        session.flush()
+        cycle, images = add_labelling(session, 9, TASKS)
         for number, image in enumerate(images, 1):
             session.add(
                 LabelTask(

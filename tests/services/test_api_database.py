@@ -99,15 +99,10 @@ def test_readers_do_not_queue_behind_writers_that_wait(
 def test_a_database_out_of_reach_is_an_answer_that_says_what_to_do(
     url: str, tmp_path: Path, served: tuple[Switch, str]
 ) -> None:
-    switch, address = served
-    context = make_context(tmp_path / "project", url, api={"token": "secret"})
-    switch.app = create_app(context)
-
-    answer = httpx.get(f"{address}/readyz")
+    answer = _asked(served, tmp_path, url, "/readyz")
     message = error_of(answer, 503, "database_unavailable")
     assert "e2x doctor" in message
     assert "127.0.0.1" not in message  # no token was asked for
-    context.engine.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -124,13 +119,20 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def test_tables_that_are_missing_are_an_answer_that_says_what_to_do(
     empty_url: str, tmp_path: Path, served: tuple[Switch, str]
 ) -> None:
-    switch, address = served
-    context = make_context(tmp_path / "project", empty_url, api={"token": "secret"})
-    switch.app = create_app(context)
-
-    answer = httpx.get(f"{address}/v1/tasks", headers={"Authorization": "Bearer secret"})
+    answer = _asked(served, tmp_path, empty_url, "/v1/tasks")
     assert "e2x init" in error_of(answer, 503, "database_unavailable")
-    context.engine.dispose()
+
+
+def _asked(served: tuple[Switch, str], folder: Path, url: str, path: str) -> httpx.Response:
+    """What the API says to a GET when its database is at a URL."""
+    switch, address = served
+    context = make_context(folder / "project", url, api={"token": "secret"})
+    switch.app = create_app(context)
+    try:
+        headers = {"Authorization": "Bearer secret"} if path.startswith("/v1/") else {}
+        return httpx.get(f"{address}{path}", headers=headers)
+    finally:
+        context.engine.dispose()
 
 
 def test_a_fault_of_the_service_has_the_form_of_every_error(

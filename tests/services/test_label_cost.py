@@ -7,7 +7,7 @@ import pytest
 
 from curation.select import PoolImage
 from curation.types import Detections
-from services.label_cost import MOST, Rate, boxes_estimate, boxes_per_detection
+from services.label_cost import MOST, Rate, boxes_estimate, rate_of
 
 
 def detections(*scores: float) -> Detections:
@@ -41,7 +41,7 @@ def holdout(objects: int, found: int, false_positives: int) -> dict[str, dict[st
 def test_rate_is_objects_for_each_detection(
     reports: dict[str, dict[str, int]] | None, expected: float
 ) -> None:
-    assert boxes_per_detection(reports).per_detection == pytest.approx(expected)
+    assert rate_of(reports).per_detection == pytest.approx(expected)
 
 
 def test_detections_above_the_working_threshold_are_counted() -> None:
@@ -53,11 +53,11 @@ def test_detections_above_the_working_threshold_are_counted() -> None:
 
 def test_where_nothing_is_detected_what_is_missed_elsewhere_is_expected() -> None:
     weak = {"holdout": {**holdout(300, 10, 5)["holdout"], "missed": 290, "images": 20}}
-    rate = boxes_per_detection(weak)
+    rate = rate_of(weak)
     assert boxes_estimate(detections(0.3), rate, 0.5) == pytest.approx(14.5)
     assert boxes_estimate(detections(0.9), rate, 0.5) == pytest.approx(MOST)
     strong = {"holdout": {**holdout(300, 290, 5)["holdout"], "missed": 10, "images": 100}}
-    seen_nothing = boxes_estimate(detections(), boxes_per_detection(strong), 0.5)
+    seen_nothing = boxes_estimate(detections(), rate_of(strong), 0.5)
     assert PoolImage("a", boxes_estimate=seen_nothing).cost_boxes == 1
 
 

@@ -19,7 +19,7 @@ from services.labeling import answers, coco, queue
 from tests.services.api_server import error_of
 from tests.services.builders import add_champion, make_image
 from tests.services.commands import CommandLine
-from tests.services.label_queue import CAR, LONG_S, TASKS, lease, submit
+from tests.services.label_queue import CAR, LONG_S, TASKS, add_labelling, lease, submit
 
 CARS = [CAR, {"box": [20, 10, 50, 30], "label": "car"}]
 
@@ -27,17 +27,7 @@ CARS = [CAR, {"box": [20, 10, 50, 30], "label": "car"}]
 def _add_tasks(context: Context, budget_boxes: int, tasks: int = 3) -> int:
     """A cycle that waits for labels; its number."""
     with context.sessions.begin() as session:
-        champion = add_champion(session)
-        cycle = Cycle(
-            policy="random",
-            budget_boxes=budget_boxes,
-            champion_id=champion.id,
-            state=CycleState.LABELLING,
-        )
-        session.add(cycle)
-        images = [make_image(number) for number in range(1, tasks + 1)]
-        session.add_all(images)
-        session.flush()
+        cycle, images = add_labelling(session, budget_boxes, tasks)
         session.add_all(LabelTask(cycle_id=cycle.id, image_id=image.id) for image in images)
         return cycle.id
 

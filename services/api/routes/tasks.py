@@ -8,7 +8,6 @@ from sqlalchemy import select
 from services.api.deps import ContextOf, Cursor, Limit, OfCycle, RowId, SessionOf, ViewOf, row_after
 from services.api.schemas import AnnotationOut, CloseIn, LeaseIn, Page, SubmitIn, TaskOut
 from services.db.tables import LabelTask
-from services.errors import NotFound
 from services.labeling import answers, queue
 
 router = APIRouter(tags=["label tasks"])
@@ -47,10 +46,7 @@ def list_tasks(
 @router.get("/tasks/{task_id}", response_model=TaskOut)
 def show_task(task_id: RowId, session: ViewOf) -> LabelTask:
     """One task."""
-    task = session.get(LabelTask, task_id)  # not locked, as it would be to change it
-    if task is None:
-        raise NotFound(f"no label task {task_id}")
-    return task
+    return queue.find(session, task_id)
 
 
 @router.post("/tasks/{task_id}/submit", response_model=AnnotationOut)
