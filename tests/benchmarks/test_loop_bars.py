@@ -66,6 +66,13 @@ def test_labels_are_all_needed_where_random_is_never_reached() -> None:
     assert not found["T1"]["met"]
 
 
+def test_one_budget_tells_nothing_about_labels_needed() -> None:
+    units = study((0.6, 0.8), random=0.4, rival=0.5)
+    found = bars.training_bars([unit for unit in units if unit["budget"] != 50])
+    assert found["T1"]["value"] is None
+    assert found["T2"]["value"] == pytest.approx(40)
+
+
 def test_the_best_rival_is_the_one_to_beat() -> None:
     found = bars.training_bars(study((0.6, 0.8), random=0.4, rival=0.9))
     assert found["T3"]["rival"] == "talisman"
