@@ -87,9 +87,9 @@ def ready(arguments: argparse.Namespace, seed: int, folder: Path) -> Prepared:
     if arguments.world == "street":
         world = worlds.street(folder, seed, arguments.pool, arguments.share, arguments.field)
         base = folder / "base"
-    elif arguments.world == "carla":  # seeds turn the blocks of the other towns
+    elif arguments.world == "carla":  # seeds deal out the other towns
         world = real.carla(arguments.data, seed)
-        base = CACHE / "loop" / "-".join(["carla", *world_size(arguments), "base"])
+        base = CACHE / "loop" / f"carla-e{arguments.epochs}-base"
     else:
         world = real.bccd(arguments.data, seed)
         base = folder / "base"
@@ -132,8 +132,10 @@ def sizes(arguments: argparse.Namespace) -> str:
 
 def world_size(arguments: argparse.Namespace) -> list[str]:
     """What the world and its base detector depend on besides the seed."""
-    if arguments.world != "street":
+    if arguments.world == "bccd":
         return [f"e{arguments.epochs}"]
+    if arguments.world == "carla":
+        return [f"e{arguments.epochs}", f"block{real.BLOCK}"]
     images = [f"pool{arguments.pool}", f"share{arguments.share}", f"field{arguments.field}"]
     return [f"e{arguments.epochs}", *images]
 

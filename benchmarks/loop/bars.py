@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.loop.arms import ARMS
 from benchmarks.loop.training import SAME_DATA
+from curation.types import FloatArray
 
 Unit = dict[str, Any]
 Key = tuple[int, int]
@@ -35,6 +36,25 @@ def bar(values: Sequence[float], bound: float, at_most: bool = False) -> dict[st
     return {"value": value, "low": low, "high": high, "bar": bound, "met": bool(met)}
 
 
+def ratio(
+    first: Sequence[float], second: Sequence[float], bound: float, repeats: int = REPEATS
+) -> dict[str, Any]:
+    """A bar of what the first counts in all over what the second does, paired by seed.
+
+    Of totals: a seed in which the second counts one or two would carry a mean of ratios. A total
+    of none counts as one.
+    """
+    pairs = np.array([first, second], np.float64)
+    if not pairs.size:
+        return bar([], bound)
+    rows = np.random.default_rng(0).integers(0, pairs.shape[1], (repeats, pairs.shape[1]))
+    drawn = pairs[:, rows].sum(axis=2)
+    low, high = np.quantile(drawn[0] / np.maximum(drawn[1], 1), [0.025, 0.975])
+    value = float(pairs[0].sum() / max(pairs[1].sum(), 1))
+    ends = {"low": float(low), "high": float(high)}
+    return {"value": value, **ends, "bar": bound, "met": bool(value >= bound)}
+
+
 def difference(
     units: Sequence[Unit], first: str, second: str, key: str, keys: Sequence[Key], bound: float
 ) -> dict[str, Any]:
@@ -42,7 +62,8 @@ def difference(
 
     Budgets of one seed share world, base detector and test images, so they are averaged and count
     once. The interval is over seeds, and within each over the groups of its test images where
-    units carry resampled figures; where one lacks them, over seeds alone.
+    units carry resampled figures; where one lacks them, over seeds alone. Where seeds share their
+    groups, a draw of groups is the same for all of them.
     """
     values = by_arm(units, key)
     gains = {k: 100 * (values[first][k] - values[second][k]) for k in keys}
@@ -50,29 +71,42 @@ def difference(
     drawn = by_arm([{**u, "result": u["result"].get("resampled", {})} for u in units], key)
     if not keys or any(k not in drawn[arm] for arm in (first, second) for k in keys):
         return entry | {"interval_over": "seeds"}
-    rng = np.random.default_rng(0)
     own = _by_draw({k: _gains(drawn[first][k], drawn[second][k]) for k in keys})
-    means = [
-        np.mean([rng.choice(own[row]) for row in rng.integers(0, len(own), len(own))])
-        for _ in range(REPEATS)
-    ]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return entry | {"low": float(low), "high": float(high), "interval_over": "seeds and groups"}
+    shared = any(unit["result"].get("resampled", {}).get("shared_draws") for unit in units)
+    low, high = np.quantile(_means(own, shared), [0.025, 0.975])
+    over = "seeds and the groups that they share" if shared else "seeds and groups"
+    return entry | {"low": float(low), "high": float(high), "interval_over": over}
 
 
-def _gains(first: Sequence[float | None], second: Sequence[float | None]) -> list[float | None]:
-    """Points between draws of the same number, None where one of them lacks it."""
+def _means(own: Sequence[FloatArray], shared: bool) -> list[float]:
+    """Means over seeds drawn with replacement, each at a draw of its groups, or all at the same."""
+    rng = np.random.default_rng(0)
+    if not shared:
+        known = [draws[~np.isnan(draws)] for draws in own]
+        rows = (rng.integers(0, len(own), len(own)) for _ in range(REPEATS))
+        return [float(np.mean([rng.choice(known[row]) for row in each])) for each in rows]
+    draws = np.stack([each[: min(map(len, own))] for each in own])  # [S, R]
+    draws = draws[:, ~np.isnan(draws).any(axis=0)]
+    seeds = rng.integers(0, len(own), (REPEATS, len(own)))
+    at = rng.integers(0, draws.shape[1], (REPEATS, 1))
+    means: list[float] = draws[seeds, at].mean(axis=1).tolist()
+    return means
+
+
+def _gains(first: Sequence[float | None], second: Sequence[float | None]) -> FloatArray:
+    """[R] points between draws of the same number, NaN where one of them lacks it."""
     pairs = zip(first, second, strict=False)  # units may hold fewer draws than others
-    return [None if a is None or b is None else 100 * (a - b) for a, b in pairs]
+    gains = [np.nan if a is None or b is None else 100 * (a - b) for a, b in pairs]
+    return np.array(gains, np.float64)
 
 
-def _by_draw(gains: dict[Key, list[float | None]]) -> list[list[float]]:
+def _by_draw(gains: dict[Key, FloatArray]) -> list[FloatArray]:
     """For each seed its draws, each the mean over the budgets."""
-    seeds: dict[int, list[list[float | None]]] = defaultdict(list)
+    seeds: dict[int, list[FloatArray]] = defaultdict(list)
     for (seed, _), draws in gains.items():
         seeds[seed].append(draws)
     return [
-        [float(np.mean(draw)) for draw in zip(*budgets, strict=False) if None not in draw]
+        np.mean([draws[: min(map(len, budgets))] for draws in budgets], axis=0)
         for budgets in seeds.values()
     ]
 
@@ -99,7 +133,7 @@ def retrieval_bars(
 ) -> dict[str, Any]:
     """T10 to T13; T12 of whole policies, and of the regions when each failure asks alone."""
     useful, enrichment = by_arm(units, "useful"), by_arm(units, "enrichment")
-    ratio = [
+    times = [
         useful["e2x"][key] / max(value, 1 / 100)
         for key, value in useful["e2x_random_regions"].items()
         if key in useful["e2x"]
@@ -111,7 +145,7 @@ def retrieval_bars(
     return {
         "T10": bar(list(useful["e2x"].values()), 0.55),
         "T11": bar(list(enrichment["e2x"].values()), 10),
-        "T12": bar(ratio, 2),
+        "T12": bar(times, 2),
         "T12_regions_alone": bar([u["result"]["negative"] / u["result"]["random"] for u in own], 2),
         "T13": bar(found, 0.60) | by_lot,
     }
@@ -139,7 +173,7 @@ def training_bars(units: Sequence[Unit]) -> dict[str, Any]:
         "T2": difference(units, "e2x", "random", "slice_ap50", keys, 5),
         "T3": _lead(units, best, last) | {"rival": best},
         "T4": _worst_budget(units, keys),
-        "T6": bar([fixed["e2x"][k] / max(1, fixed["random"][k]) for k in pairs], 3),
+        "T6": ratio([fixed["e2x"][k] for k in pairs], [fixed["random"][k] for k in pairs], 3),
         "T7": _flips(by_arm(units, "negative_flips"), keys),
     }
 
@@ -197,7 +231,9 @@ def cycle_bars(units: Sequence[Unit]) -> dict[str, Any]:
     fixed, reopened = by_arm(units, "siblings_fixed"), by_arm(units, "reopened")
     keys = [key for key in fixed["e2x"] if key in fixed["random"]]
     return {
-        "T6_two_cycles": bar([fixed["e2x"][k] / max(1, fixed["random"][k]) for k in keys], 3),
+        "T6_two_cycles": ratio(
+            [fixed["e2x"][k] for k in keys], [fixed["random"][k] for k in keys], 3
+        ),
         "T9": bar(list(reopened["e2x"].values()), 0.05, at_most=True),
     }
 

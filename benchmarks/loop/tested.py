@@ -30,7 +30,7 @@ class Tested:
     Attributes:
         plain: on the global holdout.
         planted: on the siblings of the failures.
-        slices: by cause, AP50 of the class that it makes fail on the siblings that hold it.
+        slices: by sought cause, AP50 of the class that it makes fail on the siblings that hold it.
     """
 
     plain: EvaluationReport
@@ -55,7 +55,7 @@ def detections(detector: SsdDetector, world: World, samples: Sequence[Sample]) -
 def scored(version: str, world: World, holdout: Tests, siblings: Tests) -> Tested:
     """From detections to figures."""
     slices = {}
-    for cause, label in world.cause_class.items():
+    for cause, label in _sought(world):
         rows = [row for row, sample in enumerate(siblings[0]) if cause in sample.planted]
         if not rows:
             continue
@@ -76,35 +76,49 @@ def resampled(world: World, holdout: Tests, siblings: Tests) -> dict[str, Any]:
     """Slice AP and global AP on groups of images drawn with replacement.
 
     The draws depend on the world alone: number r is the same for every arm, so that differences
-    between arms are paired by group.
+    between arms are paired by group. Where seeds share their groups it is the same for every seed
+    too, which ``shared_draws`` says.
     """
-    rng = np.random.default_rng(world.seed)
+    rng = np.random.default_rng(0 if world.groups else world.seed)
     plain = [_matched(holdout, label) for label in range(1, len(world.class_names))]
     slices = [
         (_matched(siblings, label), [cause in sample.planted for sample in siblings[0]])
-        for cause, label in world.cause_class.items()
+        for cause, label in _sought(world)
     ]
     slice_ap50, map50 = [], []
     for _ in range(RESAMPLES):
-        rows = _drawn(world, holdout[0], rng)
-        map50.append(_mean([ap50([images[row] for row in rows]) for images in plain]))
-        rows = _drawn(world, siblings[0], rng)
-        drawn = [ap50([images[row] for row in rows if held[row]]) for images, held in slices]
+        plain_rows, slice_rows = _drawn(world, (holdout[0], siblings[0]), rng)
+        map50.append(_mean([ap50([images[row] for row in plain_rows]) for images in plain]))
+        drawn = [ap50([images[row] for row in slice_rows if held[row]]) for images, held in slices]
         slice_ap50.append(_mean(drawn))
-    return {"slice_ap50": slice_ap50, "map50": map50}
+    return {"slice_ap50": slice_ap50, "map50": map50, "shared_draws": bool(world.groups)}
+
+
+def _sought(world: World) -> list[tuple[str, int]]:
+    """Sought causes with the class of each, in the order of the world."""
+    return [(cause, label) for cause, label in world.cause_class.items() if cause in world.sought]
 
 
 def _matched(tests: Tests, label: int) -> list[Matched]:
     return [matched(found, sample.truth, label) for sample, found in zip(*tests, strict=True)]
 
 
-def _drawn(world: World, samples: Sequence[Sample], rng: np.random.Generator) -> list[int]:
-    """Rows of as many groups as there are."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for row, sample in enumerate(samples):
-        groups[world.group(sample)].append(row)
-    names = list(groups)
-    return [row for n in rng.integers(0, len(names), len(names)) for row in groups[names[n]]]
+def _drawn(
+    world: World, sides: Sequence[Sequence[Sample]], rng: np.random.Generator
+) -> list[list[int]]:
+    """Rows of each side: as many groups as there are, or as many images of each where none is.
+
+    Groups are drawn from those of all sides, whichever side a seed deals them to.
+    """
+    if not world.groups:
+        return [[int(row) for row in rng.integers(0, len(side), len(side))] for side in sides]
+    names = sorted(set(world.groups.values()))
+    drawn = [names[n] for n in rng.integers(0, len(names), len(names))]
+    held: list[dict[str, list[int]]] = [defaultdict(list) for _ in sides]
+    for side, groups in zip(sides, held, strict=True):
+        for row, sample in enumerate(side):
+            groups[world.group(sample)].append(row)
+    return [[row for name in drawn for row in groups.get(name, ())] for groups in held]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

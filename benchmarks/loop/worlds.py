@@ -16,7 +16,8 @@ from curation.manifest import Manifest, ManifestItem
 from curation.types import Box, FloatArray, ImageArray, Truth
 from retrain.config import DetectorConfig
 
-SOUGHT_SHARE = 0.1
+MIN_SIBLINGS = 10
+"""Images of the siblings that must hold a cause; the AP of fewer says nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +62,9 @@ class World:
     """All splits of one world under one seed; causes name the class that they make fail.
 
     Attributes:
-        groups: by sample, what must be drawn together, such as one stretch of a drive.
+        groups: by sample, what must be drawn together, such as one stretch of a drive. Worlds
+            that have them deal out the same groups under every seed.
+        sought_share: of the pool, that holds what a selection should find, at most.
     """
 
     name: str
@@ -76,6 +79,7 @@ class World:
     siblings: tuple[Sample, ...]
     holdout: tuple[Sample, ...]
     groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sought_share: float = 0.1
 
     def group(self, sample: Sample) -> str:
         """A sample without a group is its own."""
@@ -89,10 +93,15 @@ class World:
 
     @property
     def sought(self) -> frozenset[str]:
-        """Causes that a selection should find: those that at most a tenth of the pool holds."""
-        most = SOUGHT_SHARE * len(self.pool)
+        """Causes that a selection should find, rare in the pool, and that the siblings can tell."""
+        most = self.sought_share * len(self.pool)
         held = Counter(cause for sample in self.pool for cause in sample.planted)
-        return frozenset(cause for cause in self.cause_class if 0 < held[cause] <= most)
+        told = Counter(cause for sample in self.siblings for cause in sample.planted)
+        return frozenset(
+            cause
+            for cause in self.cause_class
+            if 0 < held[cause] <= most and told[cause] >= MIN_SIBLINGS
+        )
 
     def useful(self, samples: Sequence[Sample]) -> list[frozenset[str]]:
         """What of the sought each image holds."""

@@ -116,6 +116,51 @@ def test_intervals_hold_the_spread_over_groups_where_it_is_known() -> None:
     assert wide["high"] - wide["low"] == pytest.approx(spread, rel=0.15)
 
 
+def test_seeds_that_share_their_groups_are_no_more_than_one() -> None:
+    """The same draws under every seed: the mean spreads as one seed does, not by the root of n."""
+    draws = np.random.default_rng(1).normal(0, 0.1, 200)
+    spans = {}
+    for shared in (False, True):
+        units = []
+        for seed in SEEDS:
+            for arm, ap, shift in (("e2x", 0.5, draws), ("random", 0.4, np.zeros(200))):
+                more = {"slice_ap50": list(ap + shift), "shared_draws": shared}
+                units.append(unit(arm, seed, 100, ap, resampled=more))
+        keys = [(seed, 100) for seed in SEEDS]
+        found = bars.difference(units, "e2x", "random", "slice_ap50", keys, 0)
+        spans[shared] = found["high"] - found["low"]
+        assert ("share" in found["interval_over"]) == shared
+    assert spans[True] == pytest.approx(spans[False] * np.sqrt(len(SEEDS)), rel=0.15)
+
+
+def test_a_draw_that_has_no_figure_is_left_out() -> None:
+    more = {"e2x": [0.6, None, 0.6], "random": [0.5, 0.5, None]}
+    for shared in (False, True):
+        units = [
+            unit(arm, seed, 100, 0.5, resampled={"slice_ap50": own, "shared_draws": shared})
+            for seed in SEEDS
+            for arm, own in more.items()
+        ]
+        keys = [(seed, 100) for seed in SEEDS]
+        found = bars.difference(units, "e2x", "random", "slice_ap50", keys, 0)
+        assert (found["low"], found["high"]) == pytest.approx((10, 10))
+
+
+def test_failures_fixed_are_compared_in_all() -> None:
+    """A seed in which random fixes one would carry a mean of ratios: 20 there, 2 elsewhere."""
+    units = [
+        unit(arm, seed, 100, 0.5, siblings_fixed=fixed)
+        for arm, counts in (("e2x", (20, 20, 20)), ("random", (1, 10, 10)))
+        for seed, fixed in zip(SEEDS, counts, strict=True)
+    ]
+    found = bars.training_bars([*units, *(unit("same_data", seed, 0, 0.2) for seed in SEEDS)])
+    assert found["T6"]["value"] == pytest.approx(60 / 21)
+    assert (found["T6"]["low"], found["T6"]["high"]) == pytest.approx((2, 20))
+    assert not found["T6"]["met"]
+    assert bars.ratio([3], [0], 3)["value"] == 3
+    assert bars.ratio([], [], 3)["value"] is None
+
+
 def test_budgets_of_a_seed_count_once() -> None:
     """The same figures at two budgets tell no more than at one: equal draws, equal intervals."""
     rng = np.random.default_rng(2)

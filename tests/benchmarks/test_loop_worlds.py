@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.loop import real
-from benchmarks.loop.worlds import World
+from benchmarks.loop.worlds import MIN_SIBLINGS, World
 
 SPLITS = ("train", "field", "pool", "siblings", "holdout")
 
@@ -42,8 +42,22 @@ def test_what_is_sought_is_rare_in_the_pool_and_seen_in_the_field(world: World) 
     held = Counter(cause for sample in world.pool for cause in sample.planted)
     seen = {cause for sample in world.field for cause in sample.planted}
     assert world.sought
-    assert all(0 < held[cause] <= 0.1 * len(world.pool) for cause in world.sought)
+    assert all(0 < held[cause] <= world.sought_share * len(world.pool) for cause in world.sought)
     assert world.sought <= seen
+
+
+def test_what_is_sought_can_be_told_by_the_siblings(world: World) -> None:
+    told = Counter(cause for sample in world.siblings for cause in sample.planted)
+    assert all(told[cause] >= MIN_SIBLINGS for cause in world.sought)
+
+
+def test_seeds_deal_out_the_frames_of_a_drive_anew(shared_data: Path) -> None:
+    """Blocks that turn together would give seeds the same pool."""
+    first, second, third = (real.carla(shared_data, seed) for seed in range(3))
+    pools = [{sample.name for sample in world.pool} for world in (first, second, third)]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert len(pools[one] & pools[other]) < 0.7 * len(pools[one])
+    assert first.groups == second.groups
 
 
 def test_an_object_fails_by_a_cause_of_its_class(world: World) -> None:
