@@ -272,10 +272,18 @@ class Ledger:
         boxes_left = budget.boxes is None or self._boxes + image.cost_boxes <= budget.boxes
         return boxes_left and (budget.images is None or len(self.taken) < budget.images)
 
-    def take(self, image: PoolImage, candidate: Candidate) -> bool:
-        """Take a candidate if it is allowed, affordable and new; False otherwise."""
+    def admits(self, image: PoolImage) -> bool:
+        """Whether it is allowed, affordable and new: neither taken nor a near-duplicate of such."""
         forbidden = image.image in self._barred or image.image in self._images
-        if forbidden or not self.fits(image) or self._is_near_duplicate(image):
+        if forbidden or not self.fits(image):
+            return False
+        if image.phash is None or self.max_distance < 0:
+            return True
+        return all((image.phash ^ known).bit_count() > self.max_distance for known in self._hashes)
+
+    def take(self, image: PoolImage, candidate: Candidate) -> bool:
+        """Take a candidate if its image is admitted; False otherwise."""
+        if not self.admits(image):
             return False
         self.taken.append(candidate)
         self._images.add(image.image)
@@ -297,8 +305,3 @@ class Ledger:
                 + ("no eligible image" if cheapest is None else f"the cheapest costs {cheapest}")
             )
         return self.taken
-
-    def _is_near_duplicate(self, image: PoolImage) -> bool:
-        if image.phash is None or self.max_distance < 0:
-            return False
-        return any((image.phash ^ known).bit_count() <= self.max_distance for known in self._hashes)

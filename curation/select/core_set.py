@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation.select.base import Candidate, Ledger, SelectionRequest
-from curation.select.vectors import centred, mean_vector, vectors_of
+from curation.select.offers import Offers
+from curation.select.vectors import centred, finite, mean_vector, vectors_of, with_vector
 from curation.types import FloatArray
 
 Pick = Callable[[FloatArray], int]
@@ -95,7 +96,7 @@ def cover(ledger: Ledger, pick: Pick, share: str, until: float = 1.0) -> None:
         share: of the candidates.
         until: stop once this share of the budget is spent, in 0..1.
     """
-    pool = [image for image in ledger.eligible() if image.vector is not None]
+    pool = with_vector(ledger.eligible())
     if not pool:
         return
     known = _known(ledger)
@@ -104,16 +105,16 @@ def cover(ledger: Ledger, pick: Pick, share: str, until: float = 1.0) -> None:
     distances = np.full(len(pool), 2.0, np.float32)
     if len(known):
         distances = 1 - (vectors @ centred(known, mean).T).max(axis=1)
-    free = np.ones(len(pool), np.bool_)
-    while free.any() and ledger.spent < until:
-        rows = np.flatnonzero(free)
+    offers, undrawn = Offers(ledger, pool, until), np.ones(len(pool), np.bool_)
+    while offers:
+        # What a draw gives must not depend on prices: too dear an image is drawn and refused.
+        rows = np.flatnonzero(offers.open if pick is farthest else undrawn)
         row = int(rows[pick(distances[rows])])
-        free[row] = False
+        undrawn[row] = False
         image, score = pool[row], float(distances[row])
         reason = f"unlike all that is labelled or taken ({score:.2f})"
         candidate = Candidate(image.image, score, None, share, image.cost_boxes, (), reason)
-        within = ledger.spent + ledger.price(image) <= until + 1e-9
-        if within and ledger.take(image, candidate):
+        if offers.take(row, candidate):
             distances = np.minimum(distances, 1 - vectors @ vectors[row])
 
 
@@ -124,4 +125,5 @@ def _known(ledger: Ledger) -> FloatArray:
     rows = [i.vector for i in request.pool if i.image in gone and i.vector is not None]
     if request.labelled is not None:
         rows.extend(request.labelled)
-    return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+    known = np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+    return known[finite(known)]

@@ -13,15 +13,23 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from curation.select.base import Candidate, Ledger, ModeQuery, RegionSearch, SelectionRequest
+from curation.select.base import (
+    Candidate,
+    Ledger,
+    ModeQuery,
+    PoolImage,
+    RegionSearch,
+    SelectionRequest,
+)
 from curation.select.core_set import cover, farthest
 from curation.select.novelty import MIN_KNOWN, KnownObjects, novelty
-from curation.select.ranking import Ranked, Ranker, Ranking, Weights
+from curation.select.offers import Offers
+from curation.select.ranking import Ranker, Ranking, Weights
 from curation.types import FloatArray
 
 
@@ -77,10 +85,10 @@ class E2XSelection:
             shares = self.shares(queries, request.known, request.index)
             floors = [self._floor(query, request.known, ranker) for query in queries]
             alike = [found.above(floor) for found, floor in zip(rankings, floors, strict=True)]
-            _spend(ledger, queries, alike, shares, 1 - self.coverage)
+            _spend(ledger, pool, queries, alike, shares, 1 - self.coverage)
             cover(ledger, farthest, "coverage")
             for rest in (alike, rankings):  # what coverage left over, then whatever is nearest
-                _spend(ledger, queries, rest, shares, 1.0)
+                _spend(ledger, pool, queries, rest, shares, 1.0)
         else:
             cover(ledger, farthest, "coverage")
         return ledger.result()
@@ -120,6 +128,7 @@ def _mean_novelty(query: ModeQuery, known: KnownObjects | None, index: RegionSea
 
 def _spend(
     ledger: Ledger,
+    pool: Sequence[PoolImage],
     queries: Sequence[ModeQuery],
     rankings: Sequence[Ranking],
     shares: FloatArray,
@@ -133,21 +142,22 @@ def _spend(
     Source:
         Sainte-Laguë, "La représentation proportionnelle et la méthode des moindres carrés", 1910.
     """
-    waiting: list[Iterator[Ranked]] = [iter(ranking) for ranking in rankings]
+    offers = Offers(ledger, pool, until)
+    waiting = [offers.among(ranking.rows) for ranking in rankings]
     had = np.full(len(queries), _mean_cost(ledger) / 2)
     for candidate in ledger.taken:
         for row, query in enumerate(queries):
             had[row] += candidate.cost_boxes * (candidate.mode == query.mode)
     open_modes = {row for row, share in enumerate(shares) if share > 0}
-    while open_modes and ledger.spent < until:
-        row = min(open_modes, key=lambda mode: (had[mode] / shares[mode], mode))
-        for entry in waiting[row]:
-            affordable = ledger.spent + ledger.price(entry.image) <= until + 1e-9
-            if affordable and ledger.take(entry.image, entry.candidate):
-                had[row] += entry.candidate.cost_boxes
-                break
+    while open_modes and offers:
+        mode = min(open_modes, key=lambda one: (had[one] / shares[one], one))
+        for row in waiting[mode]:
+            candidate = rankings[mode].explained(row).candidate  # costly: only of what is taken
+            offers.take(row, candidate)
+            had[mode] += candidate.cost_boxes
+            break
         else:
-            open_modes.discard(row)
+            open_modes.discard(mode)
 
 
 def _mean_cost(ledger: Ledger) -> float:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
+from curation.select.offers import Offers
 from curation.types import FloatArray
 
 
@@ -38,12 +39,12 @@ class EntropySelection:
         ledger = Ledger(request, self.max_distance)
         pool = ledger.eligible()
         scores = np.array([self._score(image) for image in pool])
-        for row in np.lexsort((request.rng.random(len(pool)), -scores)):
+        offers = Offers(ledger, pool)
+        for row in offers.among(np.lexsort((request.rng.random(len(pool)), -scores))):
             image, score = pool[row], float(scores[row])
             reason = f"{self.aggregate} entropy of its detections is {score:.2f} bits"
-            ledger.take(
-                image,
-                Candidate(image.image, score, None, self.name, image.cost_boxes, (), reason),
+            offers.take(
+                row, Candidate(image.image, score, None, self.name, image.cost_boxes, (), reason)
             )
         return ledger.result()
 

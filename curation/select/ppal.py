@@ -22,7 +22,8 @@ import numpy as np
 from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
 from curation.select.core_set import by_squared_distance
 from curation.select.entropy import binary_entropy
-from curation.select.vectors import centred, mean_roi
+from curation.select.offers import Offers
+from curation.select.vectors import centred, finite, mean_roi
 from curation.types import FloatArray
 
 
@@ -60,8 +61,9 @@ class PpalSelection:
         ranked = [(pool[row], float(uncertain[row])) for row in order]
         kept = self._affordable(ledger, ranked)
         self._spread(ledger, kept, request)
-        for image, score in ranked:  # what diversity left over
-            ledger.take(image, self._candidate(image, score))
+        offers = Offers(ledger, [image for image, _ in ranked])
+        for row in offers.among(range(len(ranked))):  # what diversity left over
+            offers.take(row, self._candidate(*ranked[row]))
         return ledger.result()
 
     def _uncertainty(self, image: PoolImage, request: SelectionRequest) -> float:
@@ -94,12 +96,12 @@ class PpalSelection:
         mean = mean_roi(request.pool)
         described = [_Objects.of(image, mean) for image in images]
         pick, nearest = by_squared_distance(request.rng), np.ones(len(images), np.float32)
-        free = np.ones(len(images), np.bool_)
-        while free.any() and ledger.spent < 1:
-            rows = np.flatnonzero(free)
+        offers, undrawn = Offers(ledger, images), np.ones(len(images), np.bool_)
+        while offers:
+            rows = np.flatnonzero(undrawn)
             row = int(rows[pick(nearest[rows])])
-            free[row] = False
-            if ledger.take(images[row], self._candidate(*kept[row])):
+            undrawn[row] = False
+            if offers.take(row, self._candidate(*kept[row])):
                 similar = [described[row].similarity(other) for other in described]
                 nearest = np.minimum(nearest, 1 - np.array(similar, np.float32))
 
@@ -122,7 +124,9 @@ class _Objects:
         if found is None or image.rois is None or not len(found):
             nothing = np.zeros(0, np.float32)
             return _Objects(np.zeros((0, len(mean)), np.float32), nothing.astype(np.int64), nothing)
-        return _Objects(centred(image.rois, mean), found.labels, found.scores)
+        known = finite(image.rois)
+        vectors = centred(image.rois[known], mean)
+        return _Objects(vectors, found.labels[known], found.scores[known])
 
     def similarity(self, other: _Objects) -> float:
         """Category-conditioned matching similarity in 0..1, symmetric."""

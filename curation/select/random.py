@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from curation.select.base import Candidate, Ledger, SelectionRequest
+from curation.select.offers import Offers
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,9 @@ class RandomSelection:
         """See ``Policy.select``."""
         ledger = Ledger(request, self.max_distance)
         pool = ledger.eligible()
-        for row in request.rng.permutation(len(pool)):
-            image = pool[row]
-            ledger.take(
-                image,
-                Candidate(
-                    image.image, 0.0, None, "random", image.cost_boxes, (), "drawn at random"
-                ),
-            )
+        offers = Offers(ledger, pool)
+        for row in offers.among(request.rng.permutation(len(pool))):
+            image, reason = pool[row], "drawn at random"
+            candidate = Candidate(image.image, 0.0, None, "random", image.cost_boxes, (), reason)
+            offers.take(row, candidate)
         return ledger.result()

@@ -20,10 +20,11 @@ import numpy as np
 from curation.index.metric import Metric
 from curation.index.snapshot import ImageScores
 from curation.select.base import Candidate, Match, ModeQuery, PoolImage, RegionSearch
+from curation.select.vectors import finite
 from curation.types import FloatArray, IntArray
 
 FLOOR = -1.0
-"""Similarity of an image that the index does not hold: below anything that it could find."""
+"""Similarity where there is nothing to compare: below anything that could be found."""
 NOTHING = ImageScores((), np.zeros((0, 0), np.float32), np.zeros((0, 0, 4), np.float32))
 OBJECT = -1
 """Of a match: it answers the object, no query region."""
@@ -86,7 +87,7 @@ class _Scores:
 
 
 class Ranking:
-    """The images of a pool, best first; reasons are put together for those that are looked at.
+    """Images that answer a mode, best first; reasons are put together for those looked at.
 
     Args:
         ranker: whose pool it is.
@@ -107,11 +108,18 @@ class Ranking:
         self._ranker, self._query, self._scores = ranker, query, scores
         self._found, self._order = found, order
 
-    def __getitem__(self, at: int) -> Ranked:
-        return self._ranker.explained(self._query, int(self._order[at]), self._scores, self._found)
-
     def __iter__(self) -> Iterator[Ranked]:
-        return (self[at] for at in range(len(self._order)))
+        return map(self.explained, self.rows)
+
+    @property
+    def rows(self) -> list[int]:
+        """Of the pool, best first."""
+        rows: list[int] = self._order.tolist()
+        return rows
+
+    def explained(self, row: int) -> Ranked:
+        """An image of the pool, with what in it answers the mode."""
+        return self._ranker.explained(self._query, row, self._scores, self._found)
 
     def above(self, floor: float) -> Ranking:
         """Those whose object's likeness exceeds it, in the same order."""
@@ -142,17 +150,18 @@ class Ranker:
         by_name = sorted(range(len(pool)), key=lambda row: pool[row].image)
         self._place = np.argsort(by_name)  # breaks ties
         seen = [
-            (row, image.rois, image.detections)
+            (row, image.rois[known], image.detections, known)
             for row, image in enumerate(pool)
-            if image.rois is not None and image.detections is not None and len(image.rois)
+            if image.rois is not None and image.detections is not None
+            if (known := finite(image.rois)).any()
         ]
         self._objects: _Objects | None = None
         if seen:
             self._objects = _Objects(
-                np.concatenate([np.full(len(rois), row) for row, rois, _ in seen]),
-                index.metric.apply(np.concatenate([rois for _, rois, _ in seen])),
-                np.concatenate([found.labels for _, _, found in seen]),
-                np.concatenate([found.boxes_xyxy for _, _, found in seen]),
+                np.concatenate([np.full(len(rois), row) for row, rois, _, _ in seen]),
+                index.metric.apply(np.concatenate([rois for _, rois, _, _ in seen])),
+                np.concatenate([found.labels[known] for _, _, found, known in seen]),
+                np.concatenate([found.boxes_xyxy[known] for _, _, found, known in seen]),
             )
 
     @property
@@ -169,7 +178,9 @@ class Ranker:
         return unit
 
     def rank(self, queries: Sequence[ModeQuery]) -> list[Ranking]:
-        """For each mode all images, best first; none where it has nothing to ask with.
+        """For each mode the images that answer it, best first; none if it has nothing to ask with.
+
+        An image answers by its regions in the index or by what the detector finds in it.
 
         The index is asked once: what it reads and maps serves all modes, and an image that is
         proposed for one is compared with all.
@@ -190,7 +201,9 @@ class Ranker:
         if not len(found.similarities):
             return Ranking(self, query, scores, found, np.zeros(0, np.int64))
         total = scores.likeness + self._weights.harm * scores.harm
-        return Ranking(self, query, scores, found, np.lexsort((self._place, -total)))
+        order = np.lexsort((self._place, -total))
+        answers = (scores.column >= 0) | (scores.detected >= 0)
+        return Ranking(self, query, scores, found, order[answers[order]])
 
     def _scores(self, query: ModeQuery, found: ImageScores) -> _Scores:
         size, regions = len(self._pool), len(query.vectors)

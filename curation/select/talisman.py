@@ -23,8 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.select.base import Candidate, Ledger, ModeQuery, PoolImage, SelectionRequest
-from curation.select.vectors import centred, mean_roi
+from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
+from curation.select.offers import Offers
+from curation.select.vectors import centred, finite, finite_rois, mean_roi
 from curation.types import FloatArray
 
 
@@ -53,9 +54,11 @@ class TalismanSelection:
         """
         ledger = Ledger(request, self.max_distance)
         pool = ledger.eligible()
-        modes = [query.mode for query in request.queries for _ in query.targets]
+        failed = [query.targets[finite(query.targets)] for query in request.queries]
+        modes = [q.mode for q, own in zip(request.queries, failed, strict=True) for _ in own]
         if pool and modes:
-            similarities = _similarities(request.queries, pool, mean_roi(request.pool))
+            objects = np.concatenate([own for own in failed if len(own)])
+            similarities = _similarities(objects, pool, mean_roi(request.pool))
             self._take_greedily(ledger, pool, modes, similarities)
         return ledger.result()
 
@@ -66,14 +69,13 @@ class TalismanSelection:
         modes: Sequence[str],
         similarities: FloatArray,
     ) -> None:
-        """Always the image of the greatest gain; a refused one is not asked again."""
+        """Always the image of the greatest gain; a refused one is not asked for again."""
         relevance = similarities.max(axis=0)  # [I]
         covered = np.zeros(len(similarities), np.float32)  # [Q], similarities start at 0
-        free = np.ones(len(pool), np.bool_)
-        while free.any() and ledger.spent < 1:
-            gains = np.maximum(similarities - covered[:, None], 0).sum(0) + self.eta * relevance
-            row = int(np.where(free, gains, -np.inf).argmax())
-            free[row] = False
+        gains = self._gains(similarities, covered)
+        offers = Offers(ledger, pool)
+        while offers:
+            row = int(np.where(offers.open, gains, -np.inf).argmax())
             image, query = pool[row], int(similarities[:, row].argmax())
             reason = f"a detected object resembles a failed one ({relevance[row]:.2f})"
             candidate = Candidate(
@@ -85,17 +87,24 @@ class TalismanSelection:
                 (),
                 reason,
             )
-            if ledger.take(image, candidate):
+            if offers.take(row, candidate):
                 covered = np.maximum(covered, similarities[:, row])
+                gains = self._gains(similarities, covered)
+
+    def _gains(self, similarities: FloatArray, covered: FloatArray) -> FloatArray:
+        """[I] what each image would add, the failures being answered as well as ``covered``."""
+        relevance = similarities.max(axis=0)  # [I]
+        more = np.maximum(similarities - covered[:, None], 0).sum(0)
+        gains: FloatArray = more + self.eta * relevance
+        return gains
 
 
-def _similarities(
-    queries: Sequence[ModeQuery], pool: Sequence[PoolImage], mean: FloatArray
-) -> FloatArray:
-    """[Q, I] in 0..1: the best detected region of each image for each failed object."""
-    failed = centred(np.concatenate([query.targets for query in queries]), mean)  # [Q, W]
+def _similarities(objects: FloatArray, pool: Sequence[PoolImage], mean: FloatArray) -> FloatArray:
+    """[Q, I] in 0..1: the best detected region of each image for each of the failed objects."""
+    failed = centred(objects, mean)  # [Q, W]
     result = np.zeros((len(failed), len(pool)), np.float32)
     for column, image in enumerate(pool):
-        if image.rois is not None and len(image.rois):
-            result[:, column] = (failed @ centred(image.rois, mean).T).max(axis=1)
+        rois = finite_rois(image)
+        if len(rois):
+            result[:, column] = (failed @ centred(rois, mean).T).max(axis=1)
     return np.maximum(result, 0)

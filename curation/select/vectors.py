@@ -1,13 +1,32 @@
-"""Vectors of images and regions made comparable: centred on the pool, of unit length."""
+"""Vectors of images and regions made comparable: centred on the pool, of unit length.
+
+One that holds NaN or infinity would spoil the mean, and with it all others: it counts as unknown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from curation.select.base import PoolImage
-from curation.types import FloatArray
+from curation.types import BoolArray, FloatArray
+
+
+def finite(vectors: FloatArray) -> BoolArray:
+    """[N] which of the vectors [N, D] hold neither NaN nor infinity."""
+    rows: BoolArray = np.logical_and.reduce(np.isfinite(vectors), axis=1)
+    return rows
+
+
+def with_vector(pool: Iterable[PoolImage]) -> list[PoolImage]:
+    """Images that have a finite whole-image vector, in the same order."""
+    return [i for i in pool if i.vector is not None and np.isfinite(i.vector).all()]
+
+
+def finite_rois(image: PoolImage) -> FloatArray:
+    """[N', W] region vectors of its detections that are finite; N' is 0 if it has none."""
+    return np.zeros((0, 0), np.float32) if image.rois is None else image.rois[finite(image.rois)]
 
 
 def vectors_of(pool: Sequence[PoolImage]) -> FloatArray:
@@ -29,12 +48,13 @@ def centred(vectors: FloatArray, mean: FloatArray) -> FloatArray:
 
 
 def mean_roi(pool: Sequence[PoolImage]) -> FloatArray:
-    """[W] mean of all the pool's region vectors.
+    """[W] mean of all the pool's region vectors, the same in whatever order the pool is given.
 
     Raises:
         ValueError: no image of the pool has region vectors.
     """
-    known = [image.rois for image in pool if image.rois is not None and len(image.rois)]
+    by_name = sorted(pool, key=lambda image: image.image)  # a sum of floats depends on the order
+    known = [rois for rois in map(finite_rois, by_name) if len(rois)]
     if not known:
         raise ValueError("this policy compares detected objects: embed the detections of the pool")
     mean: FloatArray = np.concatenate(known).mean(0)

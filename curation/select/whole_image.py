@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
-from curation.select.vectors import centred, mean_vector, vectors_of
+from curation.select.offers import Offers
+from curation.select.vectors import centred, finite, mean_vector, vectors_of, with_vector
 from curation.types import FloatArray, IntArray
 
 
@@ -40,12 +41,12 @@ class WholeImageSelection:
 
 def take_neighbours(ledger: Ledger) -> None:
     """Spend what is left of the budget on the failures' nearest images, each failure in turn."""
-    pool = [image for image in ledger.eligible() if image.vector is not None]
+    pool = with_vector(ledger.eligible())
     failures = [
         (query.mode, vector)
         for query in ledger.request.queries
         if query.whole is not None
-        for vector in query.whole
+        for vector in query.whole[finite(query.whole)]
     ]
     if pool and failures:
         mean = mean_vector(pool)
@@ -62,16 +63,17 @@ def _take_in_turn(
 ) -> None:
     """The best pairs of failure and image, each failure once a round."""
     ranks: IntArray = np.argsort(-similarities, axis=1, kind="stable")  # [F, I]
-    seen: set[int] = set()
+    offers = Offers(ledger, pool)
     for rank in range(len(pool)):
+        if not offers:
+            return
         for row in np.argsort(-similarities[np.arange(len(modes)), ranks[:, rank]]):
             column = int(ranks[row, rank])
-            if column in seen:
+            if not offers.admits(column):
                 continue
-            seen.add(column)
             image, score = pool[column], float(similarities[row, column])
             reason = f"whole image resembles a failure's ({score:.2f})"
             candidate = Candidate(
                 image.image, score, modes[row], "whole_image", image.cost_boxes, (), reason
             )
-            ledger.take(image, candidate)
+            offers.take(column, candidate)

@@ -108,13 +108,6 @@ def test_a_detection_like_the_missed_object_counts_more_where_its_class_is_right
     assert "half seen" not in unlike.candidate.reason  # a region is more like it
 
 
-def test_images_without_regions_come_last(index: RegionIndex) -> None:
-    images = [*pool(), PoolImage("not-indexed")]
-    (ranking,) = Ranker(images, index, WEIGHTS).rank(queries()[:1])
-    assert ranking[-1].image.image == "not-indexed"
-    assert ranking[-1].candidate.matches == ()
-
-
 def test_modes_ranked_together_are_ranked_as_each_alone(index: RegionIndex) -> None:
     silent = replace(queries()[0], mode="silent", vectors=queries()[0].vectors[:0])
     silent = replace(silent, weights=silent.weights[:0], object_vector=None, objects=None)
