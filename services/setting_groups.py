@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 
 class Group(BaseModel):
@@ -59,6 +59,12 @@ class DetectorSettings(Group):
         description="Backbone weights: `auto`, `torchvision`, `package`, `random`, or a file.",
     )
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:1`.")
+
+    @model_validator(mode="after")
+    def _refuse_crossed_scales(self) -> Self:
+        if self.min_scale >= self.max_scale:
+            raise ValueError(f"min_scale {self.min_scale:g} must be below max_scale")
+        return self
 
 
 class TrainingSettings(Group):
@@ -206,6 +212,18 @@ class TriggerSettings(Group):
     retrain_cron: str = Field(default="", description="Cron expression for retraining, in UTC.")
     interval_s: float = Field(default=10.0, gt=0, description="How often triggers are looked at.")
 
+    @field_validator("cycle_cron", "retrain_cron")
+    @classmethod
+    def _refuse_what_never_fires(cls, expression: str) -> str:
+        from croniter import croniter
+
+        if expression and not croniter.is_valid(expression):
+            raise ValueError(
+                f"{expression!r} is no cron expression: give five fields such as `0 6 * * 1-5`, "
+                "or leave it empty"
+            )
+        return expression
+
 
 class WorkerSettings(Group):
     """Workers, leases and retries."""
@@ -232,3 +250,12 @@ class WorkerSettings(Group):
     threads: int = Field(
         default=0, ge=0, description="PyTorch threads a process; 0: cores divided by busy workers."
     )
+
+    @model_validator(mode="after")
+    def _refuse_crossed_limits(self) -> Self:
+        if self.hard_limit_s <= self.soft_limit_s:
+            raise ValueError(
+                f"hard_limit_s {self.hard_limit_s} must be above soft_limit_s {self.soft_limit_s}: "
+                "between them a unit ends by itself"
+            )
+        return self

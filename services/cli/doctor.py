@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.cli.common import OURS, JsonOption, console, print_json
 from services.db.engine import reading
 from services.db.tables import Image, LabelTask, Model, Outbox, TaskState
+from services.errors import InvalidRequest
 from services.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _device(settings)
     yield from _precision(settings)
     yield _index()
+    yield from _names(settings)
     root = settings.resolved_project()
     yield from _machine(root)
     from services import context as wiring
@@ -85,6 +87,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield database
         yield _broker(context)
         yield _running(context)
+        yield from _watched(context)
         if database.state != "fail":
             yield from _contents(context)
     finally:
@@ -144,6 +147,24 @@ def _index() -> Finding:
 
     count = faiss.get_num_gpus()
     return Finding("index", "ok", f"faiss {faiss.__version__}, {count} GPUs")
+
+
+def _names(settings: Settings) -> Iterator[Finding]:
+    """Settings whose value is a name in a registry."""
+    from services import cycles, explainers
+
+    try:
+        explainers.configured(settings.explanation)
+        cycles.check_policy(settings.selection.policy)
+    except InvalidRequest as error:
+        advice = "set explanation.method, explanation.parameters or selection.policy"
+        yield Finding("names", "fail", str(error), advice)
+    else:
+        yield Finding(
+            "names",
+            "ok",
+            f"{settings.explanation.method} explains, {settings.selection.policy} selects",
+        )
 
 
 def _machine(root: Path) -> Iterator[Finding]:
@@ -235,6 +256,15 @@ def _running(context: Context) -> Finding:
             "services", "warn", f"{found}; started again: {names}", f"see {context.project.logs}"
         )
     return Finding("services", "ok", found)
+
+
+def _watched(context: Context) -> Iterator[Finding]:
+    from services.watch import watched_folder
+
+    folder = watched_folder(context)
+    if folder is not None and not folder.is_dir():
+        advice = "make it, or set ingest.watch_folder to another"
+        yield Finding("watch", "warn", f"{folder} is no folder: nothing comes in", advice)
 
 
 def _contents(context: Context) -> Iterator[Finding]:

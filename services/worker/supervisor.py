@@ -51,6 +51,8 @@ WORKERS: Mapping[str, Sequence[str]] = {
 
 WATCH_S = 0.1
 WORKER_GRACE_S = 8.0
+BROKER_S = 5.0
+"""How long a configured broker may take to answer; it may be starting at the same time."""
 READY_S = 120.0
 """Eight Python processes that start on two busy cores take about ten seconds."""
 
@@ -68,6 +70,7 @@ class Supervisor:
 
     Raises:
         Conflict: (on start) another supervisor runs in this project.
+        ToolUnavailable: (on start) the API's port is taken, or the configured broker is silent.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class Supervisor:
         """Migrate the database and start every process; returns before they are ready."""
         self._lock = _take_lock(self._project)
         try:
+            self._look_around()
             migrate.upgrade(self._context.engine)
             for program in self._programs():
                 child = Child(program, self._project.logs / f"{program.name}.log")
@@ -135,6 +139,28 @@ class Supervisor:
         except BaseException:
             self.stop()
             raise
+
+    def _look_around(self) -> None:
+        """Refuse what no process of ours can mend, instead of starting them again and again."""
+        if self._port is not None:
+            host = self._context.settings.api.host
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the API does
+                try:
+                    probe.bind((host, self._port))
+                except OSError as error:
+                    raise ToolUnavailable(
+                        f"the API cannot listen on {host}:{self._port} ({error.strerror}): stop "
+                        "what does, or set api.port to another, 0 for any that is free"
+                    ) from error
+        if not self._embedded_broker:
+            try:
+                redis_server.wait_ready(self._broker, BROKER_S)
+            except ToolUnavailable:  # its words hold the URL, and that may hold a password
+                raise ToolUnavailable(
+                    "the configured broker does not answer: start it, or look at broker_url"
+                ) from None
 
     def wait_ready(self, timeout_s: float = READY_S) -> None:
         """Return once every process does its work.

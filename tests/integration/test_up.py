@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -111,6 +112,29 @@ def test_a_program_that_cannot_start_is_shown_with_its_log(quick: Context) -> No
     up = Supervisor(quick, {}, api=False, environment={"E2X_LOG_LEVEL": "LOUD"})
     with up, pytest.raises(ToolUnavailable, match=r"relay is not ready(.|\n)*LOUD"):
         up.wait_ready(5.0)
+
+
+def test_a_port_that_another_program_has_is_refused(tmp_path: Path, sqlite_url: str) -> None:
+    """The other program would answer in the place of the API, and look like it."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        wired = make_context(tmp_path / "p", sqlite_url, api={"port": port})
+        with pytest.raises(ToolUnavailable, match=rf"127\.0\.0\.1:{port}.*api\.port"):
+            Supervisor(wired, {}).start()
+    assert supervisor.running(wired.project) is None
+    wired.engine.dispose()
+
+
+def test_a_silent_broker_is_refused(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "BROKER_S", 0.2)
+    wired = make_context(tmp_path / "p", sqlite_url, broker_url="redis://:hush@127.0.0.1:1/0")
+    with pytest.raises(ToolUnavailable, match="does not answer") as refused:
+        Supervisor(wired, {}, api=False).start()
+    assert "hush" not in str(refused.value)
+    assert supervisor.running(wired.project) is None
+    wired.engine.dispose()
 
 
 def test_a_long_project_path_gets_a_short_socket(tmp_path: Path) -> None:

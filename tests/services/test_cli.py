@@ -155,6 +155,10 @@ def test_config_masks_secrets(made: CommandLine, monkeypatch: pytest.MonkeyPatch
         ("[training]\nepoch = 1\n", "training.epoch"),
         ("seed = =\n", "TOML"),
         ('environment = "production"\n', "E2X_API__TOKEN"),
+        ('[triggers]\ncycle_cron = "every day"\n', "five fields"),
+        ('[triggers]\nretrain_cron = "0 25 * * *"\n', "triggers.retrain_cron"),
+        ("[detector]\nmin_scale = 0.95\n", "below max_scale"),
+        ("[workers]\nhard_limit_s = 60\n", "above soft_limit_s 1800"),
     ],
 )
 def test_bad_settings_are_one_line(text: str, said: str, made: CommandLine) -> None:
@@ -241,6 +245,16 @@ def test_doctor_says_what_to_do(line: CommandLine, monkeypatch: pytest.MonkeyPat
     found = {row["what"]: row for row in line.run("doctor", "--json").json}
     assert found["precision"]["state"] == "warn"
     assert "bf16" in found["precision"]["advice"]
+
+    assert (found["names"]["state"], "watch" in found) == ("ok", False)
+    monkeypatch.setenv("E2X_SELECTION__POLICY", "e2y")
+    monkeypatch.setenv("E2X_INGEST__WATCH_FOLDER", "incoming")
+    found = {row["what"]: row for row in line.run("doctor", "--json").json}
+    assert found["names"]["state"] == "fail"
+    assert "'e2y'" in found["names"]["found"]
+    assert str(line.root / "incoming") in found["watch"]["found"]
+    (line.root / "incoming").mkdir()
+    assert "watch" not in {row["what"] for row in line.run("doctor", "--json").json}
 
 
 def test_the_module_runs_like_the_script(tmp_path: Path) -> None:
