@@ -82,7 +82,13 @@ class Detections:
 
     def above(self, threshold: float) -> Detections:
         """Those with a score of at least ``threshold``."""
-        keep = self.scores >= threshold
+        return self._where(self.scores >= threshold)
+
+    def of_classes(self, num_classes: int) -> Detections:
+        """Those of a class below ``num_classes``, which counts the background."""
+        return self._where(self.labels < num_classes)
+
+    def _where(self, keep: BoolArray) -> Detections:
         return Detections(
             self.boxes_xyxy[keep], self.scores[keep], self.labels[keep], self.default_boxes[keep]
         )

@@ -30,10 +30,11 @@ def evaluate(
     iou_threshold: float = 0.5,
     batch_size: int = 8,
     on_progress: Callable[[int, int], None] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> EvaluationReport:
     """Run a detector over a labelled set and score it.
 
-    Objects of a class that the detector lacks count as ignored regions.
+    Objects of a class that is not spoken of count as ignored regions.
 
     Args:
         detector: to evaluate.
@@ -43,19 +44,26 @@ def evaluate(
         iou_threshold: in (0, 1], of the match of an object.
         batch_size: images a call of ``detector.predict``.
         on_progress: told images done and images in all.
+        class_names: what to speak of, background first: all classes of the detector (None), or the
+            first of them, to compare it with a detector that knows no others.
 
     Raises:
         ImageUnreadable: an image cannot be decoded.
+        ReportMismatch: the detector's classes do not begin with these.
     """
+    names = detector.class_names if class_names is None else tuple(class_names)
+    if detector.class_names[: len(names)] != names:
+        raise ReportMismatch(f"classes {detector.class_names} do not begin with {names}")
     found: list[Detections] = []
     for start in range(0, len(manifest.items), batch_size):
         batch = manifest.items[start : start + batch_size]
         images = [load(image_root / item.file) for item in batch]
-        found.extend(detector.predict(images, _MIN_SCORE))
+        shown = detector.predict(images, _MIN_SCORE)
+        found.extend(one.of_classes(len(names)) for one in shown)
         if on_progress:
             on_progress(len(found), len(manifest.items))
     return score_detections(
-        found, manifest, detector.class_names, detector.version, score_threshold, iou_threshold
+        found, manifest, names, detector.version, score_threshold, iou_threshold
     )
 
 

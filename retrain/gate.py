@@ -6,7 +6,7 @@ says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from retrain.errors import ReportMismatch
 from retrain.report import EvaluationReport, require_comparable
 
 _EPSILON = 1e-9  # bounds are shares of counts: 0.02 must admit 1 of 50
+_NAMES_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,15 @@ class GateInputs:
         siblings: report on the siblings of the failures; None where there are none.
         fixed: failure id to whether it is (still) right, for failures that earlier cycles fixed.
         modes: failure mode to the share of its objects that is found, 0..1; targeted modes only.
+        holdout_labels: names of the objects that count on the holdout, whether or not the model
+            has a class for them; only told, where nothing could be measured.
     """
 
     holdout: EvaluationReport
     siblings: EvaluationReport | None = None
     fixed: Mapping[str, bool] = field(default_factory=dict)
     modes: Mapping[str, float] = field(default_factory=dict)
+    holdout_labels: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +85,15 @@ def decide(champion: GateInputs, challenger: GateInputs, rules: GateRules = Gate
         rules: the bounds.
 
     Returns:
-        The verdict; no check may fail. Skipped checks do not count against the challenger.
+        The verdict; no check may fail. Skipped checks do not count against the challenger, but
+        without a holdout mAP there is nothing that speaks for it either.
 
     Raises:
         ReportMismatch: the two sides were measured on different data.
     """
     require_comparable(champion.holdout, challenger.holdout)
     checks = (
-        _drop("holdout mAP", champion.holdout.map, challenger.holdout.map, rules.max_map_drop),
+        _holdout(champion, challenger, rules),
         *_class_checks(champion.holdout, challenger.holdout, rules),
         _negative_flips(champion.holdout, challenger.holdout, rules),
         _siblings(champion, challenger, rules),
@@ -96,6 +101,25 @@ def decide(champion: GateInputs, challenger: GateInputs, rules: GateRules = Gate
         _modes(champion.modes, challenger.modes, rules),
     )
     return Verdict(all(check.passed is not False for check in checks), checks)
+
+
+def nothing_to_measure(class_names: Sequence[str], labels: Collection[str]) -> str:
+    """Why a holdout measures nothing, and what to do about it.
+
+    Args:
+        class_names: of the model, background first.
+        labels: names of the objects that count on the holdout.
+    """
+    has = _told(sorted(labels)) if labels else "none at all"
+    return (
+        f"the holdout has no object of {_told(class_names[1:])} (it has {has}): import a holdout "
+        "with labels of these classes"
+    )
+
+
+def _told(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - _NAMES_TOLD} more"] if len(names) > _NAMES_TOLD else []
+    return ", ".join([*names[:_NAMES_TOLD], *more])
 
 
 def _skipped(name: str, reason: str) -> Check:
@@ -108,6 +132,14 @@ def _drop(name: str, before: float | None, after: float | None, allowed: float) 
     bound = before - allowed
     passed = after >= bound - _EPSILON
     return Check(name, before, after, bound, passed, f"must reach {bound:.4f}")
+
+
+def _holdout(champion: GateInputs, challenger: GateInputs, rules: GateRules) -> Check:
+    name, before, after = "holdout mAP", champion.holdout.map, challenger.holdout.map
+    if before is None or after is None:
+        reason = nothing_to_measure(champion.holdout.class_names, champion.holdout_labels)
+        return Check(name, before, after, None, False, f"nothing was measured: {reason}")
+    return _drop(name, before, after, rules.max_map_drop)
 
 
 def _class_checks(

@@ -17,7 +17,7 @@ import logging
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services import cycle_units, modes, registry
+from services import cycle_holdout, cycle_units, modes, registry
 from services.context import Context
 from services.db.base import utc_now
 from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, LabelTask
@@ -51,7 +51,7 @@ def start(
         seed: of the selection and the training; None: the setting plus the cycle's number.
 
     Raises:
-        Conflict: another cycle runs, or there is no champion.
+        Conflict: another cycle runs, there is no champion, or its gate could measure nothing.
         InvalidRequest: no policy has this name.
     """
     check_policy(policy or context.settings.selection.policy)
@@ -59,6 +59,7 @@ def start(
     other = running(session)
     if other is not None:
         raise Conflict(f"cycle {other} is still running: wait for it or cancel it")
+    cycle_holdout.require(session, champion)  # both kinds end in a gate, after people's work
     cycle = Cycle(
         kind=kind,
         policy=policy or context.settings.selection.policy,
@@ -156,8 +157,14 @@ def gather_again(cycle: Cycle) -> None:
     cycle.state = CycleState.EXPLAINING
 
 
-def begin_labelling(session: Session, context: Context, cycle: Cycle) -> None:
+def begin_labelling(session: Session, context: Context, cycle: Cycle, note: str = "") -> None:
     """The selection is stored; people are asked (called by the select stage).
+
+    Args:
+        session: the caller's transaction.
+        context: wiring.
+        cycle: that has selected.
+        note: why it asks for nothing, if the selection knows.
 
     Raises:
         Conflict: the cycle has ended.
@@ -166,9 +173,8 @@ def begin_labelling(session: Session, context: Context, cycle: Cycle) -> None:
     cycle.state = CycleState.LABELLING
     session.flush()
     if not session.scalar(select(func.count()).where(LabelTask.cycle_id == cycle.id)):
-        cycle.error = (
-            "nothing to label: no explained failure in a mode to fix, or the pool is empty"
-        )
+        why = note or "no explained failure in a mode to fix, or the pool is empty"
+        cycle.error = f"nothing to label: {why}"
         _finish(cycle, CycleState.DONE)
 
 

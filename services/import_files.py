@@ -6,6 +6,7 @@ database.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -31,18 +32,45 @@ class ImportReport:
         images_known: were there before, in the same role.
         boxes: stored, ignore regions included.
         problems: entries that were left out, with what to do.
+        notes: what else a person should know.
     """
 
     images_added: int = 0
     images_known: int = 0
     boxes: int = 0
     problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def images_left_out(self) -> int:
+        """Images that the source has and the project did not take."""
+        return sum(one.loses == "image" for one in self.problems)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing of the source is missing."""
+        return all(one.loses == "nothing" for one in self.problems)
+
+    def leave_out(self, item: ImportedImage, why: object) -> None:
+        """Note an image that does not come in."""
+        self.problems.append(Problem(name_of(item), f"left out: {why}", "image"))
+
+    def add(self, other: ImportReport) -> None:
+        """Count what another part of the import did."""
+        self.images_added += other.images_added
+        self.images_known += other.images_known
+        self.boxes += other.boxes
+        self.problems += other.problems
+        self.notes += other.notes
 
 
 def keep(
     context: Context, item: ImportedImage, role: Role, seen: set[str], report: ImportReport
-) -> StoredImage | None:
+) -> Kept | None:
     """Put the image of an entry into the store.
+
+    An image without one of its objects would be trained on, or judged, as if nothing were there:
+    it is left out, except from the pool, which has no labels.
 
     Args:
         context: wiring.
@@ -52,52 +80,56 @@ def keep(
         report: is told why an entry is left out.
 
     Returns:
-        The image, or None where the entry is left out.
+        The image and the entry with what is in the picture, or None where it is left out.
 
     Raises:
         DiskFull: there is no space, which is no fault of the entry.
     """
-    image = _store(context, item, role, report)
-    if image is None:
+    labelled = role != Role.POOL
+    if labelled and item.refused:
+        report.leave_out(item, _incomplete(item.refused))
         return None
-    if image.id in seen and role != Role.POOL:
-        report.problems.append(
-            Problem(name_of(item), "left out: another entry of this import is the same picture")
-        )
-        return None
-    seen.add(image.id)
-    return image
-
-
-def _store(
-    context: Context, item: ImportedImage, role: Role, report: ImportReport
-) -> StoredImage | None:
-    """The image in the store, or None and a problem."""
     try:
         data = item.path.read_bytes()
         image = check_image(data, science.image_limits(context.settings), item.path.name)
     except (CurationError, OSError) as error:
-        report.problems.append(Problem(name_of(item), f"left out: {error}"))
+        report.leave_out(item, error)
         return None
-    said, found = (item.width_px, item.height_px), (image.width_px, image.height_px)
-    if role != Role.POOL and all(said) and said != found:
-        report.problems.append(
-            Problem(
-                name_of(item),
-                f"left out: it is {found[0]}x{found[1]} but annotated as {said[0]}x{said[1]}, "
-                "so its boxes cannot be trusted",
-            )
-        )
-        return None
+    if labelled:
+        item = _inside(item, image)
+        if wrong := _wrong_labels(item, image):
+            report.leave_out(item, wrong)
+            return None
+        if image.id in seen:
+            report.leave_out(item, "another entry of this import is the same picture")
+            return None
     keep_image(context.project, image, data)
-    return image
+    seen.add(image.id)
+    return image, item
 
 
-def inside(item: ImportedImage, image: StoredImage, report: ImportReport) -> ImportedImage:
+def _wrong_labels(item: ImportedImage, image: StoredImage) -> str:
+    """Why the labels are not those of the picture; "" if they are."""
+    said, found = (item.width_px, item.height_px), (image.width_px, image.height_px)
+    if said != found:
+        return (
+            f"it is {found[0]}x{found[1]} but annotated as {said[0]}x{said[1]}, "
+            "so its boxes cannot be trusted"
+        )
+    return _incomplete(item.refused) if item.refused else ""
+
+
+def _incomplete(refused: Sequence[Problem]) -> str:
+    first = refused[0].message.removeprefix("left out: ")
+    more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+    return f"an object of it cannot be used: {refused[0].where}: {first}{more}"
+
+
+def _inside(item: ImportedImage, image: StoredImage) -> ImportedImage:
     """The same without boxes that leave the picture, where the format did not say its size."""
     if item.width_px and item.height_px:
         return item
-    labels = Labels(name_of(item), (image.width_px, image.height_px), report.problems)
+    labels = Labels(name_of(item), (image.width_px, image.height_px), [])
     for position, box in enumerate(item.boxes_xyxy):
         entry = f"object {position}"
         labels.add(box.tolist(), item.labels[position], item.ignore[position], entry)

@@ -1,7 +1,8 @@
 """Importing a folder: COCO, VOC or YOLO with labels, or plain images for the pool.
 
-One bad entry is a problem in the report and costs its neighbours nothing. Importing the same
-folder again adds nothing.
+One bad entry is a problem in the report and costs its neighbours nothing. An image of which one
+object cannot be read is left out: without it, its labels would say that nothing is there. Importing
+the same folder again adds nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from sqlalchemy.orm import Session
 from curation import formats
 from curation.formats import ImportedImage, Problem
 from services.context import Context
+from services.db.engine import reading
 from services.db.tables import EVALUATION_ROLES, Annotation, Image, Observation, Role
 from services.errors import InvalidRequest, NotFound
-from services.import_files import ImportReport, Kept, inside, keep, name_of
+from services.import_checks import notes_on_classes, own_problems, require_labels
+from services.import_files import ImportReport, Kept, keep, name_of
 from services.objects import plain_text
 from services.rows import latest_annotations
 from services.stages.requests import request_embed, request_scan
@@ -30,7 +33,6 @@ __all__ = ["ImportReport", "Part", "import_dataset", "objects_of"]
 BATCH = 64
 """Images a transaction. Their files lie in the store before it begins, so that it only writes
 rows and others wait for it a tenth of a second, however large the images are."""
-LABELLED_ROLES = (Role.SEED, Role.HOLDOUT, Role.SIBLINGS, Role.FIELD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def import_dataset(
     min_side_px: float | None = None,
     part: Part | None = None,
     progress: Callable[[int, int], None] | None = None,
+    report: ImportReport | None = None,
 ) -> ImportReport:
     """Bring a folder or an annotation file into the project.
 
@@ -91,34 +94,39 @@ def import_dataset(
         min_side_px: boxes with a shorter side become ignore regions; None: the setting.
         part: only these blocks of consecutive frames; None: all.
         progress: told images done and images in all.
+        report: to be filled; whoever gives one knows what is stored if the import breaks off.
 
     Raises:
         NotFound: there is no such folder.
-        InvalidRequest: the role needs labels and the folder has none.
-        AnnotationsInvalid: the annotation file itself cannot be read.
+        InvalidRequest: the role needs labels and the folder has none, or none of a known class.
+        AnnotationsInvalid: the annotation file cannot be read, or is wrong as a whole.
         DiskFull: there is no space.
     """
     if not source.exists():
         raise NotFound(f"{source} does not exist")
     ignore_below = context.settings.ingest.ignore_below_px if min_side_px is None else min_side_px
     imported = formats.load(source, fmt=fmt, min_side_px=ignore_below)
-    if role in LABELLED_ROLES and not imported.labelled:
-        raise InvalidRequest(f"{source} has no annotations, and role {role} needs them")
+    require_labels(imported, role, str(source))
     items = imported.items if part is None else part.of(imported.items)
-    report = ImportReport(problems=list(imported.problems))
+    report = ImportReport() if report is None else report
+    with reading(context.sessions) as session:
+        report.notes += [*imported.notes, *notes_on_classes(session, items, role, str(source))]
+    report.problems += own_problems(imported, role)
     seen: set[str] = set()
     done = 0
     for batch in _batches(items, BATCH):
         kept: list[Kept] = []
         for item in batch:
-            image = keep(context, item, role, seen, report)
-            if image is not None:
-                kept.append((image, item))
+            entry = keep(context, item, role, seen, report)
+            if entry is not None:
+                kept.append(entry)
             done += 1
             if progress is not None:
                 progress(done, len(items))
+        stored = ImportReport()  # counts once the rows are there for good
         with context.sessions.begin() as session:
-            _write_rows(session, context, kept, role, group, report)
+            _write_rows(session, context, kept, role, group, stored)
+        report.add(stored)
     return report
 
 
@@ -144,7 +152,7 @@ def _write_rows(
             group=plain_text(group if group is not None else item.group, 120),
         )
         if _admissible(session, row, report):
-            stored[image.id] = (row, inside(item, image, report))
+            stored[image.id] = (row, item)
     fresh = _insert_images(session, [row for row, _ in stored.values()], report)
     if role == Role.POOL:
         request_embed(session, sorted(fresh), context.settings.selection.batch_images)
@@ -165,7 +173,10 @@ def _admissible(session: Session, row: Image, report: ImportReport) -> bool:
     advice = "it stays there"
     if known.role in EVALUATION_ROLES or row.role in EVALUATION_ROLES:
         advice = "an evaluation image must not be trained on; it stays there"
-    report.problems.append(Problem(row.name, f"is in role {known.role} already: {advice}"))
+    elif (known.role, row.role) == (Role.POOL, Role.SEED):
+        advice += "; `e2x labels import --replace` puts a wrong answer about it right"
+    told = f"is in role {known.role} already: {advice}"
+    report.problems.append(Problem(row.name, told, "nothing"))
     return False
 
 

@@ -5,39 +5,33 @@ The selection stage stores the answer; ``e2x cycle plan`` only shows it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from sqlalchemy import and_, or_, select
 
 from curation import modes
 from curation import select as policies
 from curation.embed import RegionEmbedder
-from curation.errors import BudgetTooSmall
+from curation.errors import BudgetTooSmall, CurationError
 from curation.modes import FailureEvidence, Mode
-from curation.types import Detections, FailureKind
+from curation.select.base import Ledger
+from curation.types import Detections
 from services import rois
 from services.context import Context
-from services.datasets import TRAINING_ROLES
 from services.db.engine import reading
 from services.db.tables import (
-    EVALUATION_ROLES,
-    Annotation,
-    Embedding,
-    Explanation,
-    FailureRow,
-    FailureState,
     Image,
-    LabelTask,
     Model,
-    Role,
-    TaskState,
 )
 from services.known import training_sample
-from services.label_cost import boxes_estimate, rate_of
 from services.modes import Recognised, recognise
+from services.selection_inputs import barred_hashes, evidence_of, pool_of
 from services.stages.index import open_index
-from services.storage import read_npz
+from services.storage import open_image
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +51,8 @@ class Chosen:
     candidates: list[policies.Candidate]
     known_as: dict[str, Recognised] = field(default_factory=dict)
     """By key of the mode."""
+    note: str = ""
+    """Why there are no candidates although there are modes to fix, with what to do."""
 
 
 def choose(
@@ -72,17 +68,18 @@ def choose(
         context: wiring.
         champion: whose failures.
         embedder: of regions; what it has not embedded yet takes no part.
-        scores: what the champion finds in pool images; missing ones count as not looked at.
+        scores: what the champion finds in pool images; missing ones count as not looked at,
+            cost what the others do on average and are not asked for if they cannot be read.
         terms: policy, seed, budget.
     """
     index = open_index(context, embedder.version, embedder.width)
-    known = _evidence(context, champion.id, embedder.version, tuple(champion.class_names))
+    known = evidence_of(context, champion.id, embedder.version, tuple(champion.class_names))
     sample = training_sample(context, champion, embedder) if known else None
     usual = sample.objects.alike(index.metric.apply) if sample else {}
     found = modes.cluster(known, index.metric.apply, usual=usual)
     known_as = recognise(context, champion, found, embedder.version, index.metric.apply)
     unfixed = [mode for mode in found if not known_as[mode.key].is_fixed]
-    pool, excluded = _pool(context, champion, embedder.version, scores)
+    pool, excluded = pool_of(context, champion, embedder.version, scores)
     if not unfixed or not pool:
         return Chosen(found, [], known_as)
     queries = [_query(mode, known) for mode in unfixed]
@@ -104,46 +101,61 @@ def choose(
     )
     shares = {"e2x": {"coverage": context.settings.selection.coverage_share}}
     policy = policies.get(terms.policy, **shares.get(terms.policy, {}))
-    try:
-        return Chosen(found, policy.select(request), known_as)
-    except BudgetTooSmall:
-        return Chosen(found, [], known_as)
+    candidates, note = _buy(context, policy, request, terms)
+    return Chosen(found, candidates, known_as, note)
 
 
-def _evidence(
-    context: Context, model_id: str, encoder_version: str, names: tuple[str, ...]
-) -> list[FailureEvidence]:
-    """What the explanations of the champion's open failures point at."""
-    with reading(context.sessions) as session:
-        rows = session.execute(
-            select(FailureRow, Explanation)
-            .join(Explanation, Explanation.failure_id == FailureRow.id)
-            .where(
-                FailureRow.model_id == model_id,
-                FailureRow.state == FailureState.EXPLAINED,
-                Explanation.encoder_version == encoder_version,
-            )
-            .order_by(FailureRow.id, Explanation.created_at)
-        ).all()
-    newest = {failure.id: (failure, explanation) for failure, explanation in rows}
-    return [
-        _one_evidence(context, failure, explanation, names)
-        for failure, explanation in newest.values()
-    ]
+def _buy(
+    context: Context, policy: policies.Policy, request: policies.SelectionRequest, terms: Terms
+) -> tuple[list[policies.Candidate], str]:
+    """What a policy chooses among the images that can be read; if nothing, why.
+
+    Nobody looked at an image without detections, so that it may be unreadable. To open every one
+    takes too long; it is done for what is chosen, and where that fails, the policy chooses again.
+    """
+    while True:
+        request = replace(request, rng=np.random.default_rng(terms.seed))
+        try:
+            chosen = policy.select(request)
+        except BudgetTooSmall as error:
+            note = _why_nothing(request, terms.budget_boxes) or str(error)
+            logger.warning("nothing to label: %s", note)
+            return [], note
+        unseen = {image.image for image in request.pool if image.detections is None}
+        lost = _unreadable(context, [one.image for one in chosen if one.image in unseen])
+        if not lost:
+            return chosen, ""
+        request = replace(request, pool=[one for one in request.pool if one.image not in lost])
 
 
-def _one_evidence(
-    context: Context, failure: FailureRow, explanation: Explanation, names: tuple[str, ...]
-) -> FailureEvidence:
-    arrays = read_npz(context.project.explanations / explanation.file)
-    return FailureEvidence(
-        failure=failure.id,
-        kind=FailureKind(failure.kind),
-        label=names.index(failure.label),
-        vectors=arrays["vectors"],
-        weights=arrays["weights"],
-        object_vector=arrays["object_vector"],
-        whole=arrays["image_vector"],
+def _unreadable(context: Context, image_ids: Iterable[str]) -> set[str]:
+    """Those of some images that cannot be opened."""
+    lost = set()
+    for image_id in image_ids:
+        with reading(context.sessions) as session:
+            row = session.get_one(Image, image_id)
+        try:
+            open_image(context.project, row)
+        except (CurationError, OSError) as error:
+            logger.error("image %s is not asked for: %s", image_id, error)
+            lost.add(image_id)
+    return lost
+
+
+def _why_nothing(request: policies.SelectionRequest, budget_boxes: int) -> str:
+    """Why a policy could choose nothing, with what to do; "" where it must say so itself."""
+    free = Ledger(request).eligible()
+    if not free:
+        return (
+            "every pool image is labelled, asked for or nearly the same as one that is, or none "
+            "can be read: `e2x import FOLDER --role pool` brings more in"
+        )
+    cheapest = min(image.cost_boxes for image in free)
+    if cheapest <= budget_boxes:
+        return ""
+    return (
+        f"a budget of {budget_boxes} boxes buys none of the {len(free)} images, the cheapest "
+        f"costs about {cheapest}: raise selection.budget_boxes"
     )
 
 
@@ -159,47 +171,3 @@ def _query(mode: Mode, known: list[FailureEvidence]) -> policies.ModeQuery:
         size=mode.weight,
         objects=np.stack([item.object_vector for item in known if item.failure in mode.members]),
     )
-
-
-def _pool(
-    context: Context, champion: Model, encoder_version: str, scores: dict[str, Detections]
-) -> tuple[list[policies.PoolImage], frozenset[str]]:
-    """Pool images with what policies need, and those that must not be chosen."""
-    with reading(context.sessions) as session:
-        rows = session.execute(
-            select(Image, Embedding)
-            .join(Embedding, Embedding.image_id == Image.id)
-            .where(Image.role == Role.POOL, Embedding.encoder_version == encoder_version)
-            .order_by(Image.id)
-        ).all()
-        labelled = session.scalars(select(Annotation.image_id).distinct()).all()
-        asked = session.scalars(
-            select(LabelTask.image_id).where(LabelTask.state != TaskState.SKIPPED)
-        ).all()
-    files = {embedding.file for _, embedding in rows}
-    wholes = {file: read_npz(context.project.embeddings / file)["wholes"] for file in files}
-    counted = context.settings.failures.score_threshold
-    rate = rate_of(champion.reports)
-    pool = [
-        policies.PoolImage(
-            image=image.id,
-            boxes_estimate=boxes_estimate(scores.get(image.id), rate, counted),
-            phash=int(image.perceptual_hash, 16),
-            detections=scores.get(image.id),
-            vector=wholes[embedding.file][embedding.row],
-        )
-        for image, embedding in rows
-    ]
-    return pool, frozenset(labelled) | frozenset(asked)
-
-
-def barred_hashes(context: Context) -> tuple[int, ...]:
-    """What must not be asked for: the like of a holdout, or of what may be trained on already.
-
-    Not the like of a field frame whose truth is known: that is the best answer to its failures.
-    """
-    labelled = and_(Image.role.in_(TRAINING_ROLES), Image.id.in_(select(Annotation.image_id)))
-    barred = or_(Image.role.in_(EVALUATION_ROLES), labelled)
-    with reading(context.sessions) as session:
-        hashes = session.scalars(select(Image.perceptual_hash).where(barred).distinct()).all()
-    return tuple(sorted(int(text, 16) for text in hashes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,11 +147,26 @@ def register_first(session: Session, trained: Trained) -> Model:
     return model
 
 
-def evaluate_model(context: Context, model_id: str, manifest: Manifest) -> EvaluationReport:
-    """A model on a labelled set; the report is kept beside the model and read when it is there."""
+def evaluate_model(
+    context: Context,
+    model_id: str,
+    manifest: Manifest,
+    class_names: Sequence[str] | None = None,
+) -> EvaluationReport:
+    """A model on a labelled set; the report is kept beside the model and read when it is there.
+
+    Args:
+        context: wiring.
+        model_id: the model.
+        manifest: the labelled set.
+        class_names: the first of its classes, of which alone the report speaks; None: all.
+    """
     with context.sessions() as session:
-        folder = context.project.root / session.get_one(Model, model_id).folder
-    path = folder / f"report-{manifest.version[:16]}.json"
+        model = session.get_one(Model, model_id)
+        folder, all_names = context.project.root / model.folder, model.class_names
+    names = list(all_names if class_names is None else class_names)
+    some = "" if names == all_names else f"-{len(names)}-classes"
+    path = folder / f"report-{manifest.version[:16]}{some}.json"
     if path.is_file():
         return EvaluationReport.read(path)
     from retrain.evaluate import evaluate  # loads PyTorch, which reading a report does not need
@@ -163,6 +178,7 @@ def evaluate_model(context: Context, model_id: str, manifest: Manifest) -> Evalu
         context.project.images,
         score_threshold=context.settings.failures.score_threshold,
         iou_threshold=context.settings.failures.iou_threshold,
+        class_names=names,
     )
     report.write(path)
     return report
@@ -170,18 +186,25 @@ def evaluate_model(context: Context, model_id: str, manifest: Manifest) -> Evalu
 
 def evaluate_splits(context: Context, model_id: str) -> dict[str, EvaluationReport]:
     """A model on every evaluation role that has images; summaries go to its row."""
-    with context.sessions() as session:
-        sets = {role: datasets.evaluation_set(session, role) for role in EVALUATED}
-    reports = {
-        str(role): evaluate_model(context, model_id, manifest)
-        for role, manifest in sets.items()
-        if manifest.items
-    }
+    reports = reports_of(context, model_id)
     with context.sessions.begin() as session:
         session.get_one(Model, model_id).reports = {
             role: summary(report) for role, report in reports.items()
         }
     return reports
+
+
+def reports_of(
+    context: Context, model_id: str, class_names: Sequence[str] | None = None
+) -> dict[str, EvaluationReport]:
+    """A model on every evaluation role that has images; see :func:`evaluate_model`."""
+    with context.sessions() as session:
+        sets = {role: datasets.evaluation_set(session, role) for role in EVALUATED}
+    return {
+        str(role): evaluate_model(context, model_id, manifest, class_names)
+        for role, manifest in sets.items()
+        if manifest.items
+    }
 
 
 def summary(report: EvaluationReport) -> dict[str, Any]:

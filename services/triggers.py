@@ -2,13 +2,16 @@
 
 What has started one starts no other, whatever comes of it: after a cycle that fails, or changes
 nothing, the same failures or labels would start the next at every look. Only what has come in since
-counts as new.
+counts as new. What is refused a start, such as without a holdout, is not spent: it starts one as
+soon as the cause is mended.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
 
 from croniter import croniter
 from sqlalchemy import func, select
@@ -29,6 +32,7 @@ from services.db.tables import (
     Role,
     Unit,
 )
+from services.errors import Conflict, InvalidRequest
 from services.setting_groups import TriggerSettings
 
 logger = logging.getLogger(__name__)
@@ -50,13 +54,17 @@ def check(context: Context, now: datetime | None = None) -> list[int]:
     now = now or utc_now()
     with context.sessions.begin() as session:
         cycles.advance_waiting(session, context)
-    with context.sessions.begin() as session:  # a start locks what comes before a cycle's lock
-        if registry.champion(session) is None:
-            return []
-        running = cycles.running(session)
-        if running is not None:
-            return _close_labelling(session, context, cycles.hold(session, running))
-        return _start_due(session, context, context.settings.triggers, now)
+    try:
+        with context.sessions.begin() as session:  # a start locks what comes before a cycle's lock
+            if registry.champion(session) is None:
+                return []
+            running = cycles.running(session)
+            if running is not None:
+                return _close_labelling(session, context, cycles.hold(session, running))
+            return _start_due(session, context, context.settings.triggers, now)
+    except (Conflict, InvalidRequest) as refusal:  # every look would fail alike
+        _tell_refused(context.project.root, now.date(), str(refusal))
+        return []
 
 
 def _start_due(
@@ -108,6 +116,12 @@ def _tell_failed(session: Session, rules: TriggerSettings, now: datetime) -> Non
             latest.id,
             latest.error,
         )
+
+
+@lru_cache(maxsize=64)
+def _tell_refused(project: Path, _day: date, why: str) -> None:
+    """Say once a day why nothing is started; looks come every few seconds."""
+    logger.warning("%s: a cycle is due and cannot start: %s", project, why)
 
 
 def new_failures(session: Session) -> int:

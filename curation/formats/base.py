@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +18,11 @@ BACKGROUND = "background"
 MAX_NAME = 120
 """Characters of a class name."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+OTHER_SUFFIXES = (
+    *(".jp2", ".j2k", ".jpx", ".jxl", ".heic", ".heif", ".avif", ".jfif", ".pgm", ".ppm", ".pnm"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".tga", ".exr", ".hdr", ".psd", ".svg"),
+)
+"""Of images that are not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +32,12 @@ class Problem:
     Attributes:
         where: file and entry.
         message: what is wrong with it and what to do.
+        loses: what is missing for it: the image, some of the labels, or nothing.
     """
 
     where: str
     message: str
+    loses: Literal["image", "labels", "nothing"] = "labels"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +52,7 @@ class ImportedImage:
         labels: M class names.
         ignore: M flags.
         group: such as the drive or town that it comes from.
+        refused: objects of it that were left out; with any, the labels are not the whole truth.
     """
 
     path: Path
@@ -52,6 +62,7 @@ class ImportedImage:
     labels: tuple[str, ...]
     ignore: tuple[bool, ...]
     group: str = ""
+    refused: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +74,16 @@ class Imported:
         items: images with their labels.
         problems: what was left out.
         labelled: False for a plain folder of images.
+        doubt: why no label of the file can be trusted, with the likely cause; empty if all is well.
+        notes: what else a person should know.
     """
 
     class_names: tuple[str, ...]
     items: tuple[ImportedImage, ...]
     problems: tuple[Problem, ...] = ()
     labelled: bool = True
+    doubt: str = ""
+    notes: tuple[str, ...] = ()
 
     def with_small_ignored(self, min_side_px: float) -> Imported:
         """The same, with boxes that have a side below ``min_side_px`` as ignore regions."""
@@ -85,6 +100,7 @@ class Labels:
         where: what to call the image in problems.
         size_wh: of the image; (0, 0) where it is unknown, then only shape is checked.
         problems: list to add to.
+        refused: the problems of this image; what was refused before this list was made.
     """
 
     where: str
@@ -93,21 +109,26 @@ class Labels:
     boxes: list[FloatArray] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     ignore: list[bool] = field(default_factory=list)
+    refused: list[Problem] = field(default_factory=list)
+
+    def refuse(self, entry: str, why: str) -> None:
+        """Note why an object is left out."""
+        self.refused.append(Problem(f"{self.where}, {entry}", f"left out: {why}"))
+        self.problems.append(self.refused[-1])
 
     def add(self, box_xyxy: Sequence[float], name: str, ignore: bool, entry: str) -> None:
         """Take a box, or note why it is left out."""
         width, height = self.size_wh if all(self.size_wh) else (10**9, 10**9)
         where = f"{self.where}, {entry}"
         if wrong := wrong_class_name(name):
-            self.problems.append(Problem(where, f"left out: {wrong}"))
+            self.refuse(entry, wrong)
             return
         try:
             with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is refused
                 values = np.asarray(box_xyxy, np.float32).reshape(1, 4)
             clean = require_valid_boxes(values, width, height, where)
         except (InvalidBoxes, ValueError, TypeError) as error:
-            message = str(error).removeprefix(f"{where}: ")
-            self.problems.append(Problem(where, f"left out: {message}"))
+            self.refuse(entry, str(error).removeprefix(f"{where}: "))
             return
         self.boxes.append(clean[0])
         self.names.append(name)
@@ -117,7 +138,13 @@ class Labels:
         """The image with what was taken."""
         boxes = np.stack(self.boxes) if self.boxes else np.zeros((0, 4), np.float32)
         return ImportedImage(
-            path, *self.size_wh, boxes, tuple(self.names), tuple(self.ignore), group
+            path,
+            *self.size_wh,
+            boxes,
+            tuple(self.names),
+            tuple(self.ignore),
+            group,
+            tuple(self.refused),
         )
 
 
@@ -147,6 +174,19 @@ def image_files(folder: Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and path.name[0] != "."
     )
+
+
+def other_images(folder: Path) -> tuple[str, ...]:
+    """A line about the images below a folder that are of no format that is read, if there are."""
+    suffixes = Counter(
+        path.suffix.lower()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in OTHER_SUFFIXES and path.is_file() and path.name[0] != "."
+    )
+    if not suffixes:
+        return ()
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common())
+    return (f"files that are not read were passed over: {listed}; make them JPEG or PNG",)
 
 
 def _ignore_small(item: ImportedImage, min_side_px: float) -> ImportedImage:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +18,14 @@ from curation.formats.base import (
     Problem,
     existing_file,
     wrong_class_name,
+)
+from curation.formats.coco_document import (
+    doubt_of_boxes,
+    doubt_of_ids,
+    doubt_of_most,
+    identity_of,
+    read_document,
+    size_of,
 )
 
 ANNOTATION_NAMES = ("annotations.json", "_annotations.coco.json", "instances.json", "labels.json")
@@ -47,21 +54,26 @@ def read(source: Path) -> Imported:
         raise AnnotationsInvalid(
             f"{source.name}: no COCO file found; name the file itself, or call it annotations.json"
         )
-    document = _document(file)
+    document = read_document(file)
     problems: list[Problem] = []
     names = {
         entry["id"]: str(entry["name"])
         for entry in _distinct(document["categories"], "category", file.name, problems)
     }
     images = _distinct(document["images"], "image", file.name, problems)
-    annotations = _by_image(document["annotations"], images, names, file.name, problems)
+    good, bad = _by_image(document["annotations"], images, names, file.name, problems)
     items = [
         item
         for image in images
-        if (item := _image(file, image, annotations[image["id"]], names, problems)) is not None
+        if (item := _image(file, image, good[image["id"]], bad[image["id"]], names, problems))
+        is not None
     ]
     usable = dict.fromkeys(name for name in names.values() if not wrong_class_name(name))
-    return Imported(tuple(usable), tuple(items), tuple(problems))
+    lost = [one for one in problems if one.loses == "labels"]
+    doubts = doubt_of_ids(document), doubt_of_boxes(document), doubt_of_most(document, len(lost))
+    return Imported(
+        tuple(usable), tuple(items), tuple(problems), doubt=next(filter(None, doubts), "")
+    )
 
 
 def dump(items: Iterable[ImportedImage], class_names: Sequence[str]) -> dict[str, Any]:
@@ -100,43 +112,23 @@ def dump(items: Iterable[ImportedImage], class_names: Sequence[str]) -> dict[str
     return {"images": images, "categories": categories, "annotations": annotations}
 
 
-def check_document(document: Any, where: str) -> dict[str, list[Any]]:
-    """The three lists of a COCO document.
-
-    Raises:
-        AnnotationsInvalid: they are not there.
-    """
-    if not isinstance(document, Mapping):
-        raise AnnotationsInvalid(f"{where}: not a COCO file: expected an object at the top")
-    for key in ("images", "categories", "annotations"):
-        value = document.get(key)
-        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-            raise AnnotationsInvalid(f"{where}: not a COCO file: {key!r} is not a list of objects")
-    return {key: document[key] for key in ("images", "categories", "annotations")}
-
-
-def _document(file: Path) -> dict[str, list[Any]]:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8-sig"))  # some tools write a mark
-    except (ValueError, RecursionError) as error:
-        raise AnnotationsInvalid(f"{file.name}: not JSON ({error})") from error
-    return check_document(document, file.name)
-
-
 def _distinct(
     entries: list[dict[str, Any]], what: str, where: str, problems: list[Problem]
 ) -> list[dict[str, Any]]:
     """Entries with an id that no other has; of two with one id, both are in doubt."""
     needed = "name" if what == "category" else "file_name"
-    counts = Counter(_hashable(entry.get("id")) for entry in entries)
+    loses: Literal["image", "nothing"] = "nothing" if what == "category" else "image"
+    counts = Counter(identity_of(entry.get("id")) for entry in entries)
     good = []
     for position, entry in enumerate(entries):
-        identity = _hashable(entry.get("id"))
+        identity = identity_of(entry.get("id"))
         place = f"{where}, {what} {identity if identity is not None else position}"
         if identity is None or not isinstance(entry.get(needed), str | int):
-            problems.append(Problem(place, f"left out: it needs `id` and `{needed}`"))
+            why = f"left out: it needs `id` and `{needed}`"
+            problems.append(Problem(place, why, loses))
         elif counts[identity] > 1:
-            problems.append(Problem(place, "left out: its id appears twice; give each its own"))
+            why = "left out: its id appears twice; give each its own"
+            problems.append(Problem(place, why, loses))
         else:
             good.append(entry)
     return good
@@ -148,34 +140,35 @@ def _by_image(
     names: Mapping[Any, str],
     where: str,
     problems: list[Problem],
-) -> dict[Any, list[dict[str, Any]]]:
+) -> tuple[dict[Any, list[dict[str, Any]]], dict[Any, list[Problem]]]:
+    """Good annotations and the problems of the others, by image."""
     known = {image["id"] for image in images}
-    counts = Counter(_hashable(entry.get("id")) for entry in annotations)
-    found: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    counts = Counter(identity_of(entry.get("id")) for entry in annotations)
+    good: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    bad: dict[Any, list[Problem]] = defaultdict(list)
     for position, entry in enumerate(annotations):
-        identity = _hashable(entry.get("id"))
-        place = f"{where}, annotation {identity if identity is not None else position}"
-        if identity is not None and counts[identity] > 1:
-            problems.append(Problem(place, "left out: its id appears twice; give each its own"))
-        elif _hashable(entry.get("image_id")) not in known:
-            problems.append(Problem(place, f"left out: no image {entry.get('image_id')!r}"))
-        elif _hashable(entry.get("category_id")) not in names:
-            problems.append(
-                Problem(
-                    place,
-                    f"left out: unknown category {entry.get('category_id')!r}; "
-                    f"there are {', '.join(f'{k!r} ({v})' for k, v in names.items())}",
-                )
-            )
+        identity, image = identity_of(entry.get("id")), identity_of(entry.get("image_id"))
+        if image not in known:
+            wrong = f"no image {entry.get('image_id')!r}"
+        elif identity is not None and counts[identity] > 1:
+            wrong = "its id appears twice; give each its own"
+        elif identity_of(entry.get("category_id")) not in names:
+            listed = ", ".join(f"{k!r} ({v})" for k, v in names.items())
+            wrong = f"unknown category {entry.get('category_id')!r}; there are {listed}"
         else:
-            found[entry["image_id"]].append(entry)
-    return found
+            good[image].append(entry)
+            continue
+        place = f"{where}, annotation {identity if identity is not None else position}"
+        problems.append(Problem(place, f"left out: {wrong}"))
+        bad[image].append(problems[-1])
+    return good, bad
 
 
 def _image(
     file: Path,
     image: Mapping[str, Any],
     annotations: list[dict[str, Any]],
+    refused: list[Problem],
     names: Mapping[Any, str],
     problems: list[Problem],
 ) -> ImportedImage | None:
@@ -183,17 +176,17 @@ def _image(
     path = _find(file.parent, str(image["file_name"]))
     if path is None:
         name = Path(str(image["file_name"])).name
-        problems.append(Problem(where, f"left out: no file {name!r} beside the annotations"))
+        why = f"left out: no file {name!r} beside the annotations"
+        problems.append(Problem(where, why, "image"))
         return None
-    size = (_positive(image.get("width")), _positive(image.get("height")))
-    labels = Labels(where, size, problems)
+    labels = Labels(where, size_of(image), problems, refused=refused)
     for entry in annotations:
         place = f"annotation {entry.get('id')}"
         try:
             with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is refused
                 box = xywh_to_xyxy(np.asarray(entry.get("bbox"), np.float32).reshape(1, 4))[0]
         except (ValueError, TypeError, IndexError, OverflowError):
-            problems.append(Problem(f"{where}, {place}", "left out: `bbox` is not four numbers"))
+            labels.refuse(place, "`bbox` is not four numbers")
             continue
         ignored = bool(entry.get("iscrowd")) or bool(entry.get("ignore"))
         labels.add(box.tolist(), names[entry["category_id"]], ignored, place)
@@ -214,14 +207,3 @@ def _group(image: Mapping[str, Any], file: Path) -> str:
     if "group" in image:
         return str(image["group"]) if isinstance(image["group"], str | int) else ""
     return "" if file.name in ANNOTATION_NAMES else file.stem
-
-
-def _positive(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and 0 < value < 1e6 else 0
-
-
-def _hashable(value: Any) -> Any:
-    """An id that can be looked up; table programs write whole numbers as floats."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int | str) else None

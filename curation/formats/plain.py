@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from curation.errors import AnnotationsInvalid
-from curation.formats.base import Imported, ImportedImage, image_files
+from curation.formats.base import Imported, ImportedImage, image_files, other_images
 
 
 def read(source: Path) -> Imported:
@@ -16,14 +16,15 @@ def read(source: Path) -> Imported:
     Raises:
         AnnotationsInvalid: there is none.
     """
-    files = image_files(source)
+    files, notes = image_files(source), other_images(source)
     if not files:
-        raise AnnotationsInvalid(f"{source.name}: no image and no annotation file in this folder")
+        why = "; ".join(["no image and no annotation file in this folder", *notes])
+        raise AnnotationsInvalid(f"{source.name}: {why}")
     nothing = np.zeros((0, 4), np.float32)
     items = tuple(
         ImportedImage(path, 0, 0, nothing, (), (), _group(path, source)) for path in files
     )
-    return Imported((), items, labelled=False)
+    return Imported((), items, labelled=False, notes=notes)
 
 
 def _group(path: Path, source: Path) -> str:

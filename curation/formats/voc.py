@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
+from curation.boxes import xywh_to_xyxy
 from curation.errors import AnnotationsInvalid
+from curation.formats import doubt
 from curation.formats.base import (
     IMAGE_SUFFIXES,
     Imported,
@@ -31,25 +34,53 @@ def read(source: Path) -> Imported:
     if not files:
         raise AnnotationsInvalid(f"{source.name}: no XML file in its folder Annotations")
     problems: list[Problem] = []
-    items = [item for file in files if (item := _image(source, file, problems)) is not None]
+    objects = _Objects()
+    items = [
+        item for file in files if (item := _image(source, file, objects, problems)) is not None
+    ]
     names = sorted({label for item in items for label in item.labels})
-    return Imported(tuple(names), tuple(items), tuple(problems))
+    return Imported(
+        tuple(names),
+        tuple(items),
+        tuple(problems),
+        doubt=objects.doubt(sum(one.loses == "labels" for one in problems)),
+    )
 
 
-def _image(source: Path, file: Path, problems: list[Problem]) -> ImportedImage | None:
+@dataclass(slots=True)
+class _Objects:
+    """All objects of a folder, as they stand there: four numbers each, and the image's size."""
+
+    corners: list[list[float]] = field(default_factory=list)
+    sizes_wh: list[tuple[int, int]] = field(default_factory=list)
+
+    def doubt(self, refused: int) -> str:
+        """Why no box is what it seems, ``refused`` of them certainly not; "" if all is well."""
+        raw, sizes = doubt.as_boxes(self.corners, self.sizes_wh)
+        if doubt.normalised(raw, raw[:, 2:] - raw[:, :2]):
+            return "its coordinates look normalised (0..1): give pixels"
+        if doubt.misread(raw, xywh_to_xyxy(raw), sizes, doubt.ROUNDING):
+            return "its boxes look like x, y, width, height: VOC wants xmin, ymin, xmax, ymax"
+        return doubt.most(refused, len(self.corners))
+
+
+def _image(
+    source: Path, file: Path, objects: _Objects, problems: list[Problem]
+) -> ImportedImage | None:
     try:
         root = _parse(file)
         name = root.findtext("filename") or file.stem
         size = (_number(root, "size/width"), _number(root, "size/height"))
     except OSError as error:
-        problems.append(Problem(file.name, f"left out: cannot be read ({error.strerror})"))
+        problems.append(Problem(file.name, f"left out: cannot be read ({error.strerror})", "image"))
         return None
     except (ElementTree.ParseError, ValueError, ArithmeticError, LookupError) as error:
-        problems.append(Problem(file.name, f"left out: not a VOC annotation ({error})"))
+        why = f"left out: not a VOC annotation ({error})"
+        problems.append(Problem(file.name, why, "image"))
         return None
     path = _find(source, name, file.stem)
     if path is None:
-        problems.append(Problem(file.name, f"left out: no image {Path(name).name!r}"))
+        problems.append(Problem(file.name, f"left out: no image {Path(name).name!r}", "image"))
         return None
     labels = Labels(file.name, size, problems)
     for position, entry in enumerate(root.iter("object")):
@@ -59,8 +90,10 @@ def _image(source: Path, file: Path, problems: list[Problem]) -> ImportedImage |
             box = [float(entry.findtext(f"bndbox/{side}") or "nan") for side in _SIDES]
         except ValueError:
             box = [float("nan")] * 4
+        objects.corners.append(box)
+        objects.sizes_wh.append(size)
         if not label:
-            problems.append(Problem(f"{file.name}, {place}", "left out: it has no name"))
+            labels.refuse(place, "it has no name")
             continue
         x1, y1, x2, y2 = box
         labels.add((x1 - 1, y1 - 1, x2, y2), label, entry.findtext("difficult") == "1", place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,50 @@ import numpy as np
 from curation import images
 from curation.boxes import cxcywh_to_xyxy
 from curation.errors import AnnotationsInvalid, ImageUnreadable
-from curation.formats.base import Imported, ImportedImage, Labels, Problem, image_files
+from curation.formats import doubt
+from curation.formats.base import (
+    Imported,
+    ImportedImage,
+    Labels,
+    Problem,
+    image_files,
+    other_images,
+)
 
 LABEL_FOLDER, IMAGE_FOLDER = "labels", "images"
 NAMES_FILE = "classes.txt"
+ROUNDING = 0.01
+"""Share of the image that a line may leave it by before the file as a whole is in doubt."""
+
+
+@dataclass(slots=True)
+class _Lines:
+    """All lines of a folder, as they stand there.
+
+    Attributes:
+        numbers: of the classes that are named.
+        shares: cx, cy, width, height.
+        files: label files that belong to an image.
+        count: lines, with those that cannot be read.
+    """
+
+    numbers: set[int] = field(default_factory=set)
+    shares: list[list[float]] = field(default_factory=list)
+    files: int = 0
+    count: int = 0
+
+    def doubt(self, names: tuple[str, ...], refused: int) -> str:
+        """Why nothing is what it seems, ``refused`` lines certainly not; "" if all is well."""
+        if wrong := doubt.misnumbered("classes", range(len(names)), self.numbers):
+            return wrong
+        raw, sizes = doubt.as_boxes(self.shares, [(1.0, 1.0)] * len(self.shares))
+        if doubt.misread(cxcywh_to_xyxy(raw), raw, sizes, ROUNDING):
+            return (
+                "its boxes look like x1, y1, x2, y2: YOLO wants centre x, centre y, width, height"
+            )
+        pixels = int((raw > 1 + ROUNDING).any(axis=1).sum()) > len(raw) / 2
+        cause = "its coordinates look like pixels: YOLO wants shares of the image (0..1)"
+        return doubt.most(refused, self.count, cause if pixels else "")
 
 
 def labels_folder(source: Path) -> Path | None:
@@ -36,49 +77,67 @@ def read(source: Path) -> Imported:
         raise AnnotationsInvalid(f"{source.name}: expected folders `images` and `labels`")
     names = _class_names(source)
     problems: list[Problem] = []
+    lines = _Lines()
     items = []
     used = set()
     for path in image_files(pictures):
         file = (labels / path.relative_to(pictures)).with_suffix(".txt")
         used.add(file)
-        item = _image(path, file, names, problems)
+        item = _image(path, file, names, lines, problems)
         if item is not None:
             items.append(item)
+    refused = sum(one.loses == "labels" for one in problems)
     used.add(labels / NAMES_FILE)
-    for file in sorted(set(labels.rglob("*.txt")) - used):
-        problems.append(Problem(file.name, "left out: there is no image of this name"))
-    return Imported(names, tuple(items), tuple(problems))
+    alone = sorted(set(labels.rglob("*.txt")) - used)
+    problems += [Problem(one.name, "left out: there is no image of this name") for one in alone]
+    return Imported(
+        names,
+        tuple(items),
+        tuple(problems),
+        doubt=_doubt_of_files(lines.files, len(alone)) or lines.doubt(names, refused),
+        notes=other_images(pictures),
+    )
+
+
+def _doubt_of_files(used: int, alone: int) -> str:
+    """Why images without labels are not to be taken for empty; "" if labels belong to images."""
+    if alone <= used:
+        return ""
+    return (
+        f"{alone} of its {used + alone} label files have no image: they must lie below `labels` "
+        "as the images lie below `images`, under the same names"
+    )
 
 
 def _image(
-    path: Path, file: Path, names: tuple[str, ...], problems: list[Problem]
+    path: Path, file: Path, names: tuple[str, ...], seen: _Lines, problems: list[Problem]
 ) -> ImportedImage | None:
     try:
         width, height = images.size_of(path.read_bytes(), path.name)
     except (OSError, ImageUnreadable) as error:
-        problems.append(Problem(path.name, f"left out: not a readable image ({error})"))
+        problems.append(Problem(path.name, f"left out: not a readable image ({error})", "image"))
         return None
     labels = Labels(file.name, (width, height), problems)
+    seen.files += file.is_file()
     lines = _text(file).splitlines() if file.is_file() else []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        seen.count += 1
         place = f"line {number}"
         try:
             label, *shares = line.split()
+            seen.numbers.add(int(label))
             name = names[int(label)] if int(label) >= 0 else names[len(names)]
             # A sixth number is a confidence or a track; more are a polygon, which is no box.
             cx, cy, w, h = (float(share) for share in (shares[:4] if len(shares) < 6 else shares))
         except IndexError:
-            problems.append(
-                Problem(f"{file.name}, {place}", f"left out: class {label} of {len(names)}")
-            )
+            labels.refuse(place, f"class {label} of {len(names)}")
             continue
         except ValueError:
-            problems.append(
-                Problem(f"{file.name}, {place}", "left out: expected `class cx cy width height`")
-            )
+            labels.refuse(place, "expected `class cx cy width height`")
             continue
+        seen.shares.append([cx, cy, w, h])
         with np.errstate(over="ignore", invalid="ignore"):  # infinite boxes are refused
             shape = np.array([[cx * width, cy * height, w * width, h * height]], np.float32)
             box = cxcywh_to_xyxy(shape)[0]

@@ -115,7 +115,7 @@ def fit_metric(vectors: FloatArray, rules: MetricRules) -> Metric:
 def _whiten(sample: FloatArray, rules: MetricRules) -> tuple[FloatArray, FloatArray]:
     """Mean [d] and projection [d, m] of one part; all in float64 inside."""
     present = sample[np.abs(sample).max(1) > 0].astype(np.float64)
-    if not len(present):
+    if len(present) < 2:  # one has no covariance
         present = sample.astype(np.float64)
     mean = present.mean(0)
     values, vectors = np.linalg.eigh(np.cov(present - mean, rowvar=False))

@@ -136,13 +136,12 @@ class RegionIndex:
         return self._asked(lambda current: current.score_images(queries, k, excluded))
 
     def verify(self) -> None:
-        """Read all stored vectors and compare checksums.
+        """Read all stored vectors and compare checksums, also while another process writes.
 
         Raises:
             ShardCorrupt: a file does not hold what was written.
         """
-        self._current()
-        self._store.verify()
+        self._asked(lambda current: self._store.verify(current.version))
 
     def add(
         self,
@@ -153,12 +152,13 @@ class RegionIndex:
         """Put images in, all or none; an image that is in already is replaced.
 
         Args:
-            image_ids: distinct, at most 64 bytes of text each.
-            vectors: [R, W] of each image.
+            image_ids: distinct, at most 64 bytes of text each, without a NUL character.
+            vectors: [R, W] of each image, finite in half precision.
             boxes_xyxy: [R, 4] px of each image.
 
         Raises:
-            ValueError: ids repeat or are too long, or boxes do not match vectors.
+            ValueError: ids repeat, are too long or hold a NUL, a vector is not finite, or boxes
+                do not match vectors.
             EncoderMismatch: a vector has another width.
             IndexBusy: another process is writing.
         """
@@ -252,8 +252,9 @@ class RegionIndex:
             try:
                 return ask(current)
             except ShardCorrupt:
-                # A compaction may have removed a file that this version had not mapped yet.
-                if self._current() is current:
+                # A compaction may have removed a file that this version had not mapped yet. Any
+                # other write leaves what there was: a busy writer must not hide what is damaged.
+                if self._current().version.generation == current.version.generation:
                     raise
 
     def _take_up(self, previous: Snapshot | None) -> Snapshot:
@@ -330,9 +331,18 @@ def _check(
     for name, rows, boxes in zip(image_ids, vectors, boxes_xyxy, strict=True):
         if not name or len(name.encode()) > MAX_ID_BYTES:
             raise ValueError(f"image id {name!r} is empty or longer than {MAX_ID_BYTES} bytes")
+        if "\0" in name:  # records are filled up with NUL: it would come back as another id
+            raise ValueError(f"image id {name!r} holds a NUL character")
         if rows.ndim != 2 or rows.shape[1] != width:
             raise EncoderMismatch(f"{name}: vectors {rows.shape}, the index holds width {width}")
         if len(boxes) != len(rows):
             raise ValueError(f"{name}: {len(rows)} vectors, {len(boxes)} boxes")
-        if not np.isfinite(rows).all():
-            raise ValueError(f"{name}: a vector is not finite")
+        if not _is_storable(rows):
+            most = np.finfo(np.float16).max
+            raise ValueError(f"{name}: a vector is not finite in half precision (most: {most:g})")
+
+
+def _is_storable(rows: FloatArray) -> bool:
+    """Whether vectors are finite as they are stored."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(rows.astype(np.float16)).all())

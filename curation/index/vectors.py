@@ -176,13 +176,16 @@ class VectorStore:
         except FileNotFoundError as error:
             raise ShardCorrupt(f"{path} is missing") from error
 
-    def verify(self) -> None:
+    def verify(self, version: Version | None = None) -> None:
         """Read everything, a part at a time, and compare checksums.
 
+        Args:
+            version: whose records; None is the current one.
+
         Raises:
-            ShardCorrupt: a file does not hold what was written.
+            ShardCorrupt: a file does not hold what was written, or is gone.
         """
-        version = self.version
+        version = version or self.version
         for name, dtype in self._records.items():
             found, step = 0, max(1, READ_BYTES // dtype.itemsize)
             for start in range(0, version.counts.get(name, 0), step):

@@ -235,8 +235,9 @@ def train(number: NumberArgument = None) -> None:
 def _start(
     context: Context, kind: str, policy: str | None, budget: int | None, seed: int | None
 ) -> int:
-    from services import cycles
+    from services import cycles, explainers
 
+    explainers.check(context.settings.explanation)  # or it would begin at the next `e2x up`
     with context.sessions.begin() as session:
         return cycles.start(
             session, context, kind=kind, policy=policy, budget_boxes=budget, seed=seed

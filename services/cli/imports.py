@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from services.imports import ImportReport, Part
 
 SHOWN_PROBLEMS = 10
+BROKEN_OFF = "broke off: what is counted here is stored; the same command takes up the rest"
 
 SourcesArgument = Annotated[
     list[Path], typer.Argument(metavar="SOURCE…", help="Folders, or COCO files.")
@@ -70,14 +72,19 @@ def import_sources(
     """Import COCO, VOC or YOLO data sets, or plain folders of images for the pool.
 
     One bad entry is reported and costs its neighbours nothing, nor does one bad source; importing
-    again adds nothing.
+    again adds nothing. An image of which a box cannot be read is left out. The exit status is 1 if
+    anything was left out, 2 if a source was refused as a whole.
     """
+    from sqlalchemy.exc import DBAPIError
+
     from services.db.tables import Role
-    from services.imports import import_dataset
+    from services.imports import ImportReport, import_dataset
+    from services.storage import DiskFull
 
     wanted = None if part is None else _part(part, block)
     reports: dict[str, ImportReport] = {}
     broken: list[Exception] = []
+    fatal: Exception | None = None
     with opened() as context, progress() as bars:
         for source in sources:
             bar = bars.add_task(f"import {source.name}", total=None, note="reading")
@@ -85,6 +92,7 @@ def import_sources(
             def on_progress(done: int, total: int, bar: int = bar) -> None:
                 bars.update(bar, completed=done, total=total, note="")  # type: ignore[arg-type]
 
+            report = ImportReport()
             try:
                 reports[str(source)] = import_dataset(
                     context,
@@ -95,9 +103,14 @@ def import_sources(
                     min_side_px=ignore_below,
                     part=wanted,
                     progress=on_progress,
+                    report=report,
                 )
             except (AnnotationsInvalid, InvalidRequest, NotFound) as error:
                 broken.append(error)
+            except (DiskFull, DBAPIError, OSError) as error:
+                report.notes.append(BROKEN_OFF)
+                reports[str(source)], fatal = report, error
+                break
     if as_json:
         print_json({source: _as_json(report) for source, report in reports.items()})
     else:
@@ -105,10 +118,17 @@ def import_sources(
             _print_report(name, report)
     for slip in broken:
         show_error(slip)
+    if fatal is not None:
+        raise fatal
     if broken:
         raise typer.Exit(USAGE_EXIT)
-    if not any(report.images_added or report.images_known for report in reports.values()):
+    if not _all_came_in(reports.values()):
         raise typer.Exit(FAILURE_EXIT)
+
+
+def _all_came_in(reports: Collection[ImportReport]) -> bool:
+    some = any(report.images_added or report.images_known for report in reports)
+    return some and all(report.complete for report in reports)
 
 
 def _part(text: str, block: int) -> Part:
@@ -124,20 +144,30 @@ def _as_json(report: ImportReport) -> dict[str, object]:
     return {
         "images_added": report.images_added,
         "images_known": report.images_known,
+        "images_left_out": report.images_left_out,
         "boxes": report.boxes,
         "problems": [{"where": one.where, "message": one.message} for one in report.problems],
+        "notes": report.notes,
     }
 
 
 def _print_report(source: str, report: ImportReport) -> None:
     out = console()
+    left_out = report.images_left_out
     out.print(
         f"{source}: {report.images_added} images added, {report.images_known} known, "
-        f"{report.boxes} boxes, {len(report.problems)} problems",
+        f"{report.boxes} boxes, {len(report.problems)} problems"
+        + (f", {left_out} images left out" if left_out else ""),
         markup=False,
+        soft_wrap=True,
     )
+    for note in report.notes:
+        out.print(f"  {note}", markup=False, style="yellow", soft_wrap=True)
     for problem in report.problems[:SHOWN_PROBLEMS]:
-        out.print(f"  {problem.where}: {problem.message}", markup=False, style="yellow")
+        told = f"  {problem.where}: {problem.message}"
+        out.print(told, markup=False, style="yellow", soft_wrap=True)
     if len(report.problems) > SHOWN_PROBLEMS:
         more = len(report.problems) - SHOWN_PROBLEMS
         out.print(f"  … and {more} more: --json lists all", style="yellow")
+    if left_out:
+        out.print("  mend what was left out and import again: only that is added", style="dim")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,8 +87,14 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder to write; made where missing.")],
     cycle: CycleOption = None,
     images: Annotated[bool, typer.Option("--images/--no-images", help="Copy the images.")] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also over annotations that are there.")
+    ] = False,
 ) -> None:
-    """Write the open label tasks as a COCO folder, the champion's detections as pre-labels."""
+    """Write the open label tasks as a COCO folder, the champion's detections as pre-labels.
+
+    Annotations that lie in the folder may hold somebody's work: other ones are not written over.
+    """
     from services.labeling import coco
     from services.storage import write_bytes
 
@@ -99,9 +104,12 @@ def export(
     with opened() as context:
         with reading(context.sessions) as session:
             document, rows = coco.export_coco(session, cycle)
+        data = json.dumps(document, indent=1).encode()
+        if not overwrite:
+            _require_no_other(folder / ANNOTATIONS, data)
         if images:
             _copy_images(context, rows, folder / "images")
-    write_bytes(folder / ANNOTATIONS, json.dumps(document, indent=1).encode())
+    write_bytes(folder / ANNOTATIONS, data)
     out_console = console()
     out_console.print(f"{len(rows)} tasks in {folder / ANNOTATIONS}", markup=False)
     out_console.print(
@@ -111,18 +119,37 @@ def export(
     )
 
 
+def _require_no_other(file: Path, data: bytes) -> None:
+    """Refuse to write over annotations that are not the same.
+
+    Raises:
+        InvalidRequest: there are such.
+    """
+    if file.exists() and file.read_bytes() != data:
+        raise InvalidRequest(
+            f"{file} is there already and is not what would be written: it may hold somebody's "
+            "work; name another folder, or say --overwrite"
+        )
+
+
 def _copy_images(context: Context, rows: list[Image], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    """Copy images, each whole or not at all; what an export left half written is made good."""
+    from services.storage import write_bytes
+
     for image in rows:
         source = context.project.inside(context.project.images, image.file)
-        if not (folder / source.name).is_file():
-            shutil.copyfile(source, folder / source.name)
+        copy = folder / source.name
+        if not copy.is_file() or copy.stat().st_size != source.stat().st_size:
+            write_bytes(copy, source.read_bytes())
 
 
 @labels_app.command("import")
 def import_labels(
     file: Annotated[Path, typer.Argument(help="A COCO file, or the exported folder.")],
     author: Annotated[str, typer.Option(help="Who labelled.")] = "import",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put other answers in the place of stored ones.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Answer label tasks from a COCO file; then, if that was the last answer, the cycle retrains.
@@ -130,19 +157,20 @@ def import_labels(
     An image without annotations is an answer: there is nothing in it. Leave images out of the
     file that nobody has looked at. Answers that come when the budget is spent are kept for the
     next dataset version. The exit status is 1 if an answer was left out; importing again is safe.
+
+    An answer that is wrong is corrected with --replace, at any time. The first one stays as an
+    older revision, and so do the dataset versions that have it.
     """
+    from curation.formats.coco_document import read_document
     from services.labeling import coco
 
     path = file.expanduser()
     path = path / ANNOTATIONS if path.is_dir() else path
     if not path.is_file():
         raise NotFound(f"{path} does not exist")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InvalidRequest(f"{path.name} is not JSON: {error}") from error
+    document = read_document(path)
     with opened() as context:
-        report = coco.import_coco(context, document, author)
+        report = coco.import_coco(context, document, author, replace)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -153,7 +181,8 @@ def import_labels(
 
 def _print_import(report: LabelImport) -> None:
     out = console()
-    out.print(f"{report.submitted} tasks answered with {report.boxes} boxes")
+    replaced = f", {report.replaced} answers replaced" if report.replaced else ""
+    out.print(f"{report.submitted} tasks answered{replaced} with {report.boxes} boxes")
     if report.late:
         out.print(
             f"{report.late} of them late: their cycle has gone on, they count for the next dataset "

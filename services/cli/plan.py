@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,11 @@ from services.db.tables import (
     FailureState,
     Image,
     LabelTask,
+    Model,
     Role,
     TaskState,
 )
-from services.errors import NotFound
+from services.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from services.context import Context
@@ -90,8 +92,7 @@ def read_plan(session: Session, context: Context) -> Plan:
         budget_boxes=context.settings.selection.budget_boxes,
         lacks=(),
     )
-    holdout = _count(session, Image.id, Image.role == Role.HOLDOUT)
-    lacks = tuple(_lacks(found, holdout, running))
+    lacks = (*_lacks(found, running), *_unmeasured(session, champion))
     return Plan(**{**found.to_dict(), "lacks": lacks})
 
 
@@ -143,7 +144,20 @@ def draw_plan(
         plan.build(context, out, champion, chosen, terms, scores)
 
 
-def _lacks(found: Plan, holdout: int, running: int | None) -> list[str]:
+def _unmeasured(session: Session, champion: Model | None) -> Iterator[str]:
+    from services import cycle_holdout
+
+    if champion is None:
+        if not _count(session, Image.id, Image.role == Role.HOLDOUT):
+            yield cycle_holdout.NO_HOLDOUT
+        return
+    try:
+        cycle_holdout.require(session, champion)
+    except Conflict as refusal:
+        yield str(refusal)
+
+
+def _lacks(found: Plan, running: int | None) -> list[str]:
     lacks = []
     if running is not None:
         lacks.append(f"cycle {running} still runs: `e2x cycle wait`, or `e2x cycle cancel`")
@@ -155,8 +169,6 @@ def _lacks(found: Plan, holdout: int, running: int | None) -> list[str]:
         lacks.append("the pool is empty: `e2x import FOLDER --role pool`")
     elif found.pool_spent >= found.pool_images:
         lacks.append("every pool image is labelled or asked for: import more")
-    if not holdout:
-        lacks.append("the gate needs a holdout: `e2x import FOLDER --role holdout`")
     return lacks
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curation.errors import AnnotationsInvalid
 from services.errors import InvalidRequest, NotFound
 from services.sidecars import Words
 
@@ -21,7 +22,7 @@ class Truth:
     Attributes:
         by_path: images by their resolved path.
         by_name: the same by file name, for frames that lie elsewhere.
-        problems: entries that were left out.
+        problems: entries that were left out, but for those of an image.
     """
 
     by_path: dict[Path, ImportedImage]
@@ -32,7 +33,8 @@ class Truth:
         """The objects of a frame.
 
         Raises:
-            InvalidRequest: the file says nothing about it, or has several images of this name.
+            InvalidRequest: the file says nothing about it, has several images of this name, or
+                has an object of it that cannot be used: the rest is not the whole truth.
         """
         from services.imports import objects_of
 
@@ -45,6 +47,9 @@ class Truth:
                     "each frame, one without objects too"
                 )
             item = same[0]
+        if item.refused:
+            first = item.refused[0]
+            raise InvalidRequest(f"{frame.name}: {first.where}: {first.message}")
         return Words(objects=objects_of(item), group=item.group)
 
 
@@ -58,7 +63,7 @@ def read_truth(source: Path, min_side_px: float) -> Truth:
     Raises:
         NotFound: it does not exist.
         InvalidRequest: it is a plain folder of images.
-        AnnotationsInvalid: it is not what it claims to be.
+        AnnotationsInvalid: it is not what it claims to be, or wrong as a whole.
     """
     from curation import formats
 
@@ -67,8 +72,12 @@ def read_truth(source: Path, min_side_px: float) -> Truth:
     imported = formats.load(source, min_side_px=min_side_px)
     if not imported.labelled:
         raise InvalidRequest(f"{source} has no annotations")
+    if imported.doubt:
+        raise AnnotationsInvalid(f"{source}: {imported.doubt}; mend the file and try again")
     by_name: dict[str, list[ImportedImage]] = defaultdict(list)
     for item in imported.items:
         by_name[item.path.name].append(item)
     by_path = {item.path.resolve(): item for item in imported.items}
-    return Truth(by_path, dict(by_name), imported.problems)
+    told = {one for item in imported.items for one in item.refused}  # with their frames
+    problems = tuple(one for one in imported.problems if one not in told)
+    return Truth(by_path, dict(by_name), problems)

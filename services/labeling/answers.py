@@ -3,6 +3,9 @@
 The loop closes tasks when the boxes that were paid for are in, or when it is told to go on. Work
 that somebody had begun by then is not thrown away: an answer to such a task is *late*. It is stored
 like any other and is part of the next dataset version, but its cycle does not wait for it.
+
+A wrong answer is *corrected* by another, at any time: the new one is a revision of its own, with
+its author, and counts from then on. What was trained on the old one stays as it is.
 """
 
 from __future__ import annotations
@@ -33,6 +36,10 @@ CLOSED = "closed: "
 """How the note of a task begins that the loop closed; a person's skip has the person's words."""
 LATE = "answered late: the cycle went on without it, the next dataset version has it"
 """Note of a task that was answered after that."""
+CORRECTED = "corrected late: the cycle had the answer before, the next dataset version has this one"
+"""Note of a task whose answer was replaced after its cycle had used it."""
+
+HOW_TO_CORRECT = "a wrong answer is corrected by `e2x labels import --replace`"
 
 
 def open_tasks(session: Session, cycle: Cycle) -> int:
@@ -85,8 +92,8 @@ def is_closed(task: LabelTask) -> bool:
 
 
 def is_late(task: LabelTask) -> bool:
-    """Whether a task was answered after its cycle had gone on without it."""
-    return task.state == TaskState.SUBMITTED and task.note == LATE
+    """Whether the answer that counts came after the cycle had gone on without it."""
+    return task.state == TaskState.SUBMITTED and task.note in (LATE, CORRECTED)
 
 
 def checked_objects(
@@ -124,6 +131,26 @@ def store(
     return stored
 
 
+def correct(
+    session: Session, given: Sequence[tuple[LabelTask, list[dict[str, Any]]]], author: str
+) -> list[Annotation]:
+    """Put answers in the place of others; those stay as older revisions.
+
+    Args:
+        session: the caller's transaction, which must also let their cycles go on.
+        given: distinct tasks that are answered, held, with objects as
+            :func:`checked_objects` gives them.
+        author: who corrects.
+    """
+    stored = _add_revisions(session, given, author)
+    for task, _ in given:
+        task.token += 1  # the old answer, sent once more by mistake, must not undo this one
+        if not is_late(task) and not _counts_now(session, task):
+            task.note = CORRECTED
+    session.flush()
+    return stored
+
+
 def revise(
     session: Session, task: LabelTask, objects: list[dict[str, Any]], author: str
 ) -> Annotation:
@@ -135,10 +162,15 @@ def revise(
     stored = session.get_one(Annotation, task.annotation_id)
     if stored.objects == objects:
         return stored
-    cycle = None if task.cycle_id is None else session.get_one(Cycle, task.cycle_id)
-    if cycle is not None and cycle.state != CycleState.LABELLING:
-        raise Conflict(f"task {task.id}: its cycle is {cycle.state}, labels are closed")
+    if not _counts_now(session, task):
+        raise Conflict(f"task {task.id}: labels are closed for its cycle; {HOW_TO_CORRECT}")
     return _add_revisions(session, [(task, objects)], author)[0]
+
+
+def _counts_now(session: Session, task: LabelTask) -> bool:
+    """Whether what is answered now is what the cycle of a task trains on."""
+    cycle = None if task.cycle_id is None else session.get_one(Cycle, task.cycle_id)
+    return cycle is None or cycle.state == CycleState.LABELLING
 
 
 def _add_revisions(

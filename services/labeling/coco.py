@@ -11,9 +11,14 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation.errors import CurationError
+from curation.errors import AnnotationsInvalid, CurationError
 from curation.formats import Problem
-from curation.formats.coco import check_document
+from curation.formats.coco_document import (
+    check_document,
+    doubt_of_boxes,
+    doubt_of_ids,
+    identity_of,
+)
 from services.classes import class_names
 from services.context import Context
 from services.db.engine import reading
@@ -28,10 +33,11 @@ class LabelImport:
     """What an import of labels did.
 
     Attributes:
-        submitted: answers that were stored.
-        boxes: objects in them.
-        late: of the answers, those whose cycle had gone on without them; they count for the next
-            dataset version.
+        submitted: tasks that were answered.
+        boxes: objects in these answers and in those that replace others.
+        late: of both, those whose cycle had gone on without them; they count for the next dataset
+            version.
+        replaced: answers that were put in the place of others, which stay as older revisions.
         unchanged: answers that were stored before, word for word.
         problems: answers that were left out, and why.
     """
@@ -39,6 +45,7 @@ class LabelImport:
     submitted: int = 0
     boxes: int = 0
     late: int = 0
+    replaced: int = 0
     unchanged: int = 0
     problems: list[Problem] = field(default_factory=list)
 
@@ -52,6 +59,7 @@ class LabelImport:
             "submitted": self.submitted,
             "boxes": self.boxes,
             "late": self.late,
+            "replaced": self.replaced,
             "unchanged": self.unchanged,
             "problems": [{"where": one.where, "message": one.message} for one in self.problems],
         }
@@ -121,7 +129,7 @@ def export_coco(
     return document, [image for _, image in rows]
 
 
-def import_coco(context: Context, document: Any, author: str) -> LabelImport:
+def import_coco(context: Context, document: Any, author: str, replace: bool = False) -> LabelImport:
     """Answer label tasks from a COCO document, all in one transaction.
 
     Nothing goes on before every answer is in: a cycle whose budget the first ones spend would close
@@ -130,28 +138,37 @@ def import_coco(context: Context, document: Any, author: str) -> LabelImport:
     :mod:`services.labeling.answers`). One whose boxes are wrong, or to a task that somebody else
     has or has ended, becomes a problem and costs the others nothing; no label is stored twice.
 
+    Args:
+        context: wiring.
+        document: with images and their annotations.
+        author: who answers.
+        replace: whether another answer to a task that is answered already takes the place of the
+            first, also after its cycle has gone on.
+
     Raises:
-        AnnotationsInvalid: this is not a COCO document.
+        AnnotationsInvalid: this is not a COCO document, or it is wrong as a whole.
     """
     report = LabelImport()
     found = _read_answers(context, document, report)
     with context.sessions.begin() as session:
-        queue.moved(session, context, *_store(session, found, author, report))
+        queue.moved(session, context, *_store(session, found, author, replace, report))
     return report
 
 
 def _read_answers(context: Context, document: Any, report: LabelImport) -> list[_Answer]:
     """What a document says, checked; a long one must not keep others from writing meanwhile."""
     lists = check_document(document, "labels")
-    names = {_key(entry.get("id")): entry.get("name") for entry in lists["categories"]}
+    if wrong := doubt_of_ids(lists, "categories") or doubt_of_boxes(lists):
+        raise AnnotationsInvalid(f"labels: {wrong}; nothing of them was stored")
+    names = {identity_of(entry.get("id")): entry.get("name") for entry in lists["categories"]}
     objects: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for entry in lists["annotations"]:
-        objects[_key(entry.get("image_id"))].append(entry)
-    times = Counter(_key(image.get("id")) for image in lists["images"])
+        objects[identity_of(entry.get("image_id"))].append(entry)
+    times = Counter(identity_of(image.get("id")) for image in lists["images"])
     found = []
     with reading(context.sessions) as session:
         for image in lists["images"]:
-            identity = _key(image.get("id"))
+            identity = identity_of(image.get("id"))
             where = f"image {image.get('file_name', identity)!r}"
             if times[identity] > 1 or identity is None:
                 report.leave_out(where, "it needs an `id` of its own")
@@ -165,11 +182,6 @@ def _read_answers(context: Context, document: Any, report: LabelImport) -> list[
     for identity in objects.keys() - times.keys():
         report.leave_out(f"annotations of image {identity!r}", "the document has no such image")
     return found
-
-
-def _key(value: Any) -> Any:
-    """An id that can be looked up; None where it is something else."""
-    return value if isinstance(value, int | str) else None
 
 
 def _read_answer(
@@ -205,42 +217,56 @@ def _object(entry: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
     x, y, width, height = (float(value) for value in entry["bbox"])
     return {
         "box": [x, y, x + width, y + height],
-        "label": names.get(_key(entry.get("category_id"))),
+        "label": names.get(identity_of(entry.get("category_id"))),
         "ignore": bool(entry.get("iscrowd")),
     }
 
 
 def _store(
-    session: Session, found: Sequence[_Answer], author: str, report: LabelImport
+    session: Session, found: Sequence[_Answer], author: str, replace: bool, report: LabelImport
 ) -> Collection[LabelTask]:
     """Store the answers that are new and to tasks that may be answered; all tasks of the file."""
     tasks = {task.id: task for task in queue.hold(session, [one.task_id for one in found])}
-    known = latest_annotations(session, {task.image_id for task in tasks.values()})
-    stored = {annotation.id: annotation.objects for annotation in known.values()}
-    said: dict[int, list[dict[str, Any]]] = {}
+    stored = _stored(session, tasks.values())
+    new: dict[int, list[dict[str, Any]]] = {}
+    other: dict[int, list[dict[str, Any]]] = {}
     for one in found:
         task = tasks[one.task_id]
-        before = said.get(task.id)
-        if before is None and task.state == TaskState.SUBMITTED:
-            number = task.annotation_id
-            before = stored.get(number or 0) or session.get_one(Annotation, number).objects
-        if before is None:
-            _take(task, one, said, report)
-        elif before == one.objects:
+        said = new.get(task.id, other.get(task.id))
+        if one.objects == (stored.get(task.id) if said is None else said):
             report.unchanged += 1
+        elif said is not None:
+            report.leave_out(one.where, f"the file answers task {task.id} twice")
+        elif task.id not in stored:
+            _take(task, one, new, report)
+        elif replace:
+            other[task.id] = one.objects
         else:
-            why = f"task {task.id} is submitted already, with another answer"
-            report.leave_out(one.where, why)
-    new = [(tasks[number], objects) for number, objects in said.items()]
-    answers.store(session, new, author)
-    report.submitted += len(new)
-    report.boxes += sum(len(objects) for _, objects in new)
-    report.late += sum(answers.is_late(task) for task, _ in new)
+            report.leave_out(one.where, f"task {task.id} is {queue.ANSWERED}")
+    answers.store(session, [(tasks[number], objects) for number, objects in new.items()], author)
+    answers.correct(session, [(tasks[number], one) for number, one in other.items()], author)
+    report.submitted, report.replaced = len(new), len(other)
+    for number, objects in [*new.items(), *other.items()]:
+        report.boxes += len(objects)
+        report.late += answers.is_late(tasks[number])
     return tasks.values()
 
 
+def _stored(session: Session, tasks: Collection[LabelTask]) -> dict[int, list[dict[str, Any]]]:
+    """The objects that tasks are answered with, of those that are."""
+    known = latest_annotations(session, {task.image_id for task in tasks})
+    objects = {annotation.id: annotation.objects for annotation in known.values()}
+    return {
+        task.id: objects[task.annotation_id]
+        if task.annotation_id in objects
+        else session.get_one(Annotation, task.annotation_id).objects
+        for task in tasks
+        if task.state == TaskState.SUBMITTED
+    }
+
+
 def _take(
-    task: LabelTask, one: _Answer, said: dict[int, list[dict[str, Any]]], report: LabelImport
+    task: LabelTask, one: _Answer, new: dict[int, list[dict[str, Any]]], report: LabelImport
 ) -> None:
     """Keep an answer for storing, unless its task is not to be answered."""
     try:
@@ -249,4 +275,4 @@ def _take(
         report.leave_out(one.where, error)
         return
     task.token += 1  # a lease that was over is over now
-    said[task.id] = one.objects
+    new[task.id] = one.objects

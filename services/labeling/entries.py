@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation.errors import AnnotationsInvalid
+from curation.formats.coco_document import size_of
 from services.db.tables import OPEN_TASKS, Image, LabelTask
 from services.objects import plain_text
 
@@ -36,20 +37,18 @@ def image_of(session: Session, entry: dict[str, Any]) -> str | None:
     """
     name = plain_text(PureWindowsPath(str(entry.get("file_name", ""))).name, MAX_NAME)  # / and \\
     told = str(entry.get("e2x_image") or Path(name).stem)
-    if _IMAGE_ID.fullmatch(told):
-        return told
     upload = _UPLOAD.fullmatch(name)
+    found = _by_hash(session, told)
     for known in (name, upload[1]) if upload else (name,):
-        found = _by_hash(session, known) or _by_name(session, known)
-        if found is not None:
-            _require_same_size(entry, found)
-            return found.id
-    return None
+        found = found or _by_hash(session, Path(known).stem) or _by_name(session, known)
+    if found is None:
+        return None
+    _require_same_size(entry, found)
+    return found.id
 
 
-def _by_hash(session: Session, name: str) -> Image | None:
-    stem = Path(name).stem
-    return session.get(Image, stem) if _IMAGE_ID.fullmatch(stem) else None
+def _by_hash(session: Session, told: str) -> Image | None:
+    return session.get(Image, told) if _IMAGE_ID.fullmatch(told) else None
 
 
 def _by_name(session: Session, name: str) -> Image | None:
@@ -77,7 +76,7 @@ def _require_same_size(entry: dict[str, Any], image: Image) -> None:
     Raises:
         AnnotationsInvalid: the entry tells another size.
     """
-    told = (entry.get("width"), entry.get("height"))
+    told = size_of(entry)
     if all(told) and told != (image.width_px, image.height_px):
         raise AnnotationsInvalid(
             f"the image that labels were asked for is {image.width_px} x {image.height_px} px, "

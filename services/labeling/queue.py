@@ -23,6 +23,7 @@ from services.objects import plain_text
 
 BATCH = 500
 """Databases bound the number of parameters of a query."""
+ANSWERED = f"submitted already, with another answer; {answers.HOW_TO_CORRECT}"
 
 
 def lease(
@@ -194,6 +195,8 @@ def _require_turn(session: Session, task: LabelTask, token: int) -> None:
         return
     if answers.is_closed(task):
         raise LeaseLost(f"task {task.id} needs no answer any more; it was {task.note}")
+    if task.state == TaskState.SUBMITTED:
+        raise LeaseLost(f"task {task.id} is submitted already; {answers.HOW_TO_CORRECT}")
     raise LeaseLost(
         f"task {task.id} is {task.state} and your lease is over: lease it again, "
         "nothing of this answer was stored"

@@ -10,6 +10,7 @@ from curation.errors import CurationError
 from curation.types import Detections, ImageArray
 from retrain.errors import RetrainError
 from services.context import Context
+from services.db.engine import reading
 from services.db.tables import Cycle, Explanation, FailureRow, FailureState, Image
 from services.drawings import attribution_of
 from services.report import pictures, words
@@ -161,11 +162,13 @@ class Artist:
         return str(failure.fixed_by if fixed else cycle.challenger_id)
 
     def _is_right(self, failure: FailureRow, found: Detections, model_id: str) -> bool:
-        from services.failure_check import is_wrong  # loads PyTorch, as predict has done
+        from services.failure_check import is_wrong, words_about  # loads PyTorch, as predict has
 
         rules = self.context.settings.failures
         shown = found.above(rules.score_threshold)
-        return not is_wrong(failure, shown, self._names(model_id), rules.iou_threshold)
+        with reading(self.context.sessions) as session:
+            said = words_about(session, [failure])[failure.image_id]
+        return not is_wrong(failure, said, shown, self._names(model_id), rules.iou_threshold)
 
     def _shown(self, pixels: ImageArray, image_id: str, model_id: str) -> list[Mark]:
         found = self._detections(pixels, image_id, model_id)

@@ -61,6 +61,8 @@ class PlanPage:
     shares: Sequence[tuple[str, int]]
     modes: Sequence[PlanMode]
     others: Sequence[Panel]
+    note: str
+    """Why nothing is chosen, where that is so."""
 
 
 def build(
@@ -106,6 +108,7 @@ def build(
         shares=Counter(candidate.share for candidate in chosen.candidates).most_common(),
         modes=[mode for mode in modes if mode.images] + [m for m in modes if not m.images],
         others=artist.samples(rest),
+        note=chosen.note,
     )
     html = environment().get_template("plan.html").render(page=page)
     write_bytes(out, html.encode("utf-8"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import delete, select
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from curation.errors import ImageUnreadable
 from curation.types import ImageArray
+from services.context import Context
 from services.db import units
 from services.db.tables import Embedding, Image
 from services.db.units import Claim
@@ -19,26 +21,21 @@ from services.pipeline import StageContext, Store
 from services.stages.resident import embedder_of
 from services.storage import open_image, write_npz
 
+if TYPE_CHECKING:
+    from curation.embed import ImageEmbedding, RegionEmbedder
+
 logger = logging.getLogger(__name__)
 
 
 def run(stage: StageContext, claim: Claim) -> Store:
-    """Embed ``payload['images']``; an image that cannot be read is left out and said."""
+    """Embed ``payload['images']``; one that cannot be read or embedded is left out and said."""
     context = stage.context
     wanted = claim.payload["images"]
-    with context.sessions() as session:
-        rows = {row.id: row for row in session.scalars(select(Image).where(Image.id.in_(wanted)))}
-    readable: list[tuple[str, ImageArray]] = []
-    for image_id in wanted:
-        try:
-            readable.append((image_id, open_image(context.project, rows[image_id])))
-        except (ImageUnreadable, FileNotFoundError, KeyError) as error:
-            logger.error("image %s is left out of the pool: %s", image_id, error)
-    if not readable:
-        return lambda _session: {"embedded": 0, "unreadable": len(wanted)}
     embedder = embedder_of(stage)
-    names = [image_id for image_id, _ in readable]
-    embeddings = embedder.embed_pool([pixels for _, pixels in readable])
+    found = _embedded(embedder, dict(readable(context, wanted)))
+    if not found:
+        return lambda _session: {"embedded": 0, "unreadable": len(wanted)}
+    names, embeddings = list(found), list(found.values())
     file = f"{embedder.version[:16]}/{_name(names)}.npz"
     write_npz(
         context.project.embeddings / file,
@@ -74,6 +71,32 @@ def run(stage: StageContext, claim: Claim) -> Store:
         return {"embedded": len(names), "unreadable": len(wanted) - len(names)}
 
     return store
+
+
+def readable(context: Context, image_ids: Sequence[str]) -> Iterator[tuple[str, ImageArray]]:
+    """Ids and pixels of stored images, one at a time, without those that cannot be read."""
+    with context.sessions() as session:
+        found = session.scalars(select(Image).where(Image.id.in_(image_ids)))
+        rows = {row.id: row for row in found}
+    for image_id in image_ids:
+        try:
+            pixels = open_image(context.project, rows[image_id])
+        except (ImageUnreadable, FileNotFoundError, KeyError) as error:
+            logger.error("image %s is left out: %s", image_id, error)
+        else:
+            yield image_id, pixels
+
+
+def _embedded(embedder: RegionEmbedder, images: dict[str, ImageArray]) -> dict[str, ImageEmbedding]:
+    """Embeddings by image, without those that are not finite: nothing can be compared with them."""
+    found = {}
+    embeddings = embedder.embed_pool(list(images.values()))
+    for image_id, one in zip(images, embeddings, strict=True):
+        if np.isfinite(one.vectors).all() and np.isfinite(one.whole).all():
+            found[image_id] = one
+        else:
+            logger.error("image %s is left out: its vectors are not finite", image_id)
+    return found
 
 
 def _name(image_ids: list[str]) -> str:

@@ -8,6 +8,7 @@ dropped and the unit is judged again.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retrain.gate import GateInputs, Verdict, decide
-from services import cycles, registry, science, training
+from services import cycle_holdout, cycles, datasets, registry, science, training
+from services.context import Context
 from services.db.tables import (
     TAKEN_BACK,
+    CandidateRow,
     Cycle,
     FailureRow,
     FailureState,
@@ -25,12 +28,14 @@ from services.db.tables import (
     ModeMember,
     ModeRow,
     ModeSighting,
+    Role,
 )
 from services.db.tables import Model as ModelRow
 from services.db.units import Claim
 from services.errors import ChampionChanged, Conflict
-from services.failure_check import still_failing
+from services.failure_check import still_failing, words_about
 from services.pipeline import StageContext, Store
+from services.stages.findings import Words
 
 ACTOR = "gate"
 
@@ -40,14 +45,46 @@ class _Questions:
     """What both sides are asked beside the evaluation splits.
 
     Read once for both: scans go on meanwhile, and settle which failures are fixed.
+
+    Attributes:
+        fixed: failures that earlier cycles fixed.
+        modes: failures of every mode that the cycle saw.
+        targeted: the modes that it asked images for; no other is expected to improve.
+        said: about the frames of these failures.
+        class_names: that both know: a challenger is compared on what the champion was taught.
     """
 
     fixed: list[FailureRow]
     modes: dict[str, list[FailureRow]]
+    targeted: set[str]
+    said: dict[str, Words]
+    class_names: list[str]
+
+    @staticmethod
+    def read(session: Session, cycle_id: int, model_ids: Sequence[str]) -> _Questions:
+        """Those of a cycle about these models."""
+        fixed = _failures(session, FailureRow.state == FailureState.FIXED)
+        modes = _mode_members(session, cycle_id)
+        said = words_about(session, _all_rows(fixed, modes))
+        names = min((session.get_one(ModelRow, m).class_names for m in model_ids), key=len)
+        return _Questions(fixed, modes, _targeted(session, cycle_id), said, names)
 
     def rows(self) -> list[FailureRow]:
         """All failures."""
-        return self.fixed + [row for members in self.modes.values() for row in members]
+        return _all_rows(self.fixed, self.modes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """How a model did.
+
+    Attributes:
+        inputs: what the verdict follows from.
+        found: share of its failures that it gets right, of every mode that the cycle saw.
+    """
+
+    inputs: GateInputs
+    found: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +95,8 @@ class _Judgement:
     opponent_id: str
     challenger_id: str
     verdict: Verdict
-    before: GateInputs
-    after: GateInputs
+    before: Mapping[str, float]
+    after: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:
         """As the cycle's decision."""
@@ -77,12 +114,11 @@ def run(stage: StageContext, claim: Claim) -> Store:
     with context.sessions() as session:
         cycle = session.get_one(Cycle, claim.payload["cycle"])
         opponent_id, challenger_id = _opponent(session, cycle), str(cycle.challenger_id)
-        fixed = _failures(session, FailureRow.state == FailureState.FIXED)
-        questions = _Questions(fixed, _mode_members(session, cycle.id))
-    before = _inputs(stage, opponent_id, questions)
-    after = _inputs(stage, challenger_id, questions)
-    verdict = decide(before, after, science.gate_rules(context.settings))
-    judged = _Judgement(cycle.id, opponent_id, challenger_id, verdict, before, after)
+        questions = _Questions.read(session, cycle.id, (opponent_id, challenger_id))
+    before = _answers(stage, opponent_id, questions)
+    after = _answers(stage, challenger_id, questions)
+    verdict = decide(before.inputs, after.inputs, science.gate_rules(context.settings))
+    judged = _Judgement(cycle.id, opponent_id, challenger_id, verdict, before.found, after.found)
 
     def store(session: Session) -> dict[str, Any]:
         return _settle(session, judged, context.settings.gate.auto_promote)
@@ -96,22 +132,36 @@ def _opponent(session: Session, cycle: Cycle) -> str:
     return str(cycle.champion_id) if champion == cycle.challenger_id else champion
 
 
-def _inputs(stage: StageContext, model_id: str, asked: _Questions) -> GateInputs:
-    """How a model does on the evaluation splits, the fixed failures and the targeted modes."""
-    reports = training.evaluate_splits(stage.context, model_id)
+def _answers(stage: StageContext, model_id: str, asked: _Questions) -> _Answers:
+    """How a model does on the evaluation splits, the fixed failures and the modes."""
+    training.evaluate_splits(stage.context, model_id)
+    reports = training.reports_of(stage.context, model_id, asked.class_names)
     if "holdout" not in reports:
-        raise Conflict("the gate needs a holdout: run `e2x import FOLDER --role holdout`")
+        raise Conflict(cycle_holdout.NO_HOLDOUT)
     rows = asked.rows()
-    failing = still_failing(stage, model_id, rows) if rows else set()
-    return GateInputs(
+    failing = still_failing(stage, model_id, rows, asked.said) if rows else set()
+    found = {
+        name: sum(row.id not in failing for row in members) / len(members)
+        for name, members in asked.modes.items()
+    }
+    measured = reports["holdout"].map is not None
+    inputs = GateInputs(
         holdout=reports["holdout"],
         siblings=reports.get("siblings"),
         fixed={row.id: row.id not in failing for row in asked.fixed},
-        modes={
-            key: sum(row.id not in failing for row in members) / len(members)
-            for key, members in asked.modes.items()
-        },
+        modes={name: share for name, share in found.items() if name in asked.targeted},
+        holdout_labels=() if measured else _holdout_labels(stage.context),
     )
+    return _Answers(inputs, found)
+
+
+def _holdout_labels(context: Context) -> set[str]:
+    with context.sessions() as session:
+        return cycle_holdout.counted_labels(datasets.evaluation_set(session, Role.HOLDOUT))
+
+
+def _all_rows(fixed: list[FailureRow], modes: dict[str, list[FailureRow]]) -> list[FailureRow]:
+    return fixed + [row for members in modes.values() for row in members]
 
 
 def _failures(session: Session, condition: Any) -> list[FailureRow]:
@@ -131,6 +181,15 @@ def _mode_members(session: Session, cycle_id: int) -> dict[str, list[FailureRow]
     for name, row in session.execute(query):
         members[name].append(row)
     return dict(members)
+
+
+def _targeted(session: Session, cycle_id: int) -> set[str]:
+    query = (
+        select(ModeRow.name)
+        .join(CandidateRow, CandidateRow.mode_id == ModeRow.id)
+        .where(CandidateRow.cycle_id == cycle_id)
+    )
+    return set(session.scalars(query))
 
 
 def _settle(session: Session, judged: _Judgement, auto_promote: bool) -> dict[str, Any]:
@@ -173,5 +232,5 @@ def _keep_mode_figures(session: Session, judged: _Judgement) -> None:
         .where(ModeSighting.cycle_id == judged.cycle_id)
     )
     for name, sighting in session.execute(seen):
-        sighting.found_before = judged.before.modes.get(name)
-        sighting.found_after = judged.after.modes.get(name)
+        sighting.found_before = judged.before.get(name)
+        sighting.found_after = judged.after.get(name)

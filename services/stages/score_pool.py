@@ -5,34 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation.types import Detections
-from services.db.tables import Image
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
 from services.project import Project
+from services.stages.embed import readable
 from services.stages.resident import detector_of
-from services.storage import open_image, read_npz, write_npz
+from services.storage import read_npz, write_npz
 
 FLOOR = 0.01
 """Weak detections are evidence too: where the class was nearly found."""
 
 
 def run(stage: StageContext, claim: Claim) -> Store:
-    """Detections of ``payload['images']`` into a file of the cycle."""
+    """Detections of ``payload['images']`` into a file of the cycle.
+
+    An image that cannot be read is left out and said: it counts as not looked at.
+    """
     context = stage.context
     wanted = claim.payload["images"]
-    detector = detector_of(stage, claim.payload["model"])
-    with context.sessions() as session:
-        rows = {row.id: row for row in session.scalars(select(Image).where(Image.id.in_(wanted)))}
-    images = [open_image(context.project, rows[image_id]) for image_id in wanted]
-    found = detector.predict(images, FLOOR)
+    images = dict(readable(context, wanted))
+    if not images:
+        return lambda _session: {"images": 0, "unreadable": len(wanted)}
+    found = detector_of(stage, claim.payload["model"]).predict(list(images.values()), FLOOR)
     file = f"cycle-{claim.cycle_id}/pool-{claim.payload['number']:05d}.npz"
     write_npz(
         context.project.runs / file,
-        images=np.array(wanted),
+        images=np.array(list(images)),
         counts=np.array([len(one) for one in found], np.int64),
         boxes=np.concatenate([one.boxes_xyxy for one in found]),
         scores=np.concatenate([one.scores for one in found]),
@@ -41,7 +42,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     )
 
     def store(_session: Session) -> dict[str, Any]:
-        return {"file": file, "images": len(wanted)}
+        return {"file": file, "images": len(images), "unreadable": len(wanted) - len(images)}
 
     return store
 

@@ -43,7 +43,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         rows = modes.store(session, current, chosen.modes, chosen.known_as, embedder.version, names)
         _store_candidates(session, cycle.id, chosen.candidates, rows, scores, names)
         modes.settle(session, context.settings, cycle.id)
-        cycles.begin_labelling(session, context, current)
+        cycles.begin_labelling(session, context, current, chosen.note)
         return {"modes": len(chosen.modes), "candidates": len(chosen.candidates)}
 
     return store

@@ -154,10 +154,28 @@ def test_bad_additions_are_refused_whole(tmp_path: Path) -> None:
         ([""], [good], [box]),
         (["a", "b"], [good, good * np.nan], [box, box]),
         (["a"], [good], [np.zeros((2, 4), np.float32)]),
+        (["a\0"], [good], [box]),  # stored without its end, it would come back as "a"
+        (["\0a"], [good], [box]),
+        (["a", "b"], [good, good * 1e5], [box, box]),  # infinite as it is stored
     ):
         with pytest.raises(ValueError, match=r"image id|finite|boxes"):
             index.add(names, vectors, boxes)
     assert len(index) == 0
+    assert not (tmp_path / VERSION_FILE).exists()
+
+
+def test_the_largest_number_that_half_precision_holds_does_no_harm(tmp_path: Path) -> None:
+    index = opened(tmp_path)
+    names = [f"i{n}" for n in range(60)]
+    fill(index, names)
+    huge = clustered(5, 3)
+    huge *= 65504 / np.abs(huge).max()
+    boxes = np.zeros((5, 4), np.float32)
+    with pytest.raises(ValueError, match="half precision"):
+        index.add(["huge"], [huge * 1.01], [boxes])
+    index.add(["huge"], [huge], [boxes])
+    assert index.seal() == 305
+    assert index.search(huge[:1], 1).images[0, 0] == "huge"
 
 
 def test_an_empty_index_answers(tmp_path: Path) -> None:
@@ -225,6 +243,16 @@ def test_an_absent_ring_counts_for_nothing() -> None:
     mapped = metric.apply(half)
     assert (mapped[:, 8:] == 0).all()
     assert np.linalg.norm(mapped) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("rings", [0, 1, 2])
+def test_a_metric_is_fitted_where_next_to_no_region_has_a_ring(rings: int) -> None:
+    vectors = clustered(300, 0)
+    vectors[rings:, WIDTH // 2 :] = 0
+    metric = fit_metric(vectors, MetricRules(width=8))
+    mapped = metric.apply(vectors)
+    assert np.linalg.norm(mapped, axis=1) == pytest.approx(np.ones(300), abs=1e-4)
+    assert (mapped[rings:, 8:] == 0).all()
 
 
 def test_few_vectors_are_compared_as_they_are() -> None:

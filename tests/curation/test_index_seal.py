@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
 
-from curation.errors import EncoderMismatch, IndexBusy
+from curation.errors import EncoderMismatch, IndexBusy, ShardCorrupt
 from curation.index import RegionIndex, region_index
 from curation.index.seal import Span, plan, seal_spans
 from curation.index.shards import OVERSAMPLE, TUNED_K, ShardRules, build
 from curation.index.snapshot import Snapshot
-from curation.index.vectors import ShardRef
+from curation.index.vectors import ShardRef, VectorStore, Version
 from curation.types import FloatArray
 from tests.curation.test_index import WIDTH, clustered, fill, opened
 
@@ -158,6 +159,61 @@ def test_a_search_outlives_files_that_are_written_anew(
         assert "i07" in set(np.ravel(found.images))
         assert Snapshot._map_queries is unchanged
         fill(index, [f"i{n:02d}" for n in range(20, 60)])
+
+
+def interrupt_verify(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], None]) -> None:
+    """Let something happen between the moment that a check knows its files and that it opens them.
+
+    Once: the check that is made again is left alone.
+    """
+    unchanged = VectorStore.verify
+
+    def interrupted(self: VectorStore, *arguments: Version) -> None:
+        monkeypatch.setattr(VectorStore, "verify", unchanged)
+        meanwhile()
+        unchanged(self, *arguments)
+
+    monkeypatch.setattr(VectorStore, "verify", interrupted)
+
+
+def test_files_that_are_written_anew_meanwhile_are_no_corruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = opened(tmp_path, RULES)
+    fill(index, [f"i{n:02d}" for n in range(60)])
+    reader = opened(tmp_path, RULES)
+    unchanged = VectorStore.verify
+
+    def compact() -> None:
+        for n in range(20, 60):
+            assert index.delete(f"i{n:02d}")
+        index.seal()
+
+    interrupt_verify(monkeypatch, compact)
+    reader.verify()
+    assert VectorStore.verify is unchanged
+    assert len(reader) == 100
+
+
+def test_corruption_is_told_also_while_others_add(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy writer must not keep a check going round for ever."""
+    index, reader = opened(tmp_path, RULES), opened(tmp_path, RULES)
+    fill(index, [f"i{n:02d}" for n in range(60)])
+    file = tmp_path / "vectors.f16"
+    file.write_bytes(b"\0\0\0\0" + file.read_bytes()[4:])
+    rounds = []
+
+    def busy() -> None:
+        rounds.append(1)
+        assert len(rounds) < 9
+        fill(index, ["new"], seed=len(rounds))
+        interrupt_verify(monkeypatch, busy)
+
+    interrupt_verify(monkeypatch, busy)
+    with pytest.raises(ShardCorrupt, match=r"vectors\.f16"):
+        reader.verify()
 
 
 def test_others_add_and_delete_during_a_seal(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from curation.images import load
 from curation.types import Detections
 from retrain.errors import ReportMismatch
 from retrain.evaluate import evaluate, score_detections
@@ -144,3 +145,18 @@ def test_runs_a_detector(manifest, tmp_path, detector):
     assert report.detector_version == detector.version
     assert report.num_images == 5
     assert len(report.objects) == 10
+
+
+def test_a_detector_is_scored_by_the_first_of_its_classes(manifest, tmp_path, detector):
+    """As one that was never taught the others: it shows none, and their objects are ignored."""
+    some = NAMES[:2]
+    found = []
+    for item in manifest.items:
+        (shown,) = detector.predict([load(tmp_path / item.file)], 0.01)
+        found.append(shown.of_classes(len(some)))
+    assert any(len(own) for own in found)
+    report = evaluate(detector, manifest, tmp_path, class_names=some)
+    assert report == score_detections(found, manifest, some, detector.version)
+    assert {outcome.label for outcome in report.objects} == set(some[1:])
+    with pytest.raises(ReportMismatch, match="begin with"):
+        evaluate(detector, manifest, tmp_path, class_names=(*NAMES, "star"))

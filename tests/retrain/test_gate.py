@@ -124,12 +124,23 @@ def test_failures_that_were_open_before_do_not_count():
     assert decide(before, replace(BETTER, fixed={"a": True, "b": False})).promote
 
 
-def test_empty_holdout_is_no_pass_by_itself():
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (("RED", "bleu"), "no object of red, blue, rare (it has RED, bleu)"),
+        ((), "no object of red, blue, rare (it has none at all)"),
+        (tuple("abcdefg"), "(it has a, b, c, d, e, and 2 more)"),
+    ],
+)
+def test_nothing_is_promoted_on_a_holdout_that_measures_nothing(labels, said):
     empty = replace(report(0, 0), map=None)
-    verdict = decide(GateInputs(empty), GateInputs(empty))
-    assert {c.passed for c in verdict.checks if c.name in ("holdout mAP", "negative flips")} == {
-        None
-    }
+    champion = replace(CHAMPION, holdout=empty, holdout_labels=labels)
+    verdict = decide(champion, replace(BETTER, holdout=empty, holdout_labels=labels))
+    assert not verdict.promote
+    assert failed(verdict) == ["holdout mAP"]
+    (reason,) = [check.reason for check in verdict.checks if check.name == "holdout mAP"]
+    assert said in reason
+    assert "import a holdout with labels of these classes" in reason
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,10 @@ def make_failure(number: int, image: Image, model: Model, **values: Any) -> Fail
     )
 
 
+HOLDOUT = 0xE0A1
+"""Number of the image that cycles are judged on."""
+
+
 def add_champion(session: Session, number: int = 1) -> Model:
     """A model that is the champion."""
     model = make_model(number)
@@ -69,6 +73,18 @@ def add_champion(session: Session, number: int = 1) -> Model:
     session.flush()
     registry.promote(session, model, "test", {})
     return model
+
+
+def add_holdout_image(
+    session: Session, number: int = HOLDOUT, label: str = "car", ignore: bool = False
+) -> None:
+    """An image of the holdout with one object: with a champion, a cycle can begin."""
+    image = make_image(number, Role.HOLDOUT, perceptual_hash="5a" * 8)  # like no other
+    session.add(image)
+    session.flush()
+    objects = [{"box": [1.0, 1.0, 9.0, 9.0], "label": label, "ignore": ignore}]
+    session.add(Annotation(image_id=image.id, objects=objects))
+    session.flush()
 
 
 def add_task(session: Session, cycle: Cycle, image: Image, boxes: int | None) -> LabelTask:

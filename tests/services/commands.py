@@ -17,7 +17,7 @@ from services import context as wiring
 from services.cli import make_app
 from services.context import Context
 from services.settings import Settings, get_settings
-from tests.services.builders import add_champion
+from tests.services.builders import add_champion, add_holdout_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,8 @@ def line(tmp_path: Path) -> CommandLine:
 
 @pytest.fixture
 def champion(line: CommandLine) -> CommandLine:
-    """A command line in a project with a champion, which knows cars."""
+    """A command line in a project with a champion, which knows cars, and a holdout."""
     with line.opened() as context, context.sessions.begin() as session:
         add_champion(session)
+        add_holdout_image(session)
     return line

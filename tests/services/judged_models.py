@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy.orm import Session
 
 from retrain.report import ClassMetrics, EvaluationReport, ObjectOutcome
@@ -17,31 +19,46 @@ OBJECTS = 20
 """Objects of the holdout, one an image."""
 
 
-def add_holdout(session: Session) -> None:
-    """Evaluation images with a car each, and one of the seed set, which names the classes."""
-    objects = [{"box": [1.0, 1.0, 9.0, 9.0], "label": "car", "ignore": False}]
+def add_holdout(session: Session, label: str = "car") -> None:
+    """Evaluation images with an object each, and a car in the seed set, which names the class."""
     for number in range(OBJECTS + 1):
         role = Role.SEED if number == OBJECTS else Role.HOLDOUT
+        name = "car" if role is Role.SEED else label
+        objects = [{"box": [1.0, 1.0, 9.0, 9.0], "label": name, "ignore": False}]
         session.add(image := make_image(500 + number, role))
         session.flush()
         session.add(Annotation(image_id=image.id, objects=objects))
     session.flush()
 
 
-def add_judged(session: Session, context: Context, number: int, quality: float) -> Model:
+def add_judged(
+    session: Session,
+    context: Context,
+    number: int,
+    quality: float | None,
+    more_classes: tuple[str, ...] = (),
+) -> Model:
     """A model that finds every car of the holdout, with this AP.
 
     Args:
         session: the caller's transaction.
         context: wiring.
         number: of the model.
-        quality: its AP, in 0..1.
+        quality: its AP, in 0..1; None: the holdout has no car.
+        more_classes: that it knows beside cars.
     """
-    model = make_model(number)
+    model = make_model(number, class_names=["background", "car", *more_classes])
     session.add(model)
     session.flush()
+    add_report(session, context, model, quality)
+    return model
+
+
+def add_report(session: Session, context: Context, model: Model, quality: float | None) -> None:
+    """What :func:`add_judged` says of a model, for one that is stored."""
     manifest = datasets.evaluation_set(session, Role.HOLDOUT)
-    outcomes = (ObjectOutcome(item.image, 0, "car", True, 0.9) for item in manifest.items)
+    cars = () if quality is None else manifest.items
+    outcomes = (ObjectOutcome(item.image, 0, "car", True, 0.9) for item in cars)
     report = EvaluationReport(
         detector_version=model.id,
         manifest_version=manifest.version,
@@ -50,16 +67,19 @@ def add_judged(session: Session, context: Context, number: int, quality: float) 
         iou_threshold=0.5,
         map=quality,
         map50=quality,
-        per_class={"car": ClassMetrics(quality, quality, OBJECTS)},
+        per_class={"car": ClassMetrics(quality, quality, len(cars))},
         per_size={},
         per_size50={},
         objects=tuple(outcomes),
         num_images=OBJECTS,
     )
     folder = context.project.root / model.folder
-    folder.mkdir(parents=True)
-    report.write(folder / f"report-{manifest.version[:16]}.json")
-    return model
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"report-{manifest.version[:16]}"
+    names = tuple(model.class_names)
+    replace(report, class_names=names).write(folder / f"{name}.json")
+    if names != report.class_names:  # what it is compared by with a model that knows cars alone
+        report.write(folder / f"{name}-2-classes.json")
 
 
 def add_gating_cycle(session: Session, champion: Model, challenger: Model) -> tuple[int, int]:

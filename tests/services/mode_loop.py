@@ -37,7 +37,13 @@ from services.storage import put_image, read_npz, write_npz
 from services.worker import shell
 from services.worker.resident import Resident
 from tests.factories import make_model
-from tests.services.builders import add_champion, finish_units, make_failure, make_image
+from tests.services.builders import (
+    add_champion,
+    add_holdout_image,
+    finish_units,
+    make_failure,
+    make_image,
+)
 
 NOISE = 0.2
 ENCODER = {"encoder_height_px": 64, "encoder_width_px": 96}
@@ -56,6 +62,7 @@ class ModeLoop:
         self.reopen(context)
         with self.context.sessions.begin() as session:
             add_champion(session)
+            add_holdout_image(session)
             images = [self._noise() for _ in range(pool)]
             session.add_all(images)
             session.flush()

@@ -22,7 +22,7 @@ from services.db.tables import Annotation, Cycle, CycleState, LabelTask, Role
 from tests.factories import make_context, make_model
 from tests.service_fixtures import wait_until
 from tests.services.api_server import CAR, error_of
-from tests.services.builders import add_champion, make_failure, make_image
+from tests.services.builders import add_champion, add_holdout_image, make_failure, make_image
 
 # --- tasks and labels
 
@@ -137,6 +137,9 @@ def test_a_cycle_needs_a_champion_and_runs_alone(client: httpx.Client, api: Cont
     assert "no champion yet" in error_of(client.post("/cycles", json={}), 409, "conflict")
     with api.sessions.begin() as session:
         add_champion(session)
+    assert "needs a holdout" in error_of(client.post("/cycles", json={}), 409, "conflict")
+    with api.sessions.begin() as session:
+        add_holdout_image(session)
 
     cycle = client.post("/cycles", json={"budget_boxes": 7, "policy": "random"})
 

@@ -7,9 +7,19 @@ import threading
 import time
 
 import pytest
+from sqlalchemy import update
 
 from services.db import units
-from services.db.tables import Cycle, CycleState, ModeRow, ModeSighting, Unit, UnitState
+from services.db.tables import (
+    Cycle,
+    CycleState,
+    Image,
+    ModeRow,
+    ModeSighting,
+    Role,
+    Unit,
+    UnitState,
+)
 from tests.services.builders import add_task, make_image
 from tests.services.commands import CommandLine
 
@@ -53,6 +63,24 @@ def test_a_cycle_is_started_shown_and_cancelled(champion: CommandLine) -> None:
 def test_without_a_champion_no_cycle_starts(line: CommandLine) -> None:
     assert "e2x train" in line.refused("cycle", "start")
     assert "champion" in line.done("cycle", "plan").out
+
+
+@pytest.mark.parametrize("command", ["run", "start"])
+def test_a_slip_in_the_explanation_method_leaves_no_cycle_behind(
+    champion: CommandLine, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("E2X_EXPLANATION__METHOD", "nosuch")
+    assert "no explanation method 'nosuch'" in champion.refused("cycle", command)
+    assert champion.done("cycle", "list", "--json").json == []
+
+
+def test_without_a_holdout_no_cycle_starts(champion: CommandLine) -> None:
+    with champion.opened() as context, context.sessions.begin() as session:
+        session.execute(update(Image).where(Image.role == Role.HOLDOUT).values(role=Role.SEED))
+    lack = "the gate needs a holdout: `e2x import FOLDER --role holdout`"
+    assert lack in champion.refused("cycle", "run")
+    assert champion.done("cycle", "list", "--json").json == []
+    assert lack in champion.done("cycle", "plan", "--json").json["lacks"]
 
 
 def add_cycle(line: CommandLine, state: CycleState) -> None:

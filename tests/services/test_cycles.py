@@ -10,12 +10,19 @@ from services.context import Context
 from services.db import units
 from services.db.tables import Cycle, CycleState, LabelTask, TaskState, Unit, UnitState
 from services.errors import Conflict
-from tests.services.builders import add_champion, add_task, finish_units, make_image
+from tests.services.builders import (
+    add_champion,
+    add_holdout_image,
+    add_task,
+    finish_units,
+    make_image,
+)
 
 
 def _start(context: Context, pool: int = 3) -> int:
     with context.sessions.begin() as session:
         add_champion(session)
+        add_holdout_image(session)
         session.add_all(make_image(number) for number in range(pool))
         session.flush()
         return cycles.start(session, context, policy="e2x", budget_boxes=10).id
@@ -41,6 +48,31 @@ def test_one_cycle_at_a_time(context: Context) -> None:
     first = _start(context)
     with context.sessions.begin() as session, pytest.raises(Conflict, match=f"cycle {first} is"):
         cycles.start(session, context)
+
+
+@pytest.mark.parametrize("kind", [cycles.FULL, cycles.RETRAIN])
+@pytest.mark.parametrize(
+    ("holdout", "said"),
+    [
+        (None, "the gate needs a holdout: `e2x import FOLDER --role holdout`"),
+        ({"label": "Car"}, r"no object of car \(it has Car\): import a holdout"),
+        ({"label": "car", "ignore": True}, r"no object of car \(it has none at all\)"),
+    ],
+)
+def test_nothing_begins_whose_gate_could_measure_nothing(
+    sqlite_context: Context, kind: str, holdout: dict[str, object] | None, said: str
+) -> None:
+    context = sqlite_context
+    with context.sessions.begin() as session:
+        add_champion(session)
+        if holdout is not None:
+            add_holdout_image(session, **holdout)
+    with context.sessions.begin() as session, pytest.raises(Conflict, match=said):
+        cycles.start(session, context, kind=kind)
+    with context.sessions.begin() as session:
+        assert session.scalars(select(Cycle)).all() == []
+        add_holdout_image(session, number=5)
+        assert cycles.start(session, context, kind=kind).id
 
 
 def test_selects_only_when_the_pool_is_scored(context: Context) -> None:

@@ -69,6 +69,18 @@ def test_a_better_challenger_takes_the_place(context: Context, gating: tuple[int
     assert cycle.decision["against"] == f"{OLD:064x}"
 
 
+@pytest.mark.parametrize(("quality", "champion_after"), [(0.7, CHALLENGER), (0.3, OLD)])
+def test_a_challenger_with_a_new_class_is_compared_by_those_of_the_champion(
+    context: Context, quality: float, champion_after: int
+) -> None:
+    with context.sessions.begin() as session:
+        champion = _with_holdout(context, session)
+        challenger = add_judged(session, context, CHALLENGER, quality, more_classes=("bus",))
+        _, unit = add_gating_cycle(session, champion, challenger)
+    assert _run(context, unit) == "done"
+    assert _champion(context) == champion_after
+
+
 def test_the_opponent_is_the_champion_of_now(context: Context, gating: tuple[int, int]) -> None:
     number, unit = gating
     _promote(context, RIVAL)
@@ -116,6 +128,27 @@ def test_a_changed_champion_costs_a_try_and_no_more(
     assert [_run(hasty, unit), _run(hasty, unit)] == ["queued", "done"]
     assert _champion(context) == RIVAL
     assert not _cycle(context, number).promoted
+
+
+def test_nothing_is_promoted_on_a_holdout_of_other_classes(sqlite_context: Context) -> None:
+    """Names that differ in case alone are other classes, and every check had nothing to look at."""
+    context = sqlite_context
+    with context.sessions.begin() as session:
+        add_holdout(session, label="Car")
+        champion = add_judged(session, context, OLD, None)
+        registry.promote(session, champion, "test", {})
+        challenger = add_judged(session, context, CHALLENGER, None)
+        number, unit = add_gating_cycle(session, champion, challenger)
+
+    assert _run(context, unit) == "done"
+
+    assert (_champion(context), _state(context, CHALLENGER)) == (OLD, ModelState.REJECTED)
+    cycle = _cycle(context, number)
+    assert cycle.promoted is False
+    assert cycle.decision is not None
+    first = cycle.decision["checks"][0]
+    assert first["passed"] is False
+    assert "no object of car (it has Car)" in first["reason"]
 
 
 @pytest.mark.parametrize("quality", [0.7, 0.1])

@@ -73,11 +73,11 @@ def test_bad_images_are_problems_and_their_neighbours_come_in(
     bad = {f"{name}.jpg": make() for name, make in bad_images.BAD.items()}
     odd = {f"{name}.jpg": make() for name, make in bad_images.ODD.items()}
     result = run("import", _coco(tmp_path / "mixed", bad | odd), "--role", "seed", "--json")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     [report] = json.loads(result.stdout).values()
     refused = " ".join(problem["where"] for problem in report["problems"])
     assert all(name in refused for name in bad)
-    assert len(report["problems"]) == len(bad)
+    assert len(report["problems"]) == report["images_left_out"] == len(bad)
     assert report["images_added"] == len(odd)
     with sqlite_context.sessions() as session:
         names = set(session.scalars(select(Image.name)))

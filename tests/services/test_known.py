@@ -15,7 +15,8 @@ from services import known, rois
 from services.context import Context
 from services.datasets import build_version
 from services.db.tables import Annotation, FailureState, Image, Model, Role
-from services.selection import Terms, barred_hashes, choose
+from services.selection import Terms, choose
+from services.selection_inputs import barred_hashes
 from services.stages.index import open_index
 from services.storage import write_npz
 from tests.services.builders import add_champion, make_failure

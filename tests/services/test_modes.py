@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from curation import modes as clustering
 from curation.mode_states import ModeState
-from services import cycles, mode_trends, modes, registry, selection
+from services import cycles, mode_trends, modes, registry, selection_inputs
 from services.api.app import create_app
 from services.api.auth import project_token
 from services.context import Context
@@ -206,7 +206,7 @@ def test_a_plan_names_modes_and_stores_nothing(repaired: ModeLoop) -> None:
 def known_by(loop: ModeLoop, encoder: str) -> dict[str, modes.Recognised]:
     champion = loop.champion()
     names = tuple(champion.class_names)
-    evidence = selection._evidence(loop.context, champion.id, loop.encoder, names)
+    evidence = selection_inputs.evidence_of(loop.context, champion.id, loop.encoder, names)
     transform = open_index(loop.context, loop.encoder, loop.width).metric.apply
     found = clustering.cluster(evidence, transform)
     return modes.recognise(loop.context, champion, found, encoder, transform)

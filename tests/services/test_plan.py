@@ -112,6 +112,13 @@ def test_without_a_look_at_the_pool_it_says_so(planned: Context, tmp_path: Path)
     assert "budget 3" in text
 
 
+def test_a_budget_that_buys_nothing_says_so(planned: Context, tmp_path: Path) -> None:
+    draw_plan(planned, tmp_path / "plan.html", policy=None, budget_boxes=1, look=True)
+    text = read(tmp_path / "plan.html").text
+    assert "Nothing is chosen: a budget of 1 boxes buys none of the 6 images" in text
+    assert "raise selection.budget_boxes" in text
+
+
 def test_every_policy_of_the_registry_chooses_in_the_service(planned: Context) -> None:
     with planned.sessions() as session:
         champion = session.scalars(select(Model)).one()

@@ -15,7 +15,7 @@ from services.db import units
 from services.db.base import utc_now
 from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, Unit, UnitState
 from services.errors import Conflict, NotFound
-from tests.services.builders import add_champion
+from tests.services.builders import add_champion, add_holdout_image
 from tests.services.commands import CommandLine
 
 STEPS = [
@@ -30,6 +30,7 @@ def _failed(context: Context, kind: str = "train") -> tuple[int, int]:
     with context.sessions.begin() as session:
         if not session.scalar(select(func.count()).select_from(Cycle)):
             add_champion(session)
+            add_holdout_image(session)
         champion = f"{1:064x}"
         cycle = Cycle(policy="e2x", budget_boxes=9, champion_id=champion, state=kind)
         session.add(cycle)
@@ -147,6 +148,7 @@ def test_a_late_step_does_not_revive_a_cycle(context: Context, state: CycleState
 def test_cycles_that_are_started_at_once_are_one(context: Context) -> None:
     with context.sessions.begin() as session:
         add_champion(session)
+        add_holdout_image(session)
     together = threading.Barrier(4)
 
     def start(_number: int) -> bool:

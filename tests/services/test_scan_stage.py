@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
 import pytest
 from sqlalchemy import select
 
-from curation.types import Detections
 from services.db.tables import FailureRow, FailureState
-from services.failure_check import is_wrong
-from tests.services.builders import make_failure, make_image
 from tests.services.field_frames import PHANTOM, Field, blind
 from tests.tiny_ssd import tiny_ssd
 
@@ -233,12 +229,3 @@ def test_a_champion_that_does_not_know_a_class_has_not_fixed_it(lite: Field) -> 
     lite.scan()
     (row,) = [row for row in lite.failures() if row.label == "parasite"]
     assert (row.model_id, row.state) == (second.id, FailureState.FOUND)
-
-
-def test_a_failure_of_an_unknown_class_is_judged(lite: Field) -> None:
-    """The gate asks both models about what was fixed, whatever classes they know."""
-    image, nothing = make_image(3), np.zeros(0, np.int64)
-    shown = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), nothing, nothing)
-    for kind, wrong in (("false_negative", True), ("false_positive", False)):
-        row = make_failure(1, image, lite.first, kind=kind, label="parasite")
-        assert is_wrong(row, shown, ("background", "disc"), 0.5) is wrong

@@ -13,7 +13,7 @@ from services.stages.requests import request_embed
 from services.storage import put_image
 from services.worker import shell
 from services.worker.resident import Resident
-from tests.services.builders import add_champion, finish_units
+from tests.services.builders import add_champion, add_holdout_image, finish_units
 
 
 def _with_pool(context: Context, number: int) -> list[str]:
@@ -22,6 +22,7 @@ def _with_pool(context: Context, number: int) -> list[str]:
     ids = []
     with context.sessions.begin() as session:
         add_champion(session)
+        add_holdout_image(session)
         for _ in range(number):
             data = encode_png(rng.integers(0, 255, (64, 96, 3), dtype=np.uint8))
             stored = put_image(context.project, data)

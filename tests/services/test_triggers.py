@@ -15,12 +15,24 @@ from services.db.base import utc_now
 from services.db.tables import Annotation, Cycle, CycleState, Model, Role
 from services.setting_groups import LabelSettings, TriggerSettings
 from tests.factories import make_model
-from tests.services.builders import add_champion, add_task, make_failure, make_image
+from tests.services.builders import (
+    add_champion,
+    add_holdout_image,
+    add_task,
+    make_failure,
+    make_image,
+)
 
 
 def _with(context: Context, **rules: Any) -> Context:
     settings = context.settings.model_copy(update={"triggers": TriggerSettings(**rules)})
     return Context(settings, context.project, context.engine, context.sessions)
+
+
+def _ready(session: Session) -> Model:
+    """What no cycle can begin without; the champion."""
+    add_holdout_image(session)
+    return add_champion(session)
 
 
 def _failures(session: Session, model: Model, count: int, first: int = 0) -> None:
@@ -53,7 +65,7 @@ def test_nothing_happens_without_a_champion(context: Context) -> None:
 @pytest.mark.parametrize(("failures", "started"), [(2, 0), (3, 1)])
 def test_enough_new_failures_start_a_cycle(context: Context, failures: int, started: int) -> None:
     with context.sessions.begin() as session:
-        _failures(session, add_champion(session), failures)
+        _failures(session, _ready(session), failures)
     ready = _with(context, new_failures=3)
     assert len(triggers.check(ready)) == started
     assert triggers.check(ready) == []  # one cycle at a time
@@ -67,7 +79,7 @@ def test_the_same_failures_start_one_cycle_whatever_comes_of_it(
     context: Context, ending: CycleState, caplog: pytest.LogCaptureFixture
 ) -> None:
     with context.sessions.begin() as session:
-        champion = add_champion(session)
+        champion = _ready(session)
         _failures(session, champion, 3)
     ready = _with(context, new_failures=3)
     [number] = triggers.check(ready)
@@ -86,9 +98,31 @@ def test_the_same_failures_start_one_cycle_whatever_comes_of_it(
     assert len(triggers.check(ready)) == 1
 
 
+@pytest.mark.parametrize(
+    "rules", [{"new_failures": 3}, {"cycle_cron": "* * * * *"}, {"retrain_cron": "* * * * *"}]
+)
+def test_what_cannot_start_is_said_once_and_starts_when_it_can(
+    sqlite_context: Context, rules: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Looks come every few seconds: without a holdout each of them would fail anew."""
+    context = sqlite_context
+    with context.sessions.begin() as session:
+        _failures(session, add_champion(session), 3)
+    ready, later = _with(context, **rules), utc_now() + timedelta(minutes=2)
+
+    assert [triggers.check(ready, later) for _ in range(3)] == [[], [], []]
+
+    told = [one.getMessage() for one in caplog.records if one.name == triggers.__name__]
+    assert len(told) == 1
+    assert "cannot start: the gate needs a holdout: `e2x import" in told[0]
+    with context.sessions.begin() as session:
+        add_holdout_image(session)
+    assert len(triggers.check(ready, later)) == 1
+
+
 def test_enough_new_labels_start_a_retraining_once(context: Context) -> None:
     with context.sessions.begin() as session:
-        add_champion(session)
+        _ready(session)
         session.add(make_image(1))
         session.flush()
         session.add(Annotation(image_id=make_image(1).id, objects=[]))
@@ -107,7 +141,7 @@ def test_a_retraining_that_fails_is_not_tried_with_the_same_labels(
     context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:
     with context.sessions.begin() as session:
-        add_champion(session)
+        _ready(session)
     _label(context, 1)
     ready = _with(context, new_labels=1)
     [number] = triggers.check(ready)
@@ -122,7 +156,7 @@ def test_a_retraining_that_fails_is_not_tried_with_the_same_labels(
 
 def test_labels_that_come_while_a_training_runs_are_new_afterwards(context: Context) -> None:
     with context.sessions.begin() as session:
-        add_champion(session)
+        _ready(session)
     _label(context, 1)
     ready = _with(context, new_labels=1)
     [number] = triggers.check(ready)
@@ -142,7 +176,7 @@ def test_labels_that_come_while_a_training_runs_are_new_afterwards(context: Cont
 
 def test_a_cron_expression_fires_once_a_period(context: Context) -> None:
     with context.sessions.begin() as session:
-        add_champion(session)
+        _ready(session)
     daily = _with(context, cycle_cron="0 3 * * *")
     tomorrow = utc_now() + timedelta(days=1, minutes=1)
     assert triggers.check(daily) == []

@@ -21,11 +21,13 @@ def export_labels(session: ViewOf, cycle_id: OfCycle = None) -> dict[str, Any]:
 
 @router.post("/labels/import")
 def import_labels(
-    document: dict[str, Any], context: ContextOf, author: str = "import"
+    document: dict[str, Any], context: ContextOf, author: str = "import", replace: bool = False
 ) -> dict[str, Any]:
     """Answer label tasks from a COCO document; what cannot be used is listed, the rest is stored.
 
     All answers are stored before the cycle goes on. `late` counts those whose cycle had gone on
     without them, which the next dataset version has; `unchanged` those that were stored before.
+    With `replace`, another answer to a task that is answered takes the place of the first, at any
+    time; `replaced` counts them, and the first stays as an older revision.
     """
-    return coco.import_coco(context, document, author).to_dict()
+    return coco.import_coco(context, document, author, replace).to_dict()

@@ -1,0 +1,165 @@
+"""What the stages of the pool do with an image that is damaged, lost or beyond its encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sqlalchemy import select
+
+from curation.embed import RegionEmbedder
+from curation.images import encode_png
+from curation.types import ImageArray
+from services import cycles
+from services.context import Context
+from services.db.tables import Embedding, Image, Role, Unit
+from services.stages.index import open_index
+from services.stages.requests import request_embed
+from services.stages.score_pool import read_pool_scores
+from services.storage import put_image, read_npz
+from services.worker import shell
+from services.worker.resident import Resident
+from tests.services.builders import add_champion, add_holdout_image, make_image
+from tests.tiny_ssd import tiny_ssd
+
+
+class DividingEncoder:
+    """An encoder that compares a picture with its brightest point: a black one has none."""
+
+    version, width = "dividing-1", 3
+
+    def encode(self, images: Sequence[ImageArray]) -> torch.Tensor:
+        """Feature maps [B, 3, 8, 8]."""
+        small = [torch.from_numpy(image[:8, :8].copy()).permute(2, 0, 1) for image in images]
+        return torch.stack([one.float() / one.max() for one in small])
+
+
+def pool_of(context: Context, pictures: Sequence[ImageArray]) -> list[str]:
+    """Stored pool images; their ids."""
+    ids = []
+    with context.sessions.begin() as session:
+        for picture in pictures:
+            stored = put_image(context.project, encode_png(picture))
+            values = {
+                "id": stored.id,
+                "file": stored.file,
+                "width_px": stored.width_px,
+                "height_px": stored.height_px,
+            }
+            session.add(make_image(0, Role.POOL, **values))
+            ids.append(stored.id)
+    return ids
+
+
+def noise(count: int) -> list[ImageArray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (64, 96, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def done(context: Context, resident: Resident, kind: str) -> dict[str, Any]:
+    """Do the one unit of a kind as a worker does; its result."""
+    with context.sessions() as session:
+        unit_id = session.scalars(select(Unit.id).where(Unit.kind == kind)).one()
+    assert shell.run(context, resident, unit_id, "test") == "done"
+    with context.sessions() as session:
+        return dict(session.get_one(Unit, unit_id).result or {})
+
+
+def break_files(context: Context, torn: str | None, lost: str | None) -> None:
+    """Cut one stored image short and remove another."""
+    with context.sessions() as session:
+        paths = {
+            row.id: context.project.images / row.file for row in session.scalars(select(Image))
+        }
+    if torn is not None:
+        paths[torn].write_bytes(paths[torn].read_bytes()[:50])
+    if lost is not None:
+        paths[lost].unlink()
+
+
+def ask_scores(context: Context) -> int:
+    """Start the cycle of a tiny detector, which asks for the scores of the pool; its number."""
+    with context.sessions.begin() as session:
+        model = add_champion(session)
+        add_holdout_image(session)
+        tiny_ssd().save(context.project.root / model.folder)
+        return cycles.start(session, context, policy="random", budget_boxes=20).id
+
+
+def test_a_damaged_pool_image_does_not_cost_its_neighbours_their_scores(
+    sqlite_context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = sqlite_context
+    ids = pool_of(context, noise(5))
+    cycle = ask_scores(context)
+    break_files(context, torn=ids[1], lost=ids[3])
+
+    result = done(context, Resident(), "score_pool")
+
+    assert (result["images"], result["unreadable"]) == (3, 2)
+    scores = read_pool_scores(context.project, cycle)
+    assert set(scores) == {ids[0], ids[2], ids[4]}
+    for image_id in (ids[1], ids[3]):
+        assert f"image {image_id} is left out" in caplog.text
+
+
+def test_the_scores_are_those_of_the_image_they_stand_under(sqlite_context: Context) -> None:
+    context, pictures = sqlite_context, noise(4)
+    ids = pool_of(context, pictures)
+    break_files(context, torn=ids[0], lost=None)
+    cycle = ask_scores(context)
+    done(context, Resident(), "score_pool")
+    scores = read_pool_scores(context.project, cycle)
+    for image_id, picture in zip(ids[1:], pictures[1:], strict=True):
+        (alone,) = tiny_ssd().predict([picture], 0.01)
+        assert len(scores[image_id]) == len(alone)
+        assert scores[image_id].scores == pytest.approx(alone.scores, abs=1e-4)
+
+
+def test_a_batch_of_which_nothing_can_be_read_is_no_failure(sqlite_context: Context) -> None:
+    ids = pool_of(sqlite_context, noise(2))
+    break_files(sqlite_context, torn=ids[0], lost=ids[1])
+    cycle = ask_scores(sqlite_context)
+    assert done(sqlite_context, Resident(), "score_pool") == {"images": 0, "unreadable": 2}
+    assert read_pool_scores(sqlite_context.project, cycle) == {}
+
+
+def test_an_image_whose_vectors_are_not_finite_is_not_embedded(
+    sqlite_context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    context, resident = sqlite_context, Resident()
+    black = np.zeros((64, 96, 3), np.uint8)
+    first, dark, last = pool_of(context, [noise(2)[0], black, noise(2)[1]])
+    embedder = resident.get("embedder", lambda: RegionEmbedder(DividingEncoder()))
+    with context.sessions.begin() as session:
+        request_embed(session, [first, dark, last], 32)
+
+    result = done(context, resident, "embed")
+
+    assert result == {"embedded": 2, "unreadable": 1}
+    assert f"image {dark} is left out: its vectors are not finite" in caplog.text
+    with context.sessions() as session:
+        rows = {row.image_id: row for row in session.scalars(select(Embedding))}
+    assert set(rows) == {first, last}
+    arrays = read_npz(context.project.embeddings / rows[first].file)
+    assert all(np.isfinite(array).all() for array in arrays.values())
+    alone = embedder.embed_pool([noise(2)[1]])[0]
+    assert arrays["wholes"][rows[last].row] == pytest.approx(alone.whole)
+    done(context, resident, "index")
+    index = open_index(context, embedder.version, embedder.width)
+    assert set(index.images()) == {first, last}
+
+
+def test_a_batch_of_which_nothing_is_finite_is_no_failure(sqlite_context: Context) -> None:
+    resident = Resident()
+    resident.get("embedder", lambda: RegionEmbedder(DividingEncoder()))
+    (dark,) = pool_of(sqlite_context, [np.zeros((64, 96, 3), np.uint8)])
+    with sqlite_context.sessions.begin() as session:
+        request_embed(session, [dark], 32)
+    assert done(sqlite_context, resident, "embed") == {"embedded": 0, "unreadable": 1}
+    with sqlite_context.sessions() as session:
+        assert session.scalars(select(Embedding)).all() == []
+        assert session.scalars(select(Unit).where(Unit.kind == "index")).all() == []
