@@ -181,13 +181,16 @@ def _agreement(causes: Sequence[list[FailureEvidence]], found: Sequence[Mode]) -
 
 
 def single_failures(prepared: Prepared) -> dict[str, Any]:
-    """What one explanation is worth: each failure of a known cause asks alone, with its regions.
+    """What one explanation is worth: each failure asks alone, with its regions.
+
+    Failures of a known cause do, if any image of the pool holds it.
 
     For each failure as many images are taken as hold its cause; precision is then recall too.
     Without modes, objects, novelty or coverage: only how well regions find their like.
     """
     planted = {name: sample.planted for name, sample in prepared.samples.items()}
-    failures = [failure for failure in prepared.failures if failure.cause]
+    held = frozenset[str]().union(*planted.values())
+    failures = [failure for failure in prepared.failures if failure.cause in held]
     found: dict[str, list[float]] = {variant: [] for variant in (*VARIANTS, "object")}
     for failure in failures:
         own = failure.evidence
