@@ -95,16 +95,17 @@ def plot(table: Sequence[dict[str, Any]], start: float | None, path: Path) -> No
         colour = "black" if arm == "e2x" else pyplot.get_cmap("tab20")(number % 20)
         own = [row for row in table if row["arm"] == arm and row["slice_ap50"]]
         from_floor = start is not None and len(own) > 1
-        x = [0.0] * from_floor + [row["boxes"][0] for row in own]
+        beside = DODGE * (number - len(arms) / 2)  # or intervals of many arms hide one another
+        x = [0.0] * from_floor + [row["boxes"][0] + beside for row in own]
         middle = [start] * from_floor + [row["slice_ap50"][0] for row in own]
         thick = 2.6 if arm == "e2x" else 1.2
         axes.plot(x, middle, marker="o", label=arm, linewidth=thick, color=colour)
-        for row in own:  # beside each other, or intervals of many arms hide one another
-            at = row["boxes"][0] + DODGE * (number - len(arms) / 2)
+        for at, row in zip(x[from_floor:], own, strict=True):
             axes.plot([at, at], row["slice_ap50"][1:], linewidth=thick, color=colour, alpha=0.5)
     if start is not None:
         axes.axhline(start, color="grey", linestyle=":", label=f"{SAME_DATA}: the noise floor")
-    axes.set(xlabel="boxes labelled", ylabel="slice AP50 (siblings of the failures)")
+    axes.set_xlabel("boxes labelled (arms side by side)")
+    axes.set_ylabel("slice AP50 (siblings of the failures)")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=9)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
