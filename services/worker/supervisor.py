@@ -34,7 +34,7 @@ from services.db import migrate
 from services.errors import Conflict, ToolUnavailable
 from services.pipeline import QUEUES
 from services.project import Project
-from services.worker import redis_server
+from services.worker import redis_server, surroundings
 from services.worker.children import Child, Program
 from services.worker.environment import environment_of
 from services.worker.lifecycle import ready_file
@@ -51,8 +51,6 @@ WORKERS: Mapping[str, Sequence[str]] = {
 
 WATCH_S = 0.1
 WORKER_GRACE_S = 8.0
-BROKER_S = 5.0
-"""How long a configured broker may take to answer; it may be starting at the same time."""
 READY_S = 120.0
 """Eight Python processes that start on two busy cores take about ten seconds."""
 
@@ -85,7 +83,7 @@ class Supervisor:
         self._context = context
         self._project = context.project
         self._workers = dict(WORKERS if workers is None else workers)
-        self._port = _free_port(context) if api else None
+        self._port = surroundings.free_port(context.settings.api) if api else None
         self._environment = {**environment_of(context.settings), **(environment or {})}
         self._children: dict[str, Child] = {}
         self._lock: IO[str] | None = None
@@ -129,7 +127,10 @@ class Supervisor:
         """Migrate the database and start every process; returns before they are ready."""
         self._lock = _take_lock(self._project)
         try:
-            self._look_around()
+            if self._port is not None:
+                surroundings.require_port(self._context.settings.api.host, self._port)
+            if not self._embedded_broker:
+                surroundings.require_broker(self._broker)
             migrate.upgrade(self._context.engine)
             for program in self._programs():
                 child = Child(program, self._project.logs / f"{program.name}.log")
@@ -139,28 +140,6 @@ class Supervisor:
         except BaseException:
             self.stop()
             raise
-
-    def _look_around(self) -> None:
-        """Refuse what no process of ours can mend, instead of starting them again and again."""
-        if self._port is not None:
-            host = self._context.settings.api.host
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the API does
-                try:
-                    probe.bind((host, self._port))
-                except OSError as error:
-                    raise ToolUnavailable(
-                        f"the API cannot listen on {host}:{self._port} ({error.strerror}): stop "
-                        "what does, or set api.port to another, 0 for any that is free"
-                    ) from error
-        if not self._embedded_broker:
-            try:
-                redis_server.wait_ready(self._broker, BROKER_S)
-            except ToolUnavailable:  # its words hold the URL, and that may hold a password
-                raise ToolUnavailable(
-                    "the configured broker does not answer: start it, or look at broker_url"
-                ) from None
 
     def wait_ready(self, timeout_s: float = READY_S) -> None:
         """Return once every process does its work.
@@ -349,13 +328,3 @@ def _take_lock(project: Project) -> IO[str]:
             "`e2x up` runs)"
         ) from None
     return lock
-
-
-def _free_port(context: Context) -> int:
-    settings = context.settings.api
-    if settings.port:
-        return settings.port
-    with socket.socket() as probe:
-        probe.bind((settings.host, 0))
-        port: int = probe.getsockname()[1]
-        return port

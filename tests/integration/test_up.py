@@ -16,7 +16,7 @@ import pytest
 from services.context import Context
 from services.errors import Conflict, ToolUnavailable
 from services.settings import Settings
-from services.worker import redis_server, supervisor
+from services.worker import redis_server, supervisor, surroundings
 from services.worker.environment import environment_of
 from services.worker.supervisor import Supervisor
 from tests.factories import QUICK_WORKERS, make_context, make_project
@@ -128,7 +128,7 @@ def test_a_port_that_another_program_has_is_refused(tmp_path: Path, sqlite_url: 
 def test_a_silent_broker_is_refused(
     tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "BROKER_S", 0.2)
+    monkeypatch.setattr(surroundings, "BROKER_S", 0.2)
     wired = make_context(tmp_path / "p", sqlite_url, broker_url="redis://:hush@127.0.0.1:1/0")
     with pytest.raises(ToolUnavailable, match="does not answer") as refused:
         Supervisor(wired, {}, api=False).start()

@@ -16,6 +16,10 @@ from tests.services.builders import add_champion, make_image
 TASKS = 6
 CAR = {"box": [2, 3, 12, 11], "label": "car"}
 LONG_S = 600.0
+NEW_BOX = [5, 6, 7, 8]
+"""Of a correction, as COCO writes it."""
+NEW = {"box": [5, 6, 12, 14], "label": "car", "ignore": False}
+"""The same as it is stored."""
 
 
 def add_labelling(session: Session, budget_boxes: int, count: int) -> tuple[Cycle, list[Image]]:
@@ -64,3 +68,12 @@ def submit(context: Context, task: LabelTask, *objects: dict[str, Any]) -> Annot
 def annotations(context: Context) -> list[Annotation]:
     with context.sessions() as session:
         return list(session.scalars(select(Annotation).order_by(Annotation.id)))
+
+
+def corrected(document: dict[str, Any], *positions: int) -> dict[str, Any]:
+    """A COCO document with another box in some of its annotations."""
+    changed = [
+        {**entry, "bbox": NEW_BOX} if position in positions else entry
+        for position, entry in enumerate(document["annotations"])
+    ]
+    return {**document, "annotations": changed}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,26 +15,22 @@ from services.db.tables import Annotation, Cycle, CycleState, LabelTask, TaskSta
 from services.errors import Conflict, LeaseLost
 from services.labeling import answers, coco, queue
 from tests.services.api_server import error_of
-from tests.services.commands import CommandLine
-from tests.services.label_queue import CAR, TASKS, add_labelling, lease, submit
-
-NEW_BOX = [5, 6, 7, 8]
-NEW = {"box": [5, 6, 12, 14], "label": "car", "ignore": False}
+from tests.services.label_queue import (
+    CAR,
+    NEW,
+    NEW_BOX,
+    TASKS,
+    add_labelling,
+    corrected,
+    lease,
+    submit,
+)
 
 
 def _export(context: Context) -> dict[str, Any]:
     with context.sessions() as session:
         document, _images = coco.export_coco(session)
     return document
-
-
-def _corrected(document: dict[str, Any], *positions: int) -> dict[str, Any]:
-    """The document with another box in some of its annotations."""
-    changed = [
-        {**entry, "bbox": NEW_BOX} if position in positions else entry
-        for position, entry in enumerate(document["annotations"])
-    ]
-    return {**document, "annotations": changed}
 
 
 def _revisions(context: Context, task_id: int) -> list[tuple[int, str, list[Any]]]:
@@ -68,7 +62,7 @@ def _answered(context: Context, count: int) -> dict[str, Any]:
 
 def test_without_being_told_an_import_replaces_nothing(waiting: Context) -> None:
     document = _answered(waiting, 1)
-    report = coco.import_coco(waiting, _corrected(document, 0), "bert")
+    report = coco.import_coco(waiting, corrected(document, 0), "bert")
     (problem,) = report.problems
     assert "is submitted already, with another answer; a wrong answer" in problem.message
     assert "`e2x labels import --replace`" in problem.message
@@ -80,7 +74,7 @@ def test_a_correction_is_what_a_waiting_cycle_trains_on(waiting: Context) -> Non
     document = _answered(waiting, 2)
     task = document["images"][0]["id"]
 
-    report = coco.import_coco(waiting, _corrected(document, 0), "bert", replace=True)
+    report = coco.import_coco(waiting, corrected(document, 0), "bert", replace=True)
 
     assert (report.replaced, report.unchanged, report.submitted) == (1, 1, 0)
     assert (report.late, report.boxes, report.problems) == (0, 1, [])
@@ -91,14 +85,14 @@ def test_a_correction_is_what_a_waiting_cycle_trains_on(waiting: Context) -> Non
         assert [NEW] in [one.objects for one in answers.answers(session, cycle)]
         rows = session.scalars(select(Annotation).where(Annotation.author == "bert")).all()
         assert [(row.cycle_id, row.origin) for row in rows] == [(cycle.id, f"{TASKS:064x}")]
-    again = coco.import_coco(waiting, _corrected(document, 0), "bert", replace=True)
+    again = coco.import_coco(waiting, corrected(document, 0), "bert", replace=True)
     assert (again.replaced, again.unchanged) == (0, 2)
 
 
 def test_an_import_that_replaces_answers_open_tasks_as_well(waiting: Context) -> None:
     document = _export(waiting)
     _answered(waiting, 2)
-    report = coco.import_coco(waiting, _corrected(document, 0, 3), "bert", replace=True)
+    report = coco.import_coco(waiting, corrected(document, 0, 3), "bert", replace=True)
     assert (report.replaced, report.unchanged, report.submitted) == (1, 1, TASKS - 2)
     assert _cycle(waiting).state == CycleState.TRAINING
 
@@ -128,7 +122,7 @@ def test_a_correction_after_the_cycle_is_for_the_next_dataset_version(waiting: C
     frozen = path.read_bytes()
     boxes = _cycle(waiting).boxes_labelled
 
-    report = coco.import_coco(waiting, _corrected(document, 0), "bert", replace=True)
+    report = coco.import_coco(waiting, corrected(document, 0), "bert", replace=True)
 
     assert (report.replaced, report.late, report.problems) == (1, 1, [])
     changed = _task(waiting, task)
@@ -139,8 +133,8 @@ def test_a_correction_after_the_cycle_is_for_the_next_dataset_version(waiting: C
         after = datasets.build_version(session, waiting, None)
         assert after.id != before.id
         items = {item.image: item for item in datasets.read_version(waiting, after).items}
-    corrected = items[changed.image_id]
-    assert (corrected.revision, corrected.boxes_xyxy) == (2, ((5.0, 6.0, 12.0, 14.0),))
+    item = items[changed.image_id]
+    assert (item.revision, item.boxes_xyxy) == (2, ((5.0, 6.0, 12.0, 14.0),))
 
 
 def test_an_answer_can_be_corrected_to_nothing_and_back(waiting: Context) -> None:
@@ -180,7 +174,7 @@ def test_what_a_person_skipped_or_rejected_is_not_replaced(waiting: Context) -> 
 
 
 def test_a_file_that_answers_twice_replaces_once(waiting: Context) -> None:
-    document = _corrected(_answered(waiting, 1), 0)
+    document = corrected(_answered(waiting, 1), 0)
     document["images"] = [*document["images"], {**document["images"][0], "id": 4711}]
     report = coco.import_coco(waiting, document, "bert", replace=True)
     assert report.replaced == 1
@@ -256,104 +250,3 @@ def test_a_picture_of_another_size_is_another_one_whatever_its_name(waiting: Con
     assert report.submitted == TASKS - 2
     assert all("px, this one" in one.message for one in report.problems)
     assert len(report.problems) == 2
-
-
-@pytest.fixture
-def asked(champion: CommandLine) -> CommandLine:
-    """A command line in a project that asks for labels of two images, which lie in its store."""
-    with champion.opened() as context, context.sessions.begin() as session:
-        images = _stored_images(context)
-        cycle = Cycle(policy="random", budget_boxes=9, champion_id=f"{1:064x}", state="labelling")
-        session.add_all([cycle, *images])
-        session.flush()
-        session.add_all(
-            LabelTask(
-                cycle_id=cycle.id,
-                image_id=one.id,
-                prelabels=[{"box": [1.0, 2.0, 9.5, 8.0], "label": "car", "score": 0.7}],
-            )
-            for one in images
-        )
-    return champion
-
-
-def _stored_images(context: Context) -> list[Any]:
-    from services.db.tables import Image, Role
-    from services.storage import put_image
-    from tests import bad_images
-
-    found = []
-    for seed in (1, 2):
-        stored = put_image(context.project, bad_images.png(seed))
-        found.append(
-            Image(
-                id=stored.id,
-                role=Role.POOL,
-                file=stored.file,
-                name=f"{seed}.png",
-                width_px=stored.width_px,
-                height_px=stored.height_px,
-                perceptual_hash=stored.perceptual_hash,
-            )
-        )
-    return found
-
-
-def test_the_command_line_corrects_answers(asked: CommandLine, tmp_path: Path) -> None:
-    out = tmp_path / "tasks"
-    asked.done("labels", "export", "--out", out)
-    asked.done("labels", "import", out, "--author", "anna")
-    file = out / "annotations.json"
-    file.write_text(json.dumps(_corrected(json.loads(file.read_text()), 1)))
-
-    refused = asked.run("labels", "import", out)
-    done = asked.done("labels", "import", out, "--replace", "--author", "bert")
-
-    assert refused.code == 1
-    assert "--replace" in refused.out
-    assert "0 tasks answered, 1 answers replaced with 1 boxes" in done.out
-    assert "1 of them late" in done.out
-    with asked.opened() as context, context.sessions() as session:
-        rows = session.scalars(select(Annotation).where(Annotation.author == "bert")).all()
-        assert [(row.revision, row.objects) for row in rows] == [(2, [NEW])]
-
-
-def test_annotations_that_somebody_has_edited_are_not_written_over(
-    asked: CommandLine, tmp_path: Path
-) -> None:
-    out = tmp_path / "tasks"
-    asked.done("labels", "export", "--out", out)
-    asked.done("labels", "export", "--out", out)  # the same is no loss
-    file = out / "annotations.json"
-    edited = json.dumps(_corrected(json.loads(file.read_text()), 0))
-    file.write_text(edited)
-
-    said = asked.refused("labels", "export", "--out", out)
-
-    assert "it may hold somebody's work; name another folder, or say --overwrite" in said
-    assert file.read_text() == edited
-    asked.done("labels", "export", "--out", out, "--overwrite")
-    assert file.read_text() != edited
-
-
-def test_an_image_that_a_broken_off_export_left_is_made_whole(
-    asked: CommandLine, tmp_path: Path
-) -> None:
-    out = tmp_path / "tasks"
-    asked.done("labels", "export", "--out", out)
-    whole = {file: file.read_bytes() for file in (out / "images").iterdir()}
-    first, second = sorted(whole)
-    first.write_bytes(whole[first][:100])
-    second.unlink()
-
-    asked.done("labels", "export", "--out", out)
-
-    assert {file: file.read_bytes() for file in (out / "images").iterdir()} == whole
-
-
-def test_a_byte_order_mark_is_read_over(asked: CommandLine, tmp_path: Path) -> None:
-    out = tmp_path / "tasks"
-    asked.done("labels", "export", "--out", out)
-    file = out / "annotations.json"
-    file.write_text(file.read_text(), encoding="utf-8-sig")
-    assert "2 tasks answered" in asked.done("labels", "import", out).out
