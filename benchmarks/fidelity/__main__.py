@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +18,16 @@ from benchmarks.fidelity import (
     figure2,
     inside,
     methods,
-    plot,
     references,
     report,
+    results,
     sanity,
 )
 from benchmarks.fidelity.sizes import FULL, SMALL, Sizes
 from benchmarks.fidelity.study import Study, load
 from benchmarks.fidelity.units import Units
-from curation.files import write_json
 from retrain.memory import keep_freed_memory
 
-RESULTS = Path(__file__).parents[1] / "results"
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-image")
-NOTES = (
-    "sizes are what was asked for; the tables say how many detections and images were done",
-    "seconds on a CPU are those of the process, one thread, whatever else the machine does",
-    "the paper's figure has 36 detections in 18 images; the small size has fewer",
-    "intervals: bootstrap over images; none where there is one image",
-)
-DEFAULT_ARCHITECTURE = "ssdlite_efficientnet_lite0"
 Part = Callable[[Study, Sizes], Iterator[dict[str, Any]]]
 Rows = dict[str, list[dict[str, Any]]]
 PARTS: dict[str, dict[str, Part]] = {
@@ -79,7 +66,7 @@ def main() -> None:
         report.print_table(title, table)
     report.print_table("bars", [{"name": name, **entry} for name, entry in bars.items()])
     if given.write:
-        write(given, sizes, tables, bars, rows)
+        results.write(given, chosen, sizes, tables, bars, kinds_of(rows))
 
 
 def arguments() -> argparse.Namespace:
@@ -88,7 +75,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=Path, default=CACHE)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--worlds", nargs="+", choices=cases.WORLDS, default=cases.WORLDS)
-    parser.add_argument("--architectures", nargs="+", default=[DEFAULT_ARCHITECTURE])
+    parser.add_argument("--architectures", nargs="+", default=[results.DEFAULT_ARCHITECTURE])
     parser.add_argument("--size", choices=("small", "full"), default="small")
     parser.add_argument(
         "--images",
@@ -103,7 +90,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--write",
         action="store_true",
-        help="fidelity.json, of other architectures under their name",
+        help="fidelity.json, of other architectures under their name; parts that did not run "
+        "stay as they are there",
     )
     given = parser.parse_args()
     given.data = given.data.resolve()  # the files of a set are told by whole paths
@@ -176,45 +164,10 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
     return {name: table for name, table in tables.items() if table}, bars
 
 
-def write(
-    given: argparse.Namespace,
-    sizes: Sizes,
-    tables: dict[str, report.Table],
-    bars: dict[str, report.Row],
-    rows: Rows,
-) -> None:
-    parts = "all" if "all" in given.part else " ".join(given.part)
-    kinds = list({r["detection"]: r["kind"] for r in rows.get("converged", [])}.values())
-    images = "" if given.images is None else f"--images {given.images} "
-    worlds = "" if given.worlds == cases.WORLDS else f"--worlds {' '.join(given.worlds)} "
-    name = "-".join(["fidelity", *(a for a in given.architectures if a != DEFAULT_ARCHITECTURE)])
-    RESULTS.mkdir(exist_ok=True)
-    write_json(
-        RESULTS / f"{name}.json",
-        {
-            "command": f"python -m benchmarks.fidelity --part {parts} --size {given.size} {images}"
-            f"{worlds}--architectures {' '.join(given.architectures)} --threads {given.threads} "
-            "--write",
-            "machine": machine(given.device),
-            "versions": {name: version(name) for name in PACKAGES}
-            | {"python": platform.python_version()},
-            "seeds": {"methods": 0, "references": references.REFERENCE_SEED, "bootstrap": 0},
-            "unit_of_scores": str(references.KIND),
-            "sizes": asdict(sizes),
-            "notes": NOTES,
-            "detections_by_kind": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
-            "bars": bars,
-            "tables": tables,
-        },
-    )
-    if "fig2" in tables:
-        plot.draw(tables["fig2"], RESULTS / f"{name}-figure2.svg")
-
-
-def machine(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()}, {os.cpu_count()} cores shared with other work, no GPU"
+def kinds_of(rows: Rows) -> dict[str, int]:
+    """How many detections with a converged reference are missed, found or false."""
+    kinds = list({row["detection"]: row["kind"] for row in rows.get("converged", [])}.values())
+    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
 
 if __name__ == "__main__":

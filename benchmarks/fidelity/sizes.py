@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 PerWorld = dict[str, int]
 
@@ -41,7 +42,27 @@ class Sizes:
     sanity_images: PerWorld
     fgvis_images: PerWorld
 
+    def of(self, part: str) -> dict[str, Any]:
+        """Those that a part of the study asks for, for its record."""
+        return {name: value for name, value in asdict(self).items() if name in ASKED_BY[part]}
 
+
+ASKED_BY: dict[str, tuple[str, ...]] = {
+    "exact": ("exact_images",),
+    "converged": ("converged_images", "other_images", "pairs_per_segment"),
+    "figure2": (
+        "figure2_images",
+        "lime_reference",
+        "pda_images",
+        "pda_reference",
+        "pda_strides",
+    ),
+    "faithfulness": ("faithful_images", "planted_images"),
+    "pointing": ("planted_images",),
+    "sanity": ("sanity_images",),
+    "inside": ("sanity_images", "fgvis_images"),
+}
+"""Which sizes each part of the study asks for."""
 SMALL = Sizes(
     exact_images={"street": 3, "bccd": 1},
     converged_images={"street": 6, "bccd": 2, "carla": 1},

@@ -1,0 +1,99 @@
+"""The committed tables: one file for a list of architectures, written part by part."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from benchmarks.fidelity import cases, plot, references, report
+from benchmarks.fidelity.sizes import Sizes
+from curation.files import write_json
+
+RESULTS = Path(__file__).parents[1] / "results"
+DEFAULT_ARCHITECTURE = "ssdlite_efficientnet_lite0"
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-image")
+NOTES = (
+    "sizes are what was asked for; the tables say how many detections and images were done",
+    "seconds on a CPU are those of the process, one thread, whatever else the machine does",
+    "the paper's figure has 36 detections in 18 images; the small size has fewer",
+    "intervals: bootstrap over images; none where there is one image",
+)
+
+
+def write(
+    given: argparse.Namespace,
+    parts: Sequence[str],
+    sizes: Sizes,
+    tables: Mapping[str, report.Table],
+    bars: Mapping[str, report.Row],
+    kinds: Mapping[str, int],
+    folder: Path = RESULTS,
+) -> Path:
+    """Put the tables and bars of the parts that ran into their file; the other parts stay.
+
+    Args:
+        given: the arguments of the command.
+        parts: which ran.
+        sizes: how much was asked for.
+        tables: by name.
+        bars: by name.
+        kinds: detections with a converged reference, by kind; empty where that part did not run.
+        folder: of the file.
+
+    Returns:
+        The file: ``fidelity.json``, of other architectures under their name.
+    """
+    name = "-".join(["fidelity", *(a for a in given.architectures if a != DEFAULT_ARCHITECTURE)])
+    path = folder / f"{name}.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    made = {
+        "machine": machine(given.device),
+        "versions": {name: version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
+    }
+    ran = {
+        part: {"command": _command(given, part)} | made | {"sizes": sizes.of(part)}
+        for part in parts
+    }
+    folder.mkdir(exist_ok=True)
+    write_json(
+        path,
+        {
+            "command": _command(given, "all"),
+            "machine": made["machine"],
+            "versions": made["versions"],
+            "seeds": {"methods": 0, "references": references.REFERENCE_SEED, "bootstrap": 0},
+            "unit_of_scores": str(references.KIND),
+            "notes": NOTES,
+            "detections_by_kind": dict(kinds) or before.get("detections_by_kind", {}),
+            "parts": before.get("parts", {}) | ran,
+            "bars": before.get("bars", {}) | dict(bars),
+            "tables": before.get("tables", {}) | dict(tables),
+        },
+    )
+    if "fig2" in tables:
+        plot.draw(tables["fig2"], folder / f"{name}-figure2.svg")
+    return path
+
+
+def machine(device: str) -> str:
+    """What the numbers were measured on."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()}, {os.cpu_count()} cores shared with other work, no GPU"
+
+
+def _command(given: argparse.Namespace, part: str) -> str:
+    images = "" if given.images is None else f"--images {given.images} "
+    worlds = "" if given.worlds == cases.WORLDS else f"--worlds {' '.join(given.worlds)} "
+    return (
+        f"python -m benchmarks.fidelity --part {part} --size {given.size} {images}{worlds}"
+        f"--architectures {' '.join(given.architectures)} --threads {given.threads} --write"
+    )
