@@ -12,6 +12,8 @@ TEST_FLAGS ?=
 # One thread a process: tests start worker processes, and PyTorch processes that share cores
 # with two threads each run ten times slower than with one.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# A process a core, of which one runs the integration tests; their order is tests/conftest.py's.
+TEST_PROCESSES ?= --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: setup demo test lint types unit bench clean help
 
@@ -49,8 +51,7 @@ types: $(STAMP)  ## static types
 
 unit: $(STAMP)  ## tests with coverage (flags: TEST_FLAGS="-k gate")
 	rm -f .coverage .coverage.*
-	$(TEST_ENV) $(BIN)/coverage run -m pytest $(TEST_FLAGS)
-	$(BIN)/coverage combine --quiet
+	$(TEST_ENV) $(BIN)/python -m pytest $(TEST_PROCESSES) --cov --cov-report= $(TEST_FLAGS)
 	$(BIN)/coverage report --sort=cover | tail -n 40
 
 bench: $(STAMP)  ## the measurements; tables go to benchmarks/results

@@ -13,6 +13,7 @@ import torch
 from curation.types import ImageArray
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+INTEGRATION = Path(__file__).parent / "integration"
 SWITCHES = {
     "slow": "takes more than a minute: run with --slow",
     "gpu": "needs a CUDA device: run with --gpu",
@@ -42,6 +43,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             for item in items:
                 if name in item.keywords:
                     item.add_marker(pytest.mark.skip(reason=why))
+    share_out(items)
+
+
+def share_out(items: list[pytest.Item]) -> None:
+    """Which tests one process runs, where several test: those of a file, whose fixtures are shared.
+
+    The integration tests, which start processes of their own, run one after the other, and from
+    the beginning: they take the longest.
+    """
+    for item in items:
+        whole = INTEGRATION if INTEGRATION in item.path.parents else item.path
+        item.add_marker(pytest.mark.xdist_group(whole.name))
+    items.sort(key=lambda item: INTEGRATION not in item.path.parents)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ from services.demo.run import DemoOptions, run_demo
 from services.demo.sizes import DemoSize
 from services.settings import Settings
 
+pytestmark = pytest.mark.timeout(600)  # whichever test is first runs the demo
 SIZE = DemoSize(
     seed_images=48,
     pool_images=64,
@@ -78,7 +79,6 @@ def result(folder: Path) -> dict[str, Any]:
     return loaded
 
 
-@pytest.mark.timeout(600)
 def test_result_has_every_figure_for_both_policies(result: dict[str, Any]) -> None:
     assert result.keys() >= KEYS
     assert result["random"].keys() >= KEYS
