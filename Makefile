@@ -12,8 +12,8 @@ TEST_FLAGS ?=
 # One thread a process: tests start worker processes, and PyTorch processes that share cores
 # with two threads each run ten times slower than with one.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
-# A process a core, of which one runs the integration tests; their order is tests/conftest.py's.
-TEST_PROCESSES ?= --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# A process a core; the tests of a file share fixtures. Their order is that of tests/conftest.py.
+TEST_PROCESSES ?= --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test lint types unit bench clean help
 

@@ -122,8 +122,8 @@ def vgg16_backbone(input_size_hw: tuple[int, int]) -> SSDFeatureExtractorVGG:
     return backbone
 
 
-def mobilenet_backbone() -> SSDLiteFeatureExtractorMobileNet:
+def mobilenet_backbone(reduced_tail: bool = False) -> SSDLiteFeatureExtractorMobileNet:
     """MobileNetV3-Large as SSDLite320 uses it: strides 16 and 32, then four extra levels."""
-    features = mobilenet_v3_large(weights=None).features
+    features = mobilenet_v3_large(weights=None, reduced_tail=reduced_tail).features
     cut = [i for i, block in enumerate(features) if getattr(block, "_is_cn", False)][-1]
     return SSDLiteFeatureExtractorMobileNet(features, cut, batch_norm)

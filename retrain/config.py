@@ -62,6 +62,12 @@ class DetectorConfig(JsonConfig):
         scales: one a level plus one, rising; empty derives them from ``min_scale``/``max_scale``.
         aspect_ratios: tuples of ratios > 1, one a level; empty means (2, 3) on every level. They
             are relative to the image's own ratio, since scales are shares of each side.
+        steps_px: px of the network input between default boxes, one a level; empty divides the
+            input by the cells of each level. Networks from elsewhere may have been trained with
+            others.
+        reduced_tail: half as many channels in the last blocks of MobileNetV3, as torchvision has
+            them where the network did not start from a classifier's weights, those for COCO among
+            them.
         nms_iou: in (0, 1]; of one class, boxes that overlap more are merged into the best.
         max_detections: kept for an image after non-maximum suppression.
         max_candidates: kept for a class before it.
@@ -77,6 +83,20 @@ class DetectorConfig(JsonConfig):
     nms_iou: float = 0.45
     max_detections: int = 200
     max_candidates: int = 400
+    steps_px: tuple[int, ...] = ()
+    reduced_tail: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; what only networks from elsewhere have is left out of the others.
+
+        A version is named by it: those named before there were such networks stay what they are.
+        """
+        values = super(DetectorConfig, self).to_dict()
+        return {
+            name: value
+            for name, value in values.items()
+            if value or name not in ("steps_px", "reduced_tail")
+        }
 
     def __post_init__(self) -> None:
         _require(
@@ -103,6 +123,11 @@ class DetectorConfig(JsonConfig):
             all(ratio > 1 for level in self.aspect_ratios for ratio in level),
             f"aspect_ratios {self.aspect_ratios}: above 1; each also gives its reciprocal",
         )
+        _require(
+            not self.reduced_tail or self.architecture == "ssdlite320_mobilenet_v3_large",
+            f"{self.architecture} has no reduced tail",
+        )
+        _require(all(step > 0 for step in self.steps_px), f"steps_px {self.steps_px}: above 0")
         _require(0 < self.nms_iou <= 1, f"nms_iou {self.nms_iou}: in (0, 1]")
         _require(
             self.max_detections > 0 and self.max_candidates > 0,

@@ -81,7 +81,7 @@ def default_box_generator(config: DetectorConfig, num_levels: int) -> DefaultBox
     """Where default boxes lie: scales rise geometrically, as the strides of the levels do.
 
     Raises:
-        ConfigInvalid: explicit scales or aspect ratios do not fit ``num_levels``.
+        ConfigInvalid: explicit scales, aspect ratios or steps do not fit ``num_levels``.
     """
     scales = list(config.scales) or _geometric_scales(config, num_levels)
     ratios = [list(level) for level in config.aspect_ratios] or [[2, 3]] * num_levels
@@ -91,7 +91,10 @@ def default_box_generator(config: DetectorConfig, num_levels: int) -> DefaultBox
             f"{num_levels + 1} scales and {num_levels} tuples of aspect ratios, got "
             f"{len(scales)} and {len(ratios)}"
         )
-    return DefaultBoxGenerator(ratios, scales=scales)
+    steps = list(config.steps_px) or None
+    if steps is not None and len(steps) != num_levels:
+        raise ConfigInvalid(f"steps_px {config.steps_px}: {num_levels} levels need as many steps")
+    return DefaultBoxGenerator(ratios, scales=scales, steps=steps)
 
 
 def _geometric_scales(config: DetectorConfig, num_levels: int) -> list[float]:
@@ -107,7 +110,7 @@ def _backbone(config: DetectorConfig) -> nn.Module:
     if config.architecture == "ssd300_vgg16":
         backbone = vgg16_backbone(config.input_size_hw)
     elif config.architecture == "ssdlite320_mobilenet_v3_large":
-        backbone = mobilenet_backbone()
+        backbone = mobilenet_backbone(config.reduced_tail)
     else:
         backbone = EfficientNetLite0()
     return backbone

@@ -35,6 +35,7 @@ from retrain.errors import CheckpointCorrupt, WeightsUnavailable
 
 _PACKAGE_TENSORS = 296
 _TIMEOUT_S = 5.0
+_CHECKPOINT_KEYS = ("model", "state_dict", "model_state_dict")
 _TORCHVISION_WEIGHTS: dict[str, Any] = {
     "ssdlite320_mobilenet_v3_large": MobileNet_V3_Large_Weights.IMAGENET1K_V1,
     # the "features" weights are the Caffe ones that SSD300 was published with: mean, no deviation
@@ -98,6 +99,9 @@ def initialise(model: SSD, config: DetectorConfig, source: str = "auto") -> Weig
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file or of a state dict without pickled code.
 
+    A training checkpoint may hold it as ``model`` or ``state_dict``, and a wrapper for several GPUs
+    may have put ``module.`` before its names.
+
     Raises:
         CheckpointCorrupt: missing, empty, truncated, or a pickle with more than tensors in it.
     """
@@ -114,11 +118,28 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             f"{path}: not a state dict of tensors only; pickles with code are refused "
             f"({type(error).__name__})"
         ) from error
+    loaded = _inner(loaded)
     if not isinstance(loaded, dict) or not all(
         isinstance(v, torch.Tensor) for v in loaded.values()
     ):
         raise CheckpointCorrupt(f"{path}: holds {type(loaded).__name__}, expected named tensors")
-    return dict(loaded)
+    return _without_wrapper(loaded)
+
+
+def _inner(loaded: Any) -> Any:
+    """The state dict of a training checkpoint that keeps it beside other things."""
+    if isinstance(loaded, dict):
+        for name in _CHECKPOINT_KEYS:
+            if isinstance(loaded.get(name), dict):
+                return loaded[name]
+    return loaded
+
+
+def _without_wrapper(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Names without the prefix that ``DistributedDataParallel`` puts before all of them."""
+    if tensors and all(name.startswith("module.") for name in tensors):
+        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return dict(tensors)
 
 
 def load_state(model: SSD, tensors: dict[str, torch.Tensor], where: str) -> None:

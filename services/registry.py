@@ -38,13 +38,16 @@ def require_champion(session: Session, *, hold: bool = False) -> Model:
         hold: until that ends nobody else swaps the champion or begins a cycle.
 
     Raises:
-        Conflict: there is none yet; ``e2x train`` makes one.
+        Conflict: there is none yet; ``e2x train`` or ``e2x models add`` makes one.
     """
     if hold:
         _hold_pointer(session)
     model = champion(session)
     if model is None:
-        raise Conflict("there is no champion yet: import a seed set and run `e2x train`")
+        raise Conflict(
+            "there is no champion yet: import a seed set and run `e2x train`, or add the "
+            "detector that you have with `e2x models add`"
+        )
     return model
 
 

@@ -47,7 +47,11 @@ class DetectorSettings(Group):
 
     architecture: Literal[
         "ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "ssdlite_efficientnet_lite0"
-    ] = Field(default="ssdlite_efficientnet_lite0", description="Which SSD.")
+    ] = Field(
+        default="ssdlite_efficientnet_lite0",
+        description="Which SSD is trained first; retraining keeps the champion's, with its input "
+        "and default boxes.",
+    )
     input_height_px: int = Field(default=320, ge=64, description="Network input height.")
     input_width_px: int = Field(default=320, ge=64, description="Network input width.")
     min_scale: float = Field(

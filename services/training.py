@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from curation.manifest import Manifest
 from retrain.report import EvaluationReport
-from services import datasets, registry, science
+from services import datasets, model_folders, registry, science
 from services.context import Context
 from services.db import units
 from services.db.tables import Cycle, Model, ModelState, Role, Unit
@@ -69,6 +70,8 @@ def run(
         cycle_id: the cycle that retrains; None for the first detector.
         on_beat: told the progress of the process.
     """
+    from retrain.checkpoint import config_of  # loads PyTorch, which the API does without
+
     settings = context.settings
     with context.sessions.begin() as session:
         cycle = None if cycle_id is None else session.get_one(Cycle, cycle_id)
@@ -84,10 +87,12 @@ def run(
         seed=seed,
         threads=threads.available(context),
     )
-    detector = science.detector_config(settings, manifest.class_names)
     init = None
+    detector = science.detector_config(settings, manifest.class_names)
     if champion is not None and fine_tune:
         init = str(context.project.root / champion.folder)
+        # Weights fit the input and the default boxes that they were trained with.
+        detector = config_of(context.project.root / champion.folder)
     job = {
         "out": str(folder),
         "manifest": str(context.project.manifests / version.file),
@@ -99,7 +104,9 @@ def run(
     result = run_job("train", folder, job, settings.training.stall_s, on_beat)
     return Trained(
         model_id=result["version"],
-        folder=_adopt(context, Path(result["model"]), result["version"]),
+        folder=model_folders.keep(
+            context, result["version"], partial(shutil.copytree, Path(result["model"]))
+        ),
         class_names=manifest.class_names,
         dataset_id=version.id,
         parent_id=None if champion is None else champion.id,
@@ -194,6 +201,22 @@ def evaluate_splits(context: Context, model_id: str) -> dict[str, EvaluationRepo
     return reports
 
 
+def measured(context: Context, model_id: str) -> Model:
+    """A model with its figures on the holdout, which may be younger than the model.
+
+    What images cost to label is told from them, and the gate needs them later in any case.
+    """
+    with context.sessions() as session:
+        model = session.get_one(Model, model_id)
+        images = len(datasets.evaluation_set(session, Role.HOLDOUT).items)
+    known = (model.reports or {}).get(Role.HOLDOUT, {})
+    if images in (0, known.get("images")):
+        return model
+    evaluate_splits(context, model_id)
+    with context.sessions() as session:
+        return session.get_one(Model, model_id)
+
+
 def reports_of(
     context: Context, model_id: str, class_names: Sequence[str] | None = None
 ) -> dict[str, EvaluationReport]:
@@ -220,15 +243,3 @@ def summary(report: EvaluationReport) -> dict[str, Any]:
         "images": report.num_images,
         "per_class50": {name: metrics.ap50 for name, metrics in report.per_class.items()},
     }
-
-
-def _adopt(context: Context, made: Path, model_id: str) -> str:
-    """Copy the model of a run to its lasting place; its path relative to the project."""
-    relative = f"models/{model_id[:16]}"
-    target = context.project.root / relative
-    if not target.exists():
-        temporary = target.with_name(f".{target.name}.new")
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.copytree(made, temporary)
-        temporary.rename(target)
-    return relative

@@ -43,18 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             for item in items:
                 if name in item.keywords:
                     item.add_marker(pytest.mark.skip(reason=why))
-    share_out(items)
-
-
-def share_out(items: list[pytest.Item]) -> None:
-    """Which tests one process runs, where several test: those of a file, whose fixtures are shared.
-
-    The integration tests, which start processes of their own, run one after the other, and from
-    the beginning: they take the longest.
-    """
-    for item in items:
-        whole = INTEGRATION if INTEGRATION in item.path.parents else item.path
-        item.add_marker(pytest.mark.xdist_group(whole.name))
+    # Where several processes test, the longest come first and the others fill what time is left.
     items.sort(key=lambda item: INTEGRATION not in item.path.parents)
 
 

@@ -294,7 +294,9 @@ def _contents(context: Context) -> Iterator[Finding]:
 
 def _champion(context: Context, champion: Model | None, trained: int) -> Finding:
     if champion is None:
-        return Finding("models", "ok", "none yet", "`e2x train` makes the first")
+        return Finding(
+            "models", "ok", "none yet", "`e2x train` or `e2x models add` makes the first"
+        )
     folder = context.project.root / champion.folder
     if not folder.is_dir():
         return Finding(

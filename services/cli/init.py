@@ -57,6 +57,7 @@ next:
   e2x import HOLDOUT_FOLDER --role holdout    labelled, for evaluation only
   e2x import POOL_FOLDER --role pool          unlabelled images to choose from
   e2x train                                   the first detector
+  e2x models add WEIGHTS --classes car,bus    or the one that you have
   e2x up                                      the services, until Ctrl-C"""
 
 

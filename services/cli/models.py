@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,8 +18,10 @@ from services.cli.common import (
     print_table,
 )
 from services.cli.cycle import print_gate
+from services.cli.train import print_evaluation
 from services.db.engine import reading
 from services.db.tables import Cycle, DatasetVersion, Model
+from services.model_import import DefaultBoxes
 
 models_app = typer.Typer(help="Trained detectors; one of them is the champion.")
 ACTOR = "command line"
@@ -120,6 +123,44 @@ def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
         )
     if decision:
         print_gate(decision)
+
+
+@models_app.command("add")
+def add_model(
+    path: Annotated[
+        Path, typer.Argument(help="Model folder, or a file with the weights of a whole SSD.")
+    ],
+    classes: Annotated[
+        str,
+        typer.Option(help="Of a file: names in the order of training, `car,bus`, or a file."),
+    ] = "",
+    architecture: Annotated[
+        str, typer.Option(help="Of a file: which SSD; without it `detector.architecture`.")
+    ] = "",
+    default_boxes: Annotated[
+        DefaultBoxes | None,
+        typer.Option(
+            help="Of a file: where its default boxes lie, and its input size; without it "
+            "torchvision's, where it has the architecture."
+        ),
+    ] = None,
+) -> None:
+    """Add a detector that was trained elsewhere; the first becomes the champion."""
+    from services import model_import, registry, training
+
+    names = model_import.read_class_names(classes) if classes else ()
+    source = model_import.Source(path, names, architecture or None, default_boxes)
+    with opened() as context:
+        with console().status("reading and checking the network"):
+            detector = model_import.load(source, context.settings)
+            model = model_import.add(context, detector, path, ACTOR)
+        with console().status("evaluating it"):
+            reports = training.evaluate_splits(context, model.id)
+        with reading(context.sessions) as session:
+            first = registry.require_champion(session).id == model.id
+    said = "the champion" if first else f"a challenger: `e2x models promote {model.number}` uses it"
+    console().print(f"model {model.number} is {said}", style="bold")
+    print_evaluation(reports)
 
 
 @models_app.command("promote")

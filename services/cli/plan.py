@@ -29,6 +29,10 @@ from services.db.tables import (
 )
 from services.errors import Conflict, NotFound
 
+NO_CHAMPION = (
+    "there is no champion: `e2x import FOLDER --role seed`, then `e2x train`; or `e2x models add`"
+)
+
 if TYPE_CHECKING:
     from services.context import Context
 
@@ -99,7 +103,9 @@ def read_plan(session: Session, context: Context) -> Plan:
 def draw_plan(
     context: Context, out: Path, policy: str | None, budget_boxes: int | None, look: bool
 ) -> None:
-    """Choose as the next cycle would, and write the page of it; nothing else is written.
+    """Choose as the next cycle would, and write the page of it.
+
+    Nothing else is written but the champion's figures on the holdout, where it has none yet.
 
     Args:
         context: wiring.
@@ -111,7 +117,7 @@ def draw_plan(
     Raises:
         NotFound: no policy has this name.
     """
-    from services import registry, science
+    from services import registry, science, training
     from services.cycles import check_policy
     from services.report import plan, predictor
     from services.selection import Terms, choose
@@ -121,13 +127,15 @@ def draw_plan(
         champion = registry.champion(session)
         number = (session.scalar(select(func.max(Cycle.id))) or 0) + 1
     if champion is None:
-        raise NotFound("there is no champion: `e2x import FOLDER --role seed`, then `e2x train`")
+        raise NotFound(NO_CHAMPION)
     terms = Terms(
         policy or wanted.policy,
         context.settings.seed + number,
         wanted.budget_boxes if budget_boxes is None else budget_boxes,
     )
     check_policy(terms.policy)
+    with console().status("the champion on the holdout"):
+        champion = training.measured(context, champion.id)
     scores = pool_scores.known_scores(context, champion)
     unseen = pool_scores.unknown(context, scores) if look else []
     if unseen:
@@ -162,7 +170,7 @@ def _lacks(found: Plan, running: int | None) -> list[str]:
     if running is not None:
         lacks.append(f"cycle {running} still runs: `e2x cycle wait`, or `e2x cycle cancel`")
     if found.champion is None:
-        lacks.append("there is no champion: `e2x import FOLDER --role seed`, then `e2x train`")
+        lacks.append(NO_CHAMPION)
     elif not found.failures_explained and not found.failures_waiting:
         lacks.append("no failure is open: `e2x ingest` brings field frames in")
     if not found.pool_images:

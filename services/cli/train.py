@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,6 +15,7 @@ from services.db.tables import Model, UnitState
 from services.errors import Conflict, ServiceError
 
 if TYPE_CHECKING:
+    from retrain.report import EvaluationReport
     from services.context import Context
 
 TITLE = "train the first detector"
@@ -39,6 +41,11 @@ def train() -> None:
         model = _by_workers(context) if by_workers else _here(context)
         reports = training.evaluate_splits(context, model.id)
     console().print(f"model {model.number} is the champion", style="bold")
+    print_evaluation(reports)
+
+
+def print_evaluation(reports: Mapping[str, EvaluationReport]) -> None:
+    """Figures of a model on each labelled set; nothing where there is none."""
     if reports:
         print_table(
             "Evaluation",

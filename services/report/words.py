@@ -104,6 +104,7 @@ def next_steps(rows: ReportRows) -> list[tuple[str, str]]:
     steps = []
     if not rows.models:
         steps.append(("Import labelled images and train the first detector:", "e2x train"))
+        steps.append(("Or add the detector that you have:", "e2x models add WEIGHTS"))
     if not sum(rows.failure_states.values()):
         steps.append(("No failure has been found so far. Report field frames:", "e2x ingest"))
     return [*steps, ("Let the loop explain and repair the failures:", "e2x cycle run")]

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from curation import select as policies
 from curation.types import Detections
-from services import cycles, modes
-from services.db.tables import CandidateRow, Cycle, LabelTask, Model, ModeRow, ModeSighting
+from services import cycles, modes, training
+from services.db.tables import CandidateRow, Cycle, LabelTask, ModeRow, ModeSighting
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
 from services.rows import detections_as_json
@@ -27,7 +27,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     context = stage.context
     with context.sessions() as session:
         cycle = session.get_one(Cycle, claim.payload["cycle"])
-        champion = session.get_one(Model, str(cycle.champion_id))
+    champion = training.measured(context, str(cycle.champion_id))
     names = tuple(champion.class_names)
     embedder = embedder_of(stage)
     lacking = evidence.missing(context, champion.id, embedder.version)

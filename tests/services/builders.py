@@ -78,13 +78,18 @@ def add_champion(session: Session, number: int = 1) -> Model:
 def add_holdout_image(
     session: Session, number: int = HOLDOUT, label: str = "car", ignore: bool = False
 ) -> None:
-    """An image of the holdout with one object: with a champion, a cycle can begin."""
+    """An image of the holdout with one object, which the champion finds: a cycle can begin."""
     image = make_image(number, Role.HOLDOUT, perceptual_hash="5a" * 8)  # like no other
     session.add(image)
     session.flush()
     objects = [{"box": [1.0, 1.0, 9.0, 9.0], "label": label, "ignore": ignore}]
     session.add(Annotation(image_id=image.id, objects=objects))
     session.flush()
+    champion = registry.champion(session)
+    if champion is not None:
+        known = (champion.reports or {}).get(Role.HOLDOUT, {}).get("images", 0)
+        figures = {"objects": known + 1, "found": known + 1, "images": known + 1}
+        champion.reports = {str(Role.HOLDOUT): figures | {"missed": 0, "false_positives": 0}}
 
 
 def add_task(session: Session, cycle: Cycle, image: Image, boxes: int | None) -> LabelTask:

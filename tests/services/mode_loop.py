@@ -127,7 +127,8 @@ class ModeLoop:
             row = session.get_one(Cycle, cycle)
             assert row.state == CycleState.TRAINING
             finish_units(session, self.context, "train", {})
-            challenger = make_model(registry.next_number(session))
+            reports = registry.require_champion(session).reports
+            challenger = make_model(registry.next_number(session), reports=reports)
             session.add_all(
                 [challenger, DatasetVersion(id=f"{cycle:064x}", file="d", images=0, boxes=0)]
             )
