@@ -202,11 +202,13 @@ def show(found: Sequence[dict[str, Any]], keys: Sequence[str], reached: dict[str
             print(f"{name}: {shown} {state} {told}".rstrip())
 
 
-def show_leads(leads: dict[str, dict[str, Any]]) -> None:
-    """A line for each arm that E2X is compared with."""
+def show_leads(leads: dict[int, dict[str, dict[str, Any]]]) -> None:
+    """A line for each arm that E2X is compared with, at each budget."""
     line = "e2x above {}: {value:+.1f} [{low:+.1f}, {high:+.1f}] points of slice AP, {seeds} seeds"
-    for arm, lead in leads.items():
-        print(line.format(arm, **lead))
+    for budget, arms in leads.items():
+        print(f"with {budget} boxes:")
+        for arm, lead in arms.items():
+            print(line.format(arm, **lead))
 
 
 def main() -> None:

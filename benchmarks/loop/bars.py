@@ -198,13 +198,22 @@ def _flips(flips: dict[str, dict[Key, float]], keys: Sequence[Key]) -> dict[str,
     }
 
 
-def leads(units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
-    """Points of slice AP by which E2X is above each arm at the largest budget, on shared seeds."""
+def leads(units: Sequence[Unit]) -> dict[int, dict[str, dict[str, Any]]]:
+    """Points of slice AP by which E2X is above each arm, on shared seeds: the largest budget first.
+
+    Budgets at which it has no rival are left out.
+    """
     ap = by_arm(units, "slice_ap50")
-    last = max((budget for _, budget in ap["e2x"]), default=0)
-    rivals = sorted(arm for arm in ap.keys() - {"e2x", SAME_DATA} if _shared(ap, arm, last))
+    budgets = sorted({budget for _, budget in ap["e2x"]}, reverse=True)
+    found = {budget: _leads(units, budget) for budget in budgets}
+    return {budget: entries for budget, entries in found.items() if entries}
+
+
+def _leads(units: Sequence[Unit], budget: int) -> dict[str, dict[str, Any]]:
+    ap = by_arm(units, "slice_ap50")
+    rivals = sorted(arm for arm in ap.keys() - {"e2x", SAME_DATA} if _shared(ap, arm, budget))
     shown = ("seeds", "value", "low", "high", "interval_over")  # no bar is set for them
-    found = {arm: _lead(units, arm, last) for arm in rivals}
+    found = {arm: _lead(units, arm, budget) for arm in rivals}
     return {arm: {key: entry[key] for key in shown} for arm, entry in found.items()}
 
 

@@ -90,8 +90,10 @@ def test_seeds_beyond_the_full_protocol_serve_the_pairs_alone() -> None:
         k: v for k, v in before.items() if k != "T3"
     }
     leads = bars.leads(full + more)
-    assert {arm: lead["seeds"] for arm, lead in leads.items()} == {"random": 3, "talisman": 5}
-    assert leads["talisman"]["value"] == after["T3"]["value"]
+    assert list(leads) == [100, 50]
+    assert {arm: lead["seeds"] for arm, lead in leads[100].items()} == {"random": 3, "talisman": 5}
+    assert {arm: lead["seeds"] for arm, lead in leads[50].items()} == {"random": 3}
+    assert leads[100]["talisman"]["value"] == after["T3"]["value"]
     assert bars.full_protocol(full + more) == full
     assert bars.full_protocol(more) == more  # a run of these alone still has its table
 
