@@ -15,7 +15,8 @@ from torchvision.models.detection.ssd import SSD
 from curation.files import write_atomically, write_json
 from retrain.config import DetectorConfig
 from retrain.errors import CheckpointCorrupt, ConfigInvalid
-from retrain.weights import WeightsRecord, load_state, read_tensors
+from retrain.tensor_files import read_tensors
+from retrain.weights import WeightsRecord, load_state
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"

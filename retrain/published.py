@@ -12,7 +12,8 @@ from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from retrain.errors import CheckpointCorrupt
 from retrain.ssd import build
-from retrain.weights import load_state, read_tensors
+from retrain.tensor_files import read_tensors
+from retrain.weights import load_state
 
 TORCHVISION_ARCHITECTURES = ("ssd300_vgg16", "ssdlite320_mobilenet_v3_large")
 

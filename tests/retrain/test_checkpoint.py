@@ -74,7 +74,7 @@ class Evil:
 
 
 def test_a_pickle_with_code_never_runs(tmp_path, capsys):
-    from retrain.weights import read_tensors
+    from retrain.tensor_files import read_tensors
 
     torch.save({"x": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(CheckpointCorrupt, match="refused"):

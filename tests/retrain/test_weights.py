@@ -13,7 +13,8 @@ from torchvision.models.vgg import cfgs, make_layers
 from retrain.config import DetectorConfig
 from retrain.errors import CheckpointCorrupt, WeightsUnavailable
 from retrain.ssd import build, feature_maps
-from retrain.weights import initialise, read_tensors
+from retrain.tensor_files import read_tensors
+from retrain.weights import initialise
 
 NAMES = ("background", "a")
 LITE0 = DetectorConfig("ssdlite_efficientnet_lite0", NAMES, (64, 64))
