@@ -19,7 +19,7 @@ def require(session: Session, champion: Model) -> None:
     Raises:
         Conflict: there is no holdout, or no object of the champion's classes in it.
     """
-    holdout = datasets.evaluation_set(session, Role.HOLDOUT)
+    holdout = datasets.labelled_set(session, Role.HOLDOUT)
     if not holdout.items:
         raise Conflict(NO_HOLDOUT)
     labels = counted_labels(holdout)

@@ -63,8 +63,8 @@ def read_version(context: Context, row: DatasetVersion) -> Manifest:
     return Manifest.read(context.project.manifests / row.file)
 
 
-def evaluation_set(session: Session, role: Role) -> Manifest:
-    """All labelled images of an evaluation role."""
+def labelled_set(session: Session, role: Role) -> Manifest:
+    """All labelled images of a role, under the classes that the project knows."""
     images = session.scalars(select(Image).where(Image.role == role).order_by(Image.id)).all()
     return manifest_of(session, images, class_names(session))
 
@@ -78,7 +78,7 @@ def _parent(session: Session) -> str | None:
 
 def _refuse_leaks(session: Session, manifest: Manifest) -> None:
     for role in (Role.HOLDOUT, Role.SIBLINGS):
-        shared = leaks(manifest, evaluation_set(session, role))
+        shared = leaks(manifest, labelled_set(session, role))
         if shared:
             raise Conflict(f"{len(shared)} images of {role} would be trained on: {min(shared)} …")
 

@@ -9,24 +9,28 @@ that is fixed has no failures left to ask with.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from curation.embed import FailureEmbedding, RegionEmbedder
-from curation.errors import CurationError
+from curation.errors import CurationError, ShardCorrupt
 from curation.manifest import ManifestItem
 from curation.select import KnownObjects
 from curation.types import Box, FloatArray
 from services.context import Context
-from services.datasets import read_version
+from services.datasets import labelled_set, read_version
 from services.db.engine import reading
-from services.db.tables import DatasetVersion, Image, Model
+from services.db.tables import DatasetVersion, Image, Model, Role
 from services.storage import open_image, read_npz, write_npz
+
+logger = logging.getLogger(__name__)
 
 PER_CLASS = 200
 """Objects of a class that are looked at; a rank among 200 is known to half a percent."""
@@ -50,24 +54,37 @@ def training_sample(
 ) -> TrainingSample | None:
     """A sample of the training images that no failure asked for, embedded once and then kept.
 
+    A model that was trained elsewhere is taken to know the seed set.
+
     Returns:
-        None for a champion whose training set is not here, such as an imported model.
+        None where there is no training image.
     """
-    if champion.dataset_version_id is None:
-        return None
     with reading(context.sessions) as session:
-        manifest = read_version(
-            context, session.get_one(DatasetVersion, champion.dataset_version_id)
+        manifest = (
+            labelled_set(session, Role.SEED)
+            if champion.dataset_version_id is None
+            else read_version(context, session.get_one(DatasetVersion, champion.dataset_version_id))
         )
+    if not manifest.items:
+        return None
     names = tuple(champion.class_names)
     sample = list(_sample([item for item in manifest.items if item.origin is None]))
     told = repr((names, [(item.image, item.boxes_xyxy, item.labels) for item in sample]))
     digest = hashlib.sha256(told.encode()).hexdigest()
     path = context.project.embeddings / f"training-{embedder.version[:16]}-{digest[:16]}.npz"
-    if not path.exists():
+    arrays = _kept(path)
+    if arrays is None:
         write_npz(path, **_arrays(context, sample, names, embedder))
-    arrays = read_npz(path)
+        arrays = read_npz(path)
     return TrainingSample(KnownObjects(arrays["vectors"], arrays["labels"]), arrays["wholes"])
+
+
+def _kept(path: Path) -> dict[str, npt.NDArray[Any]] | None:
+    try:
+        return read_npz(path) if path.exists() else None
+    except ShardCorrupt as error:
+        logger.warning("the training images are embedded again: %s", error)
+        return None
 
 
 def _arrays(

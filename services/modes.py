@@ -8,6 +8,7 @@ modes by the table of :mod:`curation.mode_states`; the audit trail keeps every c
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from curation.errors import ShardCorrupt
 from curation.mode_history import MatchRules, ModeTrace, match, name_of
 from curation.mode_states import ModeState, StateRules, next_state
 from curation.modes import Mode, Transform
@@ -32,6 +34,8 @@ from services.db.tables import (
 from services.mode_ledger import Ledger, last_sightings, read_ledger
 from services.settings import Settings
 from services.storage import read_npz, write_npz
+
+logger = logging.getLogger(__name__)
 
 ACTOR, ACTION = "loop", "mode"
 """Of the audit rows; their subject is ``mode:<id>``."""
@@ -233,8 +237,10 @@ def _trace(
     arrays = {"vectors": bare[:, None], "weights": bare, "object_vector": bare}
     if sighting.encoder_version == encoder_version and sighting.file:
         file = context.project.inside(context.project.modes, sighting.file)
-        if file.is_file():  # a lost one leaves the places
+        try:
             arrays = read_npz(file)
+        except (FileNotFoundError, ShardCorrupt) as error:
+            logger.warning("mode %d is known by its places alone: %s", row.id, error)
     return ModeTrace(
         key=str(row.id),
         family=row.family,

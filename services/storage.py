@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from services.project import Project
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No space, no quota, or over the file size that the process may write."""
+_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, TokenError)
+"""What single changed bytes of an archive of arrays lead to; the last of a header's."""
 
 
 class DiskFull(ServiceError):
@@ -128,5 +132,9 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place in the file that cannot be
+            raise
+        raise ShardCorrupt(f"{path.name}: damaged ({error})") from error
+    except _DAMAGE as error:
         raise ShardCorrupt(f"{path.name}: damaged ({error})") from error

@@ -208,7 +208,7 @@ def measured(context: Context, model_id: str) -> Model:
     """
     with context.sessions() as session:
         model = session.get_one(Model, model_id)
-        images = len(datasets.evaluation_set(session, Role.HOLDOUT).items)
+        images = len(datasets.labelled_set(session, Role.HOLDOUT).items)
     known = (model.reports or {}).get(Role.HOLDOUT, {})
     if images in (0, known.get("images")):
         return model
@@ -222,7 +222,7 @@ def reports_of(
 ) -> dict[str, EvaluationReport]:
     """A model on every evaluation role that has images; see :func:`evaluate_model`."""
     with context.sessions() as session:
-        sets = {role: datasets.evaluation_set(session, role) for role in EVALUATED}
+        sets = {role: datasets.labelled_set(session, role) for role in EVALUATED}
     return {
         str(role): evaluate_model(context, model_id, manifest, class_names)
         for role, manifest in sets.items()

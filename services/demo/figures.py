@@ -61,8 +61,8 @@ def read_figures(context: Context, seconds: float, peak_rss_gib: float) -> Figur
     with context.sessions() as session:
         first = session.scalars(select(Model).order_by(Model.number).limit(1)).one()
         last = registry.require_champion(session)
-        holdout = datasets.evaluation_set(session, Role.HOLDOUT)
-        siblings = datasets.evaluation_set(session, Role.SIBLINGS)
+        holdout = datasets.labelled_set(session, Role.HOLDOUT)
+        siblings = datasets.labelled_set(session, Role.SIBLINGS)
         before, after = _field_failures(session, first), _field_failures(session, last)
         cycles = session.scalars(select(Cycle).order_by(Cycle.id)).all()
         images = _labelled_images(session)

@@ -157,7 +157,7 @@ def _answers(stage: StageContext, model_id: str, asked: _Questions) -> _Answers:
 
 def _holdout_labels(context: Context) -> set[str]:
     with context.sessions() as session:
-        return cycle_holdout.counted_labels(datasets.evaluation_set(session, Role.HOLDOUT))
+        return cycle_holdout.counted_labels(datasets.labelled_set(session, Role.HOLDOUT))
 
 
 def _all_rows(fixed: list[FailureRow], modes: dict[str, list[FailureRow]]) -> list[FailureRow]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 from sqlalchemy.orm import Session
 
+from curation.errors import ShardCorrupt
 from curation.types import Detections
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
@@ -14,6 +16,8 @@ from services.project import Project
 from services.stages.embed import readable
 from services.stages.resident import detector_of
 from services.storage import read_npz, write_npz
+
+logger = logging.getLogger(__name__)
 
 FLOOR = 0.01
 """Weak detections are evidence too: where the class was nearly found."""
@@ -48,10 +52,17 @@ def run(stage: StageContext, claim: Claim) -> Store:
 
 
 def read_pool_scores(project: Project, cycle_id: int) -> dict[str, Detections]:
-    """Detections of every pool image that the cycle's champion has looked at."""
+    """Detections of every pool image that the cycle's champion has looked at.
+
+    A damaged file costs those that are in it: nobody has looked at them.
+    """
     found: dict[str, Detections] = {}
     for path in sorted((project.runs / f"cycle-{cycle_id}").glob("pool-*.npz")):
-        arrays = read_npz(path)
+        try:
+            arrays = read_npz(path)
+        except ShardCorrupt as error:
+            logger.warning("what the champion saw in some of the pool is left out: %s", error)
+            continue
         ends = np.cumsum(arrays["counts"])[:-1]
         parts = [np.split(arrays[key], ends) for key in ("boxes", "scores", "labels")]
         anchors = np.split(arrays["default_boxes"], ends)

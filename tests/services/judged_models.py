@@ -56,7 +56,7 @@ def add_judged(
 
 def add_report(session: Session, context: Context, model: Model, quality: float | None) -> None:
     """What :func:`add_judged` says of a model, for one that is stored."""
-    manifest = datasets.evaluation_set(session, Role.HOLDOUT)
+    manifest = datasets.labelled_set(session, Role.HOLDOUT)
     cars = () if quality is None else manifest.items
     outcomes = (ObjectOutcome(item.image, 0, "car", True, 0.9) for item in cars)
     report = EvaluationReport(

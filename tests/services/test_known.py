@@ -101,12 +101,32 @@ def test_an_unreadable_training_image_is_left_out(
     assert len(found.wholes) == 2
 
 
-def test_an_imported_model_has_no_known_objects(
+def test_a_model_from_elsewhere_is_taken_to_know_the_seed_set(
     sqlite_context: Context, embedder: RegionEmbedder
 ) -> None:
     with sqlite_context.sessions.begin() as session:
         champion = add_champion(session)
     assert known.training_sample(sqlite_context, champion, embedder) is None
+    with sqlite_context.sessions.begin() as session:
+        image = add_photo(session, sqlite_context, skimage.data.coffee(), Role.SEED, "c.jpg")
+        objects = [{"box": [20, 20, 120, 90], "label": "car", "ignore": False}]
+        session.add(Annotation(image_id=image.id, objects=objects))
+    found = known.training_sample(sqlite_context, champion, embedder)
+    assert found is not None
+    assert list(found.objects.labels) == [1]
+
+
+def test_damage_to_what_is_kept_costs_only_time(
+    sqlite_context: Context, embedder: RegionEmbedder
+) -> None:
+    champion = trained(sqlite_context)
+    found = known.training_sample(sqlite_context, champion, embedder)
+    [kept] = sqlite_context.project.embeddings.glob("training-*.npz")
+    kept.write_bytes(kept.read_bytes()[:100])
+    again = known.training_sample(sqlite_context, champion, embedder)
+    assert found is not None
+    assert again is not None
+    assert np.array_equal(again.objects.vectors, found.objects.vectors)
 
 
 def test_the_like_of_labels_and_holdouts_is_barred(sqlite_context: Context) -> None:

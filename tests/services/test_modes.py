@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -212,11 +212,14 @@ def known_by(loop: ModeLoop, encoder: str) -> dict[str, modes.Recognised]:
     return modes.recognise(loop.context, champion, found, encoder, transform)
 
 
-def test_a_lost_file_leaves_the_places(repaired: ModeLoop) -> None:
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"PK\x03\x04")])
+def test_a_lost_or_damaged_file_leaves_the_places(
+    repaired: ModeLoop, damage: Callable[[Path], object]
+) -> None:
     loop = repaired
     with loop.context.sessions() as session:
         for sighting in session.scalars(select(ModeSighting)):
-            (loop.context.project.modes / str(sighting.file)).unlink()
+            damage(loop.context.project.modes / str(sighting.file))
     assert {one.name for one in known_by(loop, loop.encoder).values()} == {RAINY, DARK}
 
 

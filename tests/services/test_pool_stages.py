@@ -119,6 +119,18 @@ def test_the_scores_are_those_of_the_image_they_stand_under(sqlite_context: Cont
         assert scores[image_id].scores == pytest.approx(alone.scores, abs=1e-4)
 
 
+def test_damaged_scores_count_as_not_looked_at(
+    sqlite_context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool_of(sqlite_context, noise(2))
+    cycle = ask_scores(sqlite_context)
+    done(sqlite_context, Resident(), "score_pool")
+    [file] = (sqlite_context.project.runs / f"cycle-{cycle}").glob("pool-*.npz")
+    file.write_bytes(file.read_bytes()[:200])
+    assert read_pool_scores(sqlite_context.project, cycle) == {}
+    assert f"{file.name}: damaged" in caplog.text
+
+
 def test_a_batch_of_which_nothing_can_be_read_is_no_failure(sqlite_context: Context) -> None:
     ids = pool_of(sqlite_context, noise(2))
     break_files(sqlite_context, torn=ids[0], lost=ids[1])
