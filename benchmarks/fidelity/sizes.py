@@ -73,8 +73,8 @@ SMALL = Sizes(
     pda_images={"street": 1},
     pda_reference=(4, 4),
     pda_strides=(8, 16),
-    planted_images=24,
-    faithful_images={"street": 4, "bccd": 2, "carla": 1},
+    planted_images=60,
+    faithful_images={"street": 4, "bccd": 6, "carla": 4},
     sanity_images={"street": 2, "bccd": 1},
     fgvis_images={"street": 3, "bccd": 1},
 )
