@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,8 +113,7 @@ def config_of(source: Source, settings: Settings) -> DetectorConfig:
         raise InvalidRequest(f"torchvision has no {architecture}: use --default-boxes settings")
     if published and wanted is not DefaultBoxes.SETTINGS:
         return torchvision_config(architecture, names)
-    detector = settings.detector.model_copy(update={"architecture": architecture})
-    return science.detector_config(settings.model_copy(update={"detector": detector}), names)
+    return replace(science.detector_config(settings, names), architecture=architecture)
 
 
 def add(context: Context, detector: SsdDetector, path: Path, actor: str) -> Model:

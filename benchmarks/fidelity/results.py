@@ -58,7 +58,7 @@ def write(
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
     }
-    ran = {
+    known = before.get("parts", {}) | {
         part: {"command": _command(given, part)} | made | {"sizes": sizes.of(part)}
         for part in parts
     }
@@ -66,14 +66,14 @@ def write(
     write_json(
         path,
         {
-            "command": _command(given, "all"),
+            "command": _command(given, " ".join(known)),
             "machine": made["machine"],
             "versions": made["versions"],
             "seeds": {"methods": 0, "references": references.REFERENCE_SEED, "bootstrap": 0},
             "unit_of_scores": str(references.KIND),
             "notes": NOTES,
             "detections_by_kind": dict(kinds) or before.get("detections_by_kind", {}),
-            "parts": before.get("parts", {}) | ran,
+            "parts": known,
             "bars": before.get("bars", {}) | dict(bars),
             "tables": before.get("tables", {}) | dict(tables),
         },
