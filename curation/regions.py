@@ -67,7 +67,7 @@ def harmful_regions(
     """The connected groups of superpixels that made the detection wrong.
 
     Args:
-        attribution: of the failed target.
+        attribution: of the failed target; its ``region_values`` where it has them.
         failure_hurts_positive: True for a false positive, where the harm is what supports the
             score; False where the harm is what lowers it.
         image_size_wh: (W, H) of the original image, for the boxes of the regions.
@@ -79,11 +79,12 @@ def harmful_regions(
         Regions by falling weight. Weights are shares of the harm that passed the rules, and sum
         to 1 if none was dropped. Empty if no superpixel does harm.
     """
-    harm = attribution.values if failure_hurts_positive else -attribution.values  # [S]
+    values, errors = attribution.for_regions()  # [S], [S]
+    harm = values if failure_hurts_positive else -values  # [S]
     harm = np.where(_window(attribution, image_size_wh, rules, focus_box, harm), harm, 0)
     if not (harm > 0).any():
         return []
-    members = _members(harm, attribution.standard_errors, rules)  # [S]
+    members = _members(harm, errors, rules)  # [S]
     touching = superpixels.neighbours(attribution.segments)  # [S, S]
     total = float(harm[members].sum())
     regions = [
@@ -194,7 +195,7 @@ def _region(
         mask=mask,
         ring=superpixels.ring(selected, touching)[attribution.segments],
         weight=min(1.0, weight),
-        value=float(attribution.values[members].sum()),
+        value=float(attribution.for_regions()[0][members].sum()),
         segments=tuple(int(member) for member in members),
         box_xyxy=_mask_box(mask, image_size_wh),
     )

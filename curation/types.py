@@ -204,6 +204,9 @@ class Attribution:
         pixels: [h, w] float32, the map of a method that works on pixels, signed, on the same
             grid; None where a superpixel is the smallest part that the method knows.
         notes: what a reader of the map must know, such as an assumption that does not hold.
+        region_values: [S] float32, signed as ``values``: what regions are made of where the
+            method knows better for that than ``values``; else None.
+        region_errors: [S] float32, standard errors of ``region_values``; None with them.
     """
 
     target: ScoreTarget
@@ -216,6 +219,8 @@ class Attribution:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pixels: FloatArray | None = None
     notes: tuple[str, ...] = ()
+    region_values: FloatArray | None = None
+    region_errors: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if self.pixels is not None and self.pixels.shape != self.segments.shape:
@@ -227,6 +232,15 @@ class Attribution:
                 f"values {self.values.shape} and standard errors {self.standard_errors.shape} "
                 "must both have shape [S]"
             )
+        given = [a for a in (self.region_values, self.region_errors) if a is not None]
+        if len(given) == 1 or any(array.shape != self.values.shape for array in given):
+            raise ValueError("region_values and region_errors come together, [S] both")
+
+    def for_regions(self) -> tuple[FloatArray, FloatArray]:
+        """Values [S] and standard errors [S] that regions are made of."""
+        if self.region_values is None or self.region_errors is None:
+            return self.values, self.standard_errors
+        return self.region_values, self.region_errors
 
     def pixel_map(self) -> FloatArray:
         """[h, w] float32: the method's own map, or each pixel with its superpixel's value."""
@@ -246,7 +260,7 @@ class Region:
         mask: [h, w] bool on the network input's grid.
         ring: [h, w] bool, the superpixels that touch the mask, without it.
         weight: share of the image's harmful mass, in (0, 1].
-        value: summed attribution.
+        value: summed values, those that regions are made of.
         segments: the superpixels of the mask.
         box_xyxy: bounding box of the mask in px of the original image.
     """

@@ -27,6 +27,8 @@ def attribution_of(context: Context, failure: FailureRow, explanation: Explanati
         parameters=explanation.parameters,
         pixels=arrays.get("pixels"),
         notes=tuple(str(note) for note in arrays.get("notes", ())),
+        region_values=arrays.get("region_values"),
+        region_errors=arrays.get("region_errors"),
     )
 
 

@@ -121,6 +121,7 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
         "completeness_error": _number(found.completeness_error),
         "values": _numbers(found.values),
         "standard_errors": _numbers(found.standard_errors),
+        "region_values": _numbers(found.for_regions()[0]),
         "regions": [_region_json(region) for region in outcome.regions],
         "notes": list(outcome.notes),
         **cost,

@@ -22,6 +22,7 @@ from benchmarks.fidelity import (
     report,
     results,
     sanity,
+    shares,
 )
 from benchmarks.fidelity.sizes import FULL, SMALL, Sizes
 from benchmarks.fidelity.study import Study, load
@@ -39,6 +40,7 @@ PARTS: dict[str, dict[str, Part]] = {
         "faithfulness": faithfulness.faithfulness,
     },
     "pointing": {"pointing": faithfulness.pointing},
+    "shares": {"shares": shares.shares},
     "sanity": {
         "weights": sanity.weights,
         "classes": sanity.classes,
@@ -142,6 +144,9 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
             found["faithfulness"],
             ("method", "kind"),
             ("deletion", "insertion", "deletion_seen", "insertion_seen"),
+        ),
+        "shares": report.simple(
+            found["shares"], ("regions_of",), ("hit", "recovers", "gain", "superpixels")
         ),
         "weights": report.simple(found["weights"], ("method", "stage"), ("spearman", "magnitude")),
         "classes": report.simple(found["classes"], ("method",), ("rho",)),

@@ -74,19 +74,21 @@ def find(
     count: int,
     planted: bool = False,
     most: int = MOST,
+    seed: int = STREET_SEED,
 ) -> list[Case]:
     """The first ``count`` images of a world that hold a failure beside overlapping objects.
 
     Args:
-        name: of the world; "street" scenes are siblings of seed 11, files come in reverse order.
+        name: of the world; "street" scenes are siblings, files come in reverse order.
         detector: whose failures.
         data: folder of the real data.
         count: how many images.
         planted: only images with a failure of a planted cause, and of those only the failures.
         most: detections of an image.
+        seed: of the street scenes.
     """
     cases: list[Case] = []
-    for picture in _pictures(name, data):
+    for picture in _pictures(name, data, seed):
         if len(cases) == count:
             break
         if not planted and not _overlapping(picture.truth):
@@ -101,9 +103,9 @@ def find(
     return cases
 
 
-def _pictures(name: str, data: Path) -> Iterator[_Picture]:
+def _pictures(name: str, data: Path, seed: int) -> Iterator[_Picture]:
     if name == "street":
-        for scene in world.generate(world.WorldConfig(), "siblings", 400, STREET_SEED):
+        for scene in world.generate(world.WorldConfig(), "siblings", 400, seed):
             yield _Picture(scene.name, scene.image, scene.truth, scene)
         return
     with tempfile.TemporaryDirectory() as scratch:

@@ -59,10 +59,10 @@ def pointing(study: Study, sizes: Sizes) -> Iterator[Row]:
             found = study.attributions(case, ASKED, name, OTHER_COST)
             for attribution, subject in zip(found or (), case.subjects, strict=False):
                 if subject.cause_mask is not None:
-                    yield _row(study, case, subject, name) | _pointed(case, subject, attribution)
+                    yield row_of(study, case, subject, name) | pointed(case, subject, attribution)
 
 
-def _row(study: Study, case: Case, subject: Subject, name: str) -> Row:
+def row_of(study: Study, case: Case, subject: Subject, name: str) -> Row:
     return {
         "world": study.world,
         "architecture": study.architecture,
@@ -121,7 +121,7 @@ def _curves(study: Study, case: Case, name: str, values: list[Any]) -> Iterator[
 
     key = study.key("curves", case, asked=ASKED, method=name, cost=OTHER_COST)
     for subject, area in zip(case.subjects, study.units.get(key, compute) or (), strict=False):
-        yield _row(study, case, subject, name) | area
+        yield row_of(study, case, subject, name) | area
 
 
 def _recovered(study: Study, case: Case, name: str, found: list[Attribution]) -> Iterator[Row]:
@@ -139,7 +139,8 @@ def _recovered(study: Study, case: Case, name: str, found: list[Attribution]) ->
                 results.append({"gain": float("nan")})
                 continue
             drawn = _random_regions(attribution, regions[0], size_wh)
-            single = np.arange(len(attribution.values)) == int(attribution.values.argmin())
+            values, _ = attribution.for_regions()
+            single = np.arange(len(values)) == int(values.argmin())
             groups = [_members(regions[0], attribution), single, *drawn]
             weights = 1 - np.stack([np.zeros_like(single), *groups]).astype(np.float32)
             scores = masked_scores(
@@ -163,7 +164,7 @@ def _recovered(study: Study, case: Case, name: str, found: list[Attribution]) ->
 
     key = study.key("recovery", case, asked=ASKED, method=name, cost=OTHER_COST)
     for t, result in zip(misses, study.units.get(key, compute) or (), strict=False):
-        yield _row(study, case, case.subjects[t], name) | result
+        yield row_of(study, case, case.subjects[t], name) | result
 
 
 def _random_regions(
@@ -187,7 +188,8 @@ def _members(region: Region, attribution: Attribution) -> BoolArray:
     return chosen
 
 
-def _pointed(case: Case, subject: Subject, attribution: Attribution) -> Row:
+def pointed(case: Case, subject: Subject, attribution: Attribution) -> Row:
+    """Whether the strongest superpixel of the most harmful region lies on the planted cause."""
     assert subject.cause_mask is not None
     segments = attribution.segments
     mask = _on_grid(subject.cause_mask, segments)
@@ -216,8 +218,8 @@ def _pointed(case: Case, subject: Subject, attribution: Attribution) -> Row:
 
 def _strongest(attribution: Attribution, region: Region, false: bool) -> int:
     """The segment of a region that does most harm."""
-    members = np.array(region.segments)
-    return int(members[fidelity.most_negative(attribution.values[members], false)])
+    members, (values, _) = np.array(region.segments), attribution.for_regions()
+    return int(members[fidelity.most_negative(values[members], false)])
 
 
 def _on_grid(mask: BoolArray, segments: SegmentArray) -> BoolArray:

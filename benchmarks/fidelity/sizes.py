@@ -23,6 +23,7 @@ class Sizes:
         pda_reference: stride and draws of its PDA reference.
         pda_strides: of PDA as a method.
         planted_images: street images with failures of planted causes.
+        share_images: others of another seed, on which regions are cut by several indices.
         faithful_images: images with deletion curves.
         sanity_images: images of the sanity checks.
         fgvis_images: images on which FGVis is driven to another class.
@@ -38,6 +39,7 @@ class Sizes:
     pda_reference: tuple[int, int]
     pda_strides: tuple[int, ...]
     planted_images: int
+    share_images: int
     faithful_images: PerWorld
     sanity_images: PerWorld
     fgvis_images: PerWorld
@@ -59,6 +61,7 @@ ASKED_BY: dict[str, tuple[str, ...]] = {
     ),
     "faithfulness": ("faithful_images", "planted_images"),
     "pointing": ("planted_images",),
+    "shares": ("share_images",),
     "sanity": ("sanity_images",),
     "inside": ("sanity_images", "fgvis_images"),
 }
@@ -74,6 +77,7 @@ SMALL = Sizes(
     pda_reference=(4, 4),
     pda_strides=(8, 16),
     planted_images=60,
+    share_images=120,
     faithful_images={"street": 4, "bccd": 6, "carla": 4},
     sanity_images={"street": 2, "bccd": 1},
     fgvis_images={"street": 3, "bccd": 1},
@@ -89,6 +93,7 @@ FULL = Sizes(
     pda_reference=(1, 10),
     pda_strides=(4, 8, 16),
     planted_images=60,
+    share_images=120,
     faithful_images={"street": 20, "bccd": 10, "carla": 10},
     sanity_images={"street": 8, "bccd": 4, "carla": 4},
     fgvis_images={"street": 10, "bccd": 10},

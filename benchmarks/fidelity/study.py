@@ -14,7 +14,7 @@ from benchmarks.fidelity.cases import Case
 from benchmarks.fidelity.units import Key, Units
 from curation import superpixels
 from curation.superpixels import SegmentArray
-from curation.types import Attribution
+from curation.types import Attribution, FloatArray
 from retrain.detector import SsdDetector
 
 FEW, MAX_EXACT = 18, 12
@@ -38,7 +38,7 @@ class Study:
     data: Path
     units: Units
     _price: float | None = None
-    _cases: dict[tuple[int, bool, int], list[Case]] = field(default_factory=dict)
+    _cases: dict[tuple[int, bool, int, int], list[Case]] = field(default_factory=dict)
     _segments: dict[tuple[str, int], SegmentArray] = field(default_factory=dict)
 
     def key(self, unit: str, case: Case | None = None, **more: Any) -> Key:
@@ -53,12 +53,18 @@ class Study:
             image["partition"] = f"{crc32(self.segments(case, more['asked']).tobytes()):08x}"
         return {"unit": unit, "model": model, **image, **more}
 
-    def cases(self, count: int, planted: bool = False, most: int = cases.MOST) -> list[Case]:
+    def cases(
+        self,
+        count: int,
+        planted: bool = False,
+        most: int = cases.MOST,
+        seed: int = cases.STREET_SEED,
+    ) -> list[Case]:
         """The first ``count`` images; larger counts only add."""
-        key = (count, planted, most)
+        key = (count, planted, most, seed)
         if key not in self._cases:
             self._cases[key] = cases.find(
-                self.world, self.detector, self.data, count, planted, most
+                self.world, self.detector, self.data, count, planted, most, seed
             )
         return self._cases[key]
 
@@ -96,6 +102,8 @@ class Study:
             return {
                 "values": [attribution.values for attribution in found],
                 "errors": [attribution.standard_errors for attribution in found],
+                "region_values": [a.region_values for a in found],
+                "region_errors": [a.region_errors for a in found],
                 "scores": [[a.score, a.baseline_score] for a in found],
                 "seconds": seconds,
             }
@@ -112,6 +120,11 @@ class Study:
         if found is None:
             return None
         segments = self.segments(case, asked)
+
+        def of_regions(name: str, t: int) -> FloatArray | None:
+            own = found[name][t]
+            return None if own is None else np.array(own, np.float32)
+
         return [
             Attribution(
                 target,
@@ -121,6 +134,8 @@ class Study:
                 score=found["scores"][t][0],
                 baseline_score=found["scores"][t][1],
                 method=name,
+                region_values=of_regions("region_values", t),
+                region_errors=of_regions("region_errors", t),
             )
             for t, target in enumerate(case.targets)
         ]

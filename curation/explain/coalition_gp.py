@@ -154,9 +154,8 @@ def shapley(
 ) -> tuple[Float64Array, Float64Array]:
     """Mean and standard deviation of the Shapley values, given the scores of some masks.
 
-    With z' = 2 z - 1 the kernel is a product of 1 + t_i z'_i z''_i with t_i = tanh(r_i / 2), and
-    a Shapley value the average over m in -1..1 of the difference that superpixel i makes while
-    every other is shown with probability (1 + m) / 2: each factor averages to 1 + t_j m z''_j.
+    A Shapley value is the average over m in -1..1 of the difference that superpixel i makes while
+    every other is shown with probability (1 + m) / 2.
 
     Args:
         masks: [N, S] of zeros and ones, distinct rows, those of all and of no superpixel among
@@ -172,22 +171,62 @@ def shapley(
         Bayesian quadrature of the linear functional (O'Hagan, 1991); Shapley values of
         Gaussian processes: Chau et al., 2023. The kernel, which makes both closed, is ours.
     """
+    return _differences(masks, scores, kernel, *_quadrature(masks.shape[1]))
+
+
+def banzhaf(
+    masks: Float64Array, scores: Float64Array, kernel: Kernel, shown: float
+) -> tuple[Float64Array, Float64Array]:
+    """The same of weighted Banzhaf values: every other superpixel is shown with one probability.
+
+    Args:
+        masks: as of :func:`shapley`.
+        scores: [N].
+        kernel: from :func:`fit`.
+        shown: the probability, in 0..1: 0.5 for the Banzhaf value, 1 for what the image gains by
+            the superpixel.
+
+    Returns:
+        [S] values and [S] standard errors.
+
+    Source:
+        Weighted Banzhaf values: Marichal and Mathonet, 2011; as rankings that noise disturbs
+        least: Wang and Jia, 2023, Li and Yu, 2023.
+    """
+    return _differences(masks, scores, kernel, np.array([2 * shown - 1]), np.ones(1))
+
+
+def _differences(
+    masks: Float64Array,
+    scores: Float64Array,
+    kernel: Kernel,
+    nodes: Float64Array,
+    weights: Float64Array,
+) -> tuple[Float64Array, Float64Array]:
+    """Posterior of a mean over nodes m of the differences that superpixels make."""
     lower = cho_factor(kernel.covariance(masks), lower=True)
     ones = cho_solve(lower, np.ones(len(masks)))  # [N]
     weight = ones.sum()
     centred = scores - (ones @ scores) / weight
     solved = cho_solve(lower, centred)  # [N]
     scale = float(solved @ centred) / max(1, len(masks) - 1)
-    with_scores, prior = _moments(2 * masks - 1, np.tanh(kernel.rates / 2))  # [S, N], [S]
+    strengths = np.tanh(kernel.rates / 2)
+    with_scores, prior = _moments(2 * masks - 1, strengths, nodes, weights)  # [S, N], [S]
     left = prior - np.einsum("sn,ns->s", with_scores, cho_solve(lower, with_scores.T))
     left = left + (with_scores @ ones) ** 2 / weight  # the mean is not known either
     return with_scores @ solved, np.sqrt(scale * np.maximum(left, 0))
 
 
-def _moments(signs: Float64Array, strengths: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Covariance [S, N] of Shapley values and scores, and variance [S], as shares of s."""
+def _moments(
+    signs: Float64Array, strengths: Float64Array, nodes: Float64Array, weights: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Covariance [S, N] of differences and scores, and variance [S], as shares of s.
+
+    With z' = 2 z - 1 the kernel is a product of 1 + t_i z'_i z''_i with t_i = tanh(r_i / 2);
+    while every other superpixel is shown with probability (1 + m) / 2 its factor averages to
+    1 + t_j m z''_j.
+    """
     log_scale = -np.log1p(strengths).sum()
-    nodes, weights = _quadrature(len(strengths))
     with_scores = np.zeros(signs.T.shape)
     prior = np.zeros(len(strengths))
     for node, weight in zip(nodes, weights, strict=True):

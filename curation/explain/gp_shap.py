@@ -5,7 +5,8 @@ Read :meth:`GPShap.explain`, then :mod:`curation.explain.coalition_gp`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,6 +42,11 @@ class GPShap:
         batch_size: masked images a forward pass; bounds memory, changes no value beyond
             rounding. None takes what suits the device.
         seed: of the masks. Two model versions explained under one seed share their masks.
+        region_share: regions are made of weighted Banzhaf values, the difference that a
+            superpixel makes while every other is shown with this probability. Shapley values
+            average over all probabilities alike, and images of which little or nearly all is
+            shown disturb the order of the most harmful: those of little have no context, and
+            of nearly all one difference can stand for others that mask it.
 
     Source:
         The masks are those of paired Leverage SHAP (Musco and Witter, 2025). In the place of its
@@ -51,17 +57,25 @@ class GPShap:
     kind: ScoreKind = ScoreKind.LOG_ODDS
     batch_size: int | None = None
     seed: int = 0
+    region_share: float = 0.75
 
     name: ClassVar[str] = "gp_shap"
 
     def __post_init__(self) -> None:
         if self.num_samples < 4 or (self.batch_size is not None and self.batch_size < 1):
             raise ValueError("num_samples must be at least 4 and batch_size at least 1")
+        if not 0 <= self.region_share <= 1:
+            raise ValueError(f"region_share must lie in 0..1, not {self.region_share}")
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """All that the result depends on; the batch size is not part of it."""
-        return {"num_samples": self.num_samples, "kind": str(self.kind), "seed": self.seed}
+        return {
+            "num_samples": self.num_samples,
+            "kind": str(self.kind),
+            "seed": self.seed,
+            "region_share": self.region_share,
+        }
 
     def masks(self, num_segments: int) -> FloatArray:
         """The masks [N, S], the same for every image of S superpixels."""
@@ -75,6 +89,36 @@ class GPShap:
         segments: SegmentArray,
     ) -> list[Attribution]:
         """Shapley values and their posterior standard deviations for all targets of an image."""
+        result = []
+        for target, believed in zip(
+            targets, self.posteriors(detector, image, targets, segments), strict=True
+        ):
+            values, errors = believed.shapley()
+            region_values, region_errors = believed.banzhaf(self.region_share)
+            result.append(
+                Attribution(
+                    target=target,
+                    segments=segments,
+                    values=values,
+                    standard_errors=errors,
+                    score=float(believed.scores[0]),
+                    baseline_score=float(believed.scores[1]),
+                    method=self.name,
+                    parameters=self.parameters,
+                    region_values=region_values,
+                    region_errors=region_errors,
+                )
+            )
+        return result
+
+    def posteriors(
+        self,
+        detector: Detector,
+        image: ImageArray,
+        targets: Sequence[ScoreTarget],
+        segments: SegmentArray,
+    ) -> list[Posterior]:
+        """What the masked images tell of each target's score; arguments as of an explanation."""
         check_segments(segments, detector.input_size_hw)
         if not targets:
             return []
@@ -89,20 +133,51 @@ class GPShap:
         for column, target in enumerate(targets):
             distances = _distances(segments, boxes[target.default_box], size_wh)  # [S]
             with one_thread():
-                values, errors = _estimate(masks, scores[:, column], distances)
-            result.append(
-                Attribution(
-                    target=target,
-                    segments=segments,
-                    values=values.astype(np.float32),
-                    standard_errors=errors.astype(np.float32),
-                    score=float(scores[0, column]),
-                    baseline_score=float(scores[1, column]),
-                    method=self.name,
-                    parameters=self.parameters,
-                )
-            )
+                kernel = _kernel(masks, scores[:, column], distances)
+            result.append(Posterior(masks, scores[:, column], kernel))
         return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Posterior:
+    """What is believed of one target's score on any masked image.
+
+    Attributes:
+        masks: [N, S] float32 of zeros and ones, those of all and of no superpixel first.
+        scores: [N] float32.
+        kernel: of the Gaussian process; None where no mask changes the score.
+    """
+
+    masks: FloatArray
+    scores: FloatArray
+    kernel: coalition_gp.Kernel | None
+
+    def shapley(self) -> tuple[FloatArray, FloatArray]:
+        """Shapley values [S] float32 and their standard deviations [S]."""
+        return self._scaled(coalition_gp.shapley)
+
+    def banzhaf(self, shown: float) -> tuple[FloatArray, FloatArray]:
+        """Weighted Banzhaf values, every other superpixel shown with that probability."""
+        return self._scaled(functools.partial(coalition_gp.banzhaf, shown=shown))
+
+    def _scaled(
+        self,
+        index: Callable[
+            [coalition_gp.Float64Array, coalition_gp.Float64Array, coalition_gp.Kernel],
+            tuple[coalition_gp.Float64Array, coalition_gp.Float64Array],
+        ],
+    ) -> tuple[FloatArray, FloatArray]:
+        y, spread = _standard(self.scores)
+        num_segments = self.masks.shape[1]
+        if self.kernel is None:
+            even = (float(self.scores[0]) - float(self.scores[1])) / num_segments
+            return (
+                np.full(num_segments, even, np.float32),
+                np.full(num_segments, spread, np.float32),
+            )
+        with one_thread():
+            values, errors = index(self.masks.astype(np.float64), y, self.kernel)
+        return (values * spread).astype(np.float32), (errors * spread).astype(np.float32)
 
 
 def sample_masks(num_segments: int, num_samples: int, rng: np.random.Generator) -> FloatArray:
@@ -141,18 +216,20 @@ def _distances(
     return distances
 
 
-def _estimate(
-    masks: FloatArray, scores: FloatArray, distances: coalition_gp.Float64Array
-) -> tuple[coalition_gp.Float64Array, coalition_gp.Float64Array]:
-    """Values [S] and standard errors [S] of one target."""
-    z, y = masks.astype(np.float64), scores.astype(np.float64)
+def _standard(scores: FloatArray) -> tuple[coalition_gp.Float64Array, float]:
+    """Scores [N] of mean 0 and deviation 1, unless they are all equal, and their deviation."""
+    y = scores.astype(np.float64)
     spread = float(y.std())
-    if spread <= _FLAT * max(1e-30, float(np.abs(y).max())):  # nothing that is masked matters
-        return np.full(z.shape[1], (y[0] - y[1]) / z.shape[1]), np.full(z.shape[1], spread)
-    y = (y - y.mean()) / spread
-    if len(z) == 2 ** z.shape[1]:  # all there are: interpolate, whatever the kernel
-        kernel = coalition_gp.Kernel(np.ones(z.shape[1]), coalition_gp.END_NOISE)
-    else:
-        kernel = coalition_gp.fit(z[:_NUM_FIT], y[:_NUM_FIT], distances)
-    values, errors = coalition_gp.shapley(z, y, kernel)
-    return values * spread, errors * spread
+    return (y - y.mean()) / (spread or 1.0), spread
+
+
+def _kernel(
+    masks: FloatArray, scores: FloatArray, distances: coalition_gp.Float64Array
+) -> coalition_gp.Kernel | None:
+    """The process for the scores of one target; None if they are equal but for rounding."""
+    (y, spread), num_segments = _standard(scores), masks.shape[1]
+    if spread <= _FLAT * max(1e-30, float(np.abs(scores).max())):  # nothing masked matters
+        return None
+    if len(masks) == 2**num_segments:  # all there are: interpolate, whatever the kernel
+        return coalition_gp.Kernel(np.ones(num_segments), coalition_gp.END_NOISE)
+    return coalition_gp.fit(masks[:_NUM_FIT].astype(np.float64), y[:_NUM_FIT], distances)

@@ -70,7 +70,8 @@ class Explanation(Base):
 
     The file holds ``segments`` [h, w] int32, ``values`` and ``standard_errors`` [S], ``masks`` and
     ``rings`` [R, h, w] bool, ``weights`` [R], ``vectors`` [R, D], ``object_vector`` [D],
-    ``image_vector`` [D]. ``regions`` repeats for people: ``[{"box": …, "weight": …}]``.
+    ``image_vector`` [D], and what the method has of ``pixels`` [h, w], ``region_values`` and
+    ``region_errors`` [S]. ``regions`` repeats for people: ``[{"box": …, "weight": …}]``.
     """
 
     __tablename__ = "explanations"

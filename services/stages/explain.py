@@ -126,10 +126,14 @@ def _write(
     key = _key(one.row.id, attribution, encoder_version)
     file = f"{key[:2]}/{key}.npz"
     grid = attribution.segments.shape
-    pixels = {} if attribution.pixels is None else {"pixels": attribution.pixels}
+    some = {
+        "pixels": attribution.pixels,
+        "region_values": attribution.region_values,
+        "region_errors": attribution.region_errors,
+    }
     write_npz(
         stage.context.project.explanations / file,
-        **pixels,
+        **{name: array for name, array in some.items() if array is not None},
         notes=np.array(attribution.notes, np.str_),
         segments=attribution.segments,
         values=attribution.values,

@@ -1,5 +1,6 @@
 """Shapley values from a Gaussian process over coalitions: closed forms, oracle, accuracy."""
 
+import functools
 import itertools
 import math
 
@@ -20,15 +21,15 @@ from tests.toy import ConvToy, PolynomialToy, textured_image
 TARGET = ScoreTarget(1, 1)
 
 
-def exact(detector, image, target, segments, kind=ScoreKind.LOGIT):
-    """Shapley values [S] from all masks."""
+def exact(detector, image, target, segments, kind=ScoreKind.LOGIT, of=oracle.exact_shapley):
+    """Shapley values [S] from all masks, or others."""
     num_segments = superpixels.count(segments)
     every = np.array(list(itertools.product((0, 1), repeat=num_segments)), np.float32)
     scores = masked_scores(
         detector, detector.preprocess([image]), segments, every, [target], kind, 64
     )[:, 0]
     values = {tuple(map(int, row)): float(v) for row, v in zip(every, scores, strict=True)}
-    return np.array(oracle.exact_shapley(values, num_segments))
+    return np.array(of(values, num_segments))
 
 
 def test_posterior_agrees_with_the_oracle():
@@ -45,12 +46,32 @@ def test_posterior_agrees_with_the_oracle():
     assert entry == pytest.approx(oracle.covariance(masks[2], masks[4], rates))
 
 
+@pytest.mark.parametrize("shown", [0.0, 0.3, 0.75, 1.0])
+def test_banzhaf_values_agree_with_the_oracle(shown):
+    rng = np.random.default_rng(4)
+    masks = sample_masks(6, 24, rng).astype(np.float64)
+    scores = rng.normal(size=len(masks))
+    kernel = coalition_gp.Kernel(rng.uniform(0.01, 2.0, 6), 0.02)
+    values, errors = coalition_gp.banzhaf(masks, scores, kernel, shown)
+    expected, expected_errors = oracle.posterior(
+        masks,
+        scores,
+        kernel.rates,
+        kernel.noises(masks),
+        functools.partial(oracle.exact_banzhaf, shown=shown),
+    )
+    np.testing.assert_allclose(values, expected, atol=1e-7)
+    np.testing.assert_allclose(errors, expected_errors, atol=1e-6)
+
+
 @pytest.mark.parametrize("num_segments", [60, 165, 900])
 @pytest.mark.parametrize("rate", [0.02, 2.0])
 def test_what_the_superpixels_share_adds_up_whatever_their_number(num_segments, rate):
     masks = sample_masks(num_segments, 24, np.random.default_rng(0)).astype(np.float64)
     kernel = coalition_gp.Kernel(np.full(num_segments, rate), 0.0)
-    with_scores, _ = coalition_gp._moments(2 * masks - 1, np.tanh(kernel.rates / 2))  # [S, N]
+    with_scores, _ = coalition_gp._moments(
+        2 * masks - 1, np.tanh(kernel.rates / 2), *coalition_gp._quadrature(num_segments)
+    )  # [S, N]
     covariance = kernel.covariance(masks)
     whole = covariance[0] - covariance[1]  # of the scores with v(all) - v(none)
     np.testing.assert_allclose(with_scores.sum(axis=0), whole, atol=1e-8)  # noise of the ends: 1e-9
@@ -111,6 +132,25 @@ def test_exact_where_there_are_no_more_masks(num_segments):
     expected = exact(toy, image, TARGET, segments)
     np.testing.assert_allclose(found.values, expected, atol=1e-5 * np.abs(expected).max())
     assert found.standard_errors.max() < 1e-3 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.75, 1.0])
+def test_regions_are_made_of_what_a_superpixel_does_among_so_many_others(share):
+    toy, image = ConvToy(2), textured_image(4)
+    segments = superpixels.grid(toy.input_size_hw, 6)
+    explainer = GPShap(num_samples=64, kind=ScoreKind.LOGIT, region_share=share)
+    (found,) = explainer.explain(toy, image, [TARGET], segments)
+    banzhaf = functools.partial(oracle.exact_banzhaf, shown=share)
+    expected = exact(toy, image, TARGET, segments, of=banzhaf)
+    values, errors = found.for_regions()
+    np.testing.assert_allclose(values, expected, atol=1e-4 * np.abs(expected).max())
+    assert errors.max() < 1e-3 * np.abs(expected).max()
+    assert np.abs(values - found.values).max() > 0.01 * np.abs(expected).max()
+
+
+def test_a_share_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"region_share must lie in 0\.\.1, not 75"):
+        GPShap(region_share=75)
 
 
 def test_sums_of_segments_and_pairs_come_out_nearly_exact():

@@ -1,5 +1,7 @@
 """Regions: sign, significance, connection, weights, the window and the controls."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,6 +57,15 @@ def test_only_harm_beyond_the_standard_error_counts():
     regions = harmful({0: -3.0, 24: -1.9}, errors=1.0)
     assert [region.segments for region in regions] == [(0,)]
     assert regions[0].weight == 1
+
+
+def test_a_method_may_have_other_values_for_regions_than_those_it_shows():
+    shown, own = attribution({0: -9.0, 12: -1.0}), attribution({12: -4.0, 24: -3.0}, 2.0)
+    found = replace(shown, region_values=own.values, region_errors=own.standard_errors)
+    (region,) = harmful_regions(found, False, SIZE_WH, replace(EVERYWHERE, z=1.9))
+    assert region.segments == (12,)
+    assert region.value == pytest.approx(-4)
+    assert harmful_regions(found, True, SIZE_WH, EVERYWHERE) == []
 
 
 def test_the_strongest_is_kept_where_nothing_is_certain():

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from curation.errors import InvalidBoxes
-from curation.types import Detections, Failure, FailureKind, ScoreTarget, Truth
+from curation.types import (
+    Attribution,
+    Detections,
+    Failure,
+    FailureKind,
+    ScoreTarget,
+    Truth,
+)
 
 BOXES = np.array([[0, 0, 4, 4], [1, 1, 5, 5]], np.float32)
 LABELS = np.array([1, 2])
@@ -42,6 +49,23 @@ def test_above_keeps_every_column_of_the_better_detections() -> None:
     assert len(kept) == 1
     assert kept.boxes_xyxy.tolist() == [BOXES[0].tolist()]
     assert kept.default_boxes.tolist() == [7]
+
+
+@pytest.mark.parametrize("given", [(np.zeros(3), None), (None, np.zeros(3)), (np.zeros(2),) * 2])
+def test_values_of_regions_without_errors_or_of_another_length_are_refused(given) -> None:
+    values, target = np.zeros(3, np.float32), ScoreTarget(0, 1)
+    with pytest.raises(ValueError, match="region_values and region_errors"):
+        Attribution(
+            target,
+            np.zeros((2, 2), np.int32),
+            values,
+            values,
+            0.0,
+            0.0,
+            "gp_shap",
+            region_values=given[0],
+            region_errors=given[1],
+        )
 
 
 def test_only_a_false_positive_is_hurt_by_what_supports_it() -> None:

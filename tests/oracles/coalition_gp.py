@@ -1,4 +1,4 @@
-"""Shapley values of a Gaussian process over coalitions by enumeration: all masks, plain loops."""
+"""Values of a Gaussian process over coalitions by enumeration: all masks, plain loops."""
 
 from __future__ import annotations
 
@@ -33,8 +33,26 @@ def exact_shapley(values: dict[tuple[int, ...], float], num_segments: int) -> li
     return result
 
 
-def posterior(masks, scores, rates, noises) -> tuple[list[float], list[float]]:
-    """Shapley values of the posterior mean over all 2^S masks, and their standard deviations.
+def exact_banzhaf(
+    values: dict[tuple[int, ...], float], num_segments: int, shown: float
+) -> list[float]:
+    """The same with every other superpixel shown with one probability."""
+    result = []
+    for segment in range(num_segments):
+        total = 0.0
+        for mask in itertools.product((0, 1), repeat=num_segments):
+            if mask[segment]:
+                continue
+            size = sum(mask)
+            weight = shown**size * (1 - shown) ** (num_segments - size - 1)
+            with_it = (*mask[:segment], 1, *mask[segment + 1 :])
+            total += weight * (values[with_it] - values[mask])
+        result.append(total)
+    return result
+
+
+def posterior(masks, scores, rates, noises, exact=exact_shapley) -> tuple[list[float], list[float]]:
+    """Values of the posterior mean over all 2^S masks, and their standard deviations.
 
     Universal kriging with an unknown constant mean; the scale is set to its most probable value.
     """
@@ -49,15 +67,12 @@ def posterior(masks, scores, rates, noises) -> tuple[list[float], list[float]]:
     centred = scores - mean
     scale = centred @ inverse @ centred / (len(masks) - 1)
     guess = mean + cross @ inverse @ centred
-    values = exact_shapley(dict(zip(every, guess, strict=True)), num_segments)
+    values = exact(dict(zip(every, guess, strict=True)), num_segments)
     off = 1 - cross @ inverse @ one
     spread = among - cross @ inverse @ cross.T + np.outer(off, off) / (one @ inverse @ one)
     # the same linear map on the covariance: one column for each mask
     linear = np.array(
-        [
-            exact_shapley({other: float(other == mask) for other in every}, num_segments)
-            for mask in every
-        ]
+        [exact({other: float(other == mask) for other in every}, num_segments) for mask in every]
     )  # [2^S, S]
     variances = np.diag(linear.T @ spread @ linear) * scale
     return values, [math.sqrt(max(0.0, variance)) for variance in variances]
