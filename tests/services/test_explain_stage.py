@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from curation import images
+from curation.regions import harmful_regions
 from curation.types import ImageArray
 from services.context import Context
 from services.db import units
@@ -20,8 +21,9 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
-from services.drawings import attribution_of
+from services.drawings import attribution_of, box_of
 from services.project import Project
+from services.science import region_rules
 from services.storage import put_image, read_npz
 from services.worker import shell
 from services.worker.resident import Resident
@@ -127,6 +129,23 @@ def test_a_map_of_pixels_that_knows_no_harm_is_kept_and_says_so(found: Context) 
             assert attribution.pixels.shape == tiny_ssd().input_size_hw
             assert bool(row.regions) == (failure.kind == "false_positive")
             assert isinstance(attribution.notes, tuple)
+
+
+def test_what_regions_were_cut_from_is_kept_beside_what_is_shown(found: Context) -> None:
+    state, _, error = work(found, method="gp_shap", num_samples=64, segmentation="grid")
+    assert state == UnitState.DONE, error
+    size_wh, rules = (512, 512), region_rules(found.settings)
+    with found.sessions() as session:
+        for row in session.query(Explanation):
+            failure = session.get_one(FailureRow, row.failure_id)
+            attribution = attribution_of(found, failure, row)
+            assert attribution.region_values is not None
+            assert np.abs(attribution.region_values - attribution.values).max() > 0
+            support = failure.kind == "false_positive"
+            again = harmful_regions(attribution, support, size_wh, rules, box_of(failure))
+            masks = read_npz(found.project.explanations / row.file)["masks"]
+            np.testing.assert_array_equal([region.mask for region in again], masks)
+            assert len(masks) > 0
 
 
 @pytest.mark.parametrize(
