@@ -68,10 +68,11 @@ def overlay(
 def strength(attribution: Attribution) -> FloatArray:
     """What is drawn of an attribution: [h, w] float32 in -1..1, 0 where nothing is.
 
+    The values are those that regions are made of, so that a region that hurts lies on blue.
     Superpixels are divided by their greatest magnitude, as in the published drawings. A map of
     pixels is divided by a high percentile of its magnitudes and cut at +-1.
     """
-    signed = attribution.pixel_map()
+    signed = attribution.region_map()
     magnitude = np.abs(signed)
     top = float(magnitude.max(initial=0))
     if attribution.pixels is not None and top > 0:

@@ -246,6 +246,10 @@ class Attribution:
         """[h, w] float32: the method's own map, or each pixel with its superpixel's value."""
         return self.values[self.segments] if self.pixels is None else self.pixels
 
+    def region_map(self) -> FloatArray:
+        """[h, w] float32: the same of the values that regions are made of, for pictures."""
+        return self.for_regions()[0][self.segments] if self.pixels is None else self.pixels
+
     @property
     def completeness_error(self) -> float:
         """Sum of the values minus (score - baseline score); 0 for an exact Shapley value."""

@@ -44,9 +44,8 @@ class GPShap:
         seed: of the masks. Two model versions explained under one seed share their masks.
         region_share: regions are made of weighted Banzhaf values, the difference that a
             superpixel makes while every other is shown with this probability. Shapley values
-            average over all probabilities alike, and images of which little or nearly all is
-            shown disturb the order of the most harmful: those of little have no context, and
-            of nearly all one difference can stand for others that mask it.
+            average over all probabilities alike. Hardly anything shown says little of the image
+            as it is, and with all shown planted causes are found less often.
 
     Source:
         The masks are those of paired Leverage SHAP (Musco and Witter, 2025). In the place of its

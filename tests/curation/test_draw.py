@@ -1,5 +1,7 @@
 """Drawings: colours mean what they say, nothing is changed in place, sizes are right."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,14 @@ def test_red_supports_blue_hurts_zero_is_transparent():
 
 def test_an_attribution_of_zeros_is_the_image():
     np.testing.assert_array_equal(draw.overlay(GREY, attribution([0] * 6)), GREY)
+
+
+def test_superpixels_have_the_colour_of_what_regions_are_made_of():
+    shown, own = attribution([4, 0, 0, 0, 0, -1]), np.float32([-2, 0, 0, 0, 0, 1])
+    cut = replace(shown, region_values=own, region_errors=own * 0)
+    assert draw.strength(shown)[0, 0] == 1
+    assert draw.strength(cut)[0, 0] == -1
+    assert draw.strength(cut)[-1, -1] == 0.5
 
 
 def pixel_attribution(pixels) -> Attribution:
