@@ -19,7 +19,7 @@ from services.cli.common import (
     print_json,
     print_table,
 )
-from services.cli.follow import RESTING, follow_cycle, progress, workers
+from services.cli.follow import RESTING, follow_cycle, may_be_up, progress, workers
 from services.cli.modes import print_seen_modes
 from services.cli.plan import Plan, draw_plan, read_plan
 from services.db.engine import reading
@@ -75,10 +75,10 @@ def start_cycle(
     budget: BudgetOption = None,
     seed: SeedOption = None,
 ) -> None:
-    """Start a cycle and return at once; the services must be up."""
+    """Start a cycle and return at once; the services carry it on."""
     with opened() as context:
         cycle_id = _start(context, kind, policy, budget, seed)
-    console().print(f"cycle {cycle_id} started: `e2x cycle wait` follows it")
+        _say_who_goes_on(context, f"cycle {cycle_id} started")
 
 
 @cycle_app.command("wait")
@@ -229,7 +229,16 @@ def train(number: NumberArgument = None) -> None:
         cycle_id = _find(context, number).id
         with context.sessions.begin() as session:
             cycles.train_with_what_is_there(session, context, cycle_id)
-    console().print(f"cycle {cycle_id} goes on without the open tasks: `e2x cycle wait` follows it")
+        _say_who_goes_on(context, f"cycle {cycle_id} goes on without the open tasks")
+
+
+def _say_who_goes_on(context: Context, done: str) -> None:
+    """What was done, and how to see the rest of it; nothing happens where no worker is."""
+    if may_be_up(context):
+        console().print(f"{done}: `e2x cycle wait` follows it")
+        return
+    console().print(f"{done}, and waits: the services are not up")
+    console().print("`e2x up` starts them; `e2x cycle wait` runs workers of its own meanwhile")
 
 
 def _start(

@@ -87,14 +87,21 @@ def _tell(bars: Progress, console: Console, ended: threading.Event) -> None:
                 )
 
 
+def may_be_up(context: Context) -> bool:
+    """Whether workers run here, or can run elsewhere, at a broker that others reach too."""
+    from services.worker.supervisor import running
+
+    return bool(context.settings.broker_url) or running(context.project) is not None
+
+
 @contextmanager
 def workers(context: Context, console: Console) -> Iterator[None]:
     """The project's services for the length of a block: those that are up, or ones of our own."""
     from services import explainers
-    from services.worker.supervisor import Supervisor, running
+    from services.worker.supervisor import Supervisor
 
     explainers.check(context.settings.explanation)
-    if context.settings.broker_url or running(context.project) is not None:
+    if may_be_up(context):
         yield
         return
     console.print(

@@ -48,7 +48,9 @@ DECISION = {
 
 def test_a_cycle_is_started_shown_and_cancelled(champion: CommandLine) -> None:
     assert "there was no cycle" in champion.refused("cycle", "show")
-    champion.done("cycle", "start", "--policy", "random", "--budget", "7")
+    started = champion.done("cycle", "start", "--policy", "random", "--budget", "7").out
+    assert "the services are not up" in started
+    assert "e2x up" in started
     assert "still running" in champion.refused("cycle", "start")
     [row] = champion.done("cycle", "list", "--json").json
     assert (row["policy"], row["budget_boxes"], row["kind"]) == ("random", 7, "full")
