@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,38 +16,34 @@ def covariance(first, second, rates) -> float:
 
 def exact_shapley(values: dict[tuple[int, ...], float], num_segments: int) -> list[float]:
     """From the values of all masks, by the sum over coalitions without the superpixel."""
-    result = []
-    for segment in range(num_segments):
-        total = 0.0
-        for mask in itertools.product((0, 1), repeat=num_segments):
-            if mask[segment]:
-                continue
-            size = sum(mask)
-            weight = (
-                math.factorial(size)
-                * math.factorial(num_segments - size - 1)
-                / math.factorial(num_segments)
-            )
-            shown = (*mask[:segment], 1, *mask[segment + 1 :])
-            total += weight * (values[shown] - values[mask])
-        result.append(total)
-    return result
+
+    def weight(size: int) -> float:
+        rest = math.factorial(num_segments - size - 1)
+        return math.factorial(size) * rest / math.factorial(num_segments)
+
+    return _differences(values, num_segments, weight)
 
 
 def exact_banzhaf(
     values: dict[tuple[int, ...], float], num_segments: int, shown: float
 ) -> list[float]:
     """The same with every other superpixel shown with one probability."""
+    rest = num_segments - 1
+    return _differences(values, num_segments, lambda n: shown**n * (1 - shown) ** (rest - n))
+
+
+def _differences(
+    values: dict[tuple[int, ...], float], num_segments: int, weight: Callable[[int], float]
+) -> list[float]:
+    """Weighted sums of what each superpixel adds to coalitions of so many others."""
     result = []
     for segment in range(num_segments):
         total = 0.0
         for mask in itertools.product((0, 1), repeat=num_segments):
             if mask[segment]:
                 continue
-            size = sum(mask)
-            weight = shown**size * (1 - shown) ** (num_segments - size - 1)
             with_it = (*mask[:segment], 1, *mask[segment + 1 :])
-            total += weight * (values[with_it] - values[mask])
+            total += weight(sum(mask)) * (values[with_it] - values[mask])
         result.append(total)
     return result
 
