@@ -103,7 +103,8 @@ def best_bars(rows: Rows, asked: int) -> dict[str, Row]:
         }
         if not ours or not gaps:
             continue
-        nearest = min(gaps, key=lambda name: gaps[name].low)
+        # one image has no interval
+        nearest = min(gaps, key=lambda name: np.nan_to_num(gaps[name].low, nan=gaps[name].mean))
         bars[f"rho_best_{cost}"] = bar(gaps[nearest], 0.0, gaps[nearest].low > 0) | {
             "rho": cell(mean(ours, "rho")),
             "detections": len(ours),
