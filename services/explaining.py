@@ -84,7 +84,7 @@ class Outcome:
         """What a reader of the map must know."""
         if self.attribution is None:
             return ()
-        signed = self.attribution.pixel_map()
+        signed = self.attribution.region_map()
         if signed.max() > 0 and signed.min() >= 0:
             return (*self.attribution.notes, "shows only what supports; nothing can hurt")
         return self.attribution.notes

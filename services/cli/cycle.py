@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -19,21 +19,21 @@ from services.cli.common import (
     print_json,
     print_table,
 )
-from services.cli.follow import RESTING, follow_cycle, may_be_up, progress, workers
+from services.cli.cycle_output import print_gate, print_plan, say_where, say_who_goes_on
+from services.cli.follow import RESTING, follow_cycle, progress, workers
 from services.cli.modes import print_seen_modes
-from services.cli.plan import Plan, draw_plan, read_plan
+from services.cli.plan import draw_plan, read_plan
 from services.db.engine import reading
 from services.db.tables import (
     FINISHED_CYCLES,
     CandidateRow,
     Cycle,
-    CycleState,
     LabelTask,
     Model,
     ModeRow,
     ModeSighting,
 )
-from services.errors import NotFound, ServiceError
+from services.errors import NotFound
 
 if TYPE_CHECKING:
     from services.context import Context
@@ -78,7 +78,7 @@ def start_cycle(
     """Start a cycle and return at once; the services carry it on."""
     with opened() as context:
         cycle_id = _start(context, kind, policy, budget, seed)
-        _say_who_goes_on(context, f"cycle {cycle_id} started")
+        say_who_goes_on(context, f"cycle {cycle_id} started")
 
 
 @cycle_app.command("wait")
@@ -124,7 +124,7 @@ def plan(
         if as_json:
             print_json(found.to_dict())
         else:
-            _print_plan(found)
+            print_plan(found)
         if not html or as_json or not found.failures_explained or not found.pool_searchable:
             return
         file = (out or context.project.reports / "plan.html").expanduser().resolve()
@@ -229,16 +229,7 @@ def train(number: NumberArgument = None) -> None:
         cycle_id = _find(context, number).id
         with context.sessions.begin() as session:
             cycles.train_with_what_is_there(session, context, cycle_id)
-        _say_who_goes_on(context, f"cycle {cycle_id} goes on without the open tasks")
-
-
-def _say_who_goes_on(context: Context, done: str) -> None:
-    """What was done, and how to see the rest of it; nothing happens where no worker is."""
-    if may_be_up(context):
-        console().print(f"{done}: `e2x cycle wait` follows it")
-        return
-    console().print(f"{done}, and waits: the services are not up")
-    console().print("`e2x up` starts them; `e2x cycle wait` runs workers of its own meanwhile")
+        say_who_goes_on(context, f"cycle {cycle_id} goes on without the open tasks")
 
 
 def _start(
@@ -260,34 +251,6 @@ def _follow(context: Context, cycle_id: int, through_labels: bool, timeout_s: fl
         with workers(context, screen), progress(screen) as bars:
             cycle = follow_cycle(context, cycle_id, bars, through_labels, timeout_s)
     say_where(cycle, _open_tasks(context, cycle_id))
-
-
-def say_where(cycle: Cycle, open_tasks: int) -> None:
-    """Print where a cycle stands and what to do next.
-
-    Raises:
-        ServiceError: it failed or was cancelled.
-    """
-    out = console()
-    if cycle.state in (CycleState.FAILED, CycleState.CANCELLED):
-        raise ServiceError(f"cycle {cycle.id} {cycle.state}: {cycle.error}")
-    if cycle.state == CycleState.LABELLING:
-        out.print(
-            f"cycle {cycle.id} waits for {open_tasks} images to be labelled:\n"
-            "  e2x labels export --out FOLDER    for a labelling tool, as COCO\n"
-            "  e2x labels import FILE            its answers\n"
-            "  e2x cycle wait                    then trains and decides",
-            markup=False,
-        )
-    elif cycle.state == CycleState.DONE:
-        if cycle.decision:
-            print_gate(cycle.decision)
-        ended = "done: the challenger was promoted" if cycle.promoted else "done"
-        if cycle.promoted is False:
-            ended = "done: the champion stays"
-        out.print(f"cycle {cycle.id} is {ended}{f' ({cycle.error})' if cycle.error else ''}")
-    else:
-        out.print(f"cycle {cycle.id} is {cycle.state}")
 
 
 def _find(context: Context, number: int | None) -> Cycle:
@@ -313,44 +276,3 @@ def _tasks(session: Session, cycle_id: int) -> dict[str, int]:
 
 def _numbers(session: Session) -> dict[str | None, int]:
     return {row[0]: row[1] for row in session.execute(select(Model.id, Model.number))}
-
-
-def print_gate(decision: dict[str, Any]) -> None:
-    """The gate's table."""
-    verdict = {True: "passed", False: "FAILED", None: "skipped"}
-    print_table(
-        f"Gate: {'promote' if decision['promote'] else 'do not promote'}",
-        ("check", "#champion", "#challenger", "#bound", "verdict", "why"),
-        [
-            (
-                check["name"],
-                check["champion"],
-                check["challenger"],
-                check["bound"],
-                verdict[check["passed"]],
-                check["reason"],
-            )
-            for check in decision["checks"]
-        ],
-    )
-
-
-def _print_plan(found: Plan) -> None:
-    print_facts(
-        "The next cycle",
-        [
-            ("champion", found.champion),
-            ("open failures, explained", found.failures_explained),
-            ("open failures, not yet", found.failures_waiting),
-            ("by class", ", ".join(f"{n} {name}" for name, n in found.failures_by_class.items())),
-            ("pool images", found.pool_images),
-            ("of these searchable", found.pool_searchable),
-            ("of these labelled or asked", found.pool_spent),
-            ("policy", found.policy),
-            ("budget", f"{found.budget_boxes} boxes"),
-        ],
-    )
-    for lack in found.lacks:
-        console().print(f"! {lack}", markup=False, style="yellow")
-    if not found.lacks:
-        console().print("nothing is missing: `e2x cycle run` starts it")

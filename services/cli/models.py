@@ -17,7 +17,7 @@ from services.cli.common import (
     print_json,
     print_table,
 )
-from services.cli.cycle import print_gate
+from services.cli.cycle_output import print_gate
 from services.cli.train import print_evaluation
 from services.db.engine import reading
 from services.db.tables import Cycle, DatasetVersion, Model

@@ -1,0 +1,93 @@
+"""What the commands of ``e2x cycle`` say: where a cycle stands, the gate's table, the plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from services.cli.common import console, print_facts, print_table
+from services.cli.follow import may_be_up
+from services.cli.plan import Plan
+from services.db.tables import Cycle, CycleState
+from services.errors import ServiceError
+
+if TYPE_CHECKING:
+    from services.context import Context
+
+
+def say_where(cycle: Cycle, open_tasks: int) -> None:
+    """Print where a cycle stands and what to do next.
+
+    Raises:
+        ServiceError: it failed or was cancelled.
+    """
+    out = console()
+    if cycle.state in (CycleState.FAILED, CycleState.CANCELLED):
+        raise ServiceError(f"cycle {cycle.id} {cycle.state}: {cycle.error}")
+    if cycle.state == CycleState.LABELLING:
+        out.print(
+            f"cycle {cycle.id} waits for {open_tasks} images to be labelled:\n"
+            "  e2x labels export --out FOLDER    for a labelling tool, as COCO\n"
+            "  e2x labels import FILE            its answers\n"
+            "  e2x cycle wait                    then trains and decides",
+            markup=False,
+        )
+    elif cycle.state == CycleState.DONE:
+        if cycle.decision:
+            print_gate(cycle.decision)
+        ended = "done: the challenger was promoted" if cycle.promoted else "done"
+        if cycle.promoted is False:
+            ended = "done: the champion stays"
+        out.print(f"cycle {cycle.id} is {ended}{f' ({cycle.error})' if cycle.error else ''}")
+    else:
+        out.print(f"cycle {cycle.id} is {cycle.state}")
+
+
+def say_who_goes_on(context: Context, done: str) -> None:
+    """What was done, and how to see the rest of it; nothing happens where no worker is."""
+    if may_be_up(context):
+        console().print(f"{done}: `e2x cycle wait` follows it")
+        return
+    console().print(f"{done}, and waits: the services are not up")
+    console().print("`e2x up` starts them; `e2x cycle wait` runs workers of its own meanwhile")
+
+
+def print_gate(decision: dict[str, Any]) -> None:
+    """The gate's table."""
+    verdict = {True: "passed", False: "FAILED", None: "skipped"}
+    print_table(
+        f"Gate: {'promote' if decision['promote'] else 'do not promote'}",
+        ("check", "#champion", "#challenger", "#bound", "verdict", "why"),
+        [
+            (
+                check["name"],
+                check["champion"],
+                check["challenger"],
+                check["bound"],
+                verdict[check["passed"]],
+                check["reason"],
+            )
+            for check in decision["checks"]
+        ],
+    )
+
+
+def print_plan(found: Plan) -> None:
+    """The plan as a table, then what it lacks."""
+    print_facts(
+        "The next cycle",
+        [
+            ("champion", found.champion),
+            ("open failures, explained", found.failures_explained),
+            ("open failures, not yet", found.failures_waiting),
+            ("by class", ", ".join(f"{n} {name}" for name, n in found.failures_by_class.items())),
+            ("pool images", found.pool_images),
+            ("of these searchable", found.pool_searchable),
+            ("of these labelled or asked", found.pool_spent),
+            ("policy", found.policy),
+            ("budget", f"{found.budget_boxes} boxes"),
+        ],
+    )
+    for lack in found.lacks:
+        console().print(f"! {lack}", markup=False, style="yellow")
+    if not found.lacks:
+        console().print("nothing is missing: `e2x cycle run` starts it")
