@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from curation.explain import fidelity
 from curation.explain.base import masked_scores
 from curation.regions import Control, RegionRules, control_regions, harmful_regions
 from curation.superpixels import SegmentArray
-from curation.types import Attribution, BoolArray, Region
+from curation.types import Attribution, BoolArray, FloatArray, Region
 
 NAMES = (methods.OURS, *methods.RIVALS)
 FEW = COSTS[0]
@@ -139,8 +139,7 @@ def _recovered(
     misses = [t for t, subject in enumerate(case.subjects) if subject.kind == "FN"]
 
     def compute() -> list[dict[str, Any]]:
-        inputs = study.detector.preprocess([case.image])
-        results = []
+        results: list[dict[str, Any]] = []
         for t in misses:
             subject, attribution = case.subjects[t], found[t]
             regions = harmful_regions(attribution, False, size_wh, RULES, subject.box_xyxy)[:1]
@@ -150,17 +149,8 @@ def _recovered(
             drawn = _random_regions(attribution, regions[0], size_wh)
             values, _ = attribution.for_regions()
             single = np.arange(len(values)) == int(values.argmin())
-            groups = [_members(regions[0], attribution), single, *drawn]
-            weights = 1 - np.stack([np.zeros_like(single), *groups]).astype(np.float32)
-            scores = masked_scores(
-                study.detector,
-                inputs,
-                attribution.segments,
-                weights,
-                [subject.target],
-                ScoreKind.LOG_ODDS,
-            )[:, 0]
-            gain = scores[1:] - scores[0]
+            groups = [members_of(regions[0], attribution), single, *drawn]
+            gain = gains(study, case, attribution, groups)
             results.append(
                 {
                     "gain": gain[0],
@@ -176,6 +166,23 @@ def _recovered(
         yield row_of(study, case, case.subjects[t], name) | result
 
 
+def gains(
+    study: Study, case: Case, attribution: Attribution, groups: Sequence[BoolArray]
+) -> FloatArray:
+    """[G] log-odds that the attribution's target gains without each group [S] of superpixels."""
+    kept = 1 - np.stack([np.zeros_like(groups[0]), *groups]).astype(np.float32)
+    scores = masked_scores(
+        study.detector,
+        study.detector.preprocess([case.image]),
+        attribution.segments,
+        kept,
+        [attribution.target],
+        ScoreKind.LOG_ODDS,
+    )[:, 0]
+    gained: FloatArray = scores[1:] - scores[0]
+    return gained
+
+
 def _random_regions(
     attribution: Attribution, region: Region, size_wh: tuple[int, int]
 ) -> list[BoolArray]:
@@ -183,7 +190,7 @@ def _random_regions(
     rng = np.random.default_rng(len(region.segments))
     box = region.box_xyxy
     return [
-        _members(drawn, attribution)
+        members_of(drawn, attribution)
         for _ in range(RANDOM_DRAWS)
         for drawn in control_regions(
             attribution, [region], Control.RANDOM, False, size_wh, RULES, box, rng
@@ -191,7 +198,7 @@ def _random_regions(
     ]
 
 
-def _members(region: Region, attribution: Attribution) -> BoolArray:
+def members_of(region: Region, attribution: Attribution) -> BoolArray:
     chosen = np.zeros(len(attribution.values), np.bool_)
     chosen[list(region.segments)] = True
     return chosen

@@ -10,14 +10,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from benchmarks.fidelity.cases import Case
-from benchmarks.fidelity.faithfulness import RULES, pointed, row_of
+from benchmarks.fidelity.faithfulness import RULES, gains, members_of, pointed, row_of
 from benchmarks.fidelity.references import ASKED, KIND, OTHER_COST
 from benchmarks.fidelity.sizes import Sizes
 from benchmarks.fidelity.study import Study
-from curation.explain.base import masked_scores
 from curation.explain.gp_shap import GPShap, Posterior
 from curation.regions import harmful_regions
 from curation.types import Attribution, FloatArray
@@ -69,10 +66,9 @@ def _without(study: Study, case: Case, t: int, attribution: Attribution) -> Row:
     regions = harmful_regions(attribution, False, size_wh, RULES, box)[:1]
     if not regions:
         return {}
-    weights = np.ones((2, len(attribution.values)), np.float32)
-    weights[1, list(regions[0].segments)] = 0
-    inputs = study.detector.preprocess([case.image])
-    target = [case.targets[t]]
-    scores = masked_scores(study.detector, inputs, attribution.segments, weights, target, KIND)
-    gain = float(scores[1, 0] - scores[0, 0])
-    return {"gain": gain, "recovers": float(gain > 0), "superpixels": len(regions[0].segments)}
+    (gain,) = gains(study, case, attribution, [members_of(regions[0], attribution)])
+    return {
+        "gain": float(gain),
+        "recovers": float(gain > 0),
+        "superpixels": len(regions[0].segments),
+    }
