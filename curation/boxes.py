@@ -7,6 +7,9 @@ import numpy as np
 from curation.errors import InvalidBoxes
 from curation.types import FloatArray
 
+ROUNDING = 1.0
+"""Px that a box may leave its image by: label tools round."""
+
 
 def pairwise_iou(first_xyxy: FloatArray, second_xyxy: FloatArray) -> FloatArray:
     """Jaccard overlap of every box of one set with every box of another.
@@ -117,6 +120,6 @@ def _problem_of(box: FloatArray, width_px: int, height_px: int) -> str | None:
     x1, y1, x2, y2 = (float(value) for value in box)
     if x2 <= x1 or y2 <= y1:
         return "is empty or inverted: x2 must exceed x1 and y2 exceed y1"
-    if x1 < -1 or y1 < -1 or x2 > width_px + 1 or y2 > height_px + 1:
+    if min(x1, y1) < -ROUNDING or x2 > width_px + ROUNDING or y2 > height_px + ROUNDING:
         return f"leaves the {width_px}x{height_px} image"
     return None

@@ -127,7 +127,7 @@ def _patches(folder: Path) -> PatchSource:
     """Images of a folder that patches are learnt from, evenly picked."""
     from curation import images
     from curation.explain.patches import PatchSource
-    from curation.formats.base import image_files
+    from curation.formats.tree import image_files
 
     files = image_files(folder) if folder.is_dir() else []
     if not files:

@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from curation.errors import CurationError
-from curation.formats.base import IMAGE_SUFFIXES
+from curation.formats.tree import IMAGE_SUFFIXES
 from services import context as wiring
 from services import logs
 from services.context import Context

@@ -16,7 +16,7 @@ from curation.formats.base import (
     ImportedImage,
     Labels,
     Problem,
-    existing_file,
+    ReadOptions,
     wrong_class_name,
 )
 from curation.formats.coco_document import (
@@ -27,9 +27,10 @@ from curation.formats.coco_document import (
     read_document,
     size_of,
 )
+from curation.formats.tree import Tree
 
 ANNOTATION_NAMES = ("annotations.json", "_annotations.coco.json", "instances.json", "labels.json")
-IMAGE_FOLDERS = ("images", ".", "../images", "data")
+IMAGE_FOLDERS = ("images", "", "data")
 
 
 def annotation_file(source: Path) -> Path | None:
@@ -43,7 +44,20 @@ def annotation_file(source: Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def read(source: Path) -> Imported:
+def is_there(tree: Tree) -> bool:
+    """Whether a folder holds a COCO file."""
+    return annotation_file(tree.root) is not None
+
+
+def require_json(file: Path) -> None:
+    """Refuse a file that cannot be a COCO file by what it is.
+
+    Raises:
+        AnnotationsInvalid: such as a picture or an archive; the message says what to name instead.
+    """
+
+
+def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     """Read a COCO file, or the one of a folder; ``iscrowd`` and ``ignore`` become ignore regions.
 
     Raises:
@@ -195,11 +209,7 @@ def _image(
 
 def _find(folder: Path, name: str) -> Path | None:
     """The image file: beside the annotations or in the usual folders, never outside them."""
-    for place in IMAGE_FOLDERS:
-        path = existing_file(folder / place, name)
-        if path is not None:
-            return path
-    return None
+    return Tree.below(folder).find(name, IMAGE_FOLDERS)
 
 
 def _group(image: Mapping[str, Any], file: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curation.boxes import xywh_to_xyxy
+from curation.boxes import ROUNDING, xywh_to_xyxy
 from curation.errors import AnnotationsInvalid
 from curation.formats import doubt
 
@@ -73,7 +73,7 @@ def doubt_of_boxes(document: Mapping[str, list[Any]]) -> str:
     )
     if doubt.normalised(raw, raw[:, 2:]):
         return "its coordinates look normalised (0..1): give pixels"
-    if doubt.misread(xywh_to_xyxy(raw), raw, sizes_wh, doubt.ROUNDING):
+    if doubt.misread(xywh_to_xyxy(raw), raw, sizes_wh, ROUNDING):
         return "its boxes look like [x1, y1, x2, y2]: COCO wants [x, y, width, height]"
     return ""
 

@@ -18,8 +18,6 @@ Size: TypeAlias = tuple[float, float]
 
 FEWEST = 2
 """Boxes that only another reading makes fit; a single one may be a slip."""
-ROUNDING = 1.0
-"""Px that a box may leave its image by, as in ``curation.boxes``."""
 
 
 def as_boxes(entries: Sequence[object], sizes_wh: Sequence[Size]) -> tuple[FloatArray, FloatArray]:

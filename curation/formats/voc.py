@@ -6,23 +6,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from curation.boxes import xywh_to_xyxy
+from curation.boxes import ROUNDING, xywh_to_xyxy
 from curation.errors import AnnotationsInvalid
 from curation.formats import doubt
 from curation.formats.base import (
-    IMAGE_SUFFIXES,
     Imported,
     ImportedImage,
     Labels,
     Problem,
-    existing_file,
+    ReadOptions,
 )
+from curation.formats.tree import IMAGE_SUFFIXES, Tree
 
 MAX_BYTES = 4 * 2**20
 """Of one annotation file; the largest of VOC's own has 10 KiB."""
 
 
-def read(source: Path) -> Imported:
+def is_there(tree: Tree) -> bool:
+    """Whether a folder holds VOC annotations."""
+    return tree.folder("Annotations") is not None
+
+
+def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     """Read a VOC folder; ``difficult`` objects become ignore regions.
 
     VOC counts pixels from 1 and includes the last one: boxes are moved by one to the top left.
@@ -59,7 +64,7 @@ class _Objects:
         raw, sizes = doubt.as_boxes(self.corners, self.sizes_wh)
         if doubt.normalised(raw, raw[:, 2:] - raw[:, :2]):
             return "its coordinates look normalised (0..1): give pixels"
-        if doubt.misread(raw, xywh_to_xyxy(raw), sizes, doubt.ROUNDING):
+        if doubt.misread(raw, xywh_to_xyxy(raw), sizes, ROUNDING):
             return "its boxes look like x, y, width, height: VOC wants xmin, ymin, xmax, ymax"
         return doubt.most(refused, len(self.corners))
 
@@ -120,10 +125,8 @@ def _number(root: ElementTree.Element, path: str) -> int:
 
 
 def _find(source: Path, name: str, stem: str) -> Path | None:
-    candidates = [name, *(f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES)]
-    for folder in (source / "JPEGImages", source / "images", source):
-        for candidate in candidates:
-            path = existing_file(folder, candidate)
-            if path is not None:
-                return path
+    tree = Tree.below(source)
+    for candidate in (name, *(f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES)):
+        if path := tree.find(candidate, ("JPEGImages", "images", "")):
+            return path
     return None

@@ -17,9 +17,9 @@ from curation.formats.base import (
     ImportedImage,
     Labels,
     Problem,
-    image_files,
-    other_images,
+    ReadOptions,
 )
+from curation.formats.tree import Tree, image_files
 
 LABEL_FOLDER, IMAGE_FOLDER = "labels", "images"
 NAMES_FILE = "classes.txt"
@@ -63,7 +63,17 @@ def labels_folder(source: Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def read(source: Path) -> Imported:
+def is_there(tree: Tree) -> bool:
+    """Whether a folder holds a YOLO data set."""
+    return labels_folder(tree.root) is not None
+
+
+def is_description(file: Path) -> bool:
+    """Whether a file describes a YOLO data set, as data.yaml and obj.data do."""
+    return file.suffix.lower() in (".yaml", ".yml", ".data")
+
+
+def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     """Read a YOLO folder: ``images/``, ``labels/`` and ``data.yaml`` or ``classes.txt``.
 
     The class names may lie beside the labels, or above the folder where it is one split of a set.
@@ -95,7 +105,7 @@ def read(source: Path) -> Imported:
         tuple(items),
         tuple(problems),
         doubt=_doubt_of_files(lines.files, len(alone)) or lines.doubt(names, refused),
-        notes=other_images(pictures),
+        notes=Tree.below(pictures).unlooked(),
     )
 
 

@@ -158,7 +158,7 @@ def _report(kind: str, text: str) -> dict[str, Any]:
 
 def _files(names: Sequence[str]) -> Iterator[Path]:
     """Files by name, those of folders, and those that match a glob; each once, in order."""
-    from curation.formats.base import image_files
+    from curation.formats.tree import image_files
 
     seen: set[Path] = set()
     for name in names:
