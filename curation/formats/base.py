@@ -11,12 +11,11 @@ from typing import Literal
 import numpy as np
 
 from curation.boxes import require_valid_boxes
+from curation.class_names import clean_class_name
+from curation.class_names import wrong_class_name as wrong_class_name
 from curation.errors import InvalidBoxes
 from curation.types import FloatArray
 
-BACKGROUND = "background"
-MAX_NAME = 120
-"""Characters of a class name."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 OTHER_SUFFIXES = (
     *(".jp2", ".j2k", ".jpx", ".jxl", ".heic", ".heif", ".avif", ".jfif", ".pgm", ".ppm", ".pnm"),
@@ -131,7 +130,7 @@ class Labels:
             self.refuse(entry, str(error).removeprefix(f"{where}: "))
             return
         self.boxes.append(clean[0])
-        self.names.append(name)
+        self.names.append(clean_class_name(name))
         self.ignore.append(ignore)
 
     def image(self, path: Path, group: str = "") -> ImportedImage:
@@ -146,15 +145,6 @@ class Labels:
             group,
             tuple(self.refused),
         )
-
-
-def wrong_class_name(name: str) -> str | None:
-    """What is wrong with the name of a class, None if nothing is."""
-    if name == BACKGROUND:
-        return f"class {BACKGROUND!r} is kept for what is no object"
-    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        return f"class {name[:MAX_NAME]!r} is empty, too long or unprintable"
-    return None
 
 
 def existing_file(base: Path, name: str) -> Path | None:
