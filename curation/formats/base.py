@@ -233,8 +233,6 @@ class Labels:
         )
 
 
-
-
 def _ignore_small(item: ImportedImage, min_side_px: float) -> ImportedImage:
     sides = (item.boxes_xyxy[:, 2:] - item.boxes_xyxy[:, :2]).min(axis=1, initial=np.inf)
     small = [bool(side < min_side_px) for side in sides]
