@@ -10,13 +10,12 @@ from typing import Literal
 import numpy as np
 
 from curation.boxes import ROUNDING, clip_boxes, require_valid_boxes
+from curation.class_names import clean_class_name
+from curation.class_names import wrong_class_name as wrong_class_name
 from curation.errors import InvalidBoxes
 from curation.formats.splits import SplitChoice
 from curation.types import FloatArray
 
-BACKGROUND = "background"
-MAX_NAME = 120
-"""Characters of a class name."""
 LEAST_SIDE_PX = 1.0
 """Shorter side of the smallest box that anybody can see; a smaller object is missed for ever."""
 
@@ -195,7 +194,7 @@ class Labels:
         except (InvalidBoxes, ValueError, TypeError) as error:
             self.refuse(entry, str(error).removeprefix(f"{where}: "))
             return
-        self._take(clean[0], name, ignore)
+        self._take(clean[0], clean_class_name(name), ignore)
 
     def _take(self, box: FloatArray, name: str, ignore: bool) -> None:
         known = zip(self.boxes, self.names, strict=True)
@@ -232,15 +231,6 @@ class Labels:
             tuple(self.refused),
             unlabelled,
         )
-
-
-def wrong_class_name(name: str) -> str | None:
-    """What is wrong with the name of a class, None if nothing is."""
-    if name == BACKGROUND:
-        return f"class {BACKGROUND!r} is kept for what is no object"
-    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        return f"class {name[:MAX_NAME]!r} is empty, too long or unprintable"
-    return None
 
 
 def _ignore_small(item: ImportedImage, min_side_px: float) -> ImportedImage:
