@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,22 @@ from sqlalchemy.orm import Session
 
 from curation import formats
 from curation.formats import ImportedImage, Problem
+from curation.formats.one_truth import one_truth
+from curation.formats.splits import Purpose
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import EVALUATION_ROLES, Annotation, Image, Observation, Role
-from services.errors import InvalidRequest, NotFound
+from services.errors import NotFound
 from services.import_checks import notes_on_classes, own_problems, require_labels
-from services.import_files import ImportReport, Kept, keep, name_of
+from services.import_files import ImportReport, Kept, Looks, keep, name_of
+from services.import_lookalikes import notes_on_lookalikes
+from services.import_parts import Part
+from services.import_pool import read_pool
 from services.objects import plain_text
 from services.rows import latest_annotations
 from services.stages.requests import request_embed, request_scan
 
-__all__ = ["ImportReport", "Part", "import_dataset", "objects_of"]
+__all__ = ["ImportOptions", "ImportReport", "Part", "import_dataset", "objects_of"]
 
 BATCH = 64
 """Images a transaction. Their files lie in the store before it begins, so that it only writes
@@ -36,47 +41,69 @@ rows and others wait for it a tenth of a second, however large the images are.""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Every n-th block of consecutive frames.
-
-    Neighbouring frames of a drive look alike: a split frame by frame would leak the answers.
+class ImportOptions:
+    """What a person said of an import beside its sources and their role.
 
     Attributes:
-        number: which part, 1..count.
-        count: parts in all; their images are disjoint and together everything.
-        block: consecutive frames, by file name, that stay together.
+        fmt: ``coco``, ``voc``, ``yolo`` or ``images``; None: found out.
+        group: of all images, instead of what the format says.
+        min_side_px: boxes with a shorter side become ignore regions; None: the setting.
+        part: only these blocks of consecutive frames; None: all.
+        images: the folder in which the pictures of an annotation file lie, where it is not its
+            own.
+        splits: names of the splits to take; empty: those that the role may have.
+        class_names: of files that only have numbers; see :class:`curation.formats.ReadOptions`.
+        enclose_rotated: whether rotated rectangles become the upright boxes around them.
+        clip: whether boxes that leave their picture are cut at its border.
     """
 
-    number: int
-    count: int
-    block: int = 25
+    fmt: str | None = None
+    group: str | None = None
+    min_side_px: float | None = None
+    part: Part | None = None
+    images: Path | None = None
+    splits: tuple[str, ...] = ()
+    class_names: tuple[str | None, ...] | None = None
+    enclose_rotated: bool = False
+    clip: bool = False
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.number <= self.count or self.block < 1:
-            raise InvalidRequest(
-                f"part {self.number}/{self.count} in blocks of {self.block}: expected 1/N to N/N, "
-                "and blocks of at least 1"
-            )
+    def reading(self, role: Role) -> formats.ReadOptions:
+        """What a reader has to know of it."""
+        return formats.ReadOptions(
+            images=self.images,
+            splits=formats.SplitChoice(self.splits, PURPOSES[role]),
+            class_names=self.class_names,
+            enclose_rotated=self.enclose_rotated,
+            clip=self.clip,
+        )
 
-    def of(self, items: Sequence[ImportedImage]) -> list[ImportedImage]:
-        """The items of this part."""
-        ordered = sorted(items, key=lambda item: item.path.name)
-        return [
-            item
-            for row, item in enumerate(ordered)
-            if (row // self.block) % self.count == self.number - 1
-        ]
+
+PURPOSES: dict[Role, Purpose] = {
+    Role.SEED: "train",
+    Role.POOL: "everything",
+    Role.FIELD: "ask",
+    Role.HOLDOUT: "evaluate",
+    Role.SIBLINGS: "ask",
+}
+"""What becomes of the splits of a set where nobody names one: what is held out there is never
+trained on here, and where either would be a guess, a person is asked."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A source that was read and may be believed, and what is to be said of it."""
+
+    source: Path
+    items: list[ImportedImage]
+    report: ImportReport
 
 
 def import_dataset(
     context: Context,
     source: Path,
     role: Role,
+    options: ImportOptions = ImportOptions(),
     *,
-    fmt: str | None = None,
-    group: str | None = None,
-    min_side_px: float | None = None,
-    part: Part | None = None,
     progress: Callable[[int, int], None] | None = None,
     report: ImportReport | None = None,
 ) -> ImportReport:
@@ -86,13 +113,10 @@ def import_dataset(
 
     Args:
         context: wiring.
-        source: a COCO, VOC or YOLO folder, a COCO file, or for the pool a folder of images.
+        source: a COCO, VOC or YOLO folder, an annotation file, or for the pool a folder of images.
         role: what the images may be used for. Labels of pool images are not stored: the pool is
             unlabelled by definition.
-        fmt: ``coco``, ``voc``, ``yolo`` or ``images``; None: found out.
-        group: of all images, instead of what the format says.
-        min_side_px: boxes with a shorter side become ignore regions; None: the setting.
-        part: only these blocks of consecutive frames; None: all.
+        options: what else was said.
         progress: told images done and images in all.
         report: to be filled; whoever gives one knows what is stored if the import breaks off.
 
@@ -102,31 +126,99 @@ def import_dataset(
         AnnotationsInvalid: the annotation file cannot be read, or is wrong as a whole.
         DiskFull: there is no space.
     """
-    if not source.exists():
-        raise NotFound(f"{source} does not exist")
-    ignore_below = context.settings.ingest.ignore_below_px if min_side_px is None else min_side_px
-    imported = formats.load(source, fmt=fmt, min_side_px=ignore_below)
-    require_labels(imported, role, str(source))
-    items = imported.items if part is None else part.of(imported.items)
+    loaded = load_source(context, source, role, options, report)
+    agree([loaded], role)
+    return store(context, loaded, role, options, progress)
+
+
+def load_source(
+    context: Context,
+    source: Path,
+    role: Role,
+    options: ImportOptions,
+    report: ImportReport | None = None,
+) -> Loaded:
+    """Read a source; nothing is stored yet. Args and errors as of :func:`import_dataset`."""
+    for named in (source, options.images):
+        if named is not None and not named.exists():
+            raise NotFound(f"{named} does not exist")
+    said = options.min_side_px
+    ignore_below = context.settings.ingest.ignore_below_px if said is None else said
+    reading_options = options.reading(role)
+    if role == Role.POOL:
+        imported = read_pool(source, options.fmt, reading_options)
+    else:
+        imported = formats.load(source, options.fmt, ignore_below, reading_options)
+        require_labels(imported, role, source)
+    items = imported.items if options.part is None else options.part.of(imported.items)
     report = ImportReport() if report is None else report
     with reading(context.sessions) as session:
         report.notes += [*imported.notes, *notes_on_classes(session, items, role, str(source))]
     report.problems += own_problems(imported, role)
-    seen: set[str] = set()
-    done = 0
-    for batch in _batches(items, BATCH):
+    return Loaded(source, list(items), report)
+
+
+def agree(sources: Sequence[Loaded], role: Role) -> None:
+    """See to it that each picture has one truth in all the sources of one import.
+
+    Args:
+        sources: are left with the entries that may be stored, and are told of the others.
+        role: of all; pool images have no truth that could differ.
+    """
+    if role == Role.POOL:
+        return
+    owners = [one for one in sources for _ in one.items]
+    items = [
+        replace(item, annotated_in=item.annotated_in or str(one.source))
+        for one in sources
+        for item in one.items
+    ]
+    truth = one_truth(items)
+    for one in sources:
+        one.items = []
+    for place, item in truth.items:
+        owners[place].items.append(item)
+    for place, problem in truth.problems.items():
+        owners[place].report.problems.append(problem)
+    if truth.joined:
+        told = "the objects of one picture stand in several files, a class in each: joined"
+        sources[0].report.notes.append(f"{truth.joined} entries were parts of others: {told}")
+    if truth.repeated:
+        sources[0].report.notes.append(
+            f"{truth.repeated} entries say again what another says of the same picture"
+        )
+
+
+def store(
+    context: Context,
+    loaded: Loaded,
+    role: Role,
+    options: ImportOptions,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImportReport:
+    """Bring what was read into the project.
+
+    Raises:
+        DiskFull: there is no space; the report of ``loaded`` says what is stored all the same.
+    """
+    report, done = loaded.report, 0
+    looks = Looks()
+    for batch in _batches(loaded.items, BATCH):
         kept: list[Kept] = []
         for item in batch:
-            entry = keep(context, item, role, seen, report)
+            entry = keep(context, item, role, looks, report)
             if entry is not None:
                 kept.append(entry)
             done += 1
             if progress is not None:
-                progress(done, len(items))
+                progress(done, len(loaded.items))
         stored = ImportReport()  # counts once the rows are there for good
         with context.sessions.begin() as session:
-            _write_rows(session, context, kept, role, group, stored)
+            _write_rows(session, context, kept, role, options.group, stored)
         report.add(stored)
+    report.notes += looks.notes()
+    with reading(context.sessions) as session:
+        report.notes += notes_on_lookalikes(session, looks.hashes, role)
     return report
 
 
@@ -161,6 +253,9 @@ def _write_rows(
     for image_id, (_, item) in stored.items():
         revisions[image_id] = _annotate(session, image_id, item)
         report.boxes += len(item.labels)
+        report.ignored += sum(item.ignore)
+        report.empty += not item.labels
+        report.unlabelled += item.unlabelled
     if role == Role.FIELD:
         _observe(session, revisions)
 
