@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,7 +24,7 @@ from services.cli.follow import progress
 from services.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
     from services.db.tables import Role
     from services.imports import ImportOptions, ImportReport, Part
@@ -170,28 +171,27 @@ def _run(sources: Sequence[Path], role: Role, options: ImportOptions) -> _Outcom
 
     outcome = _Outcome()
     with opened() as context, progress() as bars:
-        loaded: list[tuple[Loaded, Callable[[int, int], None]]] = []
+        loaded: list[tuple[Loaded, TaskID]] = []
         for source in sources:
             bar = bars.add_task(f"import {source.name}", total=None, note="reading")
-
-            def on_progress(done: int, total: int, bar: TaskID = bar) -> None:
-                bars.update(bar, completed=done, total=total, note="")
-
             try:
-                found = load_source(context, source.expanduser(), role, options)
-                loaded.append((found, on_progress))
+                loaded.append((load_source(context, source.expanduser(), role, options), bar))
             except (AnnotationsInvalid, InvalidRequest, NotFound) as error:
                 outcome.broken.append(error)
         agree([one for one, _ in loaded], role)
-        for one, on_progress in loaded:
+        for one, bar in loaded:
             outcome.reports[str(one.source)] = one.report
             try:
-                store(context, one, role, options, on_progress)
+                store(context, one, role, options, partial(_show, bars, bar))
             except (DiskFull, DBAPIError, OSError) as error:
                 one.report.notes.append(BROKEN_OFF)
                 outcome.fatal = error
                 break
     return outcome
+
+
+def _show(bars: Progress, bar: TaskID, done: int, total: int) -> None:
+    bars.update(bar, completed=done, total=total, note="")
 
 
 def _classes(given: str) -> tuple[str | None, ...]:
