@@ -16,7 +16,7 @@ from curation.formats.base import Labels
 from services import science
 from services.context import Context
 from services.db.tables import Role
-from services.objects import plain_text
+from services.objects import plain_text, too_many
 from services.storage import StoredImage, check_image, keep_image
 
 Kept: TypeAlias = tuple[StoredImage, ImportedImage]
@@ -31,6 +31,8 @@ class ImportReport:
         images_added: new to the project.
         images_known: were there before, in the same role.
         boxes: stored, ignore regions included.
+        truths_replaced: images whose labels the source's took the place of.
+        corrections_kept: images whose labels stay as a person has corrected them since.
         problems: entries that were left out, with what to do.
         notes: what else a person should know.
     """
@@ -38,6 +40,8 @@ class ImportReport:
     images_added: int = 0
     images_known: int = 0
     boxes: int = 0
+    truths_replaced: int = 0
+    corrections_kept: int = 0
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -60,6 +64,8 @@ class ImportReport:
         self.images_added += other.images_added
         self.images_known += other.images_known
         self.boxes += other.boxes
+        self.truths_replaced += other.truths_replaced
+        self.corrections_kept += other.corrections_kept
         self.problems += other.problems
         self.notes += other.notes
 
@@ -99,6 +105,10 @@ def keep(
         item = _inside(item, image)
         if wrong := _wrong_labels(item, image):
             report.leave_out(item, wrong)
+            return None
+        most = context.settings.ingest.max_objects
+        if len(item.labels) > most:
+            report.leave_out(item, too_many(len(item.labels), most))
             return None
         if image.id in seen:
             report.leave_out(item, "another entry of this import is the same picture")

@@ -2,7 +2,8 @@
 
 One bad entry is a problem in the report and costs its neighbours nothing. An image of which one
 object cannot be read is left out: without it, its labels would say that nothing is there. Importing
-the same folder again adds nothing.
+the same folder again adds nothing, and never undoes what people have corrected since
+(:mod:`services.import_truth`).
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ from sqlalchemy.orm import Session
 
 from curation import formats
 from curation.formats import ImportedImage, Problem
+from services import import_truth, revisions
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import EVALUATION_ROLES, Annotation, Image, Observation, Role
+from services.db.races import in_transaction, insert_new
+from services.db.tables import EVALUATION_ROLES, Image, Observation, Role
 from services.errors import InvalidRequest, NotFound
 from services.import_checks import notes_on_classes, own_problems, require_labels
 from services.import_files import ImportReport, Kept, keep, name_of
 from services.objects import plain_text
-from services.rows import latest_annotations
 from services.stages.requests import request_embed, request_scan
+from services.storage import StoredImage
 
-__all__ = ["ImportReport", "Part", "import_dataset", "objects_of"]
+__all__ = ["ImportReport", "Part", "import_dataset"]
 
 BATCH = 64
 """Images a transaction. Their files lie in the store before it begins, so that it only writes
@@ -79,6 +82,7 @@ def import_dataset(
     part: Part | None = None,
     progress: Callable[[int, int], None] | None = None,
     report: ImportReport | None = None,
+    replace_corrections: bool = False,
 ) -> ImportReport:
     """Bring a folder or an annotation file into the project.
 
@@ -95,6 +99,7 @@ def import_dataset(
         part: only these blocks of consecutive frames; None: all.
         progress: told images done and images in all.
         report: to be filled; whoever gives one knows what is stored if the import breaks off.
+        replace_corrections: whether the source's labels take the place of a person's, too.
 
     Raises:
         NotFound: there is no such folder.
@@ -123,95 +128,78 @@ def import_dataset(
             done += 1
             if progress is not None:
                 progress(done, len(items))
-        stored = ImportReport()  # counts once the rows are there for good
-        with context.sessions.begin() as session:
-            _write_rows(session, context, kept, role, group, stored)
-        report.add(stored)
+        rows = _Rows(context, kept, role, group, replace_corrections)
+        report.add(in_transaction(context.sessions, rows.write))  # once they are there for good
     return report
 
 
-def _write_rows(
-    session: Session,
-    context: Context,
-    kept: Sequence[Kept],
-    role: Role,
-    group: str | None,
-    report: ImportReport,
-) -> None:
-    """Rows of images whose files are in the store; nothing slow belongs here."""
-    stored: dict[str, tuple[Image, ImportedImage]] = {}
-    for image, item in kept:
-        row = Image(
-            id=image.id,
-            role=role,
-            file=image.file,
-            name=name_of(item),
-            width_px=image.width_px,
-            height_px=image.height_px,
-            perceptual_hash=image.perceptual_hash,
-            group=plain_text(group if group is not None else item.group, 120),
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of images whose files are in the store; nothing slow belongs here.
+
+    Attributes:
+        context: wiring.
+        kept: the images and their entries.
+        role: what they may be used for.
+        group: of all, instead of what the format says.
+        replace_corrections: see :func:`import_dataset`.
+    """
+
+    context: Context
+    kept: Sequence[Kept]
+    role: Role
+    group: str | None
+    replace_corrections: bool
+
+    def write(self, session: Session) -> ImportReport:
+        """Write them; what that did."""
+        report = ImportReport()
+        rows = {image.id: self._row(image, item) for image, item in self.kept}
+        fresh = {key[0] for key in insert_new(session, Image, list(rows.values()), ("id",))}
+        held = revisions.hold_images(session, rows)  # the same images at once: one by one
+        items = {
+            image.id: item
+            for image, item in self.kept
+            if _admissible(held[image.id].role, self.role, name_of(item), report)
+        }
+        report.images_added, report.images_known = len(fresh), len(items.keys() - fresh)
+        if self.role == Role.POOL:
+            batch = self.context.settings.selection.batch_images
+            request_embed(session, sorted(fresh), batch)
+            return report
+        report.boxes = sum(len(item.labels) for item in items.values())
+        counting = import_truth.store(
+            session, items, report, replace_corrections=self.replace_corrections
         )
-        if _admissible(session, row, report):
-            stored[image.id] = (row, item)
-    fresh = _insert_images(session, [row for row, _ in stored.values()], report)
-    if role == Role.POOL:
-        request_embed(session, sorted(fresh), context.settings.selection.batch_images)
-        return
-    revisions = {}
-    for image_id, (_, item) in stored.items():
-        revisions[image_id] = _annotate(session, image_id, item)
-        report.boxes += len(item.labels)
-    if role == Role.FIELD:
-        _observe(session, revisions)
+        if self.role == Role.FIELD:
+            _observe(session, counting)
+        return report
+
+    def _row(self, image: StoredImage, item: ImportedImage) -> dict[str, Any]:
+        return {
+            "id": image.id,
+            "role": self.role,
+            "file": image.file,
+            "name": name_of(item),
+            "width_px": image.width_px,
+            "height_px": image.height_px,
+            "perceptual_hash": image.perceptual_hash,
+            "group": plain_text(self.group if self.group is not None else item.group, 120),
+        }
 
 
-def _admissible(session: Session, row: Image, report: ImportReport) -> bool:
+def _admissible(stored: str, wanted: Role, name: str, report: ImportReport) -> bool:
     """An image has one role; evaluation images above all must never be trained on."""
-    known = session.get(Image, row.id)
-    if known is None or known.role == row.role:
+    if stored == wanted:
         return True
     advice = "it stays there"
-    if known.role in EVALUATION_ROLES or row.role in EVALUATION_ROLES:
+    if stored in EVALUATION_ROLES or wanted in EVALUATION_ROLES:
         advice = "an evaluation image must not be trained on; it stays there"
-    elif (known.role, row.role) == (Role.POOL, Role.SEED):
+    elif (stored, wanted) == (Role.POOL, Role.SEED):
         advice += "; `e2x labels import --replace` puts a wrong answer about it right"
-    told = f"is in role {known.role} already: {advice}"
-    report.problems.append(Problem(row.name, told, "nothing"))
+    told = f"is in role {stored} already: {advice}"
+    report.problems.append(Problem(name, told, "nothing"))
     return False
-
-
-def _insert_images(session: Session, rows: list[Image], report: ImportReport) -> set[str]:
-    known = set(session.scalars(select(Image.id).where(Image.id.in_([row.id for row in rows]))))
-    fresh = [row for row in rows if row.id not in known]
-    session.add_all(fresh)
-    session.flush()
-    report.images_added += len(fresh)
-    report.images_known += len(known)
-    return {row.id for row in fresh}
-
-
-def _annotate(session: Session, image_id: str, item: ImportedImage) -> int:
-    """Store the labels as a revision of their own, unless they are what is there already.
-
-    Returns:
-        The revision that counts now.
-    """
-    objects = objects_of(item)
-    latest = latest_annotations(session, [image_id]).get(image_id)
-    if latest is not None and latest.objects == objects:
-        return latest.revision
-    revision = 1 if latest is None else latest.revision + 1
-    session.add(Annotation(image_id=image_id, revision=revision, objects=objects))
-    session.flush()
-    return revision
-
-
-def objects_of(item: ImportedImage) -> list[dict[str, Any]]:
-    """Labels of an imported image as they are stored."""
-    return [
-        {"box": [round(float(v), 2) for v in box], "label": label, "ignore": bool(ignore)}
-        for box, label, ignore in zip(item.boxes_xyxy, item.labels, item.ignore, strict=True)
-    ]
 
 
 def _observe(session: Session, revisions: dict[str, int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -51,6 +51,13 @@ PartOption = Annotated[
     str | None,
     typer.Option(metavar="K/N", help="Only every N-th block of consecutive frames, from the K-th."),
 ]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--replace-corrections",
+        help="Labels of the source take the place of what people have corrected since, too.",
+    ),
+]
 BlockOption = Annotated[int, typer.Option(help="Frames a block of --part.", min=1)]
 
 
@@ -67,13 +74,15 @@ def import_sources(
     ignore_below: IgnoreOption = None,
     part: PartOption = None,
     block: BlockOption = 25,
+    replace_corrections: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Import COCO, VOC or YOLO data sets, or plain folders of images for the pool.
 
     One bad entry is reported and costs its neighbours nothing, nor does one bad source; importing
-    again adds nothing. An image of which a box cannot be read is left out. The exit status is 1 if
-    anything was left out, 2 if a source was refused as a whole.
+    again adds nothing, and labels that people have corrected since stay. An image of which a box
+    cannot be read is left out. The exit status is 1 if anything was left out, 2 if a source was
+    refused as a whole.
     """
     from sqlalchemy.exc import DBAPIError
 
@@ -104,6 +113,7 @@ def import_sources(
                     part=wanted,
                     progress=on_progress,
                     report=report,
+                    replace_corrections=replace_corrections,
                 )
             except (AnnotationsInvalid, InvalidRequest, NotFound) as error:
                 broken.append(error)
@@ -146,9 +156,22 @@ def _as_json(report: ImportReport) -> dict[str, object]:
         "images_known": report.images_known,
         "images_left_out": report.images_left_out,
         "boxes": report.boxes,
+        "truths_replaced": report.truths_replaced,
+        "corrections_kept": report.corrections_kept,
         "problems": [{"where": one.where, "message": one.message} for one in report.problems],
         "notes": report.notes,
     }
+
+
+def _about_truth(report: ImportReport) -> Iterator[str]:
+    """What happened to labels that were there before; nothing where all are new or the same."""
+    if report.truths_replaced:
+        yield f"{report.truths_replaced} truths replaced by those of the source"
+    if report.corrections_kept:
+        yield (
+            f"{report.corrections_kept} truths were corrected by people since and stay "
+            "(--replace-corrections takes those of the source)"
+        )
 
 
 def _print_report(source: str, report: ImportReport) -> None:
@@ -161,6 +184,8 @@ def _print_report(source: str, report: ImportReport) -> None:
         markup=False,
         soft_wrap=True,
     )
+    for line in _about_truth(report):
+        out.print(f"  {line}", markup=False, soft_wrap=True)
     for note in report.notes:
         out.print(f"  {note}", markup=False, style="yellow", soft_wrap=True)
     for problem in report.problems[:SHOWN_PROBLEMS]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import func, select
@@ -22,6 +22,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 logger = logging.getLogger(__name__)
+
+BATCH = 500
+"""Databases bound the number of parameters of a statement."""
 
 Result = TypeVar("Result")
 
@@ -83,22 +86,27 @@ def insert_new(
     session: Session,
     table: type[DeclarativeBase],
     rows: Sequence[Mapping[str, Any]],
-    key: Collection[str],
-) -> int:
+    key: Sequence[str],
+) -> list[tuple[Any, ...]]:
     """Insert rows whose key is free; the others are there already, or are by the time we look.
 
     Args:
         session: the caller's transaction; another one that inserts the same key is waited for.
         table: the table.
-        rows: columns and values; in an order of their keys that all writers share.
+        rows: columns and values, the same columns in each; sorted by their keys here, so that two
+            who insert the same rows wait for each other in one order.
         key: columns that are unique together.
 
     Returns:
-        How many were inserted.
+        The keys of those that were inserted.
     """
-    inserted = 0
     make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    for row in rows:
-        done = session.execute(make(table).values(**row).on_conflict_do_nothing(index_elements=key))
-        inserted += int(getattr(done, "rowcount", 0))
+    columns = [getattr(table, name) for name in key]
+    ordered = sorted(rows, key=lambda row: tuple(row[name] for name in key))
+    inserted: list[tuple[Any, ...]] = []
+    for at in range(0, len(ordered), BATCH):
+        statement = make(table).values(ordered[at : at + BATCH])
+        statement = statement.on_conflict_do_nothing(index_elements=key)
+        done = session.execute(statement.returning(*columns))
+        inserted += [tuple(row) for row in done]
     return inserted
