@@ -18,7 +18,7 @@ from curation.formats.base import Labels
 from services import science
 from services.context import Context
 from services.db.tables import Role
-from services.objects import plain_text
+from services.objects import plain_text, too_many
 from services.storage import StoredImage, check_image, keep_image
 
 Kept: TypeAlias = tuple[StoredImage, ImportedImage]
@@ -37,6 +37,8 @@ class ImportReport:
         empty: images whose truth is that nothing is in them.
         unlabelled: of these, the images that the source says nothing of at all: by its format
             they are empty, unless nobody has looked at them yet.
+        truths_replaced: images whose labels the source's took the place of.
+        corrections_kept: images whose labels stay as a person has corrected them since.
         problems: entries that were left out, with what to do.
         notes: what else a person should know.
     """
@@ -47,6 +49,8 @@ class ImportReport:
     ignored: int = 0
     empty: int = 0
     unlabelled: int = 0
+    truths_replaced: int = 0
+    corrections_kept: int = 0
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -72,6 +76,8 @@ class ImportReport:
         self.ignored += other.ignored
         self.empty += other.empty
         self.unlabelled += other.unlabelled
+        self.truths_replaced += other.truths_replaced
+        self.corrections_kept += other.corrections_kept
         self.problems += other.problems
         self.notes += other.notes
 
@@ -143,6 +149,10 @@ def keep(
         item = _inside(item, image)
         if wrong := _wrong_labels(item, image):
             report.leave_out(item, wrong)
+            return None
+        most = context.settings.ingest.max_objects
+        if len(item.labels) > most:
+            report.leave_out(item, too_many(len(item.labels), most))
             return None
     keep_image(context.project, image, data)
     looks.add(image, data)

@@ -2,7 +2,8 @@
 
 One bad entry is a problem in the report and costs its neighbours nothing. An image of which one
 object cannot be read is left out: without it, its labels would say that nothing is there. Importing
-the same folder again adds nothing.
+the same folder again adds nothing, and never undoes what people have corrected since
+(:mod:`services.import_truth`).
 """
 
 from __future__ import annotations
@@ -11,82 +12,28 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from curation import formats
-from curation.formats import ImportedImage, Problem
+from curation.formats import ImportedImage
 from curation.formats.one_truth import one_truth
-from curation.formats.splits import Purpose
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import EVALUATION_ROLES, Annotation, Image, Observation, Role
+from services.db.races import in_transaction
+from services.db.tables import Role
 from services.errors import NotFound
 from services.import_checks import notes_on_classes, own_problems, require_labels
-from services.import_files import ImportReport, Kept, Looks, keep, name_of
+from services.import_files import ImportReport, Kept, Looks, keep
 from services.import_lookalikes import notes_on_lookalikes
+from services.import_options import ImportOptions
 from services.import_parts import Part
 from services.import_pool import read_pool
-from services.objects import plain_text
-from services.rows import latest_annotations
-from services.stages.requests import request_embed, request_scan
+from services.import_rows import Rows
 
-__all__ = ["ImportOptions", "ImportReport", "Part", "import_dataset", "objects_of"]
+__all__ = ["ImportOptions", "ImportReport", "Part", "import_dataset"]
 
 BATCH = 64
 """Images a transaction. Their files lie in the store before it begins, so that it only writes
 rows and others wait for it a tenth of a second, however large the images are."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImportOptions:
-    """What a person said of an import beside its sources and their role.
-
-    Attributes:
-        fmt: ``coco``, ``voc``, ``yolo`` or ``images``; None: found out.
-        group: of all images, instead of what the format says.
-        min_side_px: boxes with a shorter side become ignore regions; None: the setting.
-        part: only these blocks of consecutive frames; None: all.
-        images: the folder in which the pictures of an annotation file lie, where it is not its
-            own.
-        splits: names of the splits to take; empty: those that the role may have.
-        class_names: of files that only have numbers; see :class:`curation.formats.ReadOptions`.
-        enclose_rotated: whether rotated rectangles become the upright boxes around them.
-        clip: whether boxes that leave their picture are cut at its border.
-    """
-
-    fmt: str | None = None
-    group: str | None = None
-    min_side_px: float | None = None
-    part: Part | None = None
-    images: Path | None = None
-    splits: tuple[str, ...] = ()
-    class_names: tuple[str | None, ...] | None = None
-    enclose_rotated: bool = False
-    clip: bool = False
-
-    def reading(self, role: Role) -> formats.ReadOptions:
-        """What a reader has to know of it."""
-        return formats.ReadOptions(
-            images=self.images,
-            splits=formats.SplitChoice(self.splits, PURPOSES[role]),
-            class_names=self.class_names,
-            enclose_rotated=self.enclose_rotated,
-            clip=self.clip,
-        )
-
-
-PURPOSES: dict[Role, Purpose] = {
-    Role.SEED: "train",
-    Role.POOL: "everything",
-    Role.FIELD: "ask",
-    Role.HOLDOUT: "evaluate",
-    Role.SIBLINGS: "ask",
-}
-"""What becomes of the splits of a set where nobody names one: what is held out there is never
-trained on here, and where either would be a guess, a person is asked."""
 
 
 @dataclass(slots=True)
@@ -212,117 +159,12 @@ def store(
             done += 1
             if progress is not None:
                 progress(done, len(loaded.items))
-        stored = ImportReport()  # counts once the rows are there for good
-        with context.sessions.begin() as session:
-            _write_rows(session, context, kept, role, options.group, stored)
-        report.add(stored)
+        rows = Rows(context, kept, role, options)
+        report.add(in_transaction(context.sessions, rows.write))  # once they are there for good
     report.notes += looks.notes()
     with reading(context.sessions) as session:
         report.notes += notes_on_lookalikes(session, looks.hashes, role)
     return report
-
-
-def _write_rows(
-    session: Session,
-    context: Context,
-    kept: Sequence[Kept],
-    role: Role,
-    group: str | None,
-    report: ImportReport,
-) -> None:
-    """Rows of images whose files are in the store; nothing slow belongs here."""
-    stored: dict[str, tuple[Image, ImportedImage]] = {}
-    for image, item in kept:
-        row = Image(
-            id=image.id,
-            role=role,
-            file=image.file,
-            name=name_of(item),
-            width_px=image.width_px,
-            height_px=image.height_px,
-            perceptual_hash=image.perceptual_hash,
-            group=plain_text(group if group is not None else item.group, 120),
-        )
-        if _admissible(session, row, report):
-            stored[image.id] = (row, item)
-    fresh = _insert_images(session, [row for row, _ in stored.values()], report)
-    if role == Role.POOL:
-        request_embed(session, sorted(fresh), context.settings.selection.batch_images)
-        return
-    revisions = {}
-    for image_id, (_, item) in stored.items():
-        revisions[image_id] = _annotate(session, image_id, item)
-        report.boxes += len(item.labels)
-        report.ignored += sum(item.ignore)
-        report.empty += not item.labels
-        report.unlabelled += item.unlabelled
-    if role == Role.FIELD:
-        _observe(session, revisions)
-
-
-def _admissible(session: Session, row: Image, report: ImportReport) -> bool:
-    """An image has one role; evaluation images above all must never be trained on."""
-    known = session.get(Image, row.id)
-    if known is None or known.role == row.role:
-        return True
-    advice = "it stays there"
-    if known.role in EVALUATION_ROLES or row.role in EVALUATION_ROLES:
-        advice = "an evaluation image must not be trained on; it stays there"
-    elif (known.role, row.role) == (Role.POOL, Role.SEED):
-        advice += "; `e2x labels import --replace` puts a wrong answer about it right"
-    told = f"is in role {known.role} already: {advice}"
-    report.problems.append(Problem(row.name, told, "nothing"))
-    return False
-
-
-def _insert_images(session: Session, rows: list[Image], report: ImportReport) -> set[str]:
-    known = set(session.scalars(select(Image.id).where(Image.id.in_([row.id for row in rows]))))
-    fresh = [row for row in rows if row.id not in known]
-    session.add_all(fresh)
-    session.flush()
-    report.images_added += len(fresh)
-    report.images_known += len(known)
-    return {row.id for row in fresh}
-
-
-def _annotate(session: Session, image_id: str, item: ImportedImage) -> int:
-    """Store the labels as a revision of their own, unless they are what is there already.
-
-    Returns:
-        The revision that counts now.
-    """
-    objects = objects_of(item)
-    latest = latest_annotations(session, [image_id]).get(image_id)
-    if latest is not None and latest.objects == objects:
-        return latest.revision
-    revision = 1 if latest is None else latest.revision + 1
-    session.add(Annotation(image_id=image_id, revision=revision, objects=objects))
-    session.flush()
-    return revision
-
-
-def objects_of(item: ImportedImage) -> list[dict[str, Any]]:
-    """Labels of an imported image as they are stored."""
-    return [
-        {"box": [round(float(v), 2) for v in box], "label": label, "ignore": bool(ignore)}
-        for box, label, ignore in zip(item.boxes_xyxy, item.labels, item.ignore, strict=True)
-    ]
-
-
-def _observe(session: Session, revisions: dict[str, int]) -> None:
-    """Ask for a look at each field image, and for another where its truth has changed."""
-    known = {
-        row.image_id: row
-        for row in session.scalars(
-            select(Observation).where(Observation.image_id.in_(list(revisions)))
-        )
-    }
-    for image_id, revision in revisions.items():
-        if image_id not in known:
-            session.add(Observation(image_id=image_id, has_truth=True, reporter="import"))
-        else:
-            known[image_id].has_truth = True
-        request_scan(session, image_id, f"r{revision}" if revision > 1 else "")
 
 
 def _batches(items: Iterable[ImportedImage], size: int) -> Iterator[list[ImportedImage]]:

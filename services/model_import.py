@@ -15,6 +15,7 @@ from retrain.errors import RetrainError
 from services import model_folders, registry, science
 from services.classes import BACKGROUND
 from services.context import Context
+from services.db.engine import reading
 from services.db.tables import Model, ModelState
 from services.errors import Conflict, InvalidRequest
 from services.settings import Settings
@@ -128,14 +129,15 @@ def add(context: Context, detector: SsdDetector, path: Path, actor: str) -> Mode
     Raises:
         Conflict: it is there already, or lacks a class of the champion.
     """
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         _check(session, detector)
     folder = model_folders.keep(context, detector.version, detector.save)
     with context.sessions.begin() as session:
+        number = registry.next_number(session)  # first: who adds at the same time has ended then
         _check(session, detector)
         model = Model(
             id=detector.version,
-            number=registry.next_number(session),
+            number=number,
             state=ModelState.CHALLENGER,
             folder=folder,
             architecture=detector.config.architecture,

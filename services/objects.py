@@ -16,6 +16,7 @@ def clean_objects(
     size_wh: tuple[int, int],
     names: Sequence[str],
     where: str,
+    most: int,
 ) -> list[dict[str, Any]]:
     """Entries with boxes cut at the border, known classes and an ``ignore`` flag.
 
@@ -25,11 +26,14 @@ def clean_objects(
         size_wh: of the image, px.
         names: the project's classes, without background.
         where: what to call the place in messages.
+        most: entries at most, as ``ingest.max_objects`` says.
 
     Raises:
         InvalidBoxes: a box is inverted, empty or outside the image.
-        InvalidRequest: a class is unknown, or a box is not four numbers.
+        InvalidRequest: there are too many, a class is unknown, or a box is not four numbers.
     """
+    if len(entries) > most:
+        raise InvalidRequest(f"{where}: {too_many(len(entries), most)}")
     for entry in entries:
         if entry.get("label") not in names:
             raise InvalidRequest(
@@ -47,6 +51,14 @@ def clean_objects(
         {**entry, "box": [round(float(v), 2) for v in box], "ignore": bool(entry.get("ignore"))}
         for entry, box in zip(entries, clean, strict=True)
     ]
+
+
+def too_many(count: int, most: int) -> str:
+    """Why an image with so many objects is not taken, and what to do."""
+    return (
+        f"{count} objects in one image, at most {most} are taken (setting ingest.max_objects): "
+        "raise it, or cut the image into tiles"
+    )
 
 
 def plain_text(text: str, limit: int) -> str:

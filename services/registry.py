@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from services.db.races import hold_name
 from services.db.tables import (
     Audit,
     FailureRow,
@@ -22,6 +23,9 @@ from services.errors import ChampionChanged, Conflict, NotFound
 from services.stages.requests import CHAMPION, ask_scan
 
 logger = logging.getLogger(__name__)
+
+NUMBERS = "model numbers"
+"""Held by name while a model is given the next."""
 
 
 def champion(session: Session) -> Model | None:
@@ -72,7 +76,8 @@ def find(session: Session, name: str) -> Model:
 
 
 def next_number(session: Session) -> int:
-    """The number of the next model."""
+    """The number of the next model; nobody else takes one until the transaction ends."""
+    hold_name(session, NUMBERS)
     return (session.scalar(select(func.max(Model.number))) or 0) + 1
 
 
@@ -170,6 +175,14 @@ def scan_field(session: Session, pointer: Pointer, cycle_id: int | None) -> int:
 def _hold_pointer(session: Session) -> Pointer | None:
     """The champion's pointer as it is now, locked until the caller's transaction ends."""
     session.flush()  # what is read anew would overwrite it
+    found = _locked_pointer(session)
+    if found is None:  # before the first champion there is no row to lock
+        hold_name(session, CHAMPION)
+        found = _locked_pointer(session)
+    return found
+
+
+def _locked_pointer(session: Session) -> Pointer | None:
     return session.get(Pointer, CHAMPION, with_for_update=True, populate_existing=True)
 
 

@@ -7,6 +7,11 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+MOST_PIXELS = 178_000_000
+"""Pillow takes a larger picture for an attack, whatever our limit says."""
+MOST_OBJECTS = 100_000
+"""Objects of an image, whatever is set: they are checked and stored in one piece."""
+
 
 class Group(BaseModel):
     """A table of ``e2x.toml``; an unknown key is an error, since it is most often a typing slip."""
@@ -31,10 +36,18 @@ class ApiSettings(Group):
 class IngestSettings(Group):
     """Images coming in."""
 
-    max_pixels: int = Field(default=50_000_000, ge=10_000, description="Largest image, in pixels.")
+    max_pixels: int = Field(
+        default=50_000_000, ge=10_000, le=MOST_PIXELS, description="Largest image, in pixels."
+    )
     min_side_px: int = Field(default=8, ge=1, description="Smallest image side, in pixels.")
     ignore_below_px: float = Field(
         default=0.0, ge=0, description="Truth boxes with a shorter side become ignore regions."
+    )
+    max_objects: int = Field(
+        default=5000, ge=1, le=MOST_OBJECTS, description="Objects of one image at most."
+    )
+    max_reports: int = Field(
+        default=200, ge=1, le=5000, description="Operators' reports on one frame at most, in all."
     )
     watch_folder: Path | None = Field(
         default=None, description="Folder whose new images are ingested as field frames."

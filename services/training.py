@@ -17,6 +17,7 @@ from retrain.report import EvaluationReport
 from services import datasets, model_folders, registry, science
 from services.context import Context
 from services.db import units
+from services.db.engine import reading
 from services.db.tables import Cycle, Model, ModelState, Role, Unit
 from services.errors import Conflict
 from services.supervise import run_job
@@ -73,9 +74,9 @@ def run(
     from retrain.checkpoint import config_of  # loads PyTorch, which the API does without
 
     settings = context.settings
-    with context.sessions.begin() as session:
+    version = datasets.build_version(context, cycle_id)
+    with reading(context.sessions) as session:
         cycle = None if cycle_id is None else session.get_one(Cycle, cycle_id)
-        version = datasets.build_version(session, context, cycle)
         champion = None if cycle is None else registry.require_champion(session)
         seed = settings.seed if cycle is None else cycle.seed
     manifest = datasets.read_version(context, version)
@@ -126,12 +127,13 @@ def run_name(cycle_id: int | None) -> str:
 
 def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
     """Put a trained model into the registry as a challenger; twice is once."""
+    number = registry.next_number(session)
     known = session.get(Model, trained.model_id)
     if known is not None:
         return known
     model = Model(
         id=trained.model_id,
-        number=registry.next_number(session),
+        number=number,
         state=ModelState.CHALLENGER,
         folder=trained.folder,
         architecture=trained.training["architecture"],
@@ -168,7 +170,7 @@ def evaluate_model(
         manifest: the labelled set.
         class_names: the first of its classes, of which alone the report speaks; None: all.
     """
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         model = session.get_one(Model, model_id)
         folder, all_names = context.project.root / model.folder, model.class_names
     names = list(all_names if class_names is None else class_names)
@@ -206,14 +208,14 @@ def measured(context: Context, model_id: str) -> Model:
 
     What images cost to label is told from them, and the gate needs them later in any case.
     """
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         model = session.get_one(Model, model_id)
         images = len(datasets.labelled_set(session, Role.HOLDOUT).items)
     known = (model.reports or {}).get(Role.HOLDOUT, {})
     if images in (0, known.get("images")):
         return model
     evaluate_splits(context, model_id)
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         return session.get_one(Model, model_id)
 
 
@@ -221,7 +223,7 @@ def reports_of(
     context: Context, model_id: str, class_names: Sequence[str] | None = None
 ) -> dict[str, EvaluationReport]:
     """A model on every evaluation role that has images; see :func:`evaluate_model`."""
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         sets = {role: datasets.labelled_set(session, role) for role in EVALUATED}
     return {
         str(role): evaluate_model(context, model_id, manifest, class_names)

@@ -141,18 +141,16 @@ class Watcher:
                 f"{sidecar.name} stands beside several images: call it {path.name}.json"
             )
         words = read_words(path)
-        with self._context.sessions.begin() as session:
-            ingest_frame(
-                session,
-                self._context,
-                path.read_bytes(),
-                path.name,
-                objects=words.objects,
-                reports=words.reports,
-                reporter=words.reporter or NAME,
-                group=words.group,
-                source="watched folder",
-            )
+        ingest_frame(
+            self._context,
+            path.read_bytes(),
+            path.name,
+            objects=words.objects,
+            reports=words.reports,
+            reporter=words.reporter or NAME,
+            group=words.group,
+            source="watched folder",
+        )
 
     def _is_shared(self, path: Path, sidecar: Path) -> bool:
         """Whether ``a.json`` lies beside both ``a.jpg`` and ``a.png``."""

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from curation.errors import CurationError
 from retrain.errors import RetrainError
+from services.db.races import sqlstate
 from services.errors import ServiceError
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def _said_of(error: Exception) -> tuple[str, str] | None:
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
         return _said_of_sqlite(cause)
-    state = _sqlstate(cause)
+    state = sqlstate(cause)
     if state.startswith(_POSTGRES_BUSY):
         return BUSY
     if state.startswith(_POSTGRES_NO_TABLES):
@@ -124,13 +125,6 @@ def _said_of_sqlite(cause: sqlite3.Error) -> tuple[str, str] | None:
     if code in _SQLITE_BUSY:
         return BUSY
     return UNAVAILABLE if code in _SQLITE_UNAVAILABLE else None
-
-
-def _sqlstate(cause: BaseException | None) -> str:
-    """PostgreSQL's five characters, as pg8000 and psycopg hand them on; empty without."""
-    first = cause.args[0] if cause is not None and cause.args else None
-    state = first.get("C") if isinstance(first, dict) else getattr(cause, "sqlstate", None)
-    return str(state or "")
 
 
 def _unexpected(_request: Request, _error: Exception) -> JSONResponse:

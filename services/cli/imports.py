@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -85,6 +85,13 @@ RotatedOption = Annotated[
 ClipOption = Annotated[
     bool, typer.Option("--clip", help="Cut boxes that leave their picture at its border.")
 ]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--replace-corrections",
+        help="Labels of the source take the place of what people have corrected since, too.",
+    ),
+]
 BlockOption = Annotated[int, typer.Option(help="Frames a block of --part.", min=1)]
 
 
@@ -106,15 +113,17 @@ def import_sources(
     clip: ClipOption = False,
     part: PartOption = None,
     block: BlockOption = 25,
+    replace_corrections: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Import COCO, VOC or YOLO data sets, or plain folders of images for the pool.
 
     One bad entry is reported and costs its neighbours nothing, nor does one bad source; importing
-    again adds nothing. An image of which a box cannot be read is left out. Of a set with splits,
-    what is held out there is not trained on here. A picture that several sources of one command
-    name has one truth: joined where each source has classes of its own, else left out and named.
-    The exit status is 1 if anything was left out, 2 if a source was refused as a whole.
+    again adds nothing, and labels that people have corrected since stay. An image of which a box
+    cannot be read is left out. Of a set with splits, what is held out there is not trained on
+    here. A picture that several sources of one command name has one truth: joined where each
+    source has classes of its own, else left out and named. The exit status is 1 if anything was
+    left out, 2 if a source was refused as a whole.
     """
     from services.db.tables import Role
     from services.imports import ImportOptions
@@ -129,6 +138,7 @@ def import_sources(
         class_names=None if classes is None else _classes(classes),
         enclose_rotated=enclose_rotated,
         clip=clip,
+        replace_corrections=replace_corrections,
     )
     outcome = _run(sources, Role(role), options)
     reports = outcome.reports
@@ -227,9 +237,22 @@ def _as_json(report: ImportReport) -> dict[str, object]:
         "ignored": report.ignored,
         "images_empty": report.empty,
         "images_unlabelled": report.unlabelled,
+        "truths_replaced": report.truths_replaced,
+        "corrections_kept": report.corrections_kept,
         "problems": [{"where": one.where, "message": one.message} for one in report.problems],
         "notes": report.notes,
     }
+
+
+def _about_truth(report: ImportReport) -> Iterator[str]:
+    """What happened to labels that were there before; nothing where all are new or the same."""
+    if report.truths_replaced:
+        yield f"{report.truths_replaced} truths replaced by those of the source"
+    if report.corrections_kept:
+        yield (
+            f"{report.corrections_kept} truths were corrected by people since and stay "
+            "(--replace-corrections takes those of the source)"
+        )
 
 
 def _print_report(source: str, report: ImportReport) -> None:
@@ -248,6 +271,8 @@ def _print_report(source: str, report: ImportReport) -> None:
             f"{unsaid}labelled?" if report.unlabelled else ""
         )
         out.print(told, markup=False, style="yellow", soft_wrap=True)
+    for line in _about_truth(report):
+        out.print(f"  {line}", markup=False, soft_wrap=True)
     for note in report.notes:
         out.print(f"  {note}", markup=False, style="yellow", soft_wrap=True)
     for problem in report.problems[:SHOWN_PROBLEMS]:

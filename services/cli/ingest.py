@@ -104,19 +104,17 @@ def _ingest_one(
             words = read_words(path)
         else:
             words = said if isinstance(said, Words) else said.of(path)
-        with context.sessions.begin() as session:
-            frame = ingest_frame(
-                session,
-                context,
-                path.read_bytes(),
-                path.name,
-                objects=words.objects,
-                reports=words.reports,
-                reporter=words.reporter or reporter,
-                group=words.group or group,
-                source="command line",
-            )
-            taken.append({"file": str(path), "frame": frame.id, "image": frame.image_id})
+        frame = ingest_frame(
+            context,
+            path.read_bytes(),
+            path.name,
+            objects=words.objects,
+            reports=words.reports,
+            reporter=words.reporter or reporter,
+            group=words.group or group,
+            source="command line",
+        )
+        taken.append({"file": str(path), "frame": frame.id, "image": frame.image_id})
     except (CurationError, ServiceError, OSError) as error:
         if getattr(error, "retryable", False):
             raise  # such as a full disk: the others would meet it too

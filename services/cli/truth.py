@@ -36,7 +36,7 @@ class Truth:
             InvalidRequest: the file says nothing about it, has several images of this name, or
                 has an object of it that cannot be used: the rest is not the whole truth.
         """
-        from services.imports import objects_of
+        from services.import_truth import objects_of
 
         item = self.by_path.get(frame.resolve())
         if item is None:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.db import label_uses
 from services.project import Project
 from services.settings import Settings
 
@@ -25,6 +26,7 @@ READ_ONLY = "e2x_read_only"
 
 SQLITE_BUSY_MS = 30_000
 """How long a writer waits for another; a unit's write takes milliseconds."""
+_ONE_STATE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 NO_BOUND = -1
 WAL_RETRY_S = 0.02
 """Between two tries to switch to the write-ahead log."""
@@ -86,20 +88,26 @@ def _begin(connection: Any) -> None:
 def make_sessions(engine: Engine, max_attempts: int = DEFAULT_ATTEMPTS) -> Sessions:
     """A factory of sessions whose objects stay readable after a commit.
 
+    With annotations they write what is derived from them (:mod:`services.db.label_uses`).
+
     Args:
         engine: the database.
         max_attempts: tries of a unit whose stage names no number.
     """
-    return sessionmaker(engine, expire_on_commit=False, info={MAX_ATTEMPTS_INFO: max_attempts})
+    sessions = sessionmaker(engine, expire_on_commit=False, info={MAX_ATTEMPTS_INFO: max_attempts})
+    label_uses.follow(sessions)
+    return sessions
 
 
 @contextmanager
 def reading(sessions: Sessions) -> Iterator[Session]:
     """A session that only reads: it neither waits for writers nor holds them up.
 
-    What it reads is one consistent state, and stays readable afterwards. A write in it may meet
-    "database is locked".
+    What it reads is one consistent state, and stays readable afterwards. A write in it is refused
+    by PostgreSQL, and may meet "database is locked" in SQLite.
     """
     with sessions() as session:
-        session.connection(execution_options={READ_ONLY: True})
+        connection = session.connection(execution_options={READ_ONLY: True})
+        if connection.dialect.name == "postgresql":  # where each statement would see another state
+            connection.exec_driver_sql(_ONE_STATE)
         yield session

@@ -6,10 +6,12 @@ from services.db.data import (
     Annotation,
     DatasetVersion,
     Image,
+    LabelUse,
     Model,
     ModelState,
     Observation,
     Role,
+    TruthSource,
 )
 from services.db.loop import (
     FINISHED_CYCLES,
@@ -47,6 +49,7 @@ __all__ = [
     "FailureState",
     "Image",
     "LabelTask",
+    "LabelUse",
     "ModeMember",
     "ModeRow",
     "ModeSighting",
@@ -57,6 +60,7 @@ __all__ = [
     "Pointer",
     "Role",
     "TaskState",
+    "TruthSource",
     "Unit",
     "UnitState",
 ]

@@ -15,6 +15,7 @@ from curation.errors import ImageUnreadable
 from curation.types import ImageArray
 from services.context import Context
 from services.db import units
+from services.db.engine import reading
 from services.db.tables import Embedding, Image
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
@@ -75,7 +76,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
 
 def readable(context: Context, image_ids: Sequence[str]) -> Iterator[tuple[str, ImageArray]]:
     """Ids and pixels of stored images, one at a time, without those that cannot be read."""
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         found = session.scalars(select(Image).where(Image.id.in_(image_ids)))
         rows = {row.id: row for row in found}
     for image_id in image_ids:

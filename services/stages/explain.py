@@ -16,6 +16,7 @@ from curation.embed import FailureEmbedding
 from curation.regions import harmful_regions
 from curation.types import Attribution, Failure, Region
 from services import science
+from services.db.engine import reading
 from services.db.tables import Explanation, FailureRow, FailureState, Image
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
@@ -43,7 +44,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     began = time.monotonic()
     image_id, model_id = claim.payload["image"], claim.payload["model"]
     context, wanted = stage.context, stage.context.settings.explanation
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         image = session.get_one(Image, image_id)
         rows = _open_failures(session, image_id, model_id)[: wanted.max_failures_per_image]
     if not rows:

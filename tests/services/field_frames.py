@@ -84,8 +84,7 @@ class Field:
 
     def say(self, **words: Any) -> None:
         """Send the frame, with its truth or with an operator's words."""
-        with self.context.sessions.begin() as session:
-            ingest_frame(session, self.context, self._frame, "frame.png", **words)
+        ingest_frame(self.context, self._frame, "frame.png", **words)
 
     def scan(self, model: Model | None = None) -> list[dict[str, Any]]:
         """Do the scans that wait, all or those of a model; their results, the oldest first."""

@@ -34,8 +34,7 @@ def ready(context: Context, tmp_path: Path) -> Context:
 
 def _send(context: Context, data: bytes = bad_images.png(1), **said: Any) -> int:
     name = said.pop("name", "frame.png")
-    with context.sessions.begin() as session:
-        return ingest_frame(session, context, data, name, **said).id
+    return ingest_frame(context, data, name, **said).id
 
 
 def _counts(context: Context) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import TypeAdapter, ValidationError
 
-from services.api.deps import IN_A_PLACE_TO_DECODE, ContextOf, RowId, SessionOf, ViewOf
+from services.api.deps import IN_A_PLACE_TO_DECODE, ContextOf, RowId, ViewOf
 from services.api.schemas import FrameOut, ObjectIn, ReportIn
 from services.db.tables import Observation
 from services.errors import InvalidRequest, NotFound
@@ -23,7 +23,6 @@ REPORTS = TypeAdapter(list[ReportIn])
     "/frames", status_code=201, response_model=FrameOut, dependencies=[IN_A_PLACE_TO_DECODE]
 )
 def report_frame(
-    session: SessionOf,
     context: ContextOf,
     file: Annotated[UploadFile, File(description="The image.")],
     objects: Annotated[
@@ -41,7 +40,6 @@ def report_frame(
     The failures that the champion makes on it are found and explained soon after.
     """
     return ingest_frame(
-        session,
         context,
         file.file.read(),
         file.filename or "frame",

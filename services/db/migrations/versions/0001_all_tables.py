@@ -72,6 +72,17 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_embeddings_image_id'), ['image_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_embeddings_indexed'), ['indexed'], unique=False)
 
+    op.create_table('label_uses',
+    sa.Column('image_id', sa.String(length=64), nullable=False),
+    sa.Column('label', sa.String(length=120), nullable=False),
+    sa.Column('ignored', sa.Boolean(), nullable=False),
+    sa.Column('role', sa.String(length=16), nullable=False),
+    sa.ForeignKeyConstraint(['image_id'], ['images.id'], name=op.f('fk_label_uses_image_id_images')),
+    sa.PrimaryKeyConstraint('image_id', 'label', 'ignored', name=op.f('pk_label_uses'))
+    )
+    with op.batch_alter_table('label_uses', schema=None) as batch_op:
+        batch_op.create_index('ix_label_uses_role_ignored_label', ['role', 'ignored', 'label'], unique=False)
+
     op.create_table('models',
     sa.Column('id', sa.String(length=64), nullable=False),
     sa.Column('number', sa.Integer(), nullable=False),
@@ -132,6 +143,7 @@ def upgrade() -> None:
     sa.Column('revision', sa.Integer(), nullable=False),
     sa.Column('objects', sa.JSON(), nullable=False),
     sa.Column('author', sa.String(length=120), nullable=False),
+    sa.Column('source', sa.String(length=16), nullable=False),
     sa.Column('cycle_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.Column('origin', sa.String(length=64), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
@@ -395,6 +407,10 @@ def downgrade() -> None:
     op.drop_table('cycles')
     op.drop_table('observations')
     op.drop_table('models')
+    with op.batch_alter_table('label_uses', schema=None) as batch_op:
+        batch_op.drop_index('ix_label_uses_role_ignored_label')
+
+    op.drop_table('label_uses')
     with op.batch_alter_table('embeddings', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_embeddings_indexed'))
         batch_op.drop_index(batch_op.f('ix_embeddings_image_id'))
