@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
 def config(
     name: Annotated[str, typer.Argument(help="Only settings whose name contains this.")] = "",
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the README's table of all settings.")
+        bool, typer.Option("--markdown", help="Print docs/settings.md's table of them.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,7 +83,7 @@ def config(
 def settings_table() -> str:
     """All settings as a Markdown table: name, default, allowed values, description.
 
-    The README holds it between the markers ``<!-- settings -->`` and ``<!-- /settings -->``.
+    ``docs/settings.md`` holds it.
     """
     lines = ["| setting | default | allowed | what it does |", "|---|---|---|---|"]
     for row in _rows(Settings, ""):
