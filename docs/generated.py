@@ -111,7 +111,20 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-PAGES = {"settings.md": settings_page, "http_api.md": api_page, "commands.md": commands_page}
+def bars_page() -> str:
+    """All bars of the benchmarks."""
+    sys.path.insert(0, str(HERE))
+    import bars
+
+    return bars.page()
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "http_api.md": api_page,
+    "commands.md": commands_page,
+    "results/bars.md": bars_page,
+}
 
 
 def write_pages(folder: Path) -> None:
