@@ -218,7 +218,9 @@ class Labels:
         self.mended.clipped += 1
         return clip_boxes(values, *self.size_wh)
 
-    def image(self, path: Path, group: str = "", unlabelled: bool = False) -> ImportedImage:
+    def image(
+        self, path: Path, group: str = "", unlabelled: bool = False, part_of: str = ""
+    ) -> ImportedImage:
         """The image with what was taken."""
         boxes = np.stack(self.boxes) if self.boxes else np.zeros((0, 4), np.float32)
         return ImportedImage(
@@ -230,6 +232,7 @@ class Labels:
             group,
             tuple(self.refused),
             unlabelled,
+            part_of,
         )
 
 
