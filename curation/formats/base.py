@@ -10,13 +10,11 @@ from typing import Literal
 import numpy as np
 
 from curation.boxes import ROUNDING, clip_boxes, require_valid_boxes
+from curation.class_names import clean_class_name, wrong_class_name
 from curation.errors import InvalidBoxes
 from curation.formats.splits import SplitChoice
 from curation.types import FloatArray
 
-BACKGROUND = "background"
-MAX_NAME = 120
-"""Characters of a class name."""
 LEAST_SIDE_PX = 1.0
 """Shorter side of the smallest box that anybody can see; a smaller object is missed for ever."""
 
@@ -173,6 +171,7 @@ class Labels:
     refused: list[Problem] = field(default_factory=list)
     mended: Mended = field(default_factory=Mended)
     clip: bool = False
+    _known: set[tuple[bytes, str]] = field(default_factory=set)
 
     def refuse(self, entry: str, why: str) -> None:
         """Note why an object is left out."""
@@ -195,13 +194,13 @@ class Labels:
         except (InvalidBoxes, ValueError, TypeError) as error:
             self.refuse(entry, str(error).removeprefix(f"{where}: "))
             return
-        self._take(clean[0], name, ignore)
+        self._take(clean[0], clean_class_name(name), ignore)
 
     def _take(self, box: FloatArray, name: str, ignore: bool) -> None:
-        known = zip(self.boxes, self.names, strict=True)
-        if any(name == other and np.array_equal(box, before) for before, other in known):
+        if key in self._known:
             self.mended.repeated += 1  # the second of them could never be found
             return
+        self._known.add(key)
         if min(box[2] - box[0], box[3] - box[1]) < LEAST_SIDE_PX:
             self.mended.unseen += not ignore
             ignore = True
@@ -234,13 +233,6 @@ class Labels:
         )
 
 
-def wrong_class_name(name: str) -> str | None:
-    """What is wrong with the name of a class, None if nothing is."""
-    if name == BACKGROUND:
-        return f"class {BACKGROUND!r} is kept for what is no object"
-    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        return f"class {name[:MAX_NAME]!r} is empty, too long or unprintable"
-    return None
 
 
 def _ignore_small(item: ImportedImage, min_side_px: float) -> ImportedImage:

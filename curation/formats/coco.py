@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from curation.boxes import xywh_to_xyxy, xyxy_to_xywh
+from curation.class_names import clean_class_name, wrong_class_name
 from curation.errors import AnnotationsInvalid
 from curation.formats.base import (
     Imported,
@@ -17,7 +18,6 @@ from curation.formats.base import (
     Labels,
     Problem,
     ReadOptions,
-    wrong_class_name,
 )
 from curation.formats.coco_document import (
     doubt_of_boxes,
@@ -71,7 +71,7 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     document = read_document(file)
     problems: list[Problem] = []
     names = {
-        entry["id"]: str(entry["name"])
+        entry["id"]: clean_class_name(str(entry["name"]))
         for entry in _distinct(document["categories"], "category", file.name, problems)
     }
     images = _distinct(document["images"], "image", file.name, problems)
