@@ -197,6 +197,7 @@ class Labels:
         self._take(clean[0], clean_class_name(name), ignore)
 
     def _take(self, box: FloatArray, name: str, ignore: bool) -> None:
+        key = ((box + 0).tobytes(), name)  # -0 and 0 are one place
         if key in self._known:
             self.mended.repeated += 1  # the second of them could never be found
             return
