@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from curation.boxes import ROUNDING, clip_boxes, require_valid_boxes
-from curation.class_names import clean_class_name, wrong_class_name
+from curation.class_names import clean_class_name
+from curation.class_names import wrong_class_name as wrong_class_name
 from curation.errors import InvalidBoxes
 from curation.formats.splits import SplitChoice
 from curation.types import FloatArray
@@ -232,8 +233,6 @@ class Labels:
             tuple(self.refused),
             unlabelled,
         )
-
-
 
 
 def _ignore_small(item: ImportedImage, min_side_px: float) -> ImportedImage:
