@@ -139,7 +139,7 @@ class _Reader:
             try:
                 text = "" if label is None else decode(read_bytes(label, MAX_BYTES), where)
             except AnnotationsInvalid as error:
-                told = str(error).removeprefix(f"{where}: ")
+                told = str(error).removeprefix(where).lstrip(":, ")
                 self.problems.append(Problem(where, f"left out: {told}", "image"))
                 continue
             self.files.append((image, label, Rows.of(text)))

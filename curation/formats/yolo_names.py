@@ -9,6 +9,7 @@ from pathlib import Path
 
 from curation.errors import AnnotationsInvalid
 from curation.formats.class_lists import MAX_BYTES, read_class_list
+from curation.formats.hints import hint_above
 from curation.formats.text_files import decode, read_bytes
 from curation.formats.tree import Tree
 
@@ -78,10 +79,10 @@ def class_names(tree: Tree, chosen: Path | None = None, given: Names | None = No
     if chosen is not None and chosen in files:
         files = [chosen, *(path for path in files if path != chosen)]
     if not files:
+        hint = hint_above(tree.root) or "name the set's own folder, with `--split` for a part of it"
         raise AnnotationsInvalid(
             f"{tree.root.name}: no names of classes in it (classes.txt, obj.names, or data.yaml "
-            "with `names`): name the set's own folder, with `--split` for a part of it, or give "
-            "the list with `--classes FILE`"
+            f"with `names`): {hint}, or give the list with `--classes FILE`"
         )
     lists = [(path, read_class_list(path).names) for path in files]
     shown = [path.relative_to(tree.root).as_posix() for path, _ in lists]
