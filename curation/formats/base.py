@@ -172,6 +172,7 @@ class Labels:
     refused: list[Problem] = field(default_factory=list)
     mended: Mended = field(default_factory=Mended)
     clip: bool = False
+    _known: set[tuple[bytes, str]] = field(default_factory=set)
 
     def refuse(self, entry: str, why: str) -> None:
         """Note why an object is left out."""
@@ -197,10 +198,11 @@ class Labels:
         self._take(clean[0], clean_class_name(name), ignore)
 
     def _take(self, box: FloatArray, name: str, ignore: bool) -> None:
-        known = zip(self.boxes, self.names, strict=True)
-        if any(name == other and np.array_equal(box, before) for before, other in known):
+        key = ((box + 0).tobytes(), name)  # -0 and 0 are one place
+        if key in self._known:
             self.mended.repeated += 1  # the second of them could never be found
             return
+        self._known.add(key)
         if min(box[2] - box[0], box[3] - box[1]) < LEAST_SIDE_PX:
             self.mended.unseen += not ignore
             ignore = True
