@@ -221,7 +221,7 @@ class Labels:
         return clip_boxes(values, *self.size_wh)
 
     def image(
-        self, path: Path, group: str = "", unlabelled: bool = False, part_of: str = ""
+        self, path: Path, group: str = "", unlabelled: bool = False, annotated_in: str = ""
     ) -> ImportedImage:
         """The image with what was taken."""
         boxes = np.stack(self.boxes) if self.boxes else np.zeros((0, 4), np.float32)
@@ -234,7 +234,7 @@ class Labels:
             group,
             tuple(self.refused),
             unlabelled,
-            part_of,
+            annotated_in,
         )
 
 
