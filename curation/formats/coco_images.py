@@ -13,6 +13,7 @@ from curation.errors import AnnotationsInvalid, ImageUnreadable
 from curation.formats.base import Problem
 from curation.formats.coco_document import identity_of, size_of
 from curation.formats.coco_files import CocoFile
+from curation.formats.splits import TRAIN, TRAINVAL, VAL
 from curation.formats.tree import Ambiguous, Tree
 
 
@@ -90,7 +91,14 @@ class Part:
         for folder in self.file.own_folders:
             if path := pictures.stands(name, folder):
                 return path
-        return pictures.find(name, self.file.folders)
+        found = pictures.find(name, self.file.folders)
+        # Pictures are often numbered anew in each split: those of another one are not meant.
+        return None if found is None or self._is_apart(pictures.splits_of(found)) else found
+
+    def _is_apart(self, splits: set[str]) -> bool:
+        """Whether none of the splits that folders tell may be that of the file."""
+        both = {TRAINVAL: {TRAIN, VAL, TRAINVAL}}.get(self.file.split, {self.file.split})
+        return bool(self.file.split and splits) and splits.isdisjoint(both)
 
 
 def picture_size(path: Path) -> tuple[int, int]:

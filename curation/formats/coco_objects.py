@@ -20,6 +20,7 @@ from curation.formats.coco_document import (
     identity_of,
 )
 from curation.formats.coco_images import Entry, Part, distinct
+from curation.formats.same_picture import one_each
 
 
 @dataclass(slots=True)
@@ -53,11 +54,16 @@ class Reader:
         names = {identity_of(one["id"]): str(one["name"]) for one in categories}
         good, bad = self._by_image(names)
         found = [
-            (entry, self._image(entry, good[entry.identity], bad[entry.identity], names))
+            (
+                f"{where}, image {entry.image['id']}",
+                self._image(entry, good[entry.identity], bad[entry.identity], names),
+            )
             for entry in self.part.entries
             if self.takes[entry.real]
         ]
-        self.items = self._one_each(found)
+        self.items, repeated = one_each(found, problems, "several entries in `images`")
+        if repeated:
+            self.notes.append(f"{where}: {repeated} images are listed again with the same objects")
         usable = [name for name in names.values() if not wrong_class_name(name)]
         self.classes = list(dict.fromkeys(map(clean_class_name, usable)))
         self.notes += _of_ids(where, self.part.document["annotations"], usable)
@@ -118,32 +124,6 @@ class Reader:
         alone = not self.together.get(entry.real)
         return self.part.file.path.stem if alone and not self.part.file.is_set else ""
 
-    def _one_each(self, found: list[tuple[Entry, ImportedImage]]) -> list[ImportedImage]:
-        """The images, of those that are listed twice only what the file says twice."""
-        of_picture: dict[Path, list[tuple[Entry, ImportedImage]]] = defaultdict(list)
-        for entry, item in found:
-            of_picture[entry.real].append((entry, item))
-        good, repeated = [], 0
-        for several in of_picture.values():
-            repeated += len(several) - 1
-            if len({_said(item) for _, item in several}) == 1:
-                good.append(several[0][1])
-                continue
-            ids = ", ".join(str(entry.image["id"]) for entry, _ in several)
-            for entry, _ in several:
-                why = (
-                    f"left out: {entry.path.name!r} is listed as images {ids}, with other objects "
-                    "in each: join them"
-                )
-                place = f"{self.part.where}, image {entry.image['id']}"
-                self.part.problems.append(Problem(place, why, "image"))
-            repeated -= len(several) - 1
-        if repeated:
-            self.notes.append(
-                f"{self.part.where} lists {repeated} images again, with the same objects"
-            )
-        return good
-
     def doubt(self, several: bool) -> str:
         """Why nothing of the file can be trusted; "" if all is well."""
         lost = [one for one in self.part.problems if one.loses == "labels"]
@@ -157,14 +137,6 @@ class Reader:
         )
         wrong = next(filter(None, doubts), "")
         return f"of {self.part.where}: {wrong}" if wrong and several else wrong
-
-
-def _said(item: ImportedImage) -> frozenset[tuple[object, ...]]:
-    """What an image is said to hold, in whatever order."""
-    if item.refused:
-        return frozenset([(id(item),)])  # who knows
-    rows = zip(item.boxes_xyxy.tolist(), item.labels, item.ignore, strict=True)
-    return frozenset((*box, label, ignored) for box, label, ignored in rows)
 
 
 def _of_ids(where: str, annotations: Sequence[Mapping[str, Any]], names: list[str]) -> list[str]:

@@ -193,11 +193,12 @@ class Tree:
                     for path in found
                     if elsewhere
                     or not dropped
-                    or not dropped.isdisjoint(self._splits_of(path) or dropped)
+                    or not dropped.isdisjoint(self.splits_of(path) or dropped)
                 ]
         return []
 
-    def _splits_of(self, path: Path) -> set[str]:
+    def splits_of(self, path: Path) -> set[str]:
+        """The splits that the folders of a picture tell."""
         return {split_in(part) for part in path.relative_to(self.root).parts[:-1]} - {""}
 
     def _named(self, name: str) -> list[Path]:

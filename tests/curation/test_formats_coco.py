@@ -118,7 +118,9 @@ def test_a_bad_coco_image_is_named_and_its_neighbours_stay(tmp_path: Path, case:
 
 
 @pytest.mark.parametrize("size", [float("inf"), float("nan"), -4, "wide", None])
-def test_instead_of_a_senseless_image_size_the_pictures_own_counts(tmp_path: Path, size: Any) -> None:
+def test_instead_of_a_senseless_image_size_the_pictures_own_counts(
+    tmp_path: Path, size: Any
+) -> None:
     document = _document(GOOD, images=[_image(1, "a.png", width=size)])
 
     found = formats.load(_write(tmp_path, document))
