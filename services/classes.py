@@ -5,10 +5,9 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from curation.class_names import BACKGROUND
 from services import registry
 from services.db.tables import Annotation, Image, Role
-
-BACKGROUND = "background"
 
 
 def class_names(session: Session) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy.orm import Session
 
+from curation.class_names import clean_class_name
 from curation.errors import AnnotationsInvalid
 from curation.formats import Imported, ImportedImage, Problem
 from services.classes import class_names
@@ -82,7 +83,7 @@ def _nearly_the_same(strange: Iterable[str], known: Iterable[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    return " ".join(name.split()).casefold()
+    return " ".join(clean_class_name(name).split()).casefold()
 
 
 def _listed(names: Iterable[str]) -> str:
