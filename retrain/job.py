@@ -5,7 +5,8 @@ Job file, paths absolute or relative to the folder of the job file::
     {"out": "run",                       folder of progress.json, result.json, resume.pt
      "manifest": "….jsonl", "image_root": "images",
      "train": {…TrainConfig…}, "detector": {…DetectorConfig…}, "init": "model folder" or null
-                                         for train; the model goes to out/model
+                                         for train; the model goes to out/model; what "train" leaves
+                                         out is FINE_TUNING's with "init", else TrainConfig's
      "model": "model folder", "score_threshold": 0.5, "report": "report.json", "device": "cpu",
      "num_threads": 1}                   for evaluate; the report goes to out/report
 
@@ -31,7 +32,7 @@ import torch
 from curation.errors import CurationError
 from curation.files import write_json
 from curation.manifest import Manifest
-from retrain.config import DetectorConfig, TrainConfig
+from retrain.config import FINE_TUNING, DetectorConfig, TrainConfig
 from retrain.detector import SsdDetector
 from retrain.errors import ConfigInvalid, RetrainError, TrainingInterrupted
 from retrain.evaluate import evaluate
@@ -105,8 +106,9 @@ def _path(job_file: Path, job: Mapping[str, Any], key: str) -> Path:
 
 def _train(job_file: Path, job: Mapping[str, Any], out: Path, beat: _Heartbeat) -> dict[str, Any]:
     model = out / "model"
+    defaults = FINE_TUNING if job.get("init") else TrainConfig()
     detector = train(
-        TrainConfig.from_dict(job.get("train") or {}),
+        TrainConfig.from_dict(job.get("train") or {}, defaults),
         DetectorConfig.from_dict(job.get("detector") or {}),
         Manifest.read(_path(job_file, job, "manifest")),
         _path(job_file, job, "image_root"),

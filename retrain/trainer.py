@@ -41,8 +41,9 @@ from retrain.engine import (
     read_resume,
     write_resume,
 )
-from retrain.errors import NonFiniteLoss, TrainingInterrupted
+from retrain.errors import CheckpointCorrupt, NonFiniteLoss, TrainingInterrupted
 from retrain.ssd import build
+from retrain.tensor_files import require_finite
 from retrain.transforms import augmentation
 from retrain.weights import WeightsRecord, initialise
 
@@ -79,7 +80,7 @@ def train(
 
     Raises:
         TrainingDataInvalid: the data cannot be trained on.
-        NonFiniteLoss: the loss became NaN or infinite.
+        NonFiniteLoss: the loss, or in the last step a weight, became NaN or infinite.
         TrainingInterrupted: ``should_stop`` said so; the last epoch's resume file remains.
         CheckpointCorrupt: ``init`` or the resume file is damaged.
     """
@@ -95,10 +96,22 @@ def train(
         if resume:
             run.restore()
         run.fit(on_progress, should_stop)
+    _require_finite(run.result(), config)
     detector = SsdDetector(run.result(), detector_config, str(run.accelerator.device))
     detector.save(out, record)
     (out / RESUME_FILE).unlink(missing_ok=True)
     return detector
+
+
+def _require_finite(model: SSD, config: TrainConfig) -> None:
+    """A finite loss may still be followed by a step, or by statistics, that are not."""
+    try:
+        require_finite(model.state_dict(), "the trained network")
+    except CheckpointCorrupt as error:
+        raise NonFiniteLoss(
+            f"{error}; lower the learning rate, now {config.learning_rate:.2g}, or set "
+            "mixed_precision to 'no'"
+        ) from error
 
 
 def _initial_model(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
+from curation.class_names import BACKGROUND
 from services import registry
 from services.db import label_uses
 from services.db.tables import Role
 
-BACKGROUND = "background"
 TRAINING_ROLES = (Role.SEED, Role.POOL)
 """Of the images that a detector is trained on."""
 

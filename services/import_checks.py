@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from curation import formats
+from curation.class_names import clean_class_name
 from curation.errors import AnnotationsInvalid
 from curation.formats import Imported, ImportedImage, Problem
 from services.classes import class_names
@@ -106,7 +106,7 @@ def _nearly_the_same(strange: Iterable[str], known: Iterable[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", name).replace("_", " ").split()).casefold()
+    return " ".join(clean_class_name(name).replace("_", " ").split()).casefold()
 
 
 def _listed(names: Iterable[str]) -> str:

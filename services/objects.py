@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from curation.boxes import require_valid_boxes
+from curation.class_names import same_class
 from services.errors import InvalidRequest
 
 
@@ -24,7 +25,8 @@ def clean_objects(
         entries: ``[{"box": [x1, y1, x2, y2], "label": name, "ignore": bool}]``; what else an
             entry says is kept.
         size_wh: of the image, px.
-        names: the project's classes, without background.
+        names: the project's classes, without background; a label that means one of them, but is
+            written otherwise (see ``curation.class_names``), becomes it.
         where: what to call the place in messages.
         most: entries at most, as ``ingest.max_objects`` says.
 
@@ -34,8 +36,9 @@ def clean_objects(
     """
     if len(entries) > most:
         raise InvalidRequest(f"{where}: {too_many(len(entries), most)}")
-    for entry in entries:
-        if entry.get("label") not in names:
+    labels = [same_class(entry.get("label"), names) for entry in entries]
+    for entry, label in zip(entries, labels, strict=True):
+        if label is None:
             raise InvalidRequest(
                 f"{where}: unknown class {entry.get('label')!r}; this project knows "
                 f"{', '.join(names) or 'none yet: import a seed set first'}"
@@ -48,8 +51,13 @@ def clean_objects(
         raise InvalidRequest(f"{where}: a box is not four numbers [x1, y1, x2, y2]") from error
     clean = require_valid_boxes(boxes, *size_wh, where)
     return [
-        {**entry, "box": [round(float(v), 2) for v in box], "ignore": bool(entry.get("ignore"))}
-        for entry, box in zip(entries, clean, strict=True)
+        {
+            **entry,
+            "box": [round(float(v), 2) for v in box],
+            "label": label,
+            "ignore": bool(entry.get("ignore")),
+        }
+        for entry, label, box in zip(entries, labels, clean, strict=True)
     ]
 
 

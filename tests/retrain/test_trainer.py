@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from curation.types import ImageArray
 from retrain.config import DetectorConfig, TrainConfig
@@ -21,8 +22,8 @@ from retrain.trainer import train
 
 from .conftest import NAMES, make_manifest
 
-TINY = DetectorConfig("ssdlite_efficientnet_lite0", NAMES, (64, 96), min_scale=0.2)
-SHORT = TrainConfig(epochs=3, batch_size=3, seed=4)
+TINY = DetectorConfig("ssdlite_efficientnet_lite0", NAMES, (64, 96), 0.2, 0.8)
+SHORT = TrainConfig(epochs=3, batch_size=3, learning_rate=2e-3, seed=4)
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,28 @@ def test_a_loss_that_explodes_is_named(manifest, store, tmp_path):
         train(config, TINY, manifest, store, tmp_path)
 
 
+def test_weights_that_the_last_step_ruins_are_not_kept(manifest, store, tmp_path):
+    """The loss before a step says nothing of the weights after it."""
+    steps = 0
+
+    def ruin(optimiser, *_):
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            with torch.no_grad():
+                optimiser.param_groups[0]["params"][0].view(-1)[0] = float("nan")
+
+    hook = register_optimizer_step_post_hook(ruin)
+    try:
+        config = TrainConfig(epochs=1, batch_size=4)
+        with pytest.raises(NonFiniteLoss, match=r"1 of \d+ values .* learning rate, now 0\.001"):
+            train(config, TINY, manifest, store, tmp_path / "out")
+    finally:
+        hook.remove()
+    assert steps == 2
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
 def test_bad_data_stops_before_the_first_step(manifest, store, tmp_path):
     with pytest.raises(TrainingDataInvalid, match="no such file"):
         train(SHORT, TINY, manifest, tmp_path / "elsewhere", tmp_path / "out")
@@ -155,7 +178,7 @@ def test_bad_data_stops_before_the_first_step(manifest, store, tmp_path):
 
 @pytest.mark.parametrize("architecture", ["ssd300_vgg16", "ssdlite320_mobilenet_v3_large"])
 def test_the_other_architectures_train(architecture, manifest, store, tmp_path):
-    detector_config = DetectorConfig(architecture, NAMES, (64, 96), min_scale=0.2)
+    detector_config = DetectorConfig(architecture, NAMES, (64, 96), 0.2, 0.8)
     config = TrainConfig(
         epochs=1,
         batch_size=8,

@@ -137,7 +137,7 @@ class Field:
 def blind(*more: str) -> SsdDetector:
     """A detector that shows nothing, of the usual classes and more."""
     config = DetectorConfig(
-        "ssdlite_efficientnet_lite0", (*CLASS_NAMES, *more), (96, 96), min_scale=0.15
+        "ssdlite_efficientnet_lite0", (*CLASS_NAMES, *more), (96, 96), 0.15, 0.8
     )
     return SsdDetector(build(config).eval(), config)
 
