@@ -57,9 +57,7 @@ def store(
             continue
         report.truths_replaced += now is not None
         fresh.append(
-            Annotation(
-                image_id=image_id, objects=objects, author=AUTHOR, source=TruthSource.IMPORT
-            )
+            Annotation(image_id=image_id, objects=objects, author=AUTHOR, source=TruthSource.IMPORT)
         )
     revisions.add(session, fresh)
     newest = {one.image_id: one.revision for one in (*latest.values(), *fresh)}

@@ -7,7 +7,6 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-
 MOST_PIXELS = 178_000_000
 """Pillow takes a larger picture for an attack, whatever our limit says."""
 MOST_OBJECTS = 100_000

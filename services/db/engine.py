@@ -94,9 +94,7 @@ def make_sessions(engine: Engine, max_attempts: int = DEFAULT_ATTEMPTS) -> Sessi
         engine: the database.
         max_attempts: tries of a unit whose stage names no number.
     """
-    sessions = sessionmaker(
-        engine, expire_on_commit=False, info={MAX_ATTEMPTS_INFO: max_attempts}
-    )
+    sessions = sessionmaker(engine, expire_on_commit=False, info={MAX_ATTEMPTS_INFO: max_attempts})
     label_uses.follow(sessions)
     return sessions
 

@@ -18,7 +18,7 @@ from services.labeling import queue
 from services.rows import latest_annotations
 from tests.services.builders import add_champion
 from tests.services.commands import CommandLine
-from tests.services.datasets_on_disk import BUS, CAR, pictures, write_coco
+from tests.services.datasets_on_disk import BUS, pictures, write_coco
 
 BUS_ALONE = [{"box": [20.0, 10.0, 50.0, 30.0], "label": "bus", "ignore": False}]
 CORRECTED = [{"box": [3.0, 4.0, 13.0, 12.0], "label": "car", "ignore": False}]

@@ -103,9 +103,7 @@ def project(
     monkeypatch.setattr(databases, "SQLITE_BUSY_MS", PATIENCE_MS)
     small = {"encoder_weights": "random", "encoder_height_px": 64, "encoder_width_px": 64}
     quick = {"num_segments": 20, "num_samples": 8}
-    context = make_context(
-        tmp_path / "project", sqlite_url, selection=small, explanation=quick
-    )
+    context = make_context(tmp_path / "project", sqlite_url, selection=small, explanation=quick)
     tiny_ssd().save(context.project.models / "tiny")
     stored = [put_image(context.project, images.encode_jpeg(photo, q)) for q in (80, 90)]
     names = list(tiny_ssd().class_names)
