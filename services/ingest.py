@@ -1,7 +1,7 @@
 """Field frames coming in, one at a time: with their truth, or with an operator's words.
 
 All that takes time happens before the transaction: the picture is decoded, the words are checked
-and the file is kept. A file without a row is harmless, and the next sender of the frame takes it up.
+and the file is kept. A file without a row is harmless: the next sender of the frame takes it up.
 """
 
 from __future__ import annotations

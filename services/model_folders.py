@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,8 +23,13 @@ def keep(context: Context, model_id: str, write: Callable[[Path], object]) -> st
     relative = f"models/{model_id[:16]}"
     target = context.project.root / relative
     if not target.exists():
-        temporary = target.with_name(f".{target.name}.new")
-        shutil.rmtree(temporary, ignore_errors=True)
-        write(temporary)
-        temporary.rename(target)
+        # a folder of our own: another process may keep the same model at this moment
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as folder:
+            made = Path(folder) / target.name
+            write(made)
+            try:
+                made.rename(target)
+            except OSError:
+                if not target.is_dir():  # else the other one was faster, with the same content
+                    raise
     return relative

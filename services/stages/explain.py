@@ -76,6 +76,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     stored = [_write(stage, one, embedder.version, seconds) for one in explained]
 
     def store(session: Session) -> dict[str, Any]:
+        session.get_one(Image, image_id, with_for_update=True)  # two of one frame: one by one
         for explanation in stored:
             session.merge(explanation)
         for failure in session.scalars(

@@ -20,10 +20,12 @@ import traceback
 from collections.abc import Callable
 
 from celery.exceptions import SoftTimeLimitExceeded
+from sqlalchemy.orm import Session
 
 from services import logs, pipeline
 from services.context import Context
 from services.db import units
+from services.db.races import in_transaction
 from services.db.tables import UnitState
 from services.db.units import Claim
 from services.errors import LeaseLost
@@ -107,11 +109,13 @@ def _compute(
 
 
 def _commit(context: Context, claim: Claim, store: pipeline.Store) -> None:
-    with context.sessions.begin() as session:
+    def finish(session: Session) -> None:
         units.finish(session, claim, {})  # first, so that a stale worker stores nothing
         units.record_result(session, claim, store(session))
         session.flush()
         pipeline.after(session, context, claim)
+
+    in_transaction(context.sessions, finish)  # what was computed is not lost to a faster writer
 
 
 def _give_back(context: Context, claim: Claim) -> None:

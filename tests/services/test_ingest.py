@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from curation.errors import CurationError, ImageUnreadable, InvalidBoxes
 from services.context import Context
@@ -148,3 +148,46 @@ def test_a_bad_frame_between_good_ones_costs_them_nothing(ready: Context) -> Non
 
     assert refused == 1
     assert _counts(ready) == (2, 2, 2, 2)
+
+
+def _reports(count: int, start: int = 0) -> list[dict[str, Any]]:
+    boxes = ([1.0 + 0.1 * n, 2.0, 40.0, 30.0] for n in range(start, start + count))
+    return [{"kind": "missed", "box": box, "label": "car"} for box in boxes]
+
+
+def test_reports_on_a_frame_do_not_pile_up(ready: Context) -> None:
+    most = ready.settings.ingest.max_reports
+    frame = _send(ready, reports=_reports(most - 1))
+    _send(ready, reports=_reports(1, start=most))
+
+    for more in (_reports(1, start=most + 1), _reports(16_000)):
+        with pytest.raises(InvalidRequest, match=r"ingest\.max_reports.*`objects`"):
+            _send(ready, reports=more)
+
+    _send(ready, reports=_reports(3))  # known ones are no more
+    with ready.sessions() as session:
+        assert len(session.get_one(Observation, frame).reports) == most
+
+
+def test_an_image_has_so_many_objects_at_most(ready: Context) -> None:
+    most = ready.settings.ingest.max_objects
+    with pytest.raises(InvalidRequest, match=rf"{most + 1} objects.*ingest\.max_objects"):
+        _send(ready, objects=[CAR] * (most + 1))
+    assert _counts(ready) == (0, 0, 0, 0)
+
+
+def test_a_frame_is_decoded_and_kept_before_its_transaction(
+    sqlite_context: Context, tmp_path: Path
+) -> None:
+    """Of two files that nobody can store yet, both lie in the store already."""
+    import_dataset(sqlite_context, write_coco(tmp_path / "seed", pictures(100)), Role.SEED)
+    kept: list[int] = []
+
+    def begun(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("BEGIN IMMEDIATE"):
+            kept.append(len(list(sqlite_context.project.images.rglob("*.png"))))
+
+    event.listen(sqlite_context.engine, "before_cursor_execute", begun)
+    _send(sqlite_context, objects=[CAR])
+
+    assert kept == [2]  # the seed image and this one
