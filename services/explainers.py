@@ -64,7 +64,8 @@ def make(
         name: in the registry.
         given: values as TOML, JSON or text has them: ``"16"`` is 16 where a number is asked for.
         wanted: settings that the method takes where ``given`` says nothing: the unit of the
-            score, samples, rows a pass.
+            score, rows a pass, and samples where it is the method of the settings. As many
+            samples as one method needs may be far too few for another.
 
     Raises:
         InvalidRequest: no method has this name, or it takes no such parameter or value.
@@ -77,7 +78,7 @@ def make(
         raise InvalidRequest(
             f"{name} takes no parameter {unknown[0]!r}; it takes {', '.join(accepted) or 'none'}"
         )
-    values = {} if wanted is None else explain.accepted(name, _offered(wanted))
+    values = {} if wanted is None else explain.accepted(name, _offered(name, wanted))
     values |= {key: _typed(name, key, accepted[key], value) for key, value in given.items()}
     try:
         return explain.get(name, **values)
@@ -100,9 +101,10 @@ def parameters_of(name: str) -> dict[str, Any]:
     return explain.parameters(name)
 
 
-def _offered(wanted: ExplanationSettings) -> dict[str, Any]:
-    """What the settings say that is not a method's own number."""
-    numbers = {"num_samples": wanted.num_samples, "batch_size": wanted.batch_size}
+def _offered(name: str, wanted: ExplanationSettings) -> dict[str, Any]:
+    """What the settings say to a method beyond its own numbers."""
+    own = wanted.num_samples if name == wanted.method else 0
+    numbers = {"num_samples": own, "batch_size": wanted.batch_size}
     return {"kind": wanted.kind} | {key: value for key, value in numbers.items() if value}
 
 

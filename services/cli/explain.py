@@ -174,7 +174,7 @@ def _list(as_json: bool) -> None:
     with loading("methods"):
         import curation.explain  # noqa: F401 - what takes its time
 
-    print_methods(as_json)
+    print_methods(as_json, get_settings())
 
 
 def _changed(settings: Settings, segments: int | None, segmentation: str | None) -> Settings:

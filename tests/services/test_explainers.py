@@ -35,6 +35,19 @@ def test_parameters_win_over_settings_and_get_their_types() -> None:
     assert made == explain.get("e2x", num_samples=7, levels="iid", kind="probability")
 
 
+def test_the_number_of_samples_in_the_settings_is_that_of_their_own_method() -> None:
+    wanted = ExplanationSettings(method="e2x", num_samples=16, kind="logit", batch_size=2)
+    assert explainers.make("e2x", {}, wanted).parameters["num_samples"] == 16
+    for name in explain.names():
+        default = explain.default(name, "num_samples")
+        if name != "e2x" and default is not None:
+            assert explainers.make(name, {}, wanted).parameters["num_samples"] == default
+            said = explainers.make(name, {"num_samples": 64}, wanted)
+            assert said.parameters["num_samples"] == 64
+    lime = explain.get("lime", kind="logit", batch_size=2)
+    assert explainers.make("lime", {}, wanted) == lime  # unit and rows a pass hold for all
+
+
 @pytest.mark.parametrize(
     ("method", "parameters", "words"),
     [
