@@ -29,6 +29,7 @@ FIELDS = (
     "request",
     "status",
     "seconds",
+    "repeated",
 )
 """Names that are taken from :func:`bound` or from ``extra=``, in the order of a line."""
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import TypeAdapter, ValidationError
 
+from services import strict_json
 from services.api.deps import IN_A_PLACE_TO_DECODE, ContextOf, RowId, SessionOf, ViewOf
 from services.api.schemas import FrameOut, ObjectIn, ReportIn
+from services.api.strict import StrictRoute
 from services.db.tables import Observation
 from services.errors import InvalidRequest, NotFound
 from services.ingest import ingest_frame
 
-router = APIRouter(tags=["frames"])
+router = APIRouter(tags=["frames"], route_class=StrictRoute)
 OBJECTS = TypeAdapter(list[ObjectIn])
 REPORTS = TypeAdapter(list[ReportIn])
 
@@ -66,10 +67,9 @@ def _parsed(field: str, text: str | None, kind: TypeAdapter[Any]) -> list[dict[s
     if text is None:
         return None
     try:
-        return [entry.model_dump() for entry in kind.validate_python(json.loads(text))]
+        entries = kind.validate_python(strict_json.loads(text, field))
+        return [entry.model_dump() for entry in entries]
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InvalidRequest(f"{field}.{place}: {first['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"{field}: not JSON ({error})") from error
