@@ -16,7 +16,7 @@ from services.classes import class_names
 from services.context import Context
 from services.db.tables import Annotation, Image, Observation, Role
 from services.errors import Conflict, InvalidRequest
-from services.objects import clean_objects, plain_text
+from services.objects import clean_objects, plain_text, require_size, with_small_ignored
 from services.rows import latest_annotations
 from services.stages.requests import request_scan
 from services.storage import StoredImage, check_image, keep_image
@@ -35,6 +35,7 @@ def ingest_frame(
     reporter: str = "",
     group: str = "",
     source: str = "ingest",
+    said_wh: tuple[int, int] | None = None,
 ) -> Observation:
     """Take in one field frame and ask for a look at it; the same frame again is the same frame.
 
@@ -51,11 +52,12 @@ def ingest_frame(
         reporter: who sent it.
         group: such as the drive that it comes from.
         source: the door it came through.
+        said_wh: size of the picture that the boxes were drawn in, px, where the sender says it.
 
     Raises:
         ImageUnreadable: the image cannot be used.
-        InvalidBoxes: a box is inverted, empty or outside the image.
-        InvalidRequest: neither truth nor report, or an unknown class or kind.
+        InvalidBoxes: a box is inverted, empty or outside the image, or looks like a share of it.
+        InvalidRequest: neither truth nor report, an unknown class or kind, or another size.
         Conflict: the image serves another purpose in this project.
     """
     if objects is None and not reports:
@@ -67,6 +69,7 @@ def ingest_frame(
     reporter = plain_text(reporter, 120)
     stored = check_image(data, science.image_limits(context.settings), name)
     size_wh = (stored.width_px, stored.height_px)
+    require_size(said_wh, size_wh, name)
     names = class_names(session)[1:]
     checked = clean_objects(objects or (), size_wh, names, name)
     said = clean_objects(reports or (), size_wh, names, name)
@@ -75,6 +78,7 @@ def ingest_frame(
             raise InvalidRequest(f"{name}: kind {report.get('kind')!r}, expected {REPORT_KINDS}")
     _require_field(session, stored, name, plain_text(group, 120), source)
     keep_image(context.project, stored, data)
+    checked = with_small_ignored(checked, context.settings.ingest.ignore_below_px)
     truth = [{k: entry[k] for k in ("box", "label", "ignore")} for entry in checked]
     revision = _store_truth(session, stored.id, None if objects is None else truth, reporter)
     observation = _observe(session, stored.id, objects is not None, said, reporter)

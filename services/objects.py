@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from curation.boxes import require_valid_boxes
+from curation.errors import InvalidBoxes
+from services.box_doubts import as_numbers, hint_on, require_visible
 from services.errors import InvalidRequest
 
 
@@ -27,8 +27,10 @@ def clean_objects(
         where: what to call the place in messages.
 
     Raises:
-        InvalidBoxes: a box is inverted, empty or outside the image.
-        InvalidRequest: a class is unknown, or a box is not four numbers.
+        InvalidBoxes: a box is inverted, empty or outside the image, or smaller than a pixel and no
+            ignore region; or all look like shares of the image.
+        InvalidRequest: a class is unknown, a box is not four numbers, or a flag is neither true
+            nor false.
     """
     for entry in entries:
         if entry.get("label") not in names:
@@ -36,17 +38,63 @@ def clean_objects(
                 f"{where}: unknown class {entry.get('label')!r}; this project knows "
                 f"{', '.join(names) or 'none yet: import a seed set first'}"
             )
+    boxes = as_numbers([entry.get("box") for entry in entries], where)
     try:
-        with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is refused
-            boxes = np.array([entry["box"] for entry in entries], np.float32)
-        boxes = boxes.reshape(len(entries), 4)
-    except (ValueError, TypeError, KeyError) as error:
-        raise InvalidRequest(f"{where}: a box is not four numbers [x1, y1, x2, y2]") from error
-    clean = require_valid_boxes(boxes, *size_wh, where)
+        clean = require_valid_boxes(boxes, *size_wh, where)
+    except InvalidBoxes as error:
+        raise InvalidBoxes(f"{error}{hint_on(boxes, size_wh)}") from error
+    ignored = [flag(entry.get("ignore"), f"{where}: ignore") for entry in entries]
+    require_visible(clean, boxes, ignored, size_wh, where)
     return [
-        {**entry, "box": [round(float(v), 2) for v in box], "ignore": bool(entry.get("ignore"))}
-        for entry, box in zip(entries, clean, strict=True)
+        {**entry, "box": [round(float(v), 2) for v in box], "ignore": ignore}
+        for entry, box, ignore in zip(entries, clean, ignored, strict=True)
     ]
+
+
+def with_small_ignored(
+    objects: Sequence[dict[str, Any]], min_side_px: float
+) -> list[dict[str, Any]]:
+    """The same, with boxes that have a side below ``min_side_px`` as ignore regions."""
+    return [
+        {**entry, "ignore": entry["ignore"] or min(x2 - x1, y2 - y1) < min_side_px}
+        for entry in objects
+        for x1, y1, x2, y2 in [entry["box"]]
+    ]
+
+
+def flag(value: object, where: str) -> bool:
+    """Yes or no as it is meant: ``"0"`` and ``"false"`` are no, nothing said is no.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
+    said = value.strip().lower() if isinstance(value, str) else value
+    if said is None or said in (False, "0", "false", ""):  # 0 and 0.0 are False
+        return False
+    if said in (True, "1", "true"):
+        return True
+    raise InvalidRequest(f"{where}: {value!r} is neither true nor false")
+
+
+def require_size(said_wh: tuple[int, int] | None, found_wh: tuple[int, int], where: str) -> None:
+    """Refuse words about a picture of another size: their boxes lie elsewhere in this one.
+
+    Args:
+        said_wh: the size that the sender speaks of, px; None: none is said.
+        found_wh: of the picture, upright, px.
+        where: what to call the place in messages.
+
+    Raises:
+        InvalidRequest: the sizes differ.
+    """
+    if said_wh is None or tuple(said_wh) == tuple(found_wh):
+        return
+    turned = tuple(reversed(said_wh)) == tuple(found_wh)
+    hint = "; boxes are of the upright picture, as its EXIF orientation turns it" if turned else ""
+    raise InvalidRequest(
+        f"{where}: it is {found_wh[0]}x{found_wh[1]} but spoken of as {said_wh[0]}x{said_wh[1]}, "
+        f"so its boxes cannot be trusted{hint}"
+    )
 
 
 def plain_text(text: str, limit: int) -> str:

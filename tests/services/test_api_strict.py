@@ -1,4 +1,4 @@
-"""Nothing is said twice, nothing unknown, and every answer has the same form and the same headers."""
+"""Nothing is said twice, nothing unknown, and every answer has one form and safe headers."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ def test_a_body_says_everything_once(client: httpx.Client, path: str, body: str)
 def test_so_do_the_words_about_a_frame(client: httpx.Client, api: Context, field: str) -> None:
     said = '[{"kind": "missed", "box": [2, 3, 12, 11], "label": "car", "label": "bus"}]'
 
-    answer = client.post(
-        "/frames", files={"file": ("a.png", bad_images.png())}, data={field: said}
-    )
+    answer = client.post("/frames", files={"file": ("a.png", bad_images.png())}, data={field: said})
 
     assert f"{field}: the field 'label' is there twice" in error_of(answer, 422, "invalid_request")
     assert stored(api) == (0, 0, 0)
@@ -123,7 +121,8 @@ def test_json_may_be_encoded_as_its_standard_says(encoding: str) -> None:
     [
         ("GET", "/healthz", 200), ("GET", "/docs", 200), ("GET", "/docs/docs.js", 200),
         ("GET", "/openapi.json", 200), ("GET", "/v1/models", 200), ("GET", "/v1/nothing", 404),
-        ("GET", "/docs/nothing.js", 404), ("PATCH", "/v1/models", 405), ("OPTIONS", "/v1/cycles", 204),
+        ("GET", "/docs/nothing.js", 404), ("PATCH", "/v1/models", 405),
+        ("OPTIONS", "/v1/cycles", 204),
         ("TRACE", "/healthz", 405), ("POST", "/v1/cycles", 422), ("HEAD", "/v1/models", 200),
         ("GET", "/v1/models/", 404), ("GET", "/redoc", 404), ("GET", "/v1/failures/a%00b", 422),
     ],

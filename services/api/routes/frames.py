@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services import strict_json
 from services.api.deps import IN_A_PLACE_TO_DECODE, ContextOf, RowId, SessionOf, ViewOf
-from services.api.schemas import FrameOut, ObjectIn, ReportIn
+from services.api.schemas import MAX_INT, FrameOut, ObjectIn, ReportIn
 from services.api.strict import StrictRoute
 from services.db.tables import Observation
 from services.errors import InvalidRequest, NotFound
@@ -36,6 +36,10 @@ def report_frame(
     ] = None,
     reporter: Annotated[str, Form(max_length=120)] = "",
     group: Annotated[str, Form(max_length=120)] = "",
+    width_px: Annotated[
+        int | None, Form(ge=1, le=MAX_INT, description="Of the picture that the boxes are of.")
+    ] = None,
+    height_px: Annotated[int | None, Form(ge=1, le=MAX_INT, description="The same.")] = None,
 ) -> Observation:
     """Take in one frame, with its truth or with an operator's report; the same frame is one frame.
 
@@ -51,6 +55,7 @@ def report_frame(
         reporter=reporter,
         group=group,
         source="api",
+        said_wh=_size(width_px, height_px),
     )
 
 
@@ -61,6 +66,14 @@ def show_frame(frame_id: RowId, session: ViewOf) -> Observation:
     if frame is None:
         raise NotFound(f"no frame {frame_id}")
     return frame
+
+
+def _size(width_px: int | None, height_px: int | None) -> tuple[int, int] | None:
+    if width_px is None and height_px is None:
+        return None
+    if width_px is None or height_px is None:
+        raise InvalidRequest("give both width_px and height_px, or neither")
+    return width_px, height_px
 
 
 def _parsed(field: str, text: str | None, kind: TypeAdapter[Any]) -> list[dict[str, Any]] | None:
