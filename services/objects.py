@@ -1,4 +1,4 @@
-"""What strangers send, made fit to store: objects with boxes, and texts."""
+"""What strangers send, made fit to store: objects with boxes, flags, sizes, and texts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from curation.boxes import require_valid_boxes
 from curation.errors import InvalidBoxes
 from services.box_doubts import as_numbers, hint_on, require_visible
 from services.errors import InvalidRequest
+from services.plain import plain_text as plain_text  # what is stored goes through both
 
 
 def clean_objects(
@@ -95,12 +96,3 @@ def require_size(said_wh: tuple[int, int] | None, found_wh: tuple[int, int], whe
         f"{where}: it is {found_wh[0]}x{found_wh[1]} but spoken of as {said_wh[0]}x{said_wh[1]}, "
         f"so its boxes cannot be trusted{hint}"
     )
-
-
-def plain_text(text: str, limit: int) -> str:
-    """The last ``limit`` characters, without those that a database or a terminal chokes on.
-
-    PostgreSQL refuses a zero byte, and no encoder takes half of a surrogate pair.
-    """
-    kept = (c for c in text if c.isprintable() or c in "\n\t")
-    return "".join(kept)[-limit:]
