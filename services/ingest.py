@@ -22,7 +22,7 @@ from services.db.engine import reading
 from services.db.races import in_transaction, insert_new
 from services.db.tables import Annotation, Image, Observation, Role, TruthSource
 from services.errors import Conflict, InvalidRequest
-from services.objects import clean_objects, plain_text
+from services.objects import clean_objects, plain_text, require_size, with_small_ignored
 from services.rows import latest_annotations
 from services.stages.requests import request_scan
 from services.storage import StoredImage, check_image, keep_image
@@ -63,6 +63,7 @@ def ingest_frame(
     reporter: str = "",
     group: str = "",
     source: str = "ingest",
+    said_wh: tuple[int, int] | None = None,
 ) -> Observation:
     """Take in one field frame and ask for a look at it; the same frame again is the same frame.
 
@@ -80,11 +81,13 @@ def ingest_frame(
         reporter: who sent it.
         group: such as the drive that it comes from.
         source: the door it came through.
+        said_wh: size of the picture that the boxes were drawn in, px, where the sender says it.
 
     Raises:
         ImageUnreadable: the image cannot be used.
-        InvalidBoxes: a box is inverted, empty or outside the image.
-        InvalidRequest: neither truth nor report, an unknown class or kind, or too many of them.
+        InvalidBoxes: a box is inverted, empty or outside the image, or looks like a share of it.
+        InvalidRequest: neither truth nor report, another size, an unknown class or kind, or too
+            many of them.
         Conflict: the image serves another purpose in this project.
         DiskFull: there is no space.
     """
@@ -98,10 +101,12 @@ def ingest_frame(
     _refuse_more_reports(len(reports or ()), wanted.max_reports, name)
     image = check_image(data, science.image_limits(context.settings), name)
     size_wh = (image.width_px, image.height_px)
+    require_size(said_wh, size_wh, name)
     with reading(context.sessions) as session:
         _require_field(session.get(Image, image.id), name)
         names = class_names(session)[1:]
     truth = clean_objects(objects or (), size_wh, names, name, wanted.max_objects)
+    truth = with_small_ignored(truth, wanted.ignore_below_px)
     said = clean_objects(reports or (), size_wh, names, name, wanted.max_objects)
     for report in said:
         if report.get("kind") not in REPORT_KINDS:

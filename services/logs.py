@@ -7,7 +7,6 @@ fields of the work at hand come from context variables: the task shell sets them
 
 from __future__ import annotations
 
-import json
 import logging
 import logging.handlers
 import sys
@@ -17,6 +16,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from services.plain import json_text
 
 FIELDS = (
     "unit",
@@ -29,6 +30,7 @@ FIELDS = (
     "request",
     "status",
     "seconds",
+    "repeated",
 )
 """Names that are taken from :func:`bound` or from ``extra=``, in the order of a line."""
 
@@ -80,7 +82,7 @@ class JsonFormatter(logging.Formatter):
                 line[name] = getattr(record, name)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json_text(line)
 
 
 def configure(name: str, level: str = "INFO", folder: Path | None = None) -> None:

@@ -42,7 +42,37 @@ class ApiSettings(Group):
         description="Bearer token of every request; empty: one is made in the project folder.",
     )
     max_request_bytes: int = Field(
-        default=32 * 2**20, ge=1024, description="Largest request body, in bytes."
+        default=32 * 2**20, ge=1024, description="Largest frame or label file sent, in bytes."
+    )
+    max_json_bytes: int = Field(
+        default=2**20, ge=1024, description="Largest other request body, in bytes."
+    )
+    max_connections: int = Field(
+        default=1000,
+        ge=1,
+        le=100_000,
+        description="Open connections; over that the longest idle one is closed for a new one.",
+    )
+    max_connections_per_client: int = Field(
+        default=256,
+        ge=0,
+        le=100_000,
+        description="The same of one address; 0: no bound of its own, as behind a busy proxy.",
+    )
+    header_timeout_s: float = Field(
+        default=10.0, gt=0, le=600, description="Until the head of a request must be complete."
+    )
+    stall_timeout_s: float = Field(
+        default=20.0,
+        gt=0,
+        le=600,
+        description="How often the rate of a body, or of an answer being read, is looked at.",
+    )
+    min_bytes_per_s: int = Field(
+        default=500, ge=1, le=10**6, description="A body or reader slower than this is cut off."
+    )
+    keep_alive_s: int = Field(
+        default=5, ge=1, le=3600, description="How long an idle connection stays open."
     )
 
 

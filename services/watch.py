@@ -150,6 +150,7 @@ class Watcher:
             reporter=words.reporter or NAME,
             group=words.group,
             source="watched folder",
+            said_wh=words.size_wh,
         )
 
     def _is_shared(self, path: Path, sidecar: Path) -> bool:

@@ -19,9 +19,12 @@ MAX_INT = 2**31 - 1
 
 
 class Body(BaseModel):
-    """A request; an unknown field is an error, since it is most often a typing slip."""
+    """A request; an unknown field is an error, since it is most often a typing slip.
 
-    model_config = ConfigDict(extra="forbid")
+    Nothing is taken for what it is not: "12" is no number, 1 is no flag.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Row(BaseModel):

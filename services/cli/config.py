@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from services.cli.common import JsonOption, print_json, print_table
 from services.errors import NotFound
+from services.plain import visible
 from services.settings import PROJECT_FILE, Settings, get_settings
 
 MASK = "********"
@@ -62,7 +63,7 @@ def config(
 ) -> None:
     """List every setting: description, value, where it comes from, its variable."""
     if markdown:
-        typer.echo(settings_table())
+        typer.echo(visible(settings_table()))
         return
     rows = [row for row in current_settings(get_settings()) if name in row.name]
     if not rows:

@@ -113,6 +113,7 @@ def _ingest_one(
             reporter=words.reporter or reporter,
             group=words.group or group,
             source="command line",
+            said_wh=words.size_wh,
         )
         taken.append({"file": str(path), "frame": frame.id, "image": frame.image_id})
     except (CurationError, ServiceError, OSError) as error:

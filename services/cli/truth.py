@@ -50,7 +50,10 @@ class Truth:
         if item.refused:
             first = item.refused[0]
             raise InvalidRequest(f"{frame.name}: {first.where}: {first.message}")
-        return Words(objects=objects_of(item), group=item.group)
+        size = (item.width_px or None, item.height_px or None)  # 0 where the format does not say
+        return Words(
+            objects=objects_of(item), group=item.group, width_px=size[0], height_px=size[1]
+        )
 
 
 def read_truth(source: Path, min_side_px: float) -> Truth:

@@ -212,7 +212,7 @@ def _close(
         return task
     _require_turn(session, task, token)
     task.state, task.finished_at, task.lease_until = state, utc_now(), None
-    task.note = plain_text(note, 2000) or None
+    task.note = plain_text(note, 2000, lines=True) or None
     session.flush()
     moved(session, context, task)
     return task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,15 @@ def test_a_bad_image_stores_nothing(ready: Context, name: str) -> None:
         ({"objects": [{**CAR, "box": [1, 2, 3]}]}, InvalidRequest, "not four numbers"),
         ({"objects": [CAR, {**CAR, "box": [1, 2, 3]}]}, InvalidRequest, "not four numbers"),
         ({"objects": [{"label": "car"}]}, InvalidRequest, "not four numbers"),
+        ({"objects": [{**CAR, "box": ["2", "3", "12", "11"]}]}, InvalidRequest, "not four numbers"),
+        ({"objects": [{**CAR, "box": [True, 3, 12, 11]}]}, InvalidRequest, "not four numbers"),
+        ({"objects": [{**CAR, "box": [2, 3, 10**400, 11]}]}, InvalidBoxes, "not finite"),
+        ({"objects": [{**CAR, "box": [2, 3, math.nan, 11]}]}, InvalidBoxes, "not finite"),
+        ({"objects": [{**CAR, "ignore": "perhaps"}]}, InvalidRequest, "neither true nor false"),
+        ({"objects": [CAR, {**CAR, "box": [5, 5, 5.4, 9]}]}, InvalidBoxes, "box 1 .* narrower"),
+        ({"objects": [{**CAR, "box": [-1, 5, 0.4, 9]}]}, InvalidBoxes, "narrower than 1 px"),
+        ({"objects": [], "said_wh": (640, 480)}, InvalidRequest, "64x48 but spoken of as 640x480"),
+        ({"objects": [], "said_wh": (48, 64)}, InvalidRequest, "upright picture"),
         ({"reports": [{**CAR, "kind": "odd"}]}, InvalidRequest, "kind 'odd'"),
     ],
 )
@@ -107,6 +117,56 @@ def test_wrong_words_store_nothing(
 
     assert _counts(ready) == (0, 0, 0, 0)
     assert sorted(ready.project.images.rglob("*")) == before
+
+
+@pytest.mark.parametrize("shares", [[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1], [0.2, 0.3, 0.9, 1.1]])
+@pytest.mark.parametrize("door", ["objects", "reports"])
+def test_shares_for_pixels_are_told(ready: Context, door: str, shares: list[float]) -> None:
+    entries = [{**CAR, "kind": "missed", "box": shares}] * 2
+
+    with pytest.raises(InvalidBoxes, match="look normalised: give x1, y1, x2, y2 in pixels"):
+        _send(ready, **{door: entries})
+
+    assert _counts(ready) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "hint"),
+    [
+        ([[40, 10, 20, 20], [30, 30, 12, 11]], "as x, y, width, height all would fit"),
+        ([[2, 3, 12, 60]], "in 48x64 all would fit"),
+        ([[2, 3, 70, 60]], None),
+    ],
+)
+def test_a_likely_cause_is_told(ready: Context, boxes: list[list[float]], hint: str | None) -> None:
+    with pytest.raises(InvalidBoxes) as caught:
+        _send(ready, objects=[{**CAR, "box": box} for box in boxes])
+
+    assert (hint or "image") in str(caught.value)
+    assert (hint is None) == ("fit" not in str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("0", False), ("false", False), (0, False), (None, False), ("1", True), ("True", True)],
+)
+def test_a_flag_means_what_it_says(ready: Context, said: object, meant: bool) -> None:
+    _send(ready, objects=[{**CAR, "ignore": said}])
+
+    with ready.sessions() as session:
+        newest = session.scalars(select(Annotation).order_by(Annotation.id.desc())).first()
+        assert newest is not None
+        assert [entry["ignore"] for entry in newest.objects] == [meant]
+
+
+def test_boxes_that_are_small_by_the_setting_are_ignored(ready: Context) -> None:
+    ready.settings.ingest.ignore_below_px = 9
+    _send(ready, objects=[CAR, {**CAR, "box": [2, 3, 12, 13]}])
+
+    with ready.sessions() as session:
+        newest = session.scalars(select(Annotation).order_by(Annotation.id.desc())).first()
+        assert newest is not None
+        assert [entry["ignore"] for entry in newest.objects] == [True, False]
 
 
 def test_an_image_of_another_role_is_a_conflict(ready: Context, tmp_path: Path) -> None:

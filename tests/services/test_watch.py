@@ -27,6 +27,10 @@ from tests.services.builders import add_champion
 CAR = {"box": [2, 2, 30, 30], "label": "car"}
 
 
+class Raw(str):
+    """Words as they stand in the file."""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "inbox"
@@ -43,7 +47,8 @@ def put(folder: Path, name: str, data: bytes, words: object = None) -> Path:
     path = folder / name
     path.write_bytes(data)
     if words is not None:
-        path.with_name(f"{name}.json").write_text(json.dumps(words))
+        text = words if isinstance(words, Raw) else json.dumps(words)
+        path.with_name(f"{name}.json").write_text(text)
     return path
 
 
@@ -132,6 +137,15 @@ def test_a_bad_image_costs_its_neighbours_nothing(
         ({"objects": "car"}, "objects"),
         ({"reports": [{**CAR, "kind": "odd"}]}, "kind"),
         ({"object": []}, "object"),
+        ({"objects": [{"box": [0.1, 0.2, 0.5, 0.6], "label": "car"}]}, "look normalised: give x1"),
+        ({"reports": [{**CAR, "box": [0.1, 0.2, 0.5, 0.6], "kind": "missed"}]}, "normalised"),
+        ({"objects": [{"box": ["2", 2, 30, 30], "label": "car"}]}, "valid number"),
+        ({"objects": [{**CAR, "ignore": "0"}]}, "objects.0.ignore"),
+        ({"objects": [CAR], "width_px": 640, "height_px": 480}, "spoken of as 640x480"),
+        ({"objects": [CAR], "width_px": 640}, "give both"),
+        (Raw('{"objects": [], "objects": [], "reporter": "a"}'), "'objects' is there twice"),
+        (Raw('{"objects": [{"box": [NaN, 1, 9, 9], "label": "car"}]}'), "NaN is no JSON"),
+        (Raw("[" * 10**5), "nested too deeply"),
         ({}, "objects"),
         ([], "the file"),
     ],
