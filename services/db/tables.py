@@ -28,7 +28,16 @@ from services.db.loop import (
     TaskState,
 )
 from services.db.modes import ModeMember, ModeRow, ModeSighting
-from services.db.work import TERMINAL, Audit, Outbox, Pointer, Unit, UnitState
+from services.db.work import (
+    TERMINAL,
+    Audit,
+    Look,
+    Outbox,
+    Pointer,
+    Unit,
+    UnitState,
+    UnitTotal,
+)
 
 __all__ = [
     "EVALUATION_ROLES",
@@ -50,6 +59,7 @@ __all__ = [
     "Image",
     "LabelTask",
     "LabelUse",
+    "Look",
     "ModeMember",
     "ModeRow",
     "ModeSighting",
@@ -63,4 +73,5 @@ __all__ = [
     "TruthSource",
     "Unit",
     "UnitState",
+    "UnitTotal",
 ]

@@ -18,9 +18,8 @@ RECONCILE = "e2x.reconcile"
 TRIGGERS = "e2x.triggers"
 HOUSEKEEPING = "e2x.housekeeping"
 HOUSEKEEPING_S = 600.0
-TRIGGERS_FUNCTION = "services.triggers:check"
-"""Named, not imported: triggers reach far into the loop, and only the scheduler's worker runs
-them."""
+TRIGGERS_FUNCTION, UPKEEP_FUNCTION = "services.triggers:check", "services.upkeep:run"
+"""Named, not imported: they reach far into the loop, and only the scheduler's worker runs them."""
 
 
 def attach(app: Celery) -> None:
@@ -52,8 +51,9 @@ def triggers() -> None:
 
 
 def housekeeping() -> None:
-    """Keep the outbox short."""
-    reconciler.forget_published(lifecycle.own().context)
+    """Delete what nobody needs any more."""
+    module, name = UPKEEP_FUNCTION.split(":")
+    getattr(import_module(module), name)(lifecycle.own().context)
 
 
 def schedule(settings: Settings) -> dict[str, Any]:
