@@ -5,12 +5,13 @@ from __future__ import annotations
 import uvicorn
 
 from services import context as wiring
-from services import logs
+from services import logs, private
 from services.api.app import create_app
 
 
 def main() -> None:
     """Serve until told to stop."""
+    private.only_ours()
     context = wiring.build()
     logs.configure("api", context.settings.log_level)
     settings = context.settings.api

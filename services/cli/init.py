@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from services import private
 from services.cli.common import choose_project, console
 from services.errors import InvalidRequest
 from services.project import Project
@@ -81,8 +82,11 @@ def init(
     if fresh:
         file.write_text(settings_file(), encoding="utf-8")
     choose_project(root)
-    Project(root).make()
-    _prepare()
+    project = Project(root)
+    project.make()
+    with private.keeping_ours():
+        _prepare()
+    private.close(project)
     out = console()
     out.print(f"{'made' if fresh else 'kept'} {file}; database and token are in {root / 'state'}")
     if fresh:

@@ -63,7 +63,7 @@ def connect(app: Celery, name: str, settings: Settings, project: Project) -> Non
     """Set up logs, readiness and the ending of a worker and its children."""
 
     def set_up_logs(**_: Any) -> None:
-        logs.configure(name, settings.log_level, project.logs)
+        logs.configure(name, settings.log_level, project.logs, settings.logs)
 
     def child_started(**_: Any) -> None:
         signal.signal(signal.SIGTERM, _give_up)

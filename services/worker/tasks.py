@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery
 
+from services import log_files, sweep
 from services.settings import Settings
 from services.worker import lifecycle, reconciler, shell
 
@@ -52,8 +53,11 @@ def triggers() -> None:
 
 
 def housekeeping() -> None:
-    """Keep the outbox short."""
-    reconciler.forget_published(lifecycle.own().context)
+    """Keep the outbox short, and the disk free of half files and old logs."""
+    context = lifecycle.own().context
+    reconciler.forget_published(context)
+    sweep.again(context)
+    log_files.clean(context.project.logs, context.settings.logs)
 
 
 def schedule(settings: Settings) -> dict[str, Any]:

@@ -18,12 +18,13 @@ from services.settings import Settings
 from services.watch import STILL_LOOKS, WORDLESS_LOOKS, Watcher, watched_folder
 from services.worker import lifecycle
 from services.worker.environment import environment_of
-from services.worker.supervisor import Supervisor
+from services.worker.programs import Wish, programs
 from tests import bad_images
 from tests.factories import make_context
 from tests.service_fixtures import wait_until
 from tests.services.builders import add_champion
 
+WISH = Wish({}, None, {}, 1.0)
 CAR = {"box": [2, 2, 30, 30], "label": "car"}
 
 
@@ -217,10 +218,10 @@ def test_the_folder_lies_in_the_project_unless_it_is_absolute(
 def test_up_runs_it_where_a_folder_is_set(watched: bool, tmp_path: Path, sqlite_url: str) -> None:
     settings = {"ingest": {"watch_folder": "inbox"}} if watched else {}
     context = make_context(tmp_path / "p", sqlite_url, **settings)
-    programs = {program.name: program for program in Supervisor(context)._programs()}
-    assert ("watch" in programs) is watched
+    found = {program.name: program for program in programs(context, WISH)}
+    assert ("watch" in found) is watched
     if watched:
-        assert programs["watch"].command[1:] == ("-m", "services.watch")
+        assert found["watch"].command[1:] == ("-m", "services.watch")
     context.engine.dispose()
 
 

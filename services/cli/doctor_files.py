@@ -1,0 +1,57 @@
+"""What ``e2x doctor`` sees in the folders of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from services.cli.doctor import Finding
+    from services.context import Context
+
+
+def examine(context: Context) -> Iterator[Finding]:
+    """Files that others can read, broker files that were damaged, the watched folder."""
+    yield from _private(context)
+    yield from _moved_aside(context)
+    yield from _watched(context)
+
+
+def _private(context: Context) -> Iterator[Finding]:
+    from services import private
+    from services.cli.doctor import Finding
+    from services.db.engine import sqlite_file
+
+    found = private.exposed(context.project, sqlite_file(context.engine))
+    if found:
+        first = found[0]
+        yield Finding(
+            "private",
+            "warn",
+            f"{len(found)} files or folders can be read by other users, such as {first}",
+            f"e2x init {context.project.root} closes them, and so does `e2x up`",
+        )
+
+
+def _moved_aside(context: Context) -> Iterator[Finding]:
+    from services.cli.doctor import Finding
+    from services.worker import redis_repair
+
+    aside = redis_repair.moved_aside(context.project)
+    if aside:
+        yield Finding(
+            "broker",
+            "warn",
+            f"a damaged file of the broker was moved aside: {aside[-1]}",
+            "no work was lost; look at the disk, then delete it",
+        )
+
+
+def _watched(context: Context) -> Iterator[Finding]:
+    from services.cli.doctor import Finding
+    from services.watch import watched_folder
+
+    folder = watched_folder(context)
+    if folder is not None and not folder.is_dir():
+        advice = "make it, or set ingest.watch_folder to another"
+        yield Finding("watch", "warn", f"{folder} is no folder: nothing comes in", advice)
