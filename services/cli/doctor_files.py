@@ -48,10 +48,24 @@ def _moved_aside(context: Context) -> Iterator[Finding]:
 
 
 def _watched(context: Context) -> Iterator[Finding]:
+    from services import refusals, watch
     from services.cli.doctor import Finding
-    from services.watch import watched_folder
+    from services.file_names import shown
 
-    folder = watched_folder(context)
-    if folder is not None and not folder.is_dir():
+    folder = watch.watched_folder(context)
+    if folder is None:
+        return
+    if not folder.is_dir():
         advice = "make it, or set ingest.watch_folder to another"
         yield Finding("watch", "warn", f"{folder} is no folder: nothing comes in", advice)
+        return
+    refused = sorted(refusals.known(folder / watch.REJECTED))
+    if refused:
+        reason = refusals.reason_of(refused[-1])
+        found = f"{len(refused)} files refused, such as {shown(refused[-1].name)}: {reason}"
+        advice = f"mend them where they lie, in {folder / watch.REJECTED}, or delete them"
+        yield Finding("watch", "warn", found, advice)
+    for name, why in watch.read_troubles(context.project).items():
+        yield Finding("watch", "warn", f"{name} is tried again: {why}", f"see {folder}")
+    if not refused:
+        yield Finding("watch", "ok", f"{folder}, nothing refused")

@@ -82,11 +82,9 @@ def init(
     if fresh:
         file.write_text(settings_file(), encoding="utf-8")
     choose_project(root)
-    project = Project(root)
-    project.make()
+    Project(root).make()
     with private.keeping_ours():
         _prepare()
-    private.close(project)
     out = console()
     out.print(f"{'made' if fresh else 'kept'} {file}; database and token are in {root / 'state'}")
     if fresh:
@@ -98,11 +96,13 @@ def _prepare() -> None:
     from services import context as wiring
     from services.api.auth import project_token
     from services.db import migrate
+    from services.db.engine import sqlite_file
 
     context = wiring.build(get_settings())
     try:
         migrate.upgrade(context.engine)
         project_token(context)
+        private.close(context.project, sqlite_file(context.engine))
     finally:
         context.engine.dispose()
 

@@ -14,6 +14,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import redis
+
 from services.project import Project
 from services.worker import redis_server
 from services.worker.guard import guarded
@@ -21,7 +23,7 @@ from services.worker.guard import guarded
 logger = logging.getLogger(__name__)
 
 ASIDE = ".damaged-"
-TRIAL_S = 5.0
+TRIAL_S, TRIAL_BYTES = 5.0, 2**16
 OUR_SIGNALS = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)
 """Whoever stops the server from outside says nothing about its file."""
 
@@ -59,7 +61,8 @@ def stored(project: Project) -> tuple[Path, ...]:
 
 def moved_aside(project: Project) -> list[Path]:
     """Damaged files that were kept, the oldest first."""
-    return sorted(path for kept in stored(project) for path in kept.parent.glob(f"{kept.name}{ASIDE}*"))
+    patterns = [f"{kept.name}{ASIDE}*" for kept in stored(project)]
+    return sorted(path for pattern in patterns for path in project.state.glob(pattern))
 
 
 def _starts_without(project: Project) -> bool:
@@ -90,9 +93,22 @@ def _answers_in_time(process: subprocess.Popen[bytes], url: str) -> bool:
     deadline = time.monotonic() + TRIAL_S
     while process.poll() is None and time.monotonic() < deadline:
         if redis_server.answers(url):
-            return True
+            return _writes(url)
         time.sleep(0.02)
     return False
+
+
+def _writes(url: str) -> bool:
+    """Whether what is sent reaches the disk: after a write that failed the server takes no other."""
+    connection = redis_server.client(url)
+    try:
+        for number in range(3):
+            connection.set(f"trial:{number}", b"\0" * TRIAL_BYTES)
+    except redis.RedisError:
+        return False
+    finally:
+        connection.close()
+    return True
 
 
 def _free(path: Path) -> Path:

@@ -126,6 +126,11 @@ class Supervisor:
         """How often each process was started again."""
         return {name: child.restarts for name, child in self._children.items()}
 
+    @property
+    def watched(self) -> bool:
+        """Whether processes that die are started again."""
+        return self._watcher is not None and self._watcher.is_alive()
+
     def memory_bytes(self) -> int:
         """Memory of this process and all below it; a page that n of them share counts 1/n each."""
         total = 0
@@ -215,7 +220,7 @@ class Supervisor:
         """
         if self._watcher is not None:
             self._watcher.join(seconds)
-        if self._watcher is None or not self._watcher.is_alive():
+        if not self.watched:
             raise SupervisorDied(
                 "the processes are not watched any more, and have ended: start them again; the "
                 f"end of {self._project.logs / 'relay.log'} and `e2x doctor` may say why"
