@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.orm import Session
 
+from services.db import units
 from services.db.tables import (
     Audit,
+    Cycle,
+    CycleState,
+    Explanation,
     FailureRow,
     FailureState,
     Image,
@@ -17,6 +21,8 @@ from services.db.tables import (
     ModelState,
     Pointer,
     Role,
+    Unit,
+    UnitState,
 )
 from services.errors import ChampionChanged, Conflict, NotFound
 from services.stages.requests import CHAMPION, ask_scan
@@ -122,7 +128,7 @@ def promote(
         )
     )
     session.flush()
-    scan_field(session, pointer, cycle_id)
+    _scan_anew(session, pointer, cycle_id)
     logger.info("promoted model %d", model.number)
 
 
@@ -153,10 +159,38 @@ def rollback(session: Session, actor: str) -> Model:
     session.execute(
         update(FailureRow)
         .where(FailureRow.fixed_by == current.id)
-        .values(state=FailureState.EXPLAINED, fixed_by=None)
+        .values(
+            state=case((has_explanation(), FailureState.EXPLAINED), else_=FailureState.FOUND),
+            fixed_by=None,
+        )
     )
-    scan_field(session, pointer, None)  # frames that came in since, and what it gets right again
+    _scan_anew(session, pointer, None)  # frames that came in since, and what it gets right again
     return previous
+
+
+def has_explanation() -> ColumnElement[bool]:
+    """Whether a failure was ever explained: some are fixed before that, and open again."""
+    return select(Explanation.id).where(Explanation.failure_id == FailureRow.id).exists()
+
+
+def _scan_anew(session: Session, pointer: Pointer, cycle_id: int | None) -> None:
+    """Ask for a look at the whole field, in place of the looks that the last swap asked for.
+
+    Of those that no worker has begun none is wanted any more, but by a cycle that gathers the
+    failures of the model that they are about. A cycle that waits for them to end waits for the new.
+    """
+    session.flush()
+    gathering = select(Cycle.champion_id).where(
+        Cycle.state == CycleState.EXPLAINING, Cycle.champion_id.is_not(None)
+    )
+    stale = (
+        Unit.kind == "scan",
+        Unit.state == UnitState.QUEUED,
+        Unit.payload["model"].as_string().not_in(gathering),
+    )
+    verifying = select(Cycle.id).where(Cycle.state == CycleState.VERIFYING).limit(1)
+    units.cancel_all(session, *stale)
+    scan_field(session, pointer, session.scalar(verifying) if cycle_id is None else cycle_id)
 
 
 def scan_field(session: Session, pointer: Pointer, cycle_id: int | None) -> int:

@@ -236,6 +236,12 @@ class WorkerSettings(Group):
         default=60.0, gt=0, description="Lease of a unit, renewed while it runs."
     )
     max_attempts: int = Field(default=3, ge=1, description="Tries before a unit is parked as dead.")
+    max_lost: int = Field(
+        default=10,
+        ge=1,
+        description="Workers that may vanish with a unit (killed, out of memory, power cut) before "
+        "it is parked too; such tries are not counted by max_attempts.",
+    )
     backoff_s: float = Field(
         default=2.0, ge=0, description="First wait after a failed try; doubles."
     )
@@ -245,6 +251,14 @@ class WorkerSettings(Group):
     )
     resend_after_s: float = Field(
         default=30.0, gt=0, description="A queued unit that nobody took for so long is sent again."
+    )
+    keep_days: float = Field(
+        default=30.0, gt=0, description="Units that have ended are deleted after so many days."
+    )
+    keep_units: int = Field(
+        default=200_000,
+        ge=0,
+        description="So many units that have ended are kept; older ones are deleted before.",
     )
     visibility_timeout_s: int = Field(
         default=14_400, ge=60, description="Redis hands out an unacknowledged message after this."

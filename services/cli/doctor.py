@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -55,9 +55,27 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    as_json: JsonOption = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every row and file, and compare them.")
+    ] = False,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="With --deep: files of a kind to read at most.")
+    ] = None,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="With --deep: have what can be made again made again.")
+    ] = False,
+) -> None:
     """Look at everything that e2x needs; ends with status 1 where something needed fails."""
+    if not deep and (mend or sample is not None):
+        raise InvalidRequest("--sample and --mend go with --deep")
     findings = list(examine(get_settings()))
+    missing = {one.what for one in findings if one.state == "fail"} & {"project", "database"}
+    if deep and not missing:
+        from services.cli import doctor_deep
+
+        findings += doctor_deep.examine(get_settings(), sample, mend)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -88,14 +88,18 @@ def _begin(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
-def make_sessions(engine: Engine, max_attempts: int = DEFAULT_ATTEMPTS) -> Sessions:
+def make_sessions(
+    engine: Engine, max_attempts: int = DEFAULT_ATTEMPTS, info: Mapping[str, Any] | None = None
+) -> Sessions:
     """A factory of sessions whose objects stay readable after a commit.
 
     Args:
         engine: the database.
         max_attempts: tries of a unit whose stage names no number.
+        info: what else ``Session.info`` holds.
     """
-    return sessionmaker(engine, expire_on_commit=False, info={MAX_ATTEMPTS_INFO: max_attempts})
+    told = {MAX_ATTEMPTS_INFO: max_attempts, **(info or {})}
+    return sessionmaker(engine, expire_on_commit=False, info=told)
 
 
 @contextmanager

@@ -26,7 +26,16 @@ from services.db.loop import (
     TaskState,
 )
 from services.db.modes import ModeMember, ModeRow, ModeSighting
-from services.db.work import TERMINAL, Audit, Outbox, Pointer, Unit, UnitState
+from services.db.work import (
+    TERMINAL,
+    Audit,
+    Look,
+    Outbox,
+    Pointer,
+    Unit,
+    UnitState,
+    UnitTotal,
+)
 
 __all__ = [
     "EVALUATION_ROLES",
@@ -47,6 +56,7 @@ __all__ = [
     "FailureState",
     "Image",
     "LabelTask",
+    "Look",
     "ModeMember",
     "ModeRow",
     "ModeSighting",
@@ -59,4 +69,5 @@ __all__ = [
     "TaskState",
     "Unit",
     "UnitState",
+    "UnitTotal",
 ]

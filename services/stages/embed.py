@@ -28,10 +28,14 @@ logger = logging.getLogger(__name__)
 
 
 def run(stage: StageContext, claim: Claim) -> Store:
-    """Embed ``payload['images']``; one that cannot be read or embedded is left out and said."""
+    """Embed ``payload['images']``; one that cannot be read or embedded is left out and said.
+
+    Those that this encoder has embedded already stay as they are.
+    """
     context = stage.context
-    wanted = claim.payload["images"]
     embedder = embedder_of(stage)
+    known = _embedded_already(context, claim.payload["images"], embedder.version)
+    wanted = [image for image in claim.payload["images"] if image not in known]
     found = _embedded(embedder, dict(readable(context, wanted)))
     if not found:
         return lambda _session: {"embedded": 0, "unreadable": len(wanted)}
@@ -66,11 +70,23 @@ def run(stage: StageContext, claim: Claim) -> Store:
             "index",
             f"index:{file}",
             {"file": file, "images": names, "encoder": embedder.version, "width": embedder.width},
-            cycle_id=claim.cycle_id,
+            cycle_id=units.cycle_of(session, claim),
         )
         return {"embedded": len(names), "unreadable": len(wanted) - len(names)}
 
     return store
+
+
+def _embedded_already(context: Context, image_ids: Sequence[str], encoder_version: str) -> set[str]:
+    """Those with vectors of this encoder in a file that is there."""
+    with context.sessions() as session:
+        rows = session.execute(
+            select(Embedding.image_id, Embedding.file).where(
+                Embedding.image_id.in_(image_ids), Embedding.encoder_version == encoder_version
+            )
+        ).all()
+    folder = context.project.embeddings
+    return {row.image_id for row in rows if context.project.inside(folder, row.file).is_file()}
 
 
 def readable(context: Context, image_ids: Sequence[str]) -> Iterator[tuple[str, ImageArray]]:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.context import Context
 from services.db.base import utc_now
 from services.db.engine import reading
+from services.db.patience import Patience
 from services.db.tables import Outbox, Unit
 from services.worker import alive, redis_server
 from services.worker.tasks import RUN_UNIT
@@ -96,13 +97,16 @@ class Relay:
             stop.wait(wait_s)
 
     def _due(self, limit: int) -> list[Outbox]:
-        """Rows to send; a unit that must wait after a failed try is not announced before."""
+        """Rows to send; a unit that must wait after a failed try is not announced before.
+
+        One that somebody has taken, or that has ended, needs no message any more.
+        """
         with reading(self._context.sessions) as session:
             return list(
                 session.scalars(
                     select(Outbox)
                     .join(Unit, Unit.id == Outbox.unit_id)
-                    .where(Outbox.published_at.is_(None), Unit.not_before <= utc_now())
+                    .where(Outbox.published_at.is_(None), Patience.of(session).is_due(utc_now()))
                     .order_by(Outbox.priority.desc(), Outbox.id)
                     .limit(limit)
                 )
