@@ -15,6 +15,7 @@ A killed job that is started again with the same file resumes from its last epoc
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import signal
@@ -75,7 +76,9 @@ def run_job(action: str, job_file: Path) -> int:
         return EXIT_ERROR
     except Exception as error:  # parked: the supervisor reads it, the traceback is in the log
         _log.exception("job failed")
-        _write_error(out, "internal_error", f"{type(error).__name__}: {error}", True)
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        code = "disk_full" if full else "internal_error"
+        _write_error(out, code, f"{type(error).__name__}: {error}", True)
         return EXIT_ERROR
     seconds = round(time.monotonic() - started_s, 3)
     write_json(out / RESULT_FILE, {"action": action, "seconds": seconds, **result})
@@ -175,7 +178,10 @@ class _Heartbeat:
 
     def _run(self) -> None:
         while not self._done.wait(_BEAT_S):
-            self._write()
+            try:
+                self._write()
+            except OSError as error:  # such as a full disk: the work goes on, and so do later beats
+                _log.warning("no beat: %s", error)
 
     def _write(self) -> None:
         beat = {"beat_s": time.time(), "updated_s": self._updated_s, **self._state}

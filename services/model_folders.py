@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
+import errno
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from curation.files import temporary_beside
 from services.context import Context
 
 
@@ -23,13 +25,19 @@ def keep(context: Context, model_id: str, write: Callable[[Path], object]) -> st
     relative = f"models/{model_id[:16]}"
     target = context.project.root / relative
     if not target.exists():
-        # a folder of our own: another process may keep the same model at this moment
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as folder:
-            made = Path(folder) / target.name
-            write(made)
-            try:
-                made.rename(target)
-            except OSError:
-                if not target.is_dir():  # else the other one was faster, with the same content
-                    raise
+        temporary = temporary_beside(target)
+        try:
+            write(temporary)
+            _rename(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return relative
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    try:
+        temporary.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        # Another process has written the same model meanwhile: its name is its content.

@@ -359,3 +359,15 @@ class WorkerSettings(Group):
                 "between them a unit ends by itself"
             )
         return self
+
+
+class LogSettings(Group):
+    """Log files of the processes."""
+
+    max_file_bytes: int = Field(
+        default=20 * 2**20, ge=4096, description="A larger log is set aside, in bytes."
+    )
+    keep_files: int = Field(default=4, ge=0, description="Older ones kept of each log.")
+    keep_days: float = Field(
+        default=30.0, gt=0, description="Logs last written longer ago are deleted."
+    )

@@ -11,6 +11,7 @@ that the boxes were drawn in.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -78,8 +79,12 @@ class Words(BaseModel):
 def sidecar_of(image: Path) -> Path | None:
     """The file with the words about an image; None where there is none."""
     for file in (image.with_name(f"{image.name}.json"), image.with_suffix(".json")):
-        if file.is_file():
-            return file
+        try:
+            if file.is_file():
+                return file
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # there cannot be such a file
+                raise
     return None
 
 

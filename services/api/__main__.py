@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from services import context as wiring
-from services import logs
+from services import logs, private
 from services.api.app import create_app
 from services.api.log_repeats import RepeatLimit
 from services.api.server import server
@@ -13,6 +13,7 @@ from services.api.server import server
 
 def main() -> None:
     """Serve until told to stop."""
+    private.only_ours()
     context = wiring.build()
     logs.configure("api", context.settings.log_level)
     (handler,) = logging.getLogger().handlers

@@ -15,6 +15,7 @@ from rich.text import Text
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.cli import doctor_files
 from services.cli.common import OURS, JsonOption, console, print_json
 from services.db.engine import reading
 from services.db.tables import Image, LabelTask, Model, Outbox, TaskState
@@ -105,7 +106,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield database
         yield _broker(context)
         yield _running(context)
-        yield from _watched(context)
+        yield from doctor_files.examine(context)
         if database.state != "fail":
             yield from _contents(context)
     finally:
@@ -274,15 +275,6 @@ def _running(context: Context) -> Finding:
             "services", "warn", f"{found}; started again: {names}", f"see {context.project.logs}"
         )
     return Finding("services", "ok", found)
-
-
-def _watched(context: Context) -> Iterator[Finding]:
-    from services.watch import watched_folder
-
-    folder = watched_folder(context)
-    if folder is not None and not folder.is_dir():
-        advice = "make it, or set ingest.watch_folder to another"
-        yield Finding("watch", "warn", f"{folder} is no folder: nothing comes in", advice)
 
 
 def _contents(context: Context) -> Iterator[Finding]:

@@ -37,6 +37,11 @@ def database_url(settings: Settings, project: Project) -> str:
     return settings.database_url or f"sqlite:///{project.state / 'e2x.db'}"
 
 
+def sqlite_file(engine: Engine) -> str | None:
+    """Path of the database's file; None where it is no SQLite file."""
+    return engine.url.database if engine.dialect.name == "sqlite" else None
+
+
 def make_engine(url: str) -> Engine:
     """An engine with what each database needs for several writing processes."""
     if not url.startswith("sqlite"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery
 
+from services import log_files, sweep
 from services.settings import Settings
 from services.worker import lifecycle, reconciler, shell
 
@@ -51,9 +52,12 @@ def triggers() -> None:
 
 
 def housekeeping() -> None:
-    """Delete what nobody needs any more."""
+    """Delete what nobody needs any more, and what processes have left on the disk."""
+    context = lifecycle.own().context
     module, name = UPKEEP_FUNCTION.split(":")
-    getattr(import_module(module), name)(lifecycle.own().context)
+    getattr(import_module(module), name)(context)
+    sweep.again(context)
+    log_files.clean(context.project.logs, context.settings.logs)
 
 
 def schedule(settings: Settings) -> dict[str, Any]:
