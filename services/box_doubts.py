@@ -99,7 +99,7 @@ def hint_on(said: FloatArray, size_wh: tuple[int, int]) -> str:
 def _fit(boxes: FloatArray, size_wh: tuple[int, int]) -> bool:
     """Whether boxes [N, 4] lie in an image and have sides that can be seen."""
     x1y1, x2y2 = boxes[:, :2], boxes[:, 2:]
-    inside = (x1y1 >= -ROUNDING) & (x2y2 <= np.array(size_wh) + doubt.ROUNDING)
+    inside = (x1y1 >= -ROUNDING) & (x2y2 <= np.array(size_wh) + ROUNDING)
     return bool((inside & (x2y2 - x1y1 >= LEAST_SIDE_PX)).all())
 
 
