@@ -76,10 +76,11 @@ def ingest(
         for path in paths:
             _ingest_one(context, path, said or truth, group, reporter, taken, refused)
             bars.advance(bar)
+    notes = [] if truth is None else list(truth.notes)
     if as_json:
-        print_json({"frames": taken, "refused": refused})
+        print_json({"frames": taken, "refused": refused, "notes": notes})
     else:
-        _print_outcome(taken, refused)
+        _print_outcome(taken, refused, notes)
     if refused:
         raise typer.Exit(FAILURE_EXIT)
 
@@ -176,9 +177,13 @@ def _files(names: Sequence[str]) -> Iterator[Path]:
                 yield file
 
 
-def _print_outcome(taken: list[dict[str, Any]], refused: list[dict[str, str]]) -> None:
+def _print_outcome(
+    taken: list[dict[str, Any]], refused: list[dict[str, str]], notes: Sequence[str]
+) -> None:
     out = console()
     out.print(f"{len(taken)} frames taken in, {len(refused)} refused")
+    for note in notes:
+        out.print(f"  {note}", markup=False, style="yellow", soft_wrap=True)
     for one in refused[:SHOWN_REFUSALS]:
         out.print(f"  {one['file']}: {one['message']}", markup=False, style="yellow")
     if len(refused) > SHOWN_REFUSALS:
