@@ -144,7 +144,7 @@ class _Matching:
                 labels = [one for one in labels if self._may_belong(image, one)]
             if labels and not (back and len(labels) > 1):
                 hits[image] = labels
-        claims = defaultdict(int)
+        claims: dict[Path, int] = defaultdict(int)
         for labels in hits.values():
             for label in labels:
                 claims[label] += 1
