@@ -87,10 +87,16 @@ def read_document(file: Path) -> dict[str, list[Any]]:
     try:
         document = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        short = isinstance(error, json.JSONDecodeError) and error.pos >= len(text.rstrip()) > 0
-        why = "it ends in the middle: copy it again" if short else str(error)
+        why = "it ends in the middle: copy it again" if _is_cut(error, text) else str(error)
         raise AnnotationsInvalid(f"{file.name}: not JSON ({why})") from error
     return check_document(document, file.name)
+
+
+def _is_cut(error: Exception, text: str) -> bool:
+    """Whether a text is JSON that stops somewhere."""
+    if not isinstance(error, json.JSONDecodeError) or not text.strip():
+        return False
+    return error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip())
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

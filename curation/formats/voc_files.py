@@ -112,7 +112,8 @@ class Pictures:
         """Whether a name inside a file is of another picture that is there."""
         name = PurePosixPath(filename.strip().replace("\\", "/")).name
         stem = _stem_key(PurePosixPath(name).stem if _has_suffix(name) else name)
-        return bool(name) and stem != _stem_key(picture.stem) and stem in self._stems()
+        same = stem == _stem_key(picture.stem)
+        return not same and any(path != picture for path in self._stems().get(stem, ()))
 
     def _stems(self) -> dict[str, list[Path]]:
         if not self._by_stem:
