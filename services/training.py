@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,16 @@ def run(
         "train": config.to_dict(),
         "detector": detector.to_dict(),
         "init": init,
+        "limits": asdict(science.image_limits(settings)),
     }
     result = run_job("train", folder, job, settings.training.stall_s, on_beat)
+    if result["unreadable"]:
+        logger.warning(
+            "trained without %d images that cannot be read, such as %s: put the files back from a "
+            "backup, the next training takes them up",
+            len(result["unreadable"]),
+            result["unreadable"][0],
+        )
     return Trained(
         model_id=result["version"],
         folder=model_folders.keep(
@@ -116,6 +124,7 @@ def run(
             "seconds": result["seconds"],
             **config.to_dict(),
             "weights": result["weights"],
+            "unreadable": result["unreadable"],
         },
     )
 
@@ -188,8 +197,10 @@ def evaluate_model(
         score_threshold=context.settings.failures.score_threshold,
         iou_threshold=context.settings.failures.iou_threshold,
         class_names=names,
+        limits=science.image_limits(context.settings),
     )
-    report.write(path)
+    if not report.unreadable:  # else it is evaluated again once the files are back
+        report.write(path)
     return report
 
 
@@ -210,9 +221,9 @@ def measured(context: Context, model_id: str) -> Model:
     """
     with reading(context.sessions) as session:
         model = session.get_one(Model, model_id)
-        images = len(datasets.labelled_set(session, Role.HOLDOUT).items)
+        images = datasets.labelled_images(session, (Role.HOLDOUT,))
     known = (model.reports or {}).get(Role.HOLDOUT, {})
-    if images in (0, known.get("images")):
+    if images in (0, known.get("images", 0) + known.get("unreadable", 0)):
         return model
     evaluate_splits(context, model_id)
     with reading(context.sessions) as session:
@@ -243,5 +254,6 @@ def summary(report: EvaluationReport) -> dict[str, Any]:
         "missed": len(report.objects) - found,
         "false_positives": report.false_positives,
         "images": report.num_images,
+        "unreadable": report.unreadable,
         "per_class50": {name: metrics.ap50 for name, metrics in report.per_class.items()},
     }
