@@ -38,6 +38,12 @@ class TrainingDataInvalid(RetrainError):
     code = "training_data_invalid"
 
 
+class ImagesUnreadable(RetrainError):
+    """So many images cannot be read that what follows from the others would mislead."""
+
+    code = "images_unreadable"
+
+
 class NonFiniteLoss(RetrainError):
     """The loss or a weight became NaN or infinite; the message names where and the rate."""
 

@@ -4,6 +4,7 @@ Job file, paths absolute or relative to the folder of the job file::
 
     {"out": "run",                       folder of progress.json, result.json, resume.pt
      "manifest": "….jsonl", "image_root": "images",
+     "limits": {…ImageLimits…},          of the images; without: the usual ones
      "train": {…TrainConfig…}, "detector": {…DetectorConfig…}, "init": "model folder" or null
                                          for train; the model goes to out/model; what "train" leaves
                                          out is FINE_TUNING's with "init", else TrainConfig's
@@ -32,6 +33,7 @@ import torch
 
 from curation.errors import CurationError
 from curation.files import write_json
+from curation.images import ImageLimits
 from curation.manifest import Manifest
 from retrain.config import FINE_TUNING, DetectorConfig, TrainConfig
 from retrain.detector import SsdDetector
@@ -110,6 +112,7 @@ def _path(job_file: Path, job: Mapping[str, Any], key: str) -> Path:
 def _train(job_file: Path, job: Mapping[str, Any], out: Path, beat: _Heartbeat) -> dict[str, Any]:
     model = out / "model"
     defaults = FINE_TUNING if job.get("init") else TrainConfig()
+    lost: list[str] = []
     detector = train(
         TrainConfig.from_dict(job.get("train") or {}, defaults),
         DetectorConfig.from_dict(job.get("detector") or {}),
@@ -119,9 +122,23 @@ def _train(job_file: Path, job: Mapping[str, Any], out: Path, beat: _Heartbeat) 
         init=_path(job_file, job, "init") if job.get("init") else None,
         on_progress=lambda progress: beat.update("training", asdict(progress)),
         should_stop=beat.stop.is_set,
+        limits=_limits(job_file, job),
+        on_lost=lost.extend,
     )
     description = json.loads((model / "config.json").read_text())
-    return {"model": str(model), "version": detector.version, "weights": description["weights"]}
+    return {
+        "model": str(model),
+        "version": detector.version,
+        "weights": description["weights"],
+        "unreadable": lost,
+    }
+
+
+def _limits(job_file: Path, job: Mapping[str, Any]) -> ImageLimits:
+    try:
+        return ImageLimits(**(job.get("limits") or {}))
+    except TypeError as error:
+        raise ConfigInvalid(f"{job_file}: 'limits': {error}") from error
 
 
 def _evaluate(
@@ -135,10 +152,16 @@ def _evaluate(
         Manifest.read(_path(job_file, job, "manifest")),
         _path(job_file, job, "image_root"),
         score_threshold=float(job.get("score_threshold", 0.5)),
+        limits=_limits(job_file, job),
         on_progress=lambda done, total: beat.images(done, total),
     )
     path = report.write(out / str(job.get("report") or "report.json"))
-    return {"report": str(path), "map": report.map, "map50": report.map50}
+    return {
+        "report": str(path),
+        "map": report.map,
+        "map50": report.map50,
+        "unreadable": report.unreadable,
+    }
 
 
 class _Heartbeat:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -91,13 +93,13 @@ def _refuse_leaks(session: Session, manifest: Manifest) -> None:
             raise Conflict(f"{len(shared)} images of {role} would be trained on: {min(shared)} …")
 
 
-def labelled_images(session: Session) -> int:
-    """How many images could be trained on."""
+def labelled_images(session: Session, roles: Sequence[Role] = TRAINING_ROLES) -> int:
+    """How many images of these roles are labelled; without: how many could be trained on."""
     return (
         session.scalar(
             select(func.count(func.distinct(Annotation.image_id)))
             .join(Image, Image.id == Annotation.image_id)
-            .where(Image.role.in_(TRAINING_ROLES))
+            .where(Image.role.in_(roles))
         )
         or 0
     )

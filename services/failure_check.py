@@ -51,7 +51,7 @@ def still_failing(
     for image_id, members in by_image.items():
         with reading(stage.context.sessions) as session:
             image = session.get_one(Image, image_id)
-        found = detector.predict([open_image(stage.context.project, image)])[0]
+        found = detector.predict([open_image(stage.context, image)])[0]
         shown = found.above(rules.score_threshold)
         failing |= {
             row.id

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,16 @@ def run(
         "train": config.to_dict(),
         "detector": detector.to_dict(),
         "init": init,
+        "limits": asdict(science.image_limits(settings)),
     }
     result = run_job("train", folder, job, settings.training.stall_s, on_beat)
+    if result["unreadable"]:
+        logger.warning(
+            "trained without %d images that cannot be read, such as %s: put the files back from a "
+            "backup, the next training takes them up",
+            len(result["unreadable"]),
+            result["unreadable"][0],
+        )
     return Trained(
         model_id=result["version"],
         folder=model_folders.keep(
@@ -123,6 +131,7 @@ def run(
             "seconds": result["seconds"],
             **config.to_dict(),
             "weights": result["weights"],
+            "unreadable": result["unreadable"],
         },
     )
 
@@ -198,8 +207,10 @@ def evaluate_model(
         score_threshold=context.settings.failures.score_threshold,
         iou_threshold=context.settings.failures.iou_threshold,
         class_names=names,
+        limits=science.image_limits(context.settings),
     )
-    report.write(path)
+    if not report.unreadable:  # else it is evaluated again once the files are back
+        report.write(path)
     return report
 
 
@@ -260,7 +271,8 @@ def measured(context: Context, model_id: str) -> Model:
     known = (model.reports or {}).get(Role.HOLDOUT, {})
     now = _against(context, holdout.version)
     # Figures of an older version of this program do not say what they follow from.
-    fresh = known.get(AGAINST, now) == now and known.get("images") == len(holdout.items)
+    judged = known.get("images", 0) + known.get("unreadable", 0)
+    fresh = known.get(AGAINST, now) == now and judged == len(holdout.items)
     if fresh or not holdout.items:
         return model
     evaluate_splits(context, model_id)
@@ -292,5 +304,6 @@ def summary(report: EvaluationReport) -> dict[str, Any]:
         "missed": len(report.objects) - found,
         "false_positives": report.false_positives,
         "images": report.num_images,
+        "unreadable": report.unreadable,
         "per_class50": {name: metrics.ap50 for name, metrics in report.per_class.items()},
     }

@@ -51,7 +51,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         return lambda _session: {"explained": 0}
     explainer = explainer_of(stage)  # a slip in the settings is told first
     detector, embedder = detector_of(stage, model_id), embedder_of(stage)
-    pixels = open_image(context.project, image)
+    pixels = open_image(context, image)
     failures = [failure_of(row, detector.class_names) for row in rows]
     segments = segments_of(
         context.project.segments,

@@ -109,7 +109,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     with reading(context.sessions) as session:
         image = session.get_one(Image, image_id)
         said = words_of(session, image_id)
-    pixels = open_image(context.project, image)
+    pixels = open_image(context, image)
     look = _Look(
         image_id=image_id,
         model_id=model_id,

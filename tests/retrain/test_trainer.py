@@ -12,8 +12,8 @@ from retrain.detector import SsdDetector
 from retrain.engine import RESUME_FILE, LossModule, backbone_units, freeze, make_optimiser
 from retrain.errors import (
     CheckpointCorrupt,
+    ImagesUnreadable,
     NonFiniteLoss,
-    TrainingDataInvalid,
     TrainingInterrupted,
 )
 from retrain.evaluate import evaluate
@@ -171,9 +171,38 @@ def test_weights_that_the_last_step_ruins_are_not_kept(manifest, store, tmp_path
 
 
 def test_bad_data_stops_before_the_first_step(manifest, store, tmp_path):
-    with pytest.raises(TrainingDataInvalid, match="no such file"):
+    with pytest.raises(ImagesUnreadable, match="8 of 8 images cannot be read"):
         train(SHORT, TINY, manifest, tmp_path / "elsewhere", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_an_image_that_cannot_be_read_costs_itself(batch_size, tmp_path, caplog):
+    manifest = make_manifest(tmp_path / "store", 4)
+    (tmp_path / "store" / "2.png").write_bytes(b"no picture")
+    config = TrainConfig(epochs=2, batch_size=batch_size, seed=4)
+    seen, lost = [], []
+    with caplog.at_level(logging.WARNING):
+        train(
+            config,
+            TINY,
+            manifest,
+            tmp_path / "store",
+            tmp_path / "out",
+            on_progress=seen.append,
+            on_lost=lost.extend,
+        )
+    assert lost == ["2.png"]
+    assert "trained without 1 of 4 images: 2.png" in caplog.text
+    assert seen[-1].step == seen[-1].steps
+
+
+def test_too_many_that_cannot_be_read_end_the_run(tmp_path):
+    manifest = make_manifest(tmp_path / "store", 4)
+    for number in (1, 2):
+        (tmp_path / "store" / f"{number}.png").write_bytes(b"no picture")
+    with pytest.raises(ImagesUnreadable, match=r"2 of 4 images.*backup"):
+        train(SHORT, TINY, manifest, tmp_path / "store", tmp_path / "out")
 
 
 @pytest.mark.parametrize("architecture", ["ssd300_vgg16", "ssdlite320_mobilenet_v3_large"])
