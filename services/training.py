@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation.manifest import Manifest
+from retrain.description import config_of
 from retrain.report import EvaluationReport
 from services import datasets, model_folders, registry, science
 from services.context import Context
@@ -70,8 +71,6 @@ def run(
         cycle_id: the cycle that retrains; None for the first detector.
         on_beat: told the progress of the process.
     """
-    from retrain.checkpoint import config_of  # loads PyTorch, which the API does without
-
     settings = context.settings
     with context.sessions.begin() as session:
         cycle = None if cycle_id is None else session.get_one(Cycle, cycle_id)
