@@ -6,6 +6,8 @@ The only place where what a person wrote (``[explanation.parameters]`` of ``e2x.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,14 +47,27 @@ def configured(wanted: ExplanationSettings) -> Explainer:
 def check(wanted: ExplanationSettings) -> None:
     """Refuse a method or parameters that cannot be, before anything is started.
 
-    The default needs no look, and so no PyTorch in a process that only supervises others.
+    A process that only supervises others must not hold PyTorch, half a GB, for as long as they
+    run: the default needs no look, and another is looked at by a process that ends with it.
 
     Raises:
         InvalidRequest: no method has this name, or it takes no such parameter or value.
     """
     fields = type(wanted).model_fields
-    if any(getattr(wanted, name) != fields[name].default for name in ("method", "parameters")):
+    if all(getattr(wanted, name) == fields[name].default for name in ("method", "parameters")):
+        return
+    if "torch" in sys.modules:  # it is paid for
         configured(wanted)
+        return
+    looked = subprocess.run(
+        [sys.executable, "-m", "services.explainers"],
+        input=wanted.model_dump_json(),
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    if looked.returncode:
+        configured(wanted)  # says here what is wrong
 
 
 def make(
@@ -159,3 +174,14 @@ _FROM_FILES: dict[str, Callable[[Path], Any]] = {
     "FeatureModel": _feature_model,
 }
 """Parameters that people name by a file or folder, by the name of their type."""
+
+
+def _look() -> None:
+    """Make the method of the settings on standard input; ends with an error where it cannot be."""
+    from services.setting_groups import ExplanationSettings
+
+    configured(ExplanationSettings.model_validate_json(sys.stdin.read()))
+
+
+if __name__ == "__main__":
+    _look()

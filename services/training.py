@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation.manifest import Manifest
+from retrain.description import config_of
 from retrain.errors import ReportMismatch
 from retrain.report import EvaluationReport
 from services import datasets, model_folders, registry, science
@@ -78,8 +79,6 @@ def run(
         cycle_id: the cycle that retrains; None for the first detector.
         on_beat: told the progress of the process.
     """
-    from retrain.checkpoint import config_of  # loads PyTorch, which the API does without
-
     settings = context.settings
     version = datasets.build_version(context, cycle_id)
     with reading(context.sessions) as session:

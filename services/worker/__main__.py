@@ -27,6 +27,9 @@ from services.settings import Settings, get_settings
 from services.worker import alive, lifecycle, redis_server, threads
 from services.worker.app import make_app
 
+TRAINER_KIB = 300 * 1024
+"""A child that has only watched training processes has 100 MB; PyTorch alone makes it 700."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program that the arguments name."""
@@ -72,6 +75,10 @@ def run_worker(settings: Settings, project: Project, queues: str, name: str, chi
         # A training takes as long as it takes: its stage ends it when it makes no progress.
         options["soft-time-limit"] = str(settings.workers.soft_limit_s)
         options["time-limit"] = str(settings.workers.hard_limit_s)
+    if queues == "train":
+        # The gate loads networks, for which the next training has better use: a child that has
+        # grown is replaced after its unit. Where other queues share the worker, models stay.
+        options["max-memory-per-child"] = str(TRAINER_KIB)
     flags = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     app.worker_main(
         ["--quiet", "worker", *flags, *(f"--{key}={value}" for key, value in options.items())]

@@ -26,6 +26,7 @@ from services.context import Context
 from services.pipeline import load_extra_stages
 from services.project import Project
 from services.settings import Settings
+from services.worker.idle import Idle
 from services.worker.resident import Resident
 
 logger = logging.getLogger(__name__)
@@ -41,12 +42,14 @@ class Own:
         context: settings, folders, sessions.
         resident: loaded models.
         owner: name that claims carry.
+        idle: gives memory back between units.
         pid: the process that made it; a fork makes its own.
     """
 
     context: Context
     resident: Resident
     owner: str
+    idle: Idle
     pid: int
 
 
@@ -59,7 +62,7 @@ def own() -> Own:
     if _own is None or _own.pid != os.getpid():
         load_extra_stages()
         owner = f"{socket.gethostname()}:{os.getpid()}"
-        _own = Own(wiring.build(), Resident(), owner, os.getpid())
+        _own = Own(wiring.build(), Resident(), owner, Idle(), os.getpid())
     return _own
 
 

@@ -37,7 +37,8 @@ def attach(app: Celery) -> None:
 def run_unit(unit_id: int) -> None:
     """Work on a unit, if it can be had."""
     own = lifecycle.own()
-    shell.run(own.context, own.resident, unit_id, own.owner)
+    with own.idle.busy():
+        shell.run(own.context, own.resident, unit_id, own.owner)
 
 
 def reconcile() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from retrain.checkpoint import config_of
+from retrain.description import config_of
 from retrain.detector import SsdDetector
 from retrain.published import from_file
 from services import label_cost, training

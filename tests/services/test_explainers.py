@@ -89,11 +89,14 @@ def test_parameters_come_from_the_projects_file(tmp_path: Path) -> None:
     assert science.explainer(settings).parameters["levels"] == "jittered"
 
 
-def test_a_default_check_loads_no_network() -> None:
+@pytest.mark.parametrize("method", ["gp_shap", "e2x"])
+def test_a_check_loads_no_network_here(method: str) -> None:
     """The process that supervises the others does not pay for PyTorch."""
     code = (
-        "import sys; from services import explainers; from services.settings import Settings;"
-        "explainers.check(Settings().explanation); sys.exit('torch' in sys.modules)"
+        "import sys; from services import explainers;"
+        "from services.setting_groups import ExplanationSettings;"
+        f"explainers.check(ExplanationSettings(method='{method}'));"
+        "sys.exit('torch' in sys.modules)"
     )
     assert (
         run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode
