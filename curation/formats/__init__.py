@@ -13,6 +13,7 @@ from pathlib import Path
 from curation.errors import AnnotationsInvalid
 from curation.formats import coco, plain, voc, yolo
 from curation.formats.base import Imported, ImportedImage, Problem, ReadOptions
+from curation.formats.hints import hint_above
 from curation.formats.splits import SplitChoice
 from curation.formats.tree import Tree
 
@@ -25,6 +26,7 @@ __all__ = [
     "coco",
     "detect",
     "formats_of",
+    "hint_above",
     "load",
     "plain",
     "voc",

@@ -71,8 +71,8 @@ class ImportedImage:
         refused: objects of it that were left out; with any, the labels are not the whole truth.
         unlabelled: whether nothing at all is said of it, as a missing label file does: by its
             format there is nothing in it, unless nobody has looked yet.
-        part_of: entries of one picture with the same text here are parts of one truth, as where
-            each class has a file of its own; "" for an entry that is all that is said.
+        annotated_in: the annotation file that the entry stands in, where a source may have
+            several; "": the source itself.
     """
 
     path: Path
@@ -84,7 +84,7 @@ class ImportedImage:
     group: str = ""
     refused: tuple[Problem, ...] = ()
     unlabelled: bool = False
-    part_of: str = ""
+    annotated_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,7 @@ class Labels:
     refused: list[Problem] = field(default_factory=list)
     mended: Mended = field(default_factory=Mended)
     clip: bool = False
+    _known: set[tuple[bytes, str]] = field(default_factory=set)
 
     def refuse(self, entry: str, why: str) -> None:
         """Note why an object is left out."""
@@ -197,10 +198,11 @@ class Labels:
         self._take(clean[0], clean_class_name(name), ignore)
 
     def _take(self, box: FloatArray, name: str, ignore: bool) -> None:
-        known = zip(self.boxes, self.names, strict=True)
-        if any(name == other and np.array_equal(box, before) for before, other in known):
+        key = ((box + 0).tobytes(), name)  # -0 and 0 are one place
+        if key in self._known:
             self.mended.repeated += 1  # the second of them could never be found
             return
+        self._known.add(key)
         if min(box[2] - box[0], box[3] - box[1]) < LEAST_SIDE_PX:
             self.mended.unseen += not ignore
             ignore = True
@@ -219,7 +221,7 @@ class Labels:
         return clip_boxes(values, *self.size_wh)
 
     def image(
-        self, path: Path, group: str = "", unlabelled: bool = False, part_of: str = ""
+        self, path: Path, group: str = "", unlabelled: bool = False, annotated_in: str = ""
     ) -> ImportedImage:
         """The image with what was taken."""
         boxes = np.stack(self.boxes) if self.boxes else np.zeros((0, 4), np.float32)
@@ -232,7 +234,7 @@ class Labels:
             group,
             tuple(self.refused),
             unlabelled,
-            part_of,
+            annotated_in,
         )
 
 

@@ -113,9 +113,8 @@ class Reader:
             shape.count(self.mended)
             name = names[identity_of(one["category_id"])]
             labels.add(shape.box_xyxy, name, ignored, place)
-        return labels.image(
-            entry.path, self._group(entry), part_of=self.together.get(entry.real, "")
-        )
+        said_in = str(self.part.file.path)
+        return labels.image(entry.path, self._group(entry), annotated_in=said_in)
 
     def _group(self, entry: Entry) -> str:
         """As the image says; else the name of the file, where that tells one set from another."""
