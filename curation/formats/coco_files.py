@@ -98,7 +98,8 @@ def candidates(tree: Tree) -> tuple[list[CocoFile], list[Path]]:
 
     Where a set has files of COCO's several tasks, ``instances`` are those of detection.
     """
-    found, others = [], []
+    found: list[Path] = []
+    others: list[Path] = []
     for path in tree.with_suffix(".json"):
         (found if claims_to_be_coco(path) else others).append(path)
     files = [CocoFile.at(path, tree.root) for path in found]

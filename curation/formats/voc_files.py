@@ -32,7 +32,8 @@ _MAX_LIST_BYTES = 64 * 2**20
 
 def xml_files(tree: Tree) -> tuple[list[Path], list[Path]]:
     """XML files that are VOC annotations, or should be by their folder; and the others."""
-    found, others = [], []
+    found: list[Path] = []
+    others: list[Path] = []
     for path in tree.with_suffix(".xml"):
         (found if _is_annotation(path, tree.root) else others).append(path)
     return found, others
