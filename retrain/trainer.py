@@ -157,9 +157,7 @@ class _Run:
         self.config, self.out = config, out
         self.lost: set[str] = set()
         size_hw, names = detector_config.input_size_hw, detector_config.class_names
-        self.data = TrainingSet(
-            manifest, image_root, size_hw, names, config.cache_bytes, limits
-        )
+        self.data = TrainingSet(manifest, image_root, size_hw, names, config.cache_bytes, limits)
         self.augment = augmentation(config.augment, size_hw, config.augment_share)
         self.accelerator = _accelerator(config.mixed_precision)
         freeze(model, config.freeze_stages)
