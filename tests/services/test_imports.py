@@ -177,7 +177,7 @@ def test_one_picture_under_two_names_has_one_truth(context: Context, tmp_path: P
     report = import_dataset(context, source, Role.SEED)
 
     assert (report.images_added, report.problems) == (1, [])
-    assert "1 entries say again what another says" in " ".join(report.notes)
+    assert "1 entries say again what another entry says" in " ".join(report.notes)
     assert _count(context, Annotation) == 1
 
 

@@ -220,7 +220,8 @@ def test_sources_with_a_class_each_are_one_truth(sqlite_context: Context, tmp_pa
     loaded = _import(sqlite_context, [cars, buses])
 
     assert sorted(_objects(sqlite_context)) == [["bus"], ["car"], ["car", "bus"]]
-    assert "1 entries were parts of others" in " ".join(loaded[0].report.notes)
+    assert "1 entries are parts of others" in " ".join(loaded[1].report.notes)
+    assert [one.report.images_known for one in loaded] == [0, 1]
     assert all(one.report.complete for one in loaded)
 
 
