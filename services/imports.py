@@ -102,6 +102,8 @@ def load_source(
     with reading(context.sessions) as session:
         report.notes += [*imported.notes, *notes_on_classes(session, items, role, str(source))]
     report.problems += own_problems(imported, role)
+    if not items and not report.problems:
+        report.notes.append("no image is in it, or none of those that were asked for")
     return Loaded(source, list(items), report)
 
 
