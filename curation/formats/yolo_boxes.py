@@ -147,11 +147,11 @@ def doubt_of_rows(rows: Sequence[Row], reading: Reading, names: Sequence[str | N
     used = [row.number for row in rows]
     if wrong := doubt.misnumbered("classes", known, used, doubt.FEWEST):
         return wrong
+    if not reading.key_points and looks_like_key_points(rows):
+        return _KEY_POINTS
     outside = sum(any(value > 1 + ROUNDING for value in _places(row, reading)) for row in rows)
     if 2 * outside > len(rows):
         return _PIXELS
-    if not reading.key_points and looks_like_key_points(rows):
-        return _KEY_POINTS
     raw, sizes = doubt.as_boxes(
         [row.values[:SIDES] for row in rows if _is_box(row, reading)],
         [(1.0, 1.0) for row in rows if _is_box(row, reading)],

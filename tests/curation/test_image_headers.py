@@ -99,7 +99,7 @@ def test_an_orientation_is_read_without_a_pixel() -> None:
 
 
 def _grey(top: float, dtype: type, low: float = 0) -> Image.Image:
-    ramp = np.linspace(low, top, 64).astype(dtype)
+    ramp: np.ndarray = np.linspace(low, top, 64).astype(dtype)
     return Image.fromarray(np.tile(ramp, (48, 1)))
 
 
