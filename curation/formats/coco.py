@@ -39,9 +39,9 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
             part.file = replace(part.file, base="")
     available = {part.file.split for part in parts} - {""}
     for part in parts:
-        part.file = replace(part.file, split=part.file.split or rest_of(available))
-    aside = Aside(options.splits.among({part.file.split for part in parts} - {""}))
-    taken = [part for part in parts if aside.taken.has({part.file.split})]
+        part.rest = rest_of(available)
+    aside = Aside(options.splits.among({part.split for part in parts} - {""}))
+    taken = [part for part in parts if aside.taken.has({part.split})]
     for part in parts:
         try:
             part.find_pictures(pictures)

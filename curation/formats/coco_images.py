@@ -13,7 +13,7 @@ from curation.errors import AnnotationsInvalid, ImageUnreadable
 from curation.formats.base import Problem
 from curation.formats.coco_document import identity_of, size_of
 from curation.formats.coco_files import CocoFile
-from curation.formats.splits import TRAIN, TRAINVAL, VAL
+from curation.formats.splits import TRAIN, TRAINVAL, VAL, split_in
 from curation.formats.tree import Ambiguous, Tree
 
 
@@ -49,6 +49,7 @@ class Part:
         document: its three lists.
         entries: images whose pictures are there.
         problems: what is wrong with it.
+        rest: the split of a file that is in none by its name, beside others that are in one.
     """
 
     file: CocoFile
@@ -56,6 +57,12 @@ class Part:
     document: Mapping[str, list[Any]]
     entries: list[Entry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    rest: str = ""
+
+    @property
+    def split(self) -> str:
+        """The split of its images; "" where nothing tells it."""
+        return self.file.split or self.rest
 
     def find_pictures(self, pictures: Tree) -> None:
         """Fill ``entries`` from the pictures that are there.
@@ -93,12 +100,13 @@ class Part:
                 return path
         found = pictures.find(name, self.file.folders)
         # Pictures are often numbered anew in each split: those of another one are not meant.
-        return None if found is None or self._is_apart(pictures.splits_of(found)) else found
+        return None if found is None or self._is_apart(name, pictures.splits_of(found)) else found
 
-    def _is_apart(self, splits: set[str]) -> bool:
-        """Whether none of the splits that folders tell may be that of the file."""
+    def _is_apart(self, name: str, splits: set[str]) -> bool:
+        """Whether none of the splits that folders tell may be that of the file, or of the name."""
         both = {TRAINVAL: {TRAIN, VAL, TRAINVAL}}.get(self.file.split, {self.file.split})
-        return bool(self.file.split and splits) and splits.isdisjoint(both)
+        said = {split_in(part) for part in name.replace("\\", "/").split("/")[:-1]}
+        return bool(self.file.split and splits) and splits.isdisjoint(both | said)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -136,7 +144,7 @@ def splits_of(parts: Sequence[Part]) -> dict[Path, set[str]]:
     found: dict[Path, set[str]] = defaultdict(set)
     for part in parts:
         for entry in part.entries:
-            found[entry.real] |= {part.file.split} - {""}
+            found[entry.real] |= {part.split} - {""}
     return found
 
 

@@ -185,6 +185,12 @@ def test_splits_that_number_their_pictures_anew(tmp_path: Path) -> None:
     }
 
 
+def test_a_name_may_say_the_folder_of_another_split(tmp_path: Path) -> None:
+    _write(tmp_path / "train.json", _document(["test/a.png"]))
+    _picture(tmp_path / "test" / "a.png")
+    assert _found(formats.load(tmp_path), tmp_path) == ["test/a.png"]
+
+
 def test_what_is_beside_a_held_out_split_is_to_train_on(tmp_path: Path) -> None:
     _write(tmp_path / "annotations.json", _document(["a.png", "b.png"]))
     _write(tmp_path / "test.json", _document(["b.png"]))
