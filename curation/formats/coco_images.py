@@ -11,7 +11,7 @@ from typing import Any, Literal
 from curation import images
 from curation.errors import AnnotationsInvalid, ImageUnreadable
 from curation.formats.base import Problem
-from curation.formats.coco_document import identity_of, size_of
+from curation.formats.coco_document import Twice, identity_of, size_of
 from curation.formats.coco_files import CocoFile
 from curation.formats.splits import TRAIN, TRAINVAL, VAL, split_in
 from curation.formats.tree import Ambiguous, Tree
@@ -131,6 +131,8 @@ def distinct(
         if identity is None or not isinstance(entry.get(needed), str | int):
             why = f"left out: it needs `id` and `{needed}`"
             problems.append(Problem(place, why, loses))
+        elif isinstance(entry, Twice):
+            problems.append(Problem(place, f"left out: `{entry.key}` appears twice in it", loses))
         elif counts[identity] > 1:
             why = "left out: its id appears twice; give each its own"
             problems.append(Problem(place, why, loses))

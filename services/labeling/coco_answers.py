@@ -23,6 +23,7 @@ from curation.formats import Problem
 from curation.formats.base import Mended
 from curation.formats.coco_annotations import is_ignored, shape_of
 from curation.formats.coco_document import (
+    Twice,
     check_document,
     doubt_of_boxes,
     doubt_of_ids,
@@ -147,6 +148,9 @@ def _asked(
         if times[identity] > 1 or identity is None:
             result.leave_out(where, "it needs an `id` of its own")
             continue
+        if isinstance(image, Twice):
+            result.leave_out(where, f"`{image.key}` appears twice in it")
+            continue
         try:
             stored = entries.image_of(session, image)
             task = None if stored is None else _task_of(session, stored)
@@ -186,6 +190,8 @@ def _answer(
     size = (asked.image.width_px, asked.image.height_px)
     read = []
     for entry in annotations:
+        if isinstance(entry, Twice):
+            raise AnnotationsInvalid(f"`{entry.key}` appears twice in an object of it")
         shape = shape_of(entry, size, how.enclose_rotated)
         label = names.get(identity_of(entry.get("category_id")))
         clean = clean_class_name(label) if isinstance(label, str) else label

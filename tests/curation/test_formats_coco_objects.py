@@ -157,6 +157,16 @@ def test_a_key_that_appears_twice_costs_its_object(tmp_path: Path) -> None:
     assert found.items[0].labels == ("car",)
 
 
+def test_a_key_that_appears_twice_costs_its_image(tmp_path: Path) -> None:
+    _read(tmp_path, {"bbox": [1, 2, 3, 4]})
+    file = tmp_path / "annotations.json"
+    twice = '"file_name": "b.png", "file_name": "a.png"'
+    file.write_text(file.read_text().replace('"file_name": "a.png"', twice))
+    found = formats.load(tmp_path)
+    assert found.items == ()
+    assert "left out: `file_name` appears twice in it" in found.problems[0].message
+
+
 def test_categories_that_differ_in_nothing_one_sees_are_one_class(tmp_path: Path) -> None:
     _read(tmp_path, {"bbox": [1, 2, 3, 4], "category_id": 2})
     file = tmp_path / "annotations.json"

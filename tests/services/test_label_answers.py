@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from curation.errors import AnnotationsInvalid
+from curation.formats.coco_document import read_document
 from services.context import Context
 from services.db.tables import Image, LabelTask, TaskState
 from services.labeling import coco
@@ -161,6 +162,16 @@ def test_the_same_object_twice_is_one(waiting: Context) -> None:
     report = coco.import_coco(waiting, document, "tool")
     assert (report.submitted, report.boxes) == (TASKS, TASKS)
     assert any("6 rows say again" in note for note in report.notes)
+
+
+def test_an_object_with_a_key_twice_is_refused(waiting: Context, tmp_path: Path) -> None:
+    document = answered(_export(waiting))
+    file = tmp_path / "answers.json"
+    text = json.dumps(document)
+    file.write_text(text.replace('"bbox": [', '"bbox": [1, 1, 9, 9], "bbox": [', 1))
+    report = coco.import_coco(waiting, read_document(file), "tool")
+    assert report.submitted == TASKS - 1
+    assert "`bbox` appears twice" in report.problems[0].message
 
 
 def test_corners_for_sides_are_told_where_the_file_has_no_sizes(waiting: Context) -> None:
