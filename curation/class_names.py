@@ -7,6 +7,7 @@ tools, detectors. Two names are one class exactly if they are equal after ``clea
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 BACKGROUND = "background"
 MAX_NAME = 120
@@ -29,6 +30,17 @@ def clean_class_name(name: str) -> str:
     composed = unicodedata.normalize("NFC", name)
     spaced = "".join(" " if unicodedata.category(one) == "Zs" else one for one in composed)
     return spaced.strip().strip(_EMPTY_EDGES).strip()
+
+
+def same_class(name: object, known: Iterable[str]) -> str | None:
+    """The one of the known names that means the same class, as it is kept; None if none does."""
+    if not isinstance(name, str):
+        return None
+    known = tuple(known)
+    if name in known:
+        return name
+    clean = clean_class_name(name)
+    return next((one for one in known if clean_class_name(one) == clean), None)
 
 
 def wrong_class_name(name: str) -> str | None:

@@ -17,6 +17,7 @@ import numpy as np
 from curation import linkage
 from curation.mode_split import by_harm, unit
 from curation.types import FailureKind, FloatArray, IntArray
+from curation.variety import distinct_first
 
 Transform = Callable[[FloatArray], FloatArray]
 """Raw vectors [N, W] to comparable ones [N, m] of unit length, such as ``Metric.apply``."""
@@ -34,6 +35,8 @@ class FailureEvidence:
         weights: [R] float32, their shares of the harm.
         object_vector: [W] float32, the object's or false detection's box.
         whole: [D] float32, the whole image.
+        frame: the image that it was seen in; empty where unknown.
+        group: such as the drive that the image is of; empty where unknown.
     """
 
     failure: str
@@ -43,6 +46,8 @@ class FailureEvidence:
     weights: FloatArray
     object_vector: FloatArray
     whole: FloatArray
+    frame: str = ""
+    group: str = ""
 
     @property
     def family(self) -> str:
@@ -68,7 +73,8 @@ class ModeRules:
         max_queries: query regions of a mode.
         min_share: a query region with a smaller share of the mode's harm is dropped as noise.
         max_regions: heaviest regions of a mode that are looked at; clustering is quadratic.
-        num_exemplars: members shown for the mode, the most typical first.
+        num_exemplars: members shown for the mode, the most typical first, of different frames
+            where there are.
     """
 
     max_distance: float = 0.8
@@ -101,7 +107,8 @@ class Mode:
         family: "missed" or "false".
         label: the class.
         members: failure ids, sorted.
-        exemplars: failure ids, the most typical first.
+        exemplars: failure ids, the most typical first, each of another frame and drive as far as
+            there are.
         weight: number of members.
         vectors: [Q, W] float32 of unit length, pooled harmful regions, heaviest first.
         weights: [Q] float32, summing to 1 where Q > 0.
@@ -183,6 +190,8 @@ def _mode(
 ) -> Mode:
     vectors, weights = _pooled_regions(members, transform, rules)
     typical = np.argsort(-(signatures @ signatures.mean(0)), kind="stable")
+    places = [(members[row].frame, members[row].group) for row in typical]
+    shown = typical[distinct_first(places, rules.num_exemplars)]
     names = [item.failure for item in members]
     kinds = sorted({item.kind for item in members})
     counts = [sum(item.kind is kind for item in members) for kind in kinds]
@@ -194,7 +203,7 @@ def _mode(
         family=first.family,
         label=first.label,
         members=tuple(names),
-        exemplars=tuple(names[row] for row in typical[: rules.num_exemplars]),
+        exemplars=tuple(names[row] for row in shown[: rules.num_exemplars]),
         weight=float(len(members)),
         vectors=vectors,
         weights=weights,

@@ -14,12 +14,13 @@ from torchvision.models.detection.ssd import SSD
 
 from curation.files import write_atomically, write_json
 from retrain.config import DetectorConfig
-from retrain.errors import CheckpointCorrupt, ConfigInvalid
-from retrain.tensor_files import read_tensors
-from retrain.weights import WeightsRecord, load_state
+from retrain.description import CONFIG_FILE, described
+from retrain.errors import CheckpointCorrupt
+from retrain.fitting import load_state
+from retrain.tensor_files import read_safetensors, require_finite
+from retrain.weights import WeightsRecord
 
 WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 
 
 def version_of(tensors: Mapping[str, torch.Tensor], config: DetectorConfig) -> str:
@@ -42,7 +43,11 @@ def save(
 
     Returns:
         The folder.
+
+    Raises:
+        CheckpointCorrupt: a weight or statistic is not finite; nothing is written.
     """
+    require_finite(dict(tensors), str(folder))
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     write_atomically(folder / WEIGHTS_FILE, lambda file: save_file(contiguous, file))
     description = {
@@ -55,41 +60,19 @@ def save(
     return folder
 
 
-def config_of(folder: Path) -> DetectorConfig:
-    """What network a model folder holds.
-
-    Raises:
-        CheckpointCorrupt: its configuration is missing or damaged.
-    """
-    return _description(folder)[0]
-
-
 def load(folder: Path) -> tuple[DetectorConfig, dict[str, torch.Tensor]]:
     """Configuration and weights of a model folder.
 
     Raises:
         CheckpointCorrupt: a file is missing or damaged, or the weights are not those that the
-            configuration names.
+            configuration names, or not finite.
     """
-    config, version = _description(folder)
-    tensors = read_tensors(folder / WEIGHTS_FILE)
+    config, version = described(folder)
+    tensors = read_safetensors(folder / WEIGHTS_FILE)
     if version_of(tensors, config) != version:
         raise CheckpointCorrupt(f"{folder}: weights are not those of version {version[:12]}")
+    require_finite(tensors, str(folder))
     return config, tensors
-
-
-def _description(folder: Path) -> tuple[DetectorConfig, str]:
-    """Configuration and version as the folder states them."""
-    try:
-        description = json.loads((folder / CONFIG_FILE).read_text())
-        config = DetectorConfig.from_dict(description["detector"])
-        return config, str(description["version"])
-    except FileNotFoundError as error:
-        raise CheckpointCorrupt(
-            f"{folder}: no {CONFIG_FILE}, so this is no model folder"
-        ) from error
-    except (ValueError, KeyError, TypeError, ConfigInvalid) as error:
-        raise CheckpointCorrupt(f"{folder / CONFIG_FILE}: unreadable ({error})") from error
 
 
 def fill(model: SSD, tensors: dict[str, torch.Tensor], where: str) -> None:

@@ -6,6 +6,8 @@ The only place where what a person wrote (``[explanation.parameters]`` of ``e2x.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,14 +47,27 @@ def configured(wanted: ExplanationSettings) -> Explainer:
 def check(wanted: ExplanationSettings) -> None:
     """Refuse a method or parameters that cannot be, before anything is started.
 
-    The default needs no look, and so no PyTorch in a process that only supervises others.
+    A process that only supervises others must not hold PyTorch, half a GB, for as long as they
+    run: the default needs no look, and another is looked at by a process that ends with it.
 
     Raises:
         InvalidRequest: no method has this name, or it takes no such parameter or value.
     """
     fields = type(wanted).model_fields
-    if any(getattr(wanted, name) != fields[name].default for name in ("method", "parameters")):
+    if all(getattr(wanted, name) == fields[name].default for name in ("method", "parameters")):
+        return
+    if "torch" in sys.modules:  # it is paid for
         configured(wanted)
+        return
+    looked = subprocess.run(
+        [sys.executable, "-m", "services.explainers"],
+        input=wanted.model_dump_json(),
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    if looked.returncode:
+        configured(wanted)  # says here what is wrong
 
 
 def make(
@@ -64,7 +79,8 @@ def make(
         name: in the registry.
         given: values as TOML, JSON or text has them: ``"16"`` is 16 where a number is asked for.
         wanted: settings that the method takes where ``given`` says nothing: the unit of the
-            score, samples, rows a pass.
+            score, rows a pass, and samples where it is the method of the settings. As many
+            samples as one method needs may be far too few for another.
 
     Raises:
         InvalidRequest: no method has this name, or it takes no such parameter or value.
@@ -77,7 +93,7 @@ def make(
         raise InvalidRequest(
             f"{name} takes no parameter {unknown[0]!r}; it takes {', '.join(accepted) or 'none'}"
         )
-    values = {} if wanted is None else explain.accepted(name, _offered(wanted))
+    values = {} if wanted is None else explain.accepted(name, _offered(name, wanted))
     values |= {key: _typed(name, key, accepted[key], value) for key, value in given.items()}
     try:
         return explain.get(name, **values)
@@ -100,9 +116,10 @@ def parameters_of(name: str) -> dict[str, Any]:
     return explain.parameters(name)
 
 
-def _offered(wanted: ExplanationSettings) -> dict[str, Any]:
-    """What the settings say that is not a method's own number."""
-    numbers = {"num_samples": wanted.num_samples, "batch_size": wanted.batch_size}
+def _offered(name: str, wanted: ExplanationSettings) -> dict[str, Any]:
+    """What the settings say to a method beyond its own numbers."""
+    own = wanted.num_samples if name == wanted.method else 0
+    numbers = {"num_samples": own, "batch_size": wanted.batch_size}
     return {"kind": wanted.kind} | {key: value for key, value in numbers.items() if value}
 
 
@@ -126,6 +143,7 @@ def _typed(name: str, key: str, hint: Any, value: Any) -> Any:
 def _patches(folder: Path) -> PatchSource:
     """Images of a folder that patches are learnt from, evenly picked."""
     from curation import images
+    from curation.batching import PIXELS_IN_FLIGHT, in_batches
     from curation.explain.patches import PatchSource
     from curation.formats.tree import image_files
 
@@ -133,7 +151,11 @@ def _patches(folder: Path) -> PatchSource:
     if not files:
         raise InvalidRequest(f"{folder}: no folder with images to learn patches from")
     step = max(1, len(files) // PATCH_IMAGES)
-    return PatchSource([images.load(file) for file in files[::step][:PATCH_IMAGES]])
+    # kept in memory as long as the method: the first that fit
+    limits = images.ImageLimits(max_pixels=PIXELS_IN_FLIGHT)
+    loaded = (images.load(file, limits) for file in files[::step][:PATCH_IMAGES])
+    fitting = in_batches(loaded, lambda one: one.shape[0] * one.shape[1], PATCH_IMAGES)
+    return PatchSource(next(fitting))
 
 
 def _feature_model(file: Path) -> FeatureModel:
@@ -152,3 +174,14 @@ _FROM_FILES: dict[str, Callable[[Path], Any]] = {
     "FeatureModel": _feature_model,
 }
 """Parameters that people name by a file or folder, by the name of their type."""
+
+
+def _look() -> None:
+    """Make the method of the settings on standard input; ends with an error where it cannot be."""
+    from services.setting_groups import ExplanationSettings
+
+    configured(ExplanationSettings.model_validate_json(sys.stdin.read()))
+
+
+if __name__ == "__main__":
+    _look()

@@ -54,11 +54,10 @@ def picture(
 
 
 def _image_panel(image: ImageArray, subject: Subject, truth: Sequence[Box]) -> Panel:
-    scale = _scale(image)
-    annotated = [*truth, subject.box]
+    annotated = [*truth, subject.box]  # px of the image; the drawing scales them with it
     colours = [draw.TRUTH] * len(truth) + [draw.DETECTED]
     texts = [""] * len(truth) + [subject.words]
-    drawn = draw.boxes(image, [_scaled(box, scale) for box in annotated], colours, texts, scale)
+    drawn = draw.boxes(image, annotated, colours, texts, _scale(image))
     return Panel(subject.words, "red supports it, blue hurts it", drawn)
 
 
@@ -156,11 +155,6 @@ def _number(value: float) -> float | None:
 def _scale(image: ImageArray) -> int:
     """So that lines and text of a small image are as fine as those of a large one."""
     return max(1, round(640 / int(image.shape[1])))
-
-
-def _scaled(box: Box, scale: int) -> Box:
-    x1, y1, x2, y2 = (value * scale for value in box)
-    return (x1, y1, x2, y2)
 
 
 def _short(text: str, longest: int) -> str:

@@ -44,8 +44,9 @@ def evidence_of(
     """What the explanations of the champion's open failures point at."""
     with reading(context.sessions) as session:
         rows = session.execute(
-            select(FailureRow, Explanation)
+            select(FailureRow, Explanation, Image.group)
             .join(Explanation, Explanation.failure_id == FailureRow.id)
+            .join(Image, Image.id == FailureRow.image_id)
             .where(
                 FailureRow.model_id == model_id,
                 FailureRow.state == FailureState.EXPLAINED,
@@ -53,16 +54,17 @@ def evidence_of(
             )
             .order_by(FailureRow.id, Explanation.created_at)
         ).all()
-    newest = {failure.id: (failure, explanation) for failure, explanation in rows}
-    read = [
-        _one_evidence(context, failure, explanation, names)
-        for failure, explanation in newest.values()
-    ]
+    newest = {failure.id: (failure, explanation, group) for failure, explanation, group in rows}
+    read = [_one_evidence(context, *one, names) for one in newest.values()]
     return [one for one in read if one is not None]
 
 
 def _one_evidence(
-    context: Context, failure: FailureRow, explanation: Explanation, names: tuple[str, ...]
+    context: Context,
+    failure: FailureRow,
+    explanation: Explanation,
+    group: str,
+    names: tuple[str, ...],
 ) -> FailureEvidence | None:
     """What one explanation points at; None where its file is lost."""
     arrays = _arrays(context.project.explanations / explanation.file, f"failure {failure.id}")
@@ -76,6 +78,8 @@ def _one_evidence(
         weights=arrays["weights"],
         object_vector=arrays["object_vector"],
         whole=arrays["image_vector"],
+        frame=failure.image_id,
+        group=group,
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from curation.detector import ScoreKind
 from curation.explain.base import Explainer
 
-__all__ = ["Explainer", "accepted", "get", "names", "needs_layers", "parameters"]
+__all__ = ["Explainer", "accepted", "default", "get", "names", "needs_layers", "parameters"]
 
 # name: module of this package, class
 _METHODS: dict[str, tuple[str, str]] = {
@@ -89,6 +89,16 @@ def parameters(name: str) -> dict[str, Any]:
     method = _method(name)
     hints = typing.get_type_hints(method)
     return {key: hints.get(key, Any) for key in inspect.signature(method).parameters}
+
+
+def default(name: str, parameter: str) -> Any:
+    """The value of a parameter where nothing is said; None for one that the method lacks.
+
+    Raises:
+        ValueError: no method has this name.
+    """
+    found = inspect.signature(_method(name)).parameters.get(parameter)
+    return None if found is None or found.default is inspect.Parameter.empty else found.default
 
 
 def get(name: str, **parameters: Any) -> Explainer:

@@ -16,7 +16,7 @@ class About(NamedTuple):
     asks: str
     """``scores``: forward passes only; ``gradients`` of scores; ``layers`` of the network."""
     cost: str
-    """In passes; D targets of one image, S superpixels, K samples."""
+    """In passes; S superpixels, K samples."""
     complete: bool = False
     """Whether the values promise to sum to the score minus the baseline's."""
 
@@ -27,34 +27,41 @@ UNCOMPARED: frozenset[str] = frozenset({"random", "exact_shapley"})
 _ABOUT: dict[str, About] = {
     "crp": About("layers", "1 forward and 1 sweep back for each target and output"),
     "d_rise": About("scores", "2000 forwards for all targets together"),
-    "e2x": About("gradients", "K = 32 forwards for all targets, K backwards for each"),
+    "e2x": About("gradients", "K = {K} forwards for all targets, K backwards for each"),
     "exact_shapley": About("scores", "2^S forwards, at most 14 superpixels", True),
     "fgvis": About("layers", "at most 60 forwards and backwards for each target"),
-    "gp_shap": About("scores", "128 forwards for all targets together", True),
+    "gp_shap": About("scores", "{K} forwards for all targets together", True),
     "grad_cam": About("layers", "1 forward for all targets, a head forwards and back for each"),
     "guided_backprop": About("layers", "1 forward and 1 backward for each target"),
     "integrated_gradients": About(
-        "gradients", "K = 32 forwards for all targets, K backwards for each", True
+        "gradients", "K = {K} forwards for all targets, K backwards for each", True
     ),
     "integrated_gradients_segments": About("gradients", "as integrated_gradients", True),
-    "kernel_shap": About("scores", "320 forwards for all targets together", True),
-    "leverage_shap": About("scores", "320 forwards for all targets together", True),
-    "lime": About("scores", "1000 forwards for all targets together"),
+    "kernel_shap": About("scores", "{K} forwards for all targets together", True),
+    "leverage_shap": About("scores", "{K} forwards for all targets together", True),
+    "lime": About("scores", "{K} forwards for all targets together"),
     "lrp": About("layers", "1 forward and 1 sweep back for each target"),
     "occlusion": About("scores", "a forward a window, hundreds, for all targets together"),
     "odam": About("layers", "1 forward for all targets, a head forwards and back for each"),
     "pda": About("scores", "10 forwards a window, thousands for each target"),
-    "permutation_shap": About("scores", "1024 forwards for all targets together", True),
-    "ramped": About("gradients", "K = 256 forwards for all targets, K backwards for each"),
+    "permutation_shap": About("scores", "{K} forwards for all targets together", True),
+    "ramped": About("gradients", "K = {K} forwards for all targets, K backwards for each"),
     "random": About("scores", "2 forwards; the control of experiments, explains nothing"),
     "vebi": About("layers", "1 forward for all targets, 10 backwards for each"),
 }
 
 
-def about(name: str) -> About:
-    """The method of that name in short; what is not described asks for what it registered."""
+def about(name: str, num_samples: int | None = None) -> About:
+    """The method of that name in short; what is not described asks for what it registered.
+
+    Args:
+        name: of the method.
+        num_samples: what its cost is told for; None: its own number.
+    """
     fallback = About("layers" if explain.needs_layers(name) else "scores", "")
-    return _ABOUT.get(name, fallback)
+    found = _ABOUT.get(name, fallback)
+    samples = num_samples or explain.default(name, "num_samples")
+    return found._replace(cost=found.cost.replace("{K}", str(samples)))
 
 
 def described() -> frozenset[str]:

@@ -71,8 +71,8 @@ class ImportedImage:
         refused: objects of it that were left out; with any, the labels are not the whole truth.
         unlabelled: whether nothing at all is said of it, as a missing label file does: by its
             format there is nothing in it, unless nobody has looked yet.
-        part_of: entries of one picture with the same text here are parts of one truth, as where
-            each class has a file of its own; "" for an entry that is all that is said.
+        annotated_in: the annotation file that the entry stands in, where a source may have
+            several; "": the source itself.
     """
 
     path: Path
@@ -84,7 +84,7 @@ class ImportedImage:
     group: str = ""
     refused: tuple[Problem, ...] = ()
     unlabelled: bool = False
-    part_of: str = ""
+    annotated_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,9 @@ class Labels:
         self.mended.clipped += 1
         return clip_boxes(values, *self.size_wh)
 
-    def image(self, path: Path, group: str = "", unlabelled: bool = False) -> ImportedImage:
+    def image(
+        self, path: Path, group: str = "", unlabelled: bool = False, annotated_in: str = ""
+    ) -> ImportedImage:
         """The image with what was taken."""
         boxes = np.stack(self.boxes) if self.boxes else np.zeros((0, 4), np.float32)
         return ImportedImage(
@@ -232,6 +234,7 @@ class Labels:
             group,
             tuple(self.refused),
             unlabelled,
+            annotated_in,
         )
 
 

@@ -3,7 +3,8 @@
 A list gives each class its number, from 0. A number that no class has stays in the list, so that
 those behind it keep theirs. What a file is, is found from its content:
 
-- text, one name a line; an empty line is a number that is not used (labelImg, darknet);
+- text, one name a line; an empty line is a number that is not used, unless no name follows
+  (labelImg, darknet);
 - text in which every line begins with its number, ``0: car`` or ``0<tab>car``;
 - YAML, such as ``data.yaml``: ``names`` as a list or as a map, or the list or map alone;
 - JSON: a list, a map from numbers or to numbers, ``names``, or COCO's ``categories``.
@@ -47,9 +48,9 @@ class ClassList:
     """Classes by number.
 
     Attributes:
-        names: the name of number 0, of number 1 and so on; None where a number is not used. The
-            last one is used. No name appears twice, all are clean (see ``class_names.py``).
-            Whether ``background`` is a class here or what is no object, the caller knows.
+        names: the name of number 0, of number 1 and so on; None where a number is not used. No
+            name appears twice, all are clean (see ``class_names.py``). Whether ``background`` is a
+            class here or what is no object, the caller knows.
     """
 
     names: tuple[str | None, ...]
@@ -118,13 +119,12 @@ def class_list(entries: Iterable[tuple[int, str]], where: str) -> ClassList:
         if len(same) > 1:
             listed = ", ".join(map(str, sorted(same)))
             raise AnnotationsInvalid(
-                f"{where}: numbers {listed} have one name, {name!r}; numbers are counted from 0, "
-                "and each class needs a name of its own"
+                f"{where}: a name appears twice: {name!r} has the numbers {listed}, counted from "
+                "0; give each class a name of its own"
             )
     if not numbers:
         raise AnnotationsInvalid(f"{where}: no class in it; write one name a line")
-    last = max(max(same) for same in numbers.values())
-    return ClassList(tuple(names.get(number) for number in range(last + 1)))
+    return ClassList(tuple(names.get(number) for number in range(max(names) + 1)))
 
 
 def _checked(listed: documents.Listed, where: str) -> ClassList:
@@ -132,8 +132,7 @@ def _checked(listed: documents.Listed, where: str) -> ClassList:
     found = class_list(listed.entries, where)
     if listed.count is None:
         return found
-    numbers = 1 + max(number for number, _ in listed.entries)
-    if listed.count not in {str(numbers), str(len(found.names)), str(len(found.used))}:
+    if listed.count not in (str(len(found.names)), str(len(found.used))):
         raise AnnotationsInvalid(
             f"{where}: `nc` says {listed.count[:40]} classes, but `names` has {len(found.used)}; "
             "mend the one that is wrong"
@@ -153,6 +152,8 @@ def _looks_like_yaml(text: str) -> bool:
 
 def _from_lines(lines: list[str], where: str) -> ClassList:
     """One name a line; where all lines begin with a number, it is the class's."""
+    while lines and not lines[-1].strip():
+        lines = lines[:-1]
     written = [(place, line) for place, line in enumerate(lines) if line.strip()]
     for place, line in written:
         for pattern, what in _FOREIGN:

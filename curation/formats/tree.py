@@ -158,6 +158,17 @@ class Tree:
                 return _one(found, name, self.root)
         return None
 
+    def stands(self, name: str, folder: str) -> Path | None:
+        """The picture whose name stands so below one folder of the root; None where none does.
+
+        Raises:
+            Ambiguous: several differ in nothing but the case of their suffix.
+        """
+        for reading in readings(name):
+            if here := self._at(PurePosixPath(folder) / reading):
+                return _one(here, name, self.root)
+        return None
+
     def _at(self, place: PurePosixPath) -> list[Path]:
         wanted = _key(place)
         found = [path for path in self._named(place.name) if self._key_of(path) == wanted]
@@ -182,11 +193,12 @@ class Tree:
                     for path in found
                     if elsewhere
                     or not dropped
-                    or not dropped.isdisjoint(self._splits_of(path) or dropped)
+                    or not dropped.isdisjoint(self.splits_of(path) or dropped)
                 ]
         return []
 
-    def _splits_of(self, path: Path) -> set[str]:
+    def splits_of(self, path: Path) -> set[str]:
+        """The splits that the folders of a picture tell."""
         return {split_in(part) for part in path.relative_to(self.root).parts[:-1]} - {""}
 
     def _named(self, name: str) -> list[Path]:

@@ -15,21 +15,32 @@ if TYPE_CHECKING:
     from services.settings import Settings
 
 
-def print_methods(as_json: bool) -> None:
-    """Every method with what it asks of the model and what it costs."""
+def print_methods(as_json: bool, settings: Settings) -> None:
+    """Every method with what it asks of the model and what it costs here."""
     from curation import explain
     from curation.explain.about import about
     from services.explainers import parameters_of
 
-    rows = [
-        (name, about(name).asks, about(name).cost, ", ".join(parameters_of(name)))
-        for name in explain.names()
-    ]
+    rows = []
+    for name in explain.names():
+        told = about(name, _samples(name, settings))
+        rows.append((name, told.asks, told.cost, ", ".join(parameters_of(name))))
     if as_json:
         keys = ("name", "asks", "cost", "parameters")
         print_json([dict(zip(keys, row, strict=True)) for row in rows])
         return
     print_table("Methods", ("name", "asks for", "cost", "parameters"), rows)
+
+
+def _samples(name: str, settings: Settings) -> int | None:
+    """As many as the settings give the method; None where it takes its own number, or none."""
+    wanted = settings.explanation
+    if name != wanted.method:
+        return None
+    from services.explainers import configured
+
+    number: int | None = configured(wanted).parameters.get("num_samples")
+    return number
 
 
 def chosen(

@@ -19,17 +19,15 @@ from services.cli.common import (
     print_json,
     print_table,
 )
+from services.cli.label_answers import ANNOTATIONS, answers_in, print_import
 from services.db.engine import reading
 from services.db.tables import OPEN_TASKS, Image, LabelTask, TaskState
-from services.errors import InvalidRequest, NotFound
+from services.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from services.context import Context
-    from services.labeling.coco import LabelImport
 
 labels_app = typer.Typer(help="Label tasks: list, export, import.")
-ANNOTATIONS = "annotations.json"
-SHOWN_PROBLEMS = 10
 
 CycleOption = Annotated[int | None, typer.Option(help="Only of this cycle.")]
 
@@ -150,13 +148,24 @@ def import_labels(
     replace: Annotated[
         bool, typer.Option("--replace", help="Put other answers in the place of stored ones.")
     ] = False,
+    take_empty: Annotated[
+        bool, typer.Option("--take-empty", help="Images without objects: nothing is there.")
+    ] = False,
+    take_untouched: Annotated[
+        bool, typer.Option("--take-untouched", help="Pre-labels as they were exported are right.")
+    ] = False,
+    enclose_rotated: Annotated[
+        bool, typer.Option("--enclose-rotated", help="Take upright boxes around rotated ones.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Answer label tasks from a COCO file; then, if that was the last answer, the cycle retrains.
 
-    An image without annotations is an answer: there is nothing in it. Leave images out of the
-    file that nobody has looked at. Answers that come when the budget is spent are kept for the
-    next dataset version. The exit status is 1 if an answer was left out; importing again is safe.
+    An image without objects may say that nothing is there, or that nobody has looked yet, and one
+    with the pre-labels and their scores as they were exported may have been looked at or not. Both
+    are left as they are, unless the file says `"e2x_done": true` of the image, or --take-empty or
+    --take-untouched say it of all. Answers that come when the budget is spent are kept for the
+    next dataset version. The exit status is 1 if anything was left out; importing again is safe.
 
     An answer that is wrong is corrected with --replace, at any time. The first one stays as an
     older revision, and so do the dataset versions that have it.
@@ -164,36 +173,20 @@ def import_labels(
     from curation.formats.coco_document import read_document
     from services.labeling import coco
 
-    path = file.expanduser()
-    path = path / ANNOTATIONS if path.is_dir() else path
-    if not path.is_file():
-        raise NotFound(f"{path} does not exist")
-    document = read_document(path)
+    document = read_document(answers_in(file.expanduser()))
     with opened() as context:
-        report = coco.import_coco(context, document, author, replace)
+        report = coco.import_coco(
+            context,
+            document,
+            author,
+            replace,
+            enclose_rotated=enclose_rotated,
+            take_empty=take_empty,
+            take_untouched=take_untouched,
+        )
     if as_json:
         print_json(report.to_dict())
     else:
-        _print_import(report)
-    if report.problems:
+        print_import(report)
+    if not report.is_whole:
         raise typer.Exit(FAILURE_EXIT)
-
-
-def _print_import(report: LabelImport) -> None:
-    out = console()
-    replaced = f", {report.replaced} answers replaced" if report.replaced else ""
-    out.print(f"{report.submitted} tasks answered{replaced} with {report.boxes} boxes")
-    if report.late:
-        out.print(
-            f"{report.late} of them late: their cycle has gone on, they count for the next dataset "
-            "version",
-            soft_wrap=True,
-        )
-    if report.unchanged:
-        out.print(f"{report.unchanged} were answered so before", style="dim")
-    if report.problems:
-        out.print(f"{len(report.problems)} left out:", style="yellow")
-    for one in report.problems[:SHOWN_PROBLEMS]:
-        out.print(f"  {one.where}: {one.message}", markup=False, style="yellow")
-    if len(report.problems) > SHOWN_PROBLEMS:
-        out.print(f"  … and {len(report.problems) - SHOWN_PROBLEMS} more: --json lists all")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PureWindowsPath
+import unicodedata
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -11,22 +12,21 @@ from sqlalchemy.orm import Session
 
 from curation.errors import AnnotationsInvalid
 from curation.formats.coco_document import size_of
+from curation.formats.names import readings
 from services.db.tables import OPEN_TASKS, Image, LabelTask
 from services.objects import plain_text
 
 _IMAGE_ID = re.compile("[0-9a-f]{64}")
-_UPLOAD = re.compile("[0-9a-f]{8}-(.+)")
-"""Label Studio puts this before the name of each file that is uploaded to it."""
 MAX_NAME = 300
 """Characters of a name, as they are stored."""
 
 
-def image_of(session: Session, entry: dict[str, Any]) -> str | None:
+def image_of(session: Session, entry: dict[str, Any]) -> Image | None:
     """The image that an entry means; None where no task ever asked for one of that name.
 
     Found by ``e2x_image``, by the exported file name, which is the content hash, or by the name
-    that the image was imported with, if only one image that was asked for has it; then by what is
-    left of either name without the prefix of an upload.
+    that the image was imported with, if only one image that was asked for has it; in each of the
+    readings that a name has where a tool has put an address around it or a prefix before it.
 
     Args:
         session: the caller's transaction.
@@ -35,16 +35,14 @@ def image_of(session: Session, entry: dict[str, Any]) -> str | None:
     Raises:
         AnnotationsInvalid: several images have that name, or this one has another size.
     """
-    name = plain_text(PureWindowsPath(str(entry.get("file_name", ""))).name, MAX_NAME)  # / and \\
-    told = str(entry.get("e2x_image") or Path(name).stem)
-    upload = _UPLOAD.fullmatch(name)
-    found = _by_hash(session, told)
-    for known in (name, upload[1]) if upload else (name,):
-        found = found or _by_hash(session, Path(known).stem) or _by_name(session, known)
+    found = _by_hash(session, str(entry.get("e2x_image") or ""))
+    for reading in readings(str(entry.get("file_name", ""))):
+        name = plain_text(reading.name, MAX_NAME)
+        found = found or _by_hash(session, Path(name).stem) or _by_name(session, name)
     if found is None:
         return None
     _require_same_size(entry, found)
-    return found.id
+    return found
 
 
 def _by_hash(session: Session, told: str) -> Image | None:
@@ -59,7 +57,8 @@ def _by_name(session: Session, name: str) -> Image | None:
     """
     for state in (LabelTask.state.in_(OPEN_TASKS), LabelTask.state.not_in(OPEN_TASKS)):
         asked = select(LabelTask.image_id).where(state)
-        found = session.scalars(select(Image).where(Image.name == name, Image.id.in_(asked))).all()
+        named = Image.name.in_(_forms(name))
+        found = session.scalars(select(Image).where(named, Image.id.in_(asked))).all()
         if len(found) > 1:
             raise AnnotationsInvalid(
                 f"{len(found)} images that labels were asked for have this name: use the file "
@@ -68,6 +67,13 @@ def _by_name(session: Session, name: str) -> Image | None:
         if found:
             return found[0]
     return None
+
+
+def _forms(name: str) -> set[str]:
+    """Ways to write a name that mean one file: composed or not, the suffix in either case."""
+    stem, dot, suffix = name.rpartition(".")
+    cases = {name, f"{stem}{dot}{suffix.lower()}", f"{stem}{dot}{suffix.upper()}"}
+    return {unicodedata.normalize(form, one) for form in ("NFC", "NFD") for one in cases}
 
 
 def _require_same_size(entry: dict[str, Any], image: Image) -> None:

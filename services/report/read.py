@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from curation.variety import distinct_first
 from services import mode_trends
 from services.db.tables import (
     TAKEN_BACK,
@@ -32,6 +33,8 @@ from services.report.field import FieldCounts, read_field
 
 BATCH = 500
 """Databases bound the number of parameters of a query."""
+MOST_SHOWN = 8
+"""Failures of a mode that are chosen to differ; a page shows fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +162,9 @@ def _read_cycle(session: Session, cycle: Cycle) -> CycleRows:
 def _mode_rows(
     mode: ModeRow, seen: ModeSighting, members: list[FailureRow], samples: list[Sample]
 ) -> ModeRows:
-    ordered = _typical_first(members, seen)
-    kept = [row for row in ordered if row.state not in TAKEN_BACK]
-    return ModeRows(mode, seen, kept, samples, [row for row in ordered if row.state in TAKEN_BACK])
+    kept = _typical_first([row for row in members if row.state not in TAKEN_BACK], seen)
+    gone = _typical_first([row for row in members if row.state in TAKEN_BACK], seen)
+    return ModeRows(mode, seen, kept, samples, gone)
 
 
 def _trends(session: Session, cycles: Sequence[CycleRows]) -> list[TrendRows]:
@@ -193,8 +196,14 @@ def _members(session: Session, cycle_id: int) -> dict[int, list[FailureRow]]:
 
 
 def _typical_first(failures: list[FailureRow], seen: ModeSighting) -> list[FailureRow]:
+    """The exemplars of a mode before its other failures, each of another frame if there are.
+
+    Exemplars that were taken back since leave room for others.
+    """
     rank = {name: number for number, name in enumerate(seen.exemplars)}
-    return sorted(failures, key=lambda row: (rank.get(row.id, len(rank)), row.id))
+    ordered = sorted(failures, key=lambda row: (rank.get(row.id, len(rank)), row.id))
+    frames = [(row.image_id, "") for row in ordered]
+    return [ordered[row] for row in distinct_first(frames, MOST_SHOWN)]
 
 
 def _samples(session: Session, cycle_id: int) -> dict[int | None, list[Sample]]:

@@ -164,7 +164,7 @@ def settle_earlier(
             row.state, row.fixed_by = FailureState.FIXED, model_id
             counted["fixed"] += 1
         elif still and row.state == FailureState.FIXED:
-            row.state, row.fixed_by = FailureState.EXPLAINED, None
+            row.state, row.fixed_by = _open_state(session, row), None
             counted["reopened"] += 1
     return counted
 

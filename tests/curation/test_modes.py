@@ -120,6 +120,26 @@ def test_the_order_of_failures_does_not_matter() -> None:
         assert (one.vectors == other.vectors).all()
 
 
+def test_exemplars_are_of_different_frames_and_drives_while_there_are_some() -> None:
+    given = failures(1, 12, noise=0.3)
+    (plain,) = cluster(given)
+    crowded = {*plain.exemplars, plain.members[0]}  # the most typical share one frame
+    placed = [
+        replace(one, frame="crowded" if one.failure in crowded else f"frame {one.failure}")
+        for one in given
+    ]
+    (mode,) = cluster(placed)
+    assert mode.exemplars[0] == plain.exemplars[0]
+    assert len(mode.exemplars) == len(plain.exemplars) == 4
+    assert sum(name in crowded for name in mode.exemplars) == 1
+    assert mode.exemplars == cluster(placed[::-1])[0].exemplars
+    drives = [replace(one, group=f"drive {int(one.failure[1:]) % 4}") for one in given]
+    (mode,) = cluster(drives)
+    assert len({int(name[1:]) % 4 for name in mode.exemplars}) == 4
+    (mode,) = cluster([replace(one, frame="only", group="only") for one in given])
+    assert mode.exemplars == plain.exemplars
+
+
 def test_classes_and_families_are_never_mixed() -> None:
     missed = failures(1, 4, label=1) + failures(1, 4, label=2)[:0]
     other = [

@@ -10,6 +10,7 @@ import os
 import time
 from typing import Any
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from services.db.tables import Audit
@@ -33,6 +34,8 @@ def run(stage: StageContext, claim: Claim) -> Store:
     while time.monotonic() < deadline:
         time.sleep(0.01)
         stage.heartbeat()
+    if payload.get("grow_mb"):
+        np.ones(payload["grow_mb"] << 20, np.uint8)
     if payload.get("die"):
         os.kill(os.getpid(), 9)
     if payload.get("fail") == "refused":
@@ -46,7 +49,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
 
     def store(session: Session) -> dict[str, Any]:
         session.add(Audit(actor=claim.kind, action="light", subject=str(claim.unit_id)))
-        return {"file": file.name}
+        return {"file": file.name, "pid": os.getpid()}
 
     return store
 
@@ -54,6 +57,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
 def register_stages() -> None:
     """Make the stages known to this process; workers do so by importing this module."""
     register(Stage("light", "explain", f"{__name__}:run", max_attempts=MAX_ATTEMPTS))
+    register(Stage("light_train", "train", f"{__name__}:run"))
     register(Stage("light_twice", "explain", f"{__name__}:run", max_attempts=2))
 
 

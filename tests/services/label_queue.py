@@ -70,6 +70,13 @@ def annotations(context: Context) -> list[Annotation]:
         return list(session.scalars(select(Annotation).order_by(Annotation.id)))
 
 
+def answered(document: dict[str, Any]) -> dict[str, Any]:
+    """An exported document as a tool saves it when a person has accepted it: without scores."""
+    for entry in document["annotations"]:
+        entry.pop("score", None)
+    return document
+
+
 def corrected(document: dict[str, Any], *positions: int) -> dict[str, Any]:
     """A COCO document with another box in some of its annotations."""
     changed = [

@@ -255,6 +255,21 @@ def test_every_method_is_listed_with_what_it_asks_and_costs(alone: CommandLine) 
     assert "gradients" in alone.done("explain", "--list").out
 
 
+def test_what_a_method_costs_is_told_for_the_samples_that_it_takes(
+    alone: CommandLine, frame: Path, model: Path, tmp_path: Path
+) -> None:
+    settings = '[explanation]\nmethod = "e2x"\nnum_samples = 6\nnum_segments = 12\n'
+    (tmp_path / "e2x.toml").write_text(settings)
+    costs = {one["name"]: one["cost"] for one in alone.done("explain", "--list", "--json").json}
+    assert costs["e2x"].startswith("K = 6 forwards")
+    assert costs["gp_shap"].startswith("128 forwards")
+    said = ("explain", frame, "--model", model, "-m", "e2x", "-m", "gp_shap", "--json")
+    (one,) = alone.done(*said, "--target", f"{BOX}:disc").json["explained"]
+    own, other = one["explanations"]
+    assert own["parameters"]["num_samples"] == 6
+    assert other["parameters"]["num_samples"] == 128
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

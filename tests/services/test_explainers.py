@@ -35,6 +35,19 @@ def test_parameters_win_over_settings_and_get_their_types() -> None:
     assert made == explain.get("e2x", num_samples=7, levels="iid", kind="probability")
 
 
+def test_the_number_of_samples_in_the_settings_is_that_of_their_own_method() -> None:
+    wanted = ExplanationSettings(method="e2x", num_samples=16, kind="logit", batch_size=2)
+    assert explainers.make("e2x", {}, wanted).parameters["num_samples"] == 16
+    for name in explain.names():
+        default = explain.default(name, "num_samples")
+        if name != "e2x" and default is not None:
+            assert explainers.make(name, {}, wanted).parameters["num_samples"] == default
+            said = explainers.make(name, {"num_samples": 64}, wanted)
+            assert said.parameters["num_samples"] == 64
+    lime = explain.get("lime", kind="logit", batch_size=2)
+    assert explainers.make("lime", {}, wanted) == lime  # unit and rows a pass hold for all
+
+
 @pytest.mark.parametrize(
     ("method", "parameters", "words"),
     [
@@ -76,11 +89,14 @@ def test_parameters_come_from_the_projects_file(tmp_path: Path) -> None:
     assert science.explainer(settings).parameters["levels"] == "jittered"
 
 
-def test_a_default_check_loads_no_network() -> None:
+@pytest.mark.parametrize("method", ["gp_shap", "e2x"])
+def test_a_check_loads_no_network_here(method: str) -> None:
     """The process that supervises the others does not pay for PyTorch."""
     code = (
-        "import sys; from services import explainers; from services.settings import Settings;"
-        "explainers.check(Settings().explanation); sys.exit('torch' in sys.modules)"
+        "import sys; from services import explainers;"
+        "from services.setting_groups import ExplanationSettings;"
+        f"explainers.check(ExplanationSettings(method='{method}'));"
+        "sys.exit('torch' in sys.modules)"
     )
     assert (
         run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode

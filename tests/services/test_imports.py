@@ -15,7 +15,7 @@ from services.classes import class_names
 from services.context import Context
 from services.db.tables import Annotation, Image, Observation, Role, Unit
 from services.errors import InvalidRequest, NotFound
-from services.imports import Part, import_dataset
+from services.imports import ImportOptions, Part, import_dataset
 from services.storage import DiskFull
 from tests import bad_images
 from tests.factories import make_context
@@ -238,8 +238,12 @@ def test_a_part_that_cannot_be_is_refused(number: int, count: int, block: int) -
 def test_a_part_of_a_folder_is_imported(sqlite_context: Context, tmp_path: Path) -> None:
     source = write_coco(tmp_path / "seed", pictures(*range(6)))
 
-    first = import_dataset(sqlite_context, source, Role.SEED, part=Part(1, 2, block=2))
-    second = import_dataset(sqlite_context, source, Role.HOLDOUT, part=Part(2, 2, block=2))
+    first = import_dataset(
+        sqlite_context, source, Role.SEED, ImportOptions(part=Part(1, 2, block=2))
+    )
+    second = import_dataset(
+        sqlite_context, source, Role.HOLDOUT, ImportOptions(part=Part(2, 2, block=2))
+    )
 
     assert (first.images_added, second.images_added) == (4, 2)
     assert second.problems == []

@@ -26,6 +26,7 @@ from services.db.tables import (
 from services.settings import get_settings
 from tests import bad_images
 from tests.services.builders import add_champion
+from tests.services.label_queue import answered
 
 Run = Callable[..., Result]
 CAR = {"box": [2.0, 2.0, 30.0, 30.0], "label": "car"}
@@ -179,14 +180,14 @@ def test_bad_frames_are_refused_and_their_neighbours_come_in(run: Run, tmp_path:
     ("said", "complaint"),
     [
         (None, "nothing is said"),
-        ("{", "Invalid JSON"),
+        ("{", "not JSON"),
         ('{"objekts": []}', "Extra inputs"),
         ('{"objects": [{"box": [1, 2, 3], "label": "car"}]}', "box"),
         ('{"objects": [{"box": [20, 2, 3, 9], "label": "car"}]}', "inverted"),
         ('{"objects": [{"box": [1, 2, 3000, 9], "label": "car"}]}', "leaves"),
         ('{"objects": [{"box": [1, 2, 9, 9], "label": "cat"}]}', "unknown class"),
         ('{"reports": [{"kind": "odd", "box": [1, 2, 9, 9], "label": "car"}]}', "kind"),
-        ("[" * 5000, "Invalid JSON"),
+        ("[" * 5000, "nested too deeply"),
     ],
 )
 def test_words_that_cannot_be_understood_are_refused(
@@ -247,7 +248,7 @@ def test_tasks_go_out_as_coco_and_answers_come_back_once(
     document = json.loads((out / "annotations.json").read_text())
     assert len(document["images"]) == len(document["annotations"]) == 2
     assert all((out / "images" / one["file_name"]).is_file() for one in document["images"])
-    document["annotations"][0]["bbox"] = [500, 500, 9, 9]  # one bad answer, one good
+    answered(document)["annotations"][0]["bbox"] = [500, 500, 9, 9]  # one bad answer, one good
     (out / "annotations.json").write_text(json.dumps(document))
     first = json.loads(run("labels", "import", out, "--author", "ann", "--json").stdout)
     assert (first["submitted"], first["boxes"], len(first["problems"])) == (1, 1, 1)

@@ -17,7 +17,7 @@ from services.context import Context
 from services.db.tables import EVALUATION_ROLES, Annotation, Image, Role
 from services.errors import InvalidRequest
 from services.import_files import ImportReport
-from services.imports import import_dataset
+from services.imports import ImportOptions, import_dataset
 from services.storage import DiskFull
 from tests import bad_images
 from tests.factories import make_context
@@ -100,7 +100,7 @@ def test_the_pool_takes_images_whatever_their_labels_are(
 
 def test_boxes_that_are_merely_small_cost_no_image(sqlite_context: Context, tmp_path: Path) -> None:
     source = write_coco(tmp_path / "data", pictures(1, 2))
-    report = import_dataset(sqlite_context, source, Role.SEED, min_side_px=15)
+    report = import_dataset(sqlite_context, source, Role.SEED, ImportOptions(min_side_px=15))
     assert (report.images_added, report.boxes, report.problems) == (2, 4, [])
 
 

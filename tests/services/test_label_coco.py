@@ -10,14 +10,14 @@ from curation.errors import AnnotationsInvalid
 from services.context import Context
 from services.db.tables import Image, LabelTask, TaskState
 from services.labeling import coco
-from tests.services.label_queue import CAR, TASKS, annotations, lease, submit
+from tests.services.label_queue import CAR, TASKS, annotations, answered, lease, submit
 
 
 def _export(context: Context) -> dict[str, Any]:
     with context.sessions() as session:
         document, images = coco.export_coco(session)
     assert [image.id for image in images] == [one["e2x_image"] for one in document["images"]]
-    return document
+    return answered(document)
 
 
 def test_prelabels_go_out_and_come_back_as_labels(waiting: Context) -> None:

@@ -21,6 +21,7 @@ from tests.services.label_queue import (
     NEW_BOX,
     TASKS,
     add_labelling,
+    answered,
     corrected,
     lease,
     submit,
@@ -30,7 +31,7 @@ from tests.services.label_queue import (
 def _export(context: Context) -> dict[str, Any]:
     with context.sessions() as session:
         document, _images = coco.export_coco(session)
-    return document
+    return answered(document)
 
 
 def _revisions(context: Context, task_id: int) -> list[tuple[int, str, list[Any]]]:
@@ -117,8 +118,8 @@ def test_a_correction_after_the_cycle_is_for_the_next_dataset_version(waiting: C
     number = _cycle(waiting).id
     with waiting.sessions.begin() as session:
         cycles.train_with_what_is_there(session, waiting, number)
-        before = datasets.build_version(session, waiting, session.get_one(Cycle, number))
-        path = waiting.project.manifests / before.file
+    before = datasets.build_version(waiting, number)
+    path = waiting.project.manifests / before.file
     frozen = path.read_bytes()
     boxes = _cycle(waiting).boxes_labelled
 
@@ -129,10 +130,9 @@ def test_a_correction_after_the_cycle_is_for_the_next_dataset_version(waiting: C
     assert (changed.state, changed.note) == (TaskState.SUBMITTED, answers.CORRECTED)
     assert (_cycle(waiting).state, _cycle(waiting).boxes_labelled) == (CycleState.TRAINING, boxes)
     assert path.read_bytes() == frozen
-    with waiting.sessions.begin() as session:
-        after = datasets.build_version(session, waiting, None)
-        assert after.id != before.id
-        items = {item.image: item for item in datasets.read_version(waiting, after).items}
+    after = datasets.build_version(waiting)
+    assert after.id != before.id
+    items = {item.image: item for item in datasets.read_version(waiting, after).items}
     item = items[changed.image_id]
     assert (item.revision, item.boxes_xyxy) == (2, ((5.0, 6.0, 12.0, 14.0),))
 
@@ -141,7 +141,8 @@ def test_an_answer_can_be_corrected_to_nothing_and_back(waiting: Context) -> Non
     document = _answered(waiting, 1)
     nothing = {**document, "annotations": []}
     for said in (nothing, document):
-        assert coco.import_coco(waiting, said, "bert", replace=True).replaced == 1
+        done = coco.import_coco(waiting, said, "bert", replace=True, take_empty=True)
+        assert (done.replaced, done.empty) == (1, said is nothing)
     found = _revisions(waiting, document["images"][0]["id"])
     assert [(revision, len(objects)) for revision, _, objects in found] == [(1, 1), (2, 0), (3, 1)]
 
@@ -173,13 +174,16 @@ def test_what_a_person_skipped_or_rejected_is_not_replaced(waiting: Context) -> 
     assert (report.submitted, report.replaced, len(report.problems)) == (TASKS - 2, 0, 2)
 
 
-def test_a_file_that_answers_twice_replaces_once(waiting: Context) -> None:
+def test_a_file_that_answers_twice_replaces_only_what_it_says_twice(waiting: Context) -> None:
     document = corrected(_answered(waiting, 1), 0)
     document["images"] = [*document["images"], {**document["images"][0], "id": 4711}]
-    report = coco.import_coco(waiting, document, "bert", replace=True)
-    assert report.replaced == 1
-    (problem,) = report.problems
-    assert f"the file answers task {document['images'][0]['id']} twice" in problem.message
+    first = document["annotations"][0]
+    for bbox, replaced in (([1, 2, 9, 9], 0), (first["bbox"], 1)):
+        document["annotations"] = [first, {**first, "id": 4711, "image_id": 4711, "bbox": bbox}]
+        report = coco.import_coco(waiting, document, "bert", replace=True)
+        assert (report.replaced, len(report.problems)) == (replaced, 2 - 2 * replaced)
+        said = f"the file answers task {document['images'][0]['id']} 2 times"
+        assert all(said in one.message for one in report.problems)
 
 
 def test_the_owner_is_told_how_an_answer_is_corrected_after_the_cycle(waiting: Context) -> None:
@@ -197,7 +201,7 @@ def test_the_api_replaces_where_it_is_told_to(client: httpx.Client, api: Context
         session.add_all(LabelTask(cycle_id=cycle.id, image_id=image.id) for image in images)
     document = client.get("/labels/export").json()
     one = {**document, "images": document["images"][:1], "annotations": []}
-    assert client.post("/labels/import", json=one).json()["submitted"] == 1
+    assert client.post("/labels/import?take_empty=true", json=one).json()["submitted"] == 1
     box = {"id": 1, "image_id": one["images"][0]["id"], "category_id": 1, "bbox": NEW_BOX}
     other = {**one, "annotations": [box]}
     assert client.post("/labels/import", json=other).json()["replaced"] == 0

@@ -12,7 +12,7 @@ from services.context import Context
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, TaskState, Unit
 from services.errors import LeaseLost
 from services.labeling import answers, coco, queue
-from tests.services.label_queue import CAR, TASKS, annotations, lease, submit
+from tests.services.label_queue import CAR, TASKS, annotations, answered, lease, submit
 
 CARS = [CAR, {"box": [20, 10, 50, 30], "label": "car"}]
 
@@ -20,7 +20,7 @@ CARS = [CAR, {"box": [20, 10, 50, 30], "label": "car"}]
 def _export(context: Context) -> dict[str, Any]:
     with context.sessions() as session:
         document, _images = coco.export_coco(session)
-    return document
+    return answered(document)
 
 
 def _budget(context: Context, boxes: int) -> None:
@@ -81,7 +81,7 @@ def test_labels_that_come_when_the_budget_is_spent_are_kept(waiting: Context) ->
 @pytest.mark.parametrize("ending", ["train", "cancel"])
 def test_labels_of_tasks_that_the_loop_closed_are_kept(waiting: Context, ending: str) -> None:
     document = _export(waiting)
-    assert coco.import_coco(waiting, _part(document, 0, 1), "tool").submitted == 1
+    assert coco.import_coco(waiting, _part(document, 0, 1), "tool", take_empty=True).submitted == 1
     number = _cycle(waiting).id
     with waiting.sessions.begin() as session:
         if ending == "train":
@@ -90,7 +90,7 @@ def test_labels_of_tasks_that_the_loop_closed_are_kept(waiting: Context, ending:
             cycles.cancel(session, waiting, number, "test")
     state = _cycle(waiting).state
 
-    report = coco.import_coco(waiting, _part(document, 1, TASKS), "tool")
+    report = coco.import_coco(waiting, _part(document, 1, TASKS), "tool", take_empty=True)
 
     assert (report.submitted, report.late, report.problems) == (TASKS - 1, TASKS - 1, [])
     assert _cycle(waiting).state == state
@@ -156,11 +156,13 @@ def test_an_answer_that_cannot_be_used_does_not_hold_up_the_cycle(waiting: Conte
 
 def test_an_image_that_a_file_names_twice_is_answered_once(waiting: Context) -> None:
     document = _export(waiting)
+    first = document["annotations"][0]
     document["images"].append({**document["images"][0], "id": 4711})
+    document["annotations"].append({**first, "id": 4711, "image_id": 4711})
 
     report = coco.import_coco(waiting, document, "tool")
 
-    assert (report.submitted, len(report.problems)) == (TASKS, 1)  # the second is empty
+    assert (report.submitted, report.unchanged, report.problems) == (TASKS, 1, [])
     with waiting.sessions() as session:
         assert len(session.scalars(select(Annotation)).all()) == TASKS
 

@@ -50,21 +50,20 @@ def test_a_bad_image_leaves_nothing(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", bad_images.ODD)
-def test_an_odd_image_is_stored_and_opens_as_it_was_measured(tmp_path: Path, name: str) -> None:
-    project = make_project(tmp_path)
-    stored = storage.put_image(project, bad_images.ODD[name]())
+def test_an_odd_image_is_stored_and_opens_as_it_was_measured(
+    sqlite_context: Context, name: str
+) -> None:
+    stored = storage.put_image(sqlite_context.project, bad_images.ODD[name]())
 
-    pixels = storage.open_image(project, make_image(1, id=stored.id, file=stored.file))
+    pixels = storage.open_image(sqlite_context, make_image(1, id=stored.id, file=stored.file))
 
     assert pixels.shape == (stored.height_px, stored.width_px, 3)
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "00/../../outside.png"])
-def test_a_row_cannot_name_a_file_outside_the_project(tmp_path: Path, path: str) -> None:
-    project = make_project(tmp_path)
-
+def test_a_row_cannot_name_a_file_outside_the_project(sqlite_context: Context, path: str) -> None:
     with pytest.raises(NotAllowed, match="leaves the project folder"):
-        storage.open_image(project, make_image(1, file=path))
+        storage.open_image(sqlite_context, make_image(1, file=path))
 
 
 @pytest.fixture

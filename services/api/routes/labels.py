@@ -7,9 +7,10 @@ from typing import Any
 from fastapi import APIRouter
 
 from services.api.deps import ContextOf, OfCycle, ViewOf
+from services.api.strict import StrictRoute
 from services.labeling import coco
 
-router = APIRouter(tags=["labels"])
+router = APIRouter(tags=["labels"], route_class=StrictRoute)
 
 
 @router.get("/labels/export")
@@ -21,7 +22,13 @@ def export_labels(session: ViewOf, cycle_id: OfCycle = None) -> dict[str, Any]:
 
 @router.post("/labels/import")
 def import_labels(
-    document: dict[str, Any], context: ContextOf, author: str = "import", replace: bool = False
+    document: dict[str, Any],
+    context: ContextOf,
+    author: str = "import",
+    replace: bool = False,
+    enclose_rotated: bool = False,
+    take_empty: bool = False,
+    take_untouched: bool = False,
 ) -> dict[str, Any]:
     """Answer label tasks from a COCO document; what cannot be used is listed, the rest is stored.
 
@@ -29,5 +36,19 @@ def import_labels(
     without them, which the next dataset version has; `unchanged` those that were stored before.
     With `replace`, another answer to a task that is answered takes the place of the first, at any
     time; `replaced` counts them, and the first stays as an older revision.
+
+    Images without objects, and those with the pre-labels as they were exported, scores and all, are
+    left as they are, unless their `e2x_done` is true: `left_empty` and `left_untouched` name them,
+    `take_empty` and `take_untouched` take them for answers. `empty` counts the answers that say
+    that nothing is there. A rotated rectangle is refused, or becomes the upright box around it with
+    `enclose_rotated`.
     """
-    return coco.import_coco(context, document, author, replace).to_dict()
+    return coco.import_coco(
+        context,
+        document,
+        author,
+        replace,
+        enclose_rotated=enclose_rotated,
+        take_empty=take_empty,
+        take_untouched=take_untouched,
+    ).to_dict()
