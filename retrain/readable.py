@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 UNREADABLE = (CurationError, OSError)
 """What reading an image may raise: damaged or outside the limits, or not to be had."""
 MAX_SHARE = 0.02
-"""One in fifty: single files get lost, while a lost folder or a limit that was lowered costs more."""
+"""One in fifty: single files get lost; a lost folder, or a limit that was lowered, costs more."""
 
 
 def allowed(total: int) -> int:

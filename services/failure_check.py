@@ -21,7 +21,8 @@ from services.db.engine import reading
 from services.db.tables import FailureRow, Image
 from services.pipeline import StageContext
 from services.rows import truth_of
-from services.stages.findings import OPERATOR, SAME_IOU, Words, is_false, overlap_of, words_of
+from services.stages.findings import OPERATOR, Words, overlap_of, words_of
+from services.stages.places import SAME_IOU, is_false
 from services.stages.resident import detector_of
 from services.storage import open_image
 

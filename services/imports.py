@@ -102,6 +102,8 @@ def load_source(
     with reading(context.sessions) as session:
         report.notes += [*imported.notes, *notes_on_classes(session, items, role, str(source))]
     report.problems += own_problems(imported, role)
+    if not items and not report.problems:
+        report.notes.append("no image is in it, or none of those that were asked for")
     return Loaded(source, list(items), report)
 
 
@@ -127,13 +129,15 @@ def agree(sources: Sequence[Loaded], role: Role) -> None:
         owners[place].items.append(item)
     for place, problem in truth.problems.items():
         owners[place].report.problems.append(problem)
-    if truth.joined:
-        told = "the objects of one picture stand in several files, a class in each: joined"
-        sources[0].report.notes.append(f"{truth.joined} entries were parts of others: {told}")
-    if truth.repeated:
-        sources[0].report.notes.append(
-            f"{truth.repeated} entries say again what another says of the same picture"
-        )
+    for place in (*truth.joined, *truth.repeated):
+        owners[place].report.images_known += 1
+    for one in sources:
+        if count := sum(owners[place] is one for place in truth.joined):
+            told = "of one picture stand in several files, a class in each: joined"
+            one.report.notes.append(f"{count} entries are parts of others: the objects {told}")
+        if count := sum(owners[place] is one for place in truth.repeated):
+            told = "say again what another entry says of the same picture"
+            one.report.notes.append(f"{count} entries {told}")
 
 
 def store(

@@ -23,14 +23,15 @@ class OneTruth:
     Attributes:
         items: the entries, in their order; a joined one stands where its first part stood.
         problems: of each entry that contradicts another, by its place among those given.
-        joined: entries that were parts of another one's truth, as where each class has a file.
-        repeated: entries that said again what another one says of the same picture.
+        joined: places of entries that were parts of another one's truth, as where each class has
+            a file.
+        repeated: places of those that said again what another one says of the same picture.
     """
 
     items: tuple[tuple[int, ImportedImage], ...]
     problems: Mapping[int, Problem]
-    joined: int = 0
-    repeated: int = 0
+    joined: tuple[int, ...] = ()
+    repeated: tuple[int, ...] = ()
 
 
 def one_truth(items: Sequence[ImportedImage]) -> OneTruth:
@@ -49,19 +50,20 @@ def one_truth(items: Sequence[ImportedImage]) -> OneTruth:
         classes[item.annotated_in].update(item.labels)
     kept: list[tuple[int, ImportedImage]] = []
     problems: dict[int, Problem] = {}
-    joined = repeated = 0
+    joined: list[int] = []
+    repeated: list[int] = []
     for places in _same_picture(items):
-        group = [items[place] for place in places]
-        distinct = _distinct(group)
-        repeated += len(group) - len(distinct)
-        if len(distinct) == 1:
-            kept.append((places[0], distinct[0]))
-        elif _are_parts(distinct, classes):
-            joined += len(distinct) - 1
-            kept.append((places[0], _joined(distinct)))
+        first, *others = _distinct(items, places)
+        repeated += sorted(set(places) - {first, *others})
+        if not others:
+            kept.append((first, items[first]))
+        elif _are_parts([items[place] for place in (first, *others)], classes):
+            joined += others
+            kept.append((first, _joined([items[place] for place in (first, *others)])))
         else:
             problems |= {place: _contradiction(items, place, places) for place in places}
-    return OneTruth(tuple(sorted(kept, key=lambda one: one[0])), problems, joined, repeated)
+    kept.sort(key=lambda one: one[0])
+    return OneTruth(tuple(kept), problems, tuple(joined), tuple(repeated))
 
 
 def _same_picture(items: Sequence[ImportedImage]) -> list[list[int]]:
@@ -84,12 +86,12 @@ def _same_picture(items: Sequence[ImportedImage]) -> list[list[int]]:
     return groups
 
 
-def _distinct(group: Sequence[ImportedImage]) -> list[ImportedImage]:
-    """Those that say something of their own."""
-    distinct: list[ImportedImage] = []
-    for item in group:
-        if not any(_says_the_same(item, other) for other in distinct):
-            distinct.append(item)
+def _distinct(items: Sequence[ImportedImage], places: Sequence[int]) -> list[int]:
+    """Places of the entries that say something of their own."""
+    distinct: list[int] = []
+    for place in places:
+        if not any(_says_the_same(items[place], items[other]) for other in distinct):
+            distinct.append(place)
     return distinct
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ def test_batches_keep_order_and_bounds(sizes: list[int], most: int, budget: int)
     for batch in batches:
         assert 1 <= len(batch) <= most
         assert sum(batch) <= budget or len(batch) == 1
-    for batch, after in zip(batches, batches[1:], strict=False):  # none is cut short for nothing
+    for batch, after in pairwise(batches):  # none is cut short for nothing
         assert len(batch) == most or sum(batch) + after[0] > budget
 
 

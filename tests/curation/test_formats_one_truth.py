@@ -43,7 +43,7 @@ def test_a_file_a_class_is_joined(picture: Path) -> None:
     )
 
     ((place, item),) = found.items
-    assert (place, item.labels, found.joined) == (0, ("car", "car", "bus"), 1)
+    assert (place, item.labels, found.joined) == (0, ("car", "car", "bus"), (1,))
     assert item.boxes_xyxy[:, 0].tolist() == [0, 1, 20]
     assert found.problems == {}
 
@@ -93,7 +93,7 @@ def test_copies_under_other_names_are_one_picture(picture: Path, tmp_path: Path)
     same = one_truth([_entry(picture, ["car"]), _entry(copy, ["car"]), _entry(other, ["car"])])
     apart = one_truth([_entry(picture, ["car"]), _entry(copy, ["bus"]), _entry(other, ["car"])])
 
-    assert ([place for place, _ in same.items], same.repeated) == ([0, 2], 1)
+    assert ([place for place, _ in same.items], same.repeated) == ([0, 2], (1,))
     assert [place for place, _ in apart.items] == [2]
     assert "'b.png' is the same picture" in apart.problems[0].message
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image as Picture
 from sqlalchemy import select
 
+from curation.errors import AnnotationsInvalid
 from services.context import Context
 from services.db.tables import Annotation, Image, Role
 from services.errors import InvalidRequest
@@ -62,7 +64,7 @@ def test_a_role_takes_the_splits_it_may_have_and_says_what_it_left(
 
     report = import_dataset(sqlite_context, source, role, options)
 
-    names = [name.rstrip("0123456789.pn") for name in _roles(sqlite_context)]
+    names = [re.sub(r"[0-9]+\.png$", "", name) for name in _roles(sqlite_context)]
     assert {split: names.count(split) for split in taken} == taken
     assert len(names) == sum(taken.values())
     told = " ".join(report.notes)
@@ -102,12 +104,13 @@ def test_pictures_that_lie_elsewhere_are_named(sqlite_context: Context, tmp_path
     source = write_coco(tmp_path / "words", pictures(1, 2))
     (source / "images").rename(tmp_path / "pictures")
 
-    left = import_dataset(sqlite_context, source, Role.SEED)
+    with pytest.raises(AnnotationsInvalid, match="name the folder that they lie in with `--images`"):
+        import_dataset(sqlite_context, source, Role.SEED)
     found = import_dataset(
         sqlite_context, source, Role.SEED, ImportOptions(images=tmp_path / "pictures")
     )
 
-    assert (left.images_left_out, found.images_added) == (2, 2)
+    assert (found.images_added, found.problems) == (2, [])
 
 
 def test_images_that_nothing_is_said_of_are_counted(
@@ -217,7 +220,8 @@ def test_sources_with_a_class_each_are_one_truth(sqlite_context: Context, tmp_pa
     loaded = _import(sqlite_context, [cars, buses])
 
     assert sorted(_objects(sqlite_context)) == [["bus"], ["car"], ["car", "bus"]]
-    assert "1 entries were parts of others" in " ".join(loaded[0].report.notes)
+    assert "1 entries are parts of others" in " ".join(loaded[1].report.notes)
+    assert [one.report.images_known for one in loaded] == [0, 1]
     assert all(one.report.complete for one in loaded)
 
 

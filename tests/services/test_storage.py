@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import os
 import resource
 import subprocess
@@ -11,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from curation import images
 from curation.errors import ImageUnreadable, ShardCorrupt
-from services import storage
+from services import science, storage
+from services.context import Context
 from services.errors import NotAllowed
 from services.storage import DiskFull
 from tests import bad_images
@@ -164,3 +168,52 @@ def test_pickled_objects_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ShardCorrupt):
         storage.read_npz(file)
+
+
+def test_workers_open_what_the_door_lets_in(sqlite_context: Context) -> None:
+    """Under the limits of the settings, above and below those that a decoder has by itself."""
+    buffer = io.BytesIO()
+    Image.new("1", (10_000, 5_100)).save(buffer, "PNG")
+    wide = _limited(sqlite_context, max_pixels=51_000_000)
+    stored = storage.put_image(
+        wide.project, buffer.getvalue(), science.image_limits(wide.settings), "wide.png"
+    )
+    row = make_image(1, id=stored.id, file=stored.file)
+
+    assert storage.open_image(wide, row).shape == (5_100, 10_000, 3)
+    for context in (sqlite_context, _limited(sqlite_context, max_pixels=10_000)):
+        with pytest.raises(ImageUnreadable, match="is over"):
+            storage.open_image(context, row)
+
+
+def _limited(context: Context, **limits: int) -> Context:
+    ingest = context.settings.ingest.model_copy(update=limits)
+    settings = context.settings.model_copy(update={"ingest": ingest})
+    return Context(settings, context.project, context.engine, context.sessions)
+
+
+DECODERS = {"decode", "load"}
+
+
+def test_every_picture_is_decoded_under_limits_that_are_given() -> None:
+    """One set of limits: no call of the two decoders leaves them to their defaults."""
+    root = Path(storage.__file__).parents[1]
+    files = [*(root / "services").rglob("*.py"), *(root / "retrain").rglob("*.py")]
+    bare = []
+    for file in files:
+        tree = ast.parse(file.read_text())
+        plain = {
+            name.asname or name.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module == "curation.images"
+            for name in node.names
+        } & DECODERS
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            told = ast.unparse(call.func)
+            if told in plain or told in {f"images.{name}" for name in DECODERS}:
+                given = [
+                    ast.unparse(one) for one in (*call.args, *(k.value for k in call.keywords))
+                ]
+                if not any("limits" in one for one in given):
+                    bare.append(f"{file.name}:{call.lineno}: {told}")
+    assert bare == []
