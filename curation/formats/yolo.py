@@ -29,7 +29,8 @@ from curation.formats.text_files import decode, read_bytes
 from curation.formats.tree import Tree
 from curation.formats.yolo_boxes import NotABox, box_of, doubt_of_rows
 from curation.formats.yolo_description import descriptions, is_description
-from curation.formats.yolo_layout import Pairs, is_labelled, pairs_of
+from curation.formats.yolo_label_files import is_labelled
+from curation.formats.yolo_layout import Pairs, pairs_of
 from curation.formats.yolo_names import Named, class_lists, class_names
 from curation.formats.yolo_rows import SIXTH, Reading, Row, Rows
 from curation.formats.yolo_splits import Splits, splits_of
