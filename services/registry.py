@@ -20,7 +20,7 @@ from services.db.tables import (
     Role,
 )
 from services.errors import ChampionChanged, Conflict, NotFound
-from services.stages.requests import CHAMPION, ask_scan
+from services.stages.requests import CHAMPION, ask_scans
 
 logger = logging.getLogger(__name__)
 
@@ -167,8 +167,7 @@ def rollback(session: Session, actor: str) -> Model:
 def scan_field(session: Session, pointer: Pointer, cycle_id: int | None) -> int:
     """Ask for a scan of every field image by the champion; the number of images."""
     images = list(session.scalars(select(Image.id).where(Image.role == Role.FIELD)))
-    for image_id in images:
-        ask_scan(session, image_id, pointer, cycle_id=cycle_id)
+    ask_scans(session, images, pointer, cycle_id)
     return len(images)
 
 
