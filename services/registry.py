@@ -26,7 +26,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.errors import ChampionChanged, Conflict, NotFound
-from services.stages.requests import CHAMPION, ask_scan
+from services.stages.requests import CHAMPION, ask_scans
 
 logger = logging.getLogger(__name__)
 
@@ -201,8 +201,7 @@ def _scan_anew(session: Session, pointer: Pointer, cycle_id: int | None) -> None
 def scan_field(session: Session, pointer: Pointer, cycle_id: int | None) -> int:
     """Ask for a scan of every field image by the champion; the number of images."""
     images = list(session.scalars(select(Image.id).where(Image.role == Role.FIELD)))
-    for image_id in images:
-        ask_scan(session, image_id, pointer, cycle_id=cycle_id)
+    ask_scans(session, images, pointer, cycle_id)
     return len(images)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from services.context import Context
 from services.db import units
 from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.tables import TERMINAL, Outbox, Unit, UnitState
+from services.db.unit_batches import enqueue_all
 from services.errors import Conflict, InvalidRequest, LeaseLost, NotFound
 
 LEASE_S = 60.0
@@ -262,3 +264,25 @@ def test_a_reader_is_not_held_up_by_a_writer(context: Context) -> None:
         units.enqueue(writer, "scan", "b", {})
         with reading(context.sessions) as session:  # would wait 30 s if it took the write lock
             assert units.counts(session)["queued"] == 1
+
+
+def test_many_are_asked_for_in_a_few_statements(context: Context) -> None:
+    with context.sessions.begin() as session:
+        units.enqueue(session, "scan", "s:3", {"image": "3"})
+    sent: list[str] = []
+    event.listen(context.engine, "before_cursor_execute", lambda *given: sent.append(str(given[2])))
+    with context.sessions.begin() as session:
+        wanted = {f"s:{n}": {"image": str(n)} for n in range(300)}
+        assert enqueue_all(session, "scan", wanted) == 299
+        assert enqueue_all(session, "scan", wanted) == 0
+        with pytest.raises(InvalidRequest, match="no stage"):
+            enqueue_all(session, "gone", wanted)
+    assert len(sent) < 12, sent
+
+    with context.sessions() as session:
+        rows = session.scalars(select(Unit)).all()
+        announced = Counter(session.scalars(select(Outbox.unit_id)))
+    assert sorted(row.key for row in rows) == sorted(wanted)
+    assert all(row.payload == wanted[row.key] for row in rows)
+    assert {row.state for row in rows} == {UnitState.QUEUED}
+    assert announced == Counter(row.id for row in rows)
