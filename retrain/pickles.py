@@ -35,6 +35,18 @@ _DICTS = (
     "pytorch_lightning.utilities.parsing.AttributeDict",
 )
 """Subclasses of ``dict``, kept as one; Lightning has its hyper-parameters in them."""
+_OF_NO_NETWORK = (
+    "os",
+    "posix",
+    "nt",
+    "sys",
+    "subprocess",
+    "socket",
+    "shutil",
+    "runpy",
+    "importlib",
+)
+"""Modules that reach the machine; nobody is told to run what wants them."""
 _UNPICKLER_SAYS = re.compile(r"GLOBAL (\S+)")
 
 
@@ -90,10 +102,12 @@ def _why(path: Path, said: str, error: Exception) -> str:
             "not a state dict of tensors only, or damaged; pickles with code are refused "
             f"({type(error).__name__})"
         )
+    wants = f"a pickle that wants the code of {found[1]}; pickles with code are refused, since"
+    if found[1].split(".")[0] in _OF_NO_NETWORK or "." not in found[1]:  # a builtin has no module
+        return f"{wants} reading one runs it. No network needs this: the file may be an attack"
     return (
-        f"a pickle that wants the code of {found[1]}; pickles with code are refused, since reading "
-        "one runs it. If the file is yours, make safetensors of it where that class can be "
-        f"imported: `{conversion(path)}`"
+        f"{wants} reading one runs it. If the file is yours, make safetensors of it where that "
+        f"class can be imported: `{conversion(path)}`"
     )
 
 

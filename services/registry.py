@@ -75,7 +75,8 @@ def find(session: Session, name: str) -> Model:
     if name.isdecimal() and len(name) < 8:
         found = list(session.scalars(select(Model).where(Model.number == int(name))))
     else:
-        found = list(session.scalars(select(Model).where(Model.id.startswith(name))))
+        begins = Model.id.startswith(name, autoescape=True)  # % and _ would match anything
+        found = list(session.scalars(select(Model).where(begins)))
     if len(found) != 1:
         raise NotFound(f"{len(found)} models match {name!r}: see `e2x models list`")
     return found[0]
