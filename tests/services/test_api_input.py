@@ -185,6 +185,54 @@ def test_a_bad_box_is_named_and_nothing_is_stored(
     assert stored(api) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("door", ["objects", "reports"])
+def test_shares_for_pixels_are_told(client: httpx.Client, api: Context, door: str) -> None:
+    entry = {"box": [0.1, 0.2, 0.5, 0.6], "label": "car"}
+    entry |= {"kind": "missed"} if door == "reports" else {}
+
+    answer = send_frame(client, bad_images.png(), **{door: [entry]})
+
+    assert "give x1, y1, x2, y2 in pixels" in error_of(answer, 422, "invalid_boxes")
+    assert stored(api) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "why"),
+    [
+        ({"width_px": 640, "height_px": 480}, "it is 64x48 but spoken of as 640x480"),
+        ({"width_px": 48, "height_px": 64}, "boxes are of the upright picture"),
+        ({"width_px": 64}, "give both width_px and height_px"),
+        ({"width_px": "wide", "height_px": 48}, "body.width_px"),
+    ],
+)
+def test_words_about_another_size_are_refused(
+    client: httpx.Client, api: Context, size: dict[str, object], why: str
+) -> None:
+    answer = send_frame(client, bad_images.png(), objects=[CAR], **size)
+
+    assert why in error_of(answer, 422, "invalid_request")
+    assert stored(api) == (0, 0, 0)
+    size = {"width_px": 64, "height_px": 48}
+    assert send_frame(client, bad_images.png(), objects=[CAR], **size).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"ignore": "0"}, "objects.0.ignore"), ({"ignore": 0}, "objects.0.ignore"),
+        ({"box": ["2", 3, 12, 11]}, "objects.0.box.0"), ({"box": [True, 3, 12, 11]}, "box.0"),
+        ({"label": ""}, "objects.0.label"), ({"label": 3}, "objects.0.label"),
+    ],
+)  # fmt: skip
+def test_nothing_is_taken_for_what_it_is_not(
+    client: httpx.Client, api: Context, change: dict[str, object], why: str
+) -> None:
+    answer = send_frame(client, bad_images.png(), objects=[{**CAR, **change}])
+
+    assert why in error_of(answer, 422, "invalid_request")
+    assert stored(api) == (0, 0, 0)
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a\x1b[2J.png", "x" * 900])
 def test_a_hostile_file_name_is_only_a_name(client: httpx.Client, api: Context, name: str) -> None:
     assert send_frame(client, bad_images.png(1), name, objects=[]).status_code == 201
