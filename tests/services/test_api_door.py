@@ -177,8 +177,8 @@ def test_open_files_are_raised_to_what_the_connections_need() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert said.stdout.split() == ["50", "562", "188", "700"]
-    assert "only 188 connections at once, not 1000" in said.stderr
+    assert said.stdout.split() == ["50", "370", "380", "700"]
+    assert "only 380 connections at once, not 1000" in said.stderr
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 700
 
 
