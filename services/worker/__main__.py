@@ -99,12 +99,11 @@ def run_beat(settings: Settings, project: Project) -> None:
         lifecycle.announce_ready(project, "beat")
 
     lifecycle.connect_beat(set_up, ready)
-    schedule = project.state / "beat-schedule"
     app.start(
         [
             "--quiet",
             "beat",
-            f"--schedule={schedule}",
+            "--scheduler=services.worker.beat:SteadyScheduler",
             "--pidfile=",
             f"--loglevel={settings.log_level}",
         ]
