@@ -108,7 +108,7 @@ def _arrays(
             objects.append(np.stack([one.object_vector for one in found]))
             wholes.append(found[0].whole)
             labels.extend(names.index(label) if label in names else 0 for label in item.labels)
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "vectors": np.concatenate(objects),
         "labels": np.array(labels, np.int64),
         "wholes": np.stack(wholes) if wholes else np.zeros((0, 0), np.float32),
