@@ -45,7 +45,8 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         url = given.database or f"sqlite:///{folder}/e2x.db"
-        context = make_context(Path(folder) / "project", url, workers=QUICK_WORKERS)
+        often = {**QUICK_WORKERS, "max_lost": light_stage.MAX_ATTEMPTS}
+        context = make_context(Path(folder) / "project", url, workers=often)
         migrate.upgrade(context.engine)
         figures = measure(context, given.units, given.workers, given.pause, given.seed)
         context.engine.dispose()

@@ -16,7 +16,7 @@ from datetime import timedelta
 from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
-from services import registry
+from services import dismissals, modes, registry
 from services.context import Context
 from services.db import units
 from services.db.base import utc_now
@@ -49,7 +49,8 @@ class Upkeep:
 
 
 def run(context: Context) -> Upkeep:
-    """Delete what nobody needs, and ask for the explanations that are missing."""
+    """Delete what nobody needs, ask for what is missing, and judge the failure modes."""
+    judge_modes(context)
     done = Upkeep(forget_published(context), forget_units(context), explain_again(context))
     if done != Upkeep(0, 0, 0):
         logger.info("upkeep: %s", done)
@@ -124,6 +125,13 @@ def explain_again(context: Context) -> int:
     if frames:
         logger.warning("%d frames had failures without their explanation", len(frames))
     return len(frames)
+
+
+def judge_modes(context: Context) -> None:
+    """Let the modes follow what scans have found since a cycle ended or a champion came back."""
+    with context.sessions.begin() as session:
+        if not dismissals.is_under_way(session):
+            modes.settle(session, context.settings)
 
 
 def _in_batches(context: Context, some: Callable[[Session], int]) -> int:
