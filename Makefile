@@ -15,7 +15,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # A process a core; the tests of a file share fixtures. Their order is that of tests/conftest.py.
 TEST_PROCESSES ?= --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test lint types unit bench clean help
+.PHONY: setup demo test lint types unit docs bench clean help
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -54,8 +54,11 @@ unit: $(STAMP)  ## tests with coverage (flags: TEST_FLAGS="-k gate")
 	$(TEST_ENV) $(BIN)/python -m pytest $(TEST_PROCESSES) --cov --cov-report= $(TEST_FLAGS)
 	$(BIN)/coverage report --sort=cover | tail -n 40
 
+docs: $(STAMP)  ## build the documentation; open docs/_build/index.html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
 bench: $(STAMP)  ## the measurements; tables go to benchmarks/results
 	$(BIN)/python -m benchmarks.demo
 
 clean:  ## remove what was built, and the demo
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	rm -rf $(VENV) demo docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

@@ -110,6 +110,7 @@ def measure(arguments: argparse.Namespace, architecture: str, seed: int) -> dict
             training.class_names,
             size,
             min_scale=arguments.min_scale or min_scale,
+            max_scale=0.8,
         )
         config = TrainConfig(
             epochs=arguments.epochs,
@@ -219,7 +220,7 @@ def main() -> None:
     parser.add_argument("--architecture", choices=ARCHITECTURES, nargs="*", default=ARCHITECTURES)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=TrainConfig().learning_rate)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--weights", default="auto", help="or a file; see retrain.weights")
     parser.add_argument("--mixed-precision", choices=MIXED_PRECISION, default="no")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 
 from curation.errors import InvalidBoxes
 from curation.types import FloatArray
+
+ROUNDING = 1.0
+"""Px that a box may leave its image by: label tools round."""
 
 
 def pairwise_iou(first_xyxy: FloatArray, second_xyxy: FloatArray) -> FloatArray:
@@ -30,6 +36,24 @@ def pairwise_iou(first_xyxy: FloatArray, second_xyxy: FloatArray) -> FloatArray:
     )
     iou: FloatArray = overlap.numpy()
     return iou
+
+
+def overlaps(
+    box_xyxy: Sequence[float], boxes_xyxy: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Jaccard overlap [N] of one box with each of ``boxes_xyxy`` [N, 4], 0 where there is no area.
+
+    In double precision and without PyTorch, for boxes as they are stored.
+    """
+    box = np.asarray(box_xyxy, np.float64)
+    lower, upper = np.maximum(box[:2], boxes_xyxy[:, :2]), np.minimum(box[2:], boxes_xyxy[:, 2:])
+    shared = np.clip(upper - lower, 0.0, None).prod(1)
+    areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(1)
+    union = (box[2] - box[0]) * (box[3] - box[1]) + areas - shared
+    found: npt.NDArray[np.float64] = np.divide(
+        shared, union, out=np.zeros_like(shared), where=union > 0
+    )
+    return found
 
 
 def pairwise_containment(inner_xyxy: FloatArray, outer_xyxy: FloatArray) -> FloatArray:
@@ -117,6 +141,6 @@ def _problem_of(box: FloatArray, width_px: int, height_px: int) -> str | None:
     x1, y1, x2, y2 = (float(value) for value in box)
     if x2 <= x1 or y2 <= y1:
         return "is empty or inverted: x2 must exceed x1 and y2 exceed y1"
-    if x1 < -1 or y1 < -1 or x2 > width_px + 1 or y2 > height_px + 1:
+    if min(x1, y1) < -ROUNDING or x2 > width_px + ROUNDING or y2 > height_px + ROUNDING:
         return f"leaves the {width_px}x{height_px} image"
     return None

@@ -2,7 +2,8 @@
 
 The header is read first and its dimensions are judged before any pixel is decoded. What is decoded
 is converted strip by strip, so that a picture takes little more memory than Pillow's copy of it and
-the result. The content decides the format; a name never does.
+the result. The content decides the format; a name never does. ``image_headers.py`` reads what needs
+no pixel.
 """
 
 from __future__ import annotations
@@ -17,28 +18,43 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from curation.errors import ImageUnreadable
+from curation.image_headers import (
+    FORMATS,
+    SUFFIXES,
+    WIDE_MODES,
+    depth_note,
+    open_image,
+    orientation_of,
+    size_of,
+    suffix_of,
+)
 from curation.types import ImageArray
 
-SUFFIXES = {
-    "JPEG": ".jpg",
-    "PNG": ".png",
-    "WEBP": ".webp",
-    "BMP": ".bmp",
-    "TIFF": ".tif",
-    "GIF": ".gif",
-}
-FORMATS = tuple(SUFFIXES)
-_MULTI_PICTURE = "MPO"
-"""What Pillow calls a JPEG with several pictures in it, as telephones write them."""
-_SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that exchange width and height."""
-_PNG_ORIENTATION = (b"eXIf", b"tiff:Orientation", b"Raw profile type exif")
-"""One of them is in a PNG that says an orientation; asked for it, Pillow decodes all pixels."""
-_WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "ImageLimits",
+    "content_hash",
+    "decode",
+    "depth_note",
+    "encode_jpeg",
+    "encode_png",
+    "hamming",
+    "load",
+    "orientation_of",
+    "perceptual_hash",
+    "size_of",
+    "suffix_of",
+]
+
 STRIP_PX = 2**18
 """Pixels that are converted at once: a few MB, whatever the size of the picture."""
 _HASH_SIDE = 8
-_ORIENTATION = 0x0112
+_WHITE = 65535.0
+_USED = 0.25
+"""Share of 16 bits that floats must reach to be taken for such: 280 may be a temperature."""
+_NOISE = 1e-3
+"""Share of white that floats may lie below black by, as sharpening leaves them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +90,15 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits(), name: str = "image"
         ImageUnreadable: empty, truncated, of no known format, or outside the limits.
     """
     name = Path(name).name[-80:] or "image"
-    with _open(data, name) as picture:
+    with open_image(data, name) as picture:
         _check_size(picture.size, limits, name)
         try:
             picture.seek(0)
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
             pixels = _to_rgb(picture)
+        except _NoGreyLevels as error:
+            raise ImageUnreadable(f"{name}: {error}") from error
         except Exception as error:  # hostile bytes make Pillow's readers raise almost anything
             raise ImageUnreadable(
                 f"{name}: damaged or cut short ({error}); send the whole file again"
@@ -91,34 +109,6 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits(), name: str = "image"
 def load(path: Path, limits: ImageLimits = ImageLimits()) -> ImageArray:
     """An RGB image [H, W, 3] uint8 from a file; see :func:`decode`."""
     return decode(path.read_bytes(), limits, path.name)
-
-
-def suffix_of(data: bytes, name: str = "image") -> str:
-    """The suffix that the content deserves, such as ``.jpg``.
-
-    Raises:
-        ImageUnreadable: of no known format.
-    """
-    with _open(data, Path(name).name) as picture:
-        found = str(picture.format)
-    return SUFFIXES["JPEG" if found == _MULTI_PICTURE else found]
-
-
-def size_of(data: bytes, name: str = "image") -> tuple[int, int]:
-    """Width and height in px of the upright image, from the header alone.
-
-    Raises:
-        ImageUnreadable: of no known format.
-    """
-    with _open(data, Path(name).name) as picture:
-        width, height = picture.size
-        if picture.format == "PNG" and not any(mark in data for mark in _PNG_ORIENTATION):
-            return width, height
-        try:
-            sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
-        except Exception as error:  # as in decode
-            raise ImageUnreadable(f"{name}: damaged EXIF data ({error})") from error
-    return (height, width) if sideways else (width, height)
 
 
 def content_hash(data: bytes) -> str:
@@ -163,19 +153,6 @@ def _encode(image: ImageArray, image_format: str, **options: int) -> bytes:
     return buffer.getvalue()
 
 
-def _open(data: bytes, name: str) -> Image.Image:
-    if not data:
-        raise ImageUnreadable(f"{name}: the file is empty; send it again")
-    try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageUnreadable(f"{name}: too many pixels ({error}); scale it down") from error
-    except Exception as error:  # as in decode
-        raise ImageUnreadable(
-            f"{name}: not an image that can be read; send one of {', '.join(FORMATS)}"
-        ) from error
-
-
 def _check_size(size_wh: tuple[int, int], limits: ImageLimits, name: str) -> None:
     width, height = size_wh
     shorter, longer = min(size_wh), max(size_wh)
@@ -196,7 +173,7 @@ def _check_size(size_wh: tuple[int, int], limits: ImageLimits, name: str) -> Non
 
 def _to_rgb(picture: Image.Image) -> ImageArray:
     """The pixels, strip by strip: a conversion of the whole would hold several copies of it."""
-    scale = _scale_of(picture) if picture.mode in _WIDE_MODES else None
+    scale = _scale_of(picture) if picture.mode in WIDE_MODES else None
     rgb = np.empty((picture.height, picture.width, 3), np.uint8)
     for top, strip in _strips(picture):
         rows = rgb[top : top + strip.height]
@@ -205,7 +182,7 @@ def _to_rgb(picture: Image.Image) -> ImageArray:
         else:
             low, high = scale
             grey = ((np.asarray(strip, np.float64) - low) / (high - low) * 255).round()
-            rows[:] = grey.astype(np.uint8)[:, :, None]
+            rows[:] = grey.clip(0, 255).astype(np.uint8)[:, :, None]
     return rgb
 
 
@@ -231,12 +208,35 @@ def _scale_of(picture: Image.Image) -> tuple[float, float]:
 
     The range of 16 bits, or the picture's own if that is wider. Floats may also count to 1 or to
     255.
+
+    Raises:
+        _NoGreyLevels: the numbers are something else, such as degrees Celsius, which would become
+            black.
+        ValueError: a pixel is not finite.
     """
-    low, most = 0.0, -np.inf
+    low, most = np.inf, -np.inf
     for _, strip in _strips(picture):
         values = np.asarray(strip)
         if not np.isfinite(values).all():
             raise ValueError("a pixel is not finite")
         low, most = min(low, float(values.min())), max(most, float(values.max()))
-    ranges = (1.0, 255.0, 65535.0) if picture.mode == "F" else (65535.0,)
-    return low, next((one for one in ranges if most <= one), most)
+    if picture.mode == "F":
+        top = next((one for one in (1.0, 255.0, _WHITE) if most <= one), None)
+        dim = top == _WHITE and most < _WHITE * _USED
+        if top is None or dim or low < -_NOISE * top:
+            raise _NoGreyLevels(low, most)
+        return 0.0, top
+    if low < 0 and most <= _WHITE:
+        raise _NoGreyLevels(low, most)
+    return min(low, 0.0), max(most, _WHITE)
+
+
+class _NoGreyLevels(Exception):
+    """The numbers of a picture are none that a brightness has."""
+
+    def __str__(self) -> str:
+        low, most = self.args
+        return (
+            f"its values {low:.6g}..{most:.6g} are no grey levels (0..1, 0..255 or 0..65535): "
+            "convert it to 8 bits first"
+        )

@@ -16,8 +16,9 @@ from curation.files import write_atomically, write_json
 from retrain.config import DetectorConfig
 from retrain.description import CONFIG_FILE, described
 from retrain.errors import CheckpointCorrupt
-from retrain.tensor_files import read_tensors
-from retrain.weights import WeightsRecord, load_state
+from retrain.fitting import load_state
+from retrain.tensor_files import read_safetensors, require_finite
+from retrain.weights import WeightsRecord
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -42,7 +43,11 @@ def save(
 
     Returns:
         The folder.
+
+    Raises:
+        CheckpointCorrupt: a weight or statistic is not finite; nothing is written.
     """
+    require_finite(dict(tensors), str(folder))
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     write_atomically(folder / WEIGHTS_FILE, lambda file: save_file(contiguous, file))
     description = {
@@ -60,12 +65,13 @@ def load(folder: Path) -> tuple[DetectorConfig, dict[str, torch.Tensor]]:
 
     Raises:
         CheckpointCorrupt: a file is missing or damaged, or the weights are not those that the
-            configuration names.
+            configuration names, or not finite.
     """
     config, version = described(folder)
-    tensors = read_tensors(folder / WEIGHTS_FILE)
+    tensors = read_safetensors(folder / WEIGHTS_FILE)
     if version_of(tensors, config) != version:
         raise CheckpointCorrupt(f"{folder}: weights are not those of version {version[:12]}")
+    require_finite(tensors, str(folder))
     return config, tensors
 
 

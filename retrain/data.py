@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ from torch.utils.data import Dataset
 
 from curation.boxes import require_valid_boxes
 from curation.errors import CurationError
-from curation.images import load
+from curation.images import ImageLimits, load
 from curation.manifest import Manifest, ManifestItem
 from retrain.config import TrainConfig
 from retrain.errors import TrainingDataInvalid
 from retrain.loss import Target
 from retrain.preprocess import warp
+from retrain.readable import UNREADABLE, require_few
 from retrain.transforms import Augment, Sample
 
 
@@ -30,18 +32,21 @@ def check(manifest: Manifest, image_root: Path, class_names: Sequence[str]) -> N
         class_names: K names of the detector, background first.
 
     Raises:
-        TrainingDataInvalid: no items, no objects, a class the detector lacks, a bad box, an image
-            that is missing. The message names the first.
+        TrainingDataInvalid: no items, no objects, a class the detector lacks, a bad box. The
+            message names the first.
+        ImagesUnreadable: more than a small share of the files is missing.
     """
     if not manifest.items:
         raise TrainingDataInvalid("the manifest has no items")
     for item in manifest.items:
-        _check_item(item, image_root, class_names)
+        _check_item(item, class_names)
+    missing = {item.file for item in manifest.items if not (image_root / item.file).is_file()}
+    require_few(missing, len(manifest.items))
     if not any(not ignored for item in manifest.items for ignored in item.ignore):
         raise TrainingDataInvalid("no item has an object that counts: nothing to learn from")
 
 
-def _check_item(item: ManifestItem, image_root: Path, class_names: Sequence[str]) -> None:
+def _check_item(item: ManifestItem, class_names: Sequence[str]) -> None:
     unknown = sorted(
         {
             label
@@ -51,8 +56,6 @@ def _check_item(item: ManifestItem, image_root: Path, class_names: Sequence[str]
     )
     if unknown:
         raise TrainingDataInvalid(f"{item.file}: {unknown} not in {list(class_names[1:])}")
-    if not (image_root / item.file).is_file():
-        raise TrainingDataInvalid(f"{item.file}: no such file in the image store")
     boxes = np.array(item.boxes_xyxy, np.float32).reshape(-1, 4)
     try:
         require_valid_boxes(boxes, item.width_px, item.height_px, item.file)
@@ -71,6 +74,7 @@ class TrainingSet:
         size_hw: of the network input.
         class_names: K names, background first.
         cache_bytes: of decoded images; beyond it images are decoded again each time.
+        limits: of the images that are read.
     """
 
     def __init__(
@@ -80,10 +84,11 @@ class TrainingSet:
         size_hw: tuple[int, int],
         class_names: Sequence[str],
         cache_bytes: int,
+        limits: ImageLimits = ImageLimits(),
     ) -> None:
         # Sorted, so that the same manifest in another order gives the same training.
         self.items = sorted(manifest.items, key=lambda item: (item.image, item.file))
-        self._root, self._size_hw = image_root, size_hw
+        self._root, self._size_hw, self._limits = image_root, size_hw, limits
         self._label = {name: index for index, name in enumerate(class_names)}
         self._capacity = cache_bytes // (3 * size_hw[0] * size_hw[1])
         self._cache: dict[int, torch.Tensor] = {}
@@ -96,7 +101,7 @@ class TrainingSet:
         """Pixels uint8 [3, h, w] and target in px of the network input, not augmented.
 
         Raises:
-            TrainingDataInvalid: the image cannot be decoded; the message names the file.
+            TrainingDataInvalid: the image cannot be read; the message names the file.
         """
         pixels = self._cache.get(index)
         if pixels is None:
@@ -107,8 +112,8 @@ class TrainingSet:
 
     def _decode(self, item: ManifestItem) -> torch.Tensor:
         try:
-            return warp(load(self._root / item.file), self._size_hw)
-        except CurationError as error:
+            return warp(load(self._root / item.file, self._limits), self._size_hw)
+        except UNREADABLE as error:
             raise TrainingDataInvalid(f"{item.file}: {error}") from error
 
     def _target(self, item: ManifestItem) -> Target:
@@ -120,7 +125,18 @@ class TrainingSet:
         return Target(boxes[~ignored], labels[~ignored], boxes[ignored])
 
 
-class EpochView(Dataset[Sample]):
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """In the place of a sample whose image cannot be read: it costs itself, not the run.
+
+    Attributes:
+        file: of the image.
+    """
+
+    file: str
+
+
+class EpochView(Dataset[Sample | Unreadable]):
     """One epoch's samples in their order; position and epoch decide the augmentation."""
 
     def __init__(
@@ -137,8 +153,12 @@ class EpochView(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._order)
 
-    def __getitem__(self, position: int) -> Sample:
-        pixels, target = self._base.sample(self._order[position])
+    def __getitem__(self, position: int) -> Sample | Unreadable:
+        row = self._order[position]
+        try:
+            pixels, target = self._base.sample(row)
+        except TrainingDataInvalid:
+            return Unreadable(self._base.items[row].file)
         if self._augment is None:
             return pixels, target
         key = f"{self._seed} {self._epoch} {position}".encode()
@@ -161,7 +181,17 @@ def epoch_order(base: TrainingSet, config: TrainConfig, epoch: int) -> list[int]
     return [int(row) for row in order]
 
 
-def collate(samples: Iterable[Sample]) -> tuple[torch.Tensor, list[Target]]:
-    """Pixels uint8 [B, 3, h, w] and their targets."""
-    pixels, targets = zip(*samples, strict=True)
-    return torch.stack(pixels), list(targets)
+def collate(
+    samples: Iterable[Sample | Unreadable],
+) -> tuple[torch.Tensor, list[Target], list[str]]:
+    """Pixels uint8 [B, 3, h, w], their targets, and the files of images that cannot be read.
+
+    B is 0 where none can.
+    """
+    given = list(samples)
+    read = [one for one in given if not isinstance(one, Unreadable)]
+    lost = [one.file for one in given if isinstance(one, Unreadable)]
+    if not read:
+        return torch.zeros(0, 3, 0, 0, dtype=torch.uint8), [], lost
+    pixels, targets = zip(*read, strict=True)
+    return torch.stack(pixels), list(targets), lost

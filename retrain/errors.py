@@ -5,7 +5,7 @@
     RetrainError
     ├── ConfigInvalid        settings contradict each other or leave their range
     ├── TrainingDataInvalid  a manifest cannot be trained on; found before the first step
-    ├── NonFiniteLoss        the loss became NaN or infinite
+    ├── NonFiniteLoss        the loss or a weight became NaN or infinite
     ├── CheckpointCorrupt    a model folder or a resume file is not what it should be
     ├── WeightsUnavailable   the pretrained weights that were asked for cannot be had
     ├── TrainingInterrupted  training was asked to stop; it resumes from its last epoch
@@ -38,8 +38,14 @@ class TrainingDataInvalid(RetrainError):
     code = "training_data_invalid"
 
 
+class ImagesUnreadable(RetrainError):
+    """So many images cannot be read that what follows from the others would mislead."""
+
+    code = "images_unreadable"
+
+
 class NonFiniteLoss(RetrainError):
-    """The loss became NaN or infinite; the message names epoch, step and learning rate."""
+    """The loss or a weight became NaN or infinite; the message names where and the rate."""
 
     code = "non_finite_loss"
 

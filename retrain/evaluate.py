@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from curation.batching import in_batches
 from curation.boxes import xyxy_to_xywh
 from curation.detector import Detector
-from curation.images import load
+from curation.images import ImageLimits, load
 from curation.manifest import Manifest, ManifestItem
 from curation.matching import UNMATCHED, match
-from curation.types import Detections, Truth
+from curation.types import Detections, ImageArray, Truth
 from retrain.errors import ReportMismatch
+from retrain.readable import UNREADABLE, require_few, tell
 from retrain.report import ClassMetrics, EvaluationReport, ObjectOutcome
 
 _MIN_SCORE = 0.01
@@ -31,10 +34,12 @@ def evaluate(
     batch_size: int = 8,
     on_progress: Callable[[int, int], None] | None = None,
     class_names: Sequence[str] | None = None,
+    limits: ImageLimits = ImageLimits(),
 ) -> EvaluationReport:
     """Run a detector over a labelled set and score it.
 
-    Objects of a class that is not spoken of count as ignored regions.
+    Objects of a class that is not spoken of count as ignored regions. An image that cannot be read
+    is left out, and counted.
 
     Args:
         detector: to evaluate.
@@ -46,25 +51,51 @@ def evaluate(
         on_progress: told images done and images in all.
         class_names: what to speak of, background first: all classes of the detector (None), or the
             first of them, to compare it with a detector that knows no others.
+        limits: of the images that are read.
 
     Raises:
-        ImageUnreadable: an image cannot be decoded.
+        ImagesUnreadable: more than a small share of the images cannot be read.
         ReportMismatch: the detector's classes do not begin with these.
     """
     names = detector.class_names if class_names is None else tuple(class_names)
     if detector.class_names[: len(names)] != names:
         raise ReportMismatch(f"classes {detector.class_names} do not begin with {names}")
     found: list[Detections] = []
-    for start in range(0, len(manifest.items), batch_size):
-        batch = manifest.items[start : start + batch_size]
-        images = [load(image_root / item.file) for item in batch]
-        shown = detector.predict(images, _MIN_SCORE)
+    kept: list[ManifestItem] = []
+    lost: list[str] = []
+    for batch in in_batches(manifest.items, _pixels, batch_size):
+        read = dict(_read(batch, image_root, limits, lost))
+        require_few(lost, len(manifest.items))
+        shown = detector.predict(list(read.values()), _MIN_SCORE)
+        kept += [item for item in batch if item.image in read]
         found.extend(one.of_classes(len(names)) for one in shown)
         if on_progress:
-            on_progress(len(found), len(manifest.items))
-    return score_detections(
-        found, manifest, names, detector.version, score_threshold, iou_threshold
+            on_progress(len(found) + len(lost), len(manifest.items))
+    tell(lost, len(manifest.items), "evaluated")
+    report = score_detections(
+        found,
+        replace(manifest, items=tuple(kept)),
+        names,
+        detector.version,
+        score_threshold,
+        iou_threshold,
     )
+    return replace(report, manifest_version=manifest.version, unreadable=len(lost))
+
+
+def _pixels(item: ManifestItem) -> int:
+    return item.width_px * item.height_px
+
+
+def _read(
+    items: Sequence[ManifestItem], image_root: Path, limits: ImageLimits, lost: list[str]
+) -> Iterator[tuple[str, ImageArray]]:
+    """Those that can be read, by their ids; the files of the others are noted."""
+    for item in items:
+        try:
+            yield item.image, load(image_root / item.file, limits)
+        except UNREADABLE:
+            lost.append(item.file)
 
 
 def score_detections(

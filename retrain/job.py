@@ -4,8 +4,10 @@ Job file, paths absolute or relative to the folder of the job file::
 
     {"out": "run",                       folder of progress.json, result.json, resume.pt
      "manifest": "….jsonl", "image_root": "images",
+     "limits": {…ImageLimits…},          of the images; without: the usual ones
      "train": {…TrainConfig…}, "detector": {…DetectorConfig…}, "init": "model folder" or null
-                                         for train; the model goes to out/model
+                                         for train; the model goes to out/model; what "train" leaves
+                                         out is FINE_TUNING's with "init", else TrainConfig's
      "model": "model folder", "score_threshold": 0.5, "report": "report.json", "device": "cpu",
      "num_threads": 1}                   for evaluate; the report goes to out/report
 
@@ -14,6 +16,7 @@ A killed job that is started again with the same file resumes from its last epoc
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import signal
@@ -30,8 +33,9 @@ import torch
 
 from curation.errors import CurationError
 from curation.files import write_json
+from curation.images import ImageLimits
 from curation.manifest import Manifest
-from retrain.config import DetectorConfig, TrainConfig
+from retrain.config import FINE_TUNING, DetectorConfig, TrainConfig
 from retrain.detector import SsdDetector
 from retrain.errors import ConfigInvalid, RetrainError, TrainingInterrupted
 from retrain.evaluate import evaluate
@@ -74,7 +78,9 @@ def run_job(action: str, job_file: Path) -> int:
         return EXIT_ERROR
     except Exception as error:  # parked: the supervisor reads it, the traceback is in the log
         _log.exception("job failed")
-        _write_error(out, "internal_error", f"{type(error).__name__}: {error}", True)
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        code = "disk_full" if full else "internal_error"
+        _write_error(out, code, f"{type(error).__name__}: {error}", True)
         return EXIT_ERROR
     seconds = round(time.monotonic() - started_s, 3)
     write_json(out / RESULT_FILE, {"action": action, "seconds": seconds, **result})
@@ -105,8 +111,10 @@ def _path(job_file: Path, job: Mapping[str, Any], key: str) -> Path:
 
 def _train(job_file: Path, job: Mapping[str, Any], out: Path, beat: _Heartbeat) -> dict[str, Any]:
     model = out / "model"
+    defaults = FINE_TUNING if job.get("init") else TrainConfig()
+    lost: list[str] = []
     detector = train(
-        TrainConfig.from_dict(job.get("train") or {}),
+        TrainConfig.from_dict(job.get("train") or {}, defaults),
         DetectorConfig.from_dict(job.get("detector") or {}),
         Manifest.read(_path(job_file, job, "manifest")),
         _path(job_file, job, "image_root"),
@@ -114,9 +122,23 @@ def _train(job_file: Path, job: Mapping[str, Any], out: Path, beat: _Heartbeat) 
         init=_path(job_file, job, "init") if job.get("init") else None,
         on_progress=lambda progress: beat.update("training", asdict(progress)),
         should_stop=beat.stop.is_set,
+        limits=_limits(job_file, job),
+        on_lost=lost.extend,
     )
     description = json.loads((model / "config.json").read_text())
-    return {"model": str(model), "version": detector.version, "weights": description["weights"]}
+    return {
+        "model": str(model),
+        "version": detector.version,
+        "weights": description["weights"],
+        "unreadable": lost,
+    }
+
+
+def _limits(job_file: Path, job: Mapping[str, Any]) -> ImageLimits:
+    try:
+        return ImageLimits(**(job.get("limits") or {}))
+    except TypeError as error:
+        raise ConfigInvalid(f"{job_file}: 'limits': {error}") from error
 
 
 def _evaluate(
@@ -130,10 +152,16 @@ def _evaluate(
         Manifest.read(_path(job_file, job, "manifest")),
         _path(job_file, job, "image_root"),
         score_threshold=float(job.get("score_threshold", 0.5)),
+        limits=_limits(job_file, job),
         on_progress=lambda done, total: beat.images(done, total),
     )
     path = report.write(out / str(job.get("report") or "report.json"))
-    return {"report": str(path), "map": report.map, "map50": report.map50}
+    return {
+        "report": str(path),
+        "map": report.map,
+        "map50": report.map50,
+        "unreadable": report.unreadable,
+    }
 
 
 class _Heartbeat:
@@ -173,7 +201,10 @@ class _Heartbeat:
 
     def _run(self) -> None:
         while not self._done.wait(_BEAT_S):
-            self._write()
+            try:
+                self._write()
+            except OSError as error:  # such as a full disk: the work goes on, and so do later beats
+                _log.warning("no beat: %s", error)
 
     def _write(self) -> None:
         beat = {"beat_s": time.time(), "updated_s": self._updated_s, **self._state}

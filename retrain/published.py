@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torchvision.models.detection.ssd import SSD
 
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from retrain.errors import CheckpointCorrupt
+from retrain.fitting import class_head, load_state
+from retrain.networks import Network, choose, networks_in
 from retrain.ssd import build
 from retrain.tensor_files import read_tensors
-from retrain.weights import load_state
 
 TORCHVISION_ARCHITECTURES = ("ssd300_vgg16", "ssdlite320_mobilenet_v3_large")
 
@@ -57,47 +58,96 @@ def torchvision_config(architecture: str, class_names: tuple[str, ...]) -> Detec
     raise ValueError(f"torchvision has no {architecture}, but {TORCHVISION_ARCHITECTURES}")
 
 
-def from_file(path: Path, config: DetectorConfig, device: str = "cpu") -> SsdDetector:
-    """The detector whose weights a file holds.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The weights of a whole network in a file, not yet loaded.
+
+    Attributes:
+        path: the file.
+        network: its tensors, and what it is called in the file.
+        num_classes: outputs of its head for a default box, background among them.
+    """
+
+    path: Path
+    network: Network
+    num_classes: int
+
+
+def find(path: Path, config: DetectorConfig, network: str = "") -> Found:
+    """The network that a file holds: see ``networks.choose`` where there are several.
+
+    Args:
+        path: whatever ``tensor_files.read_tensors`` takes.
+        config: of the architecture; its classes do not matter.
+        network: which, where there are several.
+
+    Raises:
+        CheckpointCorrupt: the file is unreadable, is of a backbone alone or of another network.
+    """
+    tensors = read_tensors(path)
+    with torch.device("meta"):  # only names and shapes are asked for
+        model = build(config)
+    head = class_head(model)
+    networks = networks_in(tensors, (head,), ("backbone", "head"))
+    if not networks:
+        raise CheckpointCorrupt(
+            f"{path}: no class head of an SSD in it; the weights of a whole {config.architecture} "
+            f"are needed{_instead(tensors)}"
+        )
+    chosen = choose(networks, str(path), network)
+    shapes: int = model.anchor_generator.num_anchors_per_location()[0]
+    outputs = len(chosen.tensors[head]) if chosen.tensors[head].ndim else 0
+    if outputs == 0 or outputs % shapes:
+        raise CheckpointCorrupt(
+            f"{path}: its first class head has {outputs} outputs, which {shapes} default boxes "
+            "cannot share: it has other default boxes, or is another network"
+        )
+    return Found(path, chosen, outputs // shapes)
+
+
+def load(found: Found, config: DetectorConfig, device: str = "cpu") -> SsdDetector:
+    """The detector whose weights were found.
 
     Pictures are made smaller with antialiasing, as in training here; torchvision's own transform
     does without, so that scores on large frames differ a little.
 
     Args:
-        path: safetensors or a state dict, of the whole network.
+        found: by :func:`find`.
         config: what the network is, of which the file tells no more than the tail.
         device: where it will run.
 
     Raises:
-        CheckpointCorrupt: the file is unreadable, is of a backbone alone or of another network, or
-            has another number of classes.
+        CheckpointCorrupt: it has another number of classes, another shape, or weights that are not
+            finite.
     """
-    tensors = read_tensors(path)
+    tensors = found.network.tensors
+    if found.num_classes != len(config.class_names):
+        raise CheckpointCorrupt(
+            f"{found.path}: its head has {found.num_classes} classes, background among them; "
+            f"{found.num_classes - 1} names are needed, in the order of training, not "
+            f"{len(config.class_names) - 1}"
+        )
     config = replace(config, reduced_tail=_has_reduced_tail(config, tensors))
     model = build(config)
-    found = _classes_of(model, tensors)
-    if found is None:
-        raise CheckpointCorrupt(
-            f"{path}: no class head of an SSD in it; the weights of a whole {config.architecture} "
-            "are needed"
-        )
-    if found != len(config.class_names):
-        raise CheckpointCorrupt(
-            f"{path}: its head has {found:g} classes, background among them; {found - 1:g} names "
-            f"are needed, in the order of training, not {len(config.class_names) - 1}"
-        )
-    load_state(model, tensors, str(path))
+    load_state(model, tensors, str(found.path))
     return SsdDetector(model.eval(), config, device)
 
 
-def _classes_of(model: SSD, tensors: dict[str, torch.Tensor]) -> float | None:
-    """Outputs of the first class head for each of our default boxes, background among them."""
-    head = "head.classification_head.module_list.0."
-    last = [name for name in model.state_dict() if name.startswith(head)][-1]
-    if last not in tensors:
-        return None
-    shapes: int = model.anchor_generator.num_anchors_per_location()[0]
-    return len(tensors[last]) / shapes
+def from_file(
+    path: Path, config: DetectorConfig, device: str = "cpu", network: str = ""
+) -> SsdDetector:
+    """The detector whose weights a file holds: :func:`find` and :func:`load`.
+
+    Raises:
+        CheckpointCorrupt: the file is unreadable, is of a backbone alone or of another network,
+            has another number of classes, or weights that are not finite.
+    """
+    return load(find(path, config, network), config, device)
+
+
+def _instead(tensors: Mapping[str, torch.Tensor]) -> str:
+    """What the file has: a name says more of a network than any guess."""
+    return f", it has {len(tensors)} tensors such as {next(iter(tensors))[:80]!r}"
 
 
 def _has_reduced_tail(config: DetectorConfig, tensors: dict[str, torch.Tensor]) -> bool:

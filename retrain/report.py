@@ -63,6 +63,7 @@ class EvaluationReport:
         objects: every annotated object that counts, by image hash and row.
         false_positives: detections above the threshold that match nothing.
         num_images: evaluated.
+        unreadable: images of the set that were left out, since they cannot be read.
     """
 
     detector_version: str
@@ -78,6 +79,7 @@ class EvaluationReport:
     objects: tuple[ObjectOutcome, ...] = field(repr=False)
     false_positives: int = 0
     num_images: int = 0
+    unreadable: int = 0
 
     @property
     def found_share(self) -> float | None:

@@ -20,12 +20,14 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from torchvision.models.detection.ssd import SSD
 
+from curation.images import ImageLimits
 from curation.manifest import Manifest
 from retrain.config import DetectorConfig, TrainConfig
 from retrain.data import EpochView, TrainingSet, check, collate, epoch_order
@@ -41,8 +43,10 @@ from retrain.engine import (
     read_resume,
     write_resume,
 )
-from retrain.errors import NonFiniteLoss, TrainingInterrupted
+from retrain.errors import CheckpointCorrupt, NonFiniteLoss, TrainingInterrupted
+from retrain.readable import require_few, tell
 from retrain.ssd import build
+from retrain.tensor_files import require_finite
 from retrain.transforms import augmentation
 from retrain.weights import WeightsRecord, initialise
 
@@ -60,8 +64,12 @@ def train(
     resume: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    limits: ImageLimits = ImageLimits(),
+    on_lost: Callable[[list[str]], None] | None = None,
 ) -> SsdDetector:
     """Train a detector and write it to ``out``.
+
+    An image that cannot be read is left out, each time that it comes up.
 
     Args:
         config: how to train.
@@ -73,13 +81,16 @@ def train(
         resume: go on from the resume file of the same run where there is one.
         on_progress: called after every step.
         should_stop: asked before every step.
+        limits: of the images that are read.
+        on_lost: told at the end which files could not be read.
 
     Returns:
         The trained detector; with a weight average, the average.
 
     Raises:
         TrainingDataInvalid: the data cannot be trained on.
-        NonFiniteLoss: the loss became NaN or infinite.
+        ImagesUnreadable: more than a small share of the images cannot be read.
+        NonFiniteLoss: the loss, or in the last step a weight, became NaN or infinite.
         TrainingInterrupted: ``should_stop`` said so; the last epoch's resume file remains.
         CheckpointCorrupt: ``init`` or the resume file is damaged.
     """
@@ -89,16 +100,32 @@ def train(
     model, record = _initial_model(config, detector_config, init)
     if record.source == "random":  # nothing that is worth keeping still
         config = replace(config, freeze_stages=0, freeze_batch_norm=False, backbone_rate_factor=1.0)
-    run = _Run(config, detector_config, model, manifest, image_root, out)
+    run = _Run(config, detector_config, model, manifest, image_root, out, limits)
     with torch.random.fork_rng():  # layers and loaders may draw; the caller's generator stays
         torch.manual_seed(config.seed)
         if resume:
             run.restore()
         run.fit(on_progress, should_stop)
+    lost = run.all_lost()
+    tell(lost, len(manifest.items), "trained")
+    if on_lost:
+        on_lost(lost)
+    _require_finite(run.result(), config)
     detector = SsdDetector(run.result(), detector_config, str(run.accelerator.device))
     detector.save(out, record)
     (out / RESUME_FILE).unlink(missing_ok=True)
     return detector
+
+
+def _require_finite(model: SSD, config: TrainConfig) -> None:
+    """A finite loss may still be followed by a step, or by statistics, that are not."""
+    try:
+        require_finite(model.state_dict(), "the trained network")
+    except CheckpointCorrupt as error:
+        raise NonFiniteLoss(
+            f"{error}; lower the learning rate, now {config.learning_rate:.2g}, or set "
+            "mixed_precision to 'no'"
+        ) from error
 
 
 def _initial_model(
@@ -138,10 +165,12 @@ class _Run:
         manifest: Manifest,
         image_root: Path,
         out: Path,
+        limits: ImageLimits,
     ) -> None:
         self.config, self.out = config, out
+        self.lost: set[str] = set()
         size_hw, names = detector_config.input_size_hw, detector_config.class_names
-        self.data = TrainingSet(manifest, image_root, size_hw, names, config.cache_bytes)
+        self.data = TrainingSet(manifest, image_root, size_hw, names, config.cache_bytes, limits)
         self.augment = augmentation(config.augment, size_hw, config.augment_share)
         self.accelerator = _accelerator(config.mixed_precision)
         freeze(model, config.freeze_stages)
@@ -175,10 +204,12 @@ class _Run:
         step = self.steps_at[self.epoch]
         pace = _Pace(time.monotonic(), step)
         while self.epoch < self.config.epochs:
-            for pixels, targets in self._loader():
+            for pixels, targets, lost in self._loader():
                 if should_stop and should_stop():
                     raise TrainingInterrupted(f"stopped in epoch {self.epoch + 1}")
-                loss = self._step(pixels, targets)
+                self.lost.update(lost)
+                require_few(self.lost, len(self.data))
+                loss = self._step(pixels, targets) if targets else pace.loss
                 step += 1
                 eta_s = pace.update(loss, step, self.steps_at[-1])
                 if on_progress:
@@ -201,6 +232,8 @@ class _Run:
         return self.accelerator.prepare_data_loader(loader)
 
     def _step(self, pixels: torch.Tensor, targets: Any) -> float:
+        if len(targets) == 1:  # batch normalisation refuses a map of one cell of one image
+            pixels, targets = pixels.repeat(2, 1, 1, 1), targets * 2
         with self.accelerator.autocast():
             loss = self.wrapped(pixels, targets)
         value = float(loss.detach())
@@ -220,6 +253,10 @@ class _Run:
             self.average.update_parameters(self.model)
         return value
 
+    def all_lost(self) -> list[str]:
+        """Files that could not be read, by any of the processes."""
+        return sorted(set(gather_object(sorted(self.lost))))
+
     def result(self) -> SSD:
         """The model to keep."""
         kept: SSD = self.average.module if self.average is not None else self.model
@@ -236,6 +273,7 @@ class _Run:
             "schedule": {"last_epoch": self.schedule.last_epoch, "step": self.schedule._step_count},
             "average": self.average.state_dict() if self.average is not None else None,
             "generator": torch.get_rng_state(),
+            "lost": sorted(self.lost),
         }
         write_resume(self.out, state)
 
@@ -256,6 +294,7 @@ class _Run:
             self.average.load_state_dict(state["average"])
         torch.set_rng_state(state["generator"])
         self.epoch = int(state["epoch"])
+        self.lost = set(state.get("lost", ()))
         _log.info("resumes after epoch %d of %d", self.epoch, self.config.epochs)
 
 

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from curation.class_names import BACKGROUND
 from services import registry
-from services.db.tables import Annotation, Image, Role
+from services.db import label_uses
+from services.db.tables import Role
 
-BACKGROUND = "background"
+TRAINING_ROLES = (Role.SEED, Role.POOL)
+"""Of the images that a detector is trained on."""
 
 
 def class_names(session: Session) -> tuple[str, ...]:
-    """K names, background first: the champion's, then what the seed set adds, sorted.
+    """K names, background first: the champion's, then what the training images add, sorted.
 
-    The champion's order is kept so that a class keeps its number from model to model.
+    The champion's order is kept so that a class keeps its number from model to model. The time
+    that it takes grows with the classes and not with the images.
     """
     champion = registry.champion(session)
     known = tuple(champion.class_names) if champion is not None else (BACKGROUND,)
-    return known + tuple(sorted(seed_labels(session) - set(known)))
-
-
-def seed_labels(session: Session) -> set[str]:
-    """Names that appear in the seed set."""
-    annotations = session.scalars(
-        select(Annotation.objects)
-        .join(Image, Image.id == Annotation.image_id)
-        .where(Image.role == Role.SEED)
-    )
-    return {entry["label"] for objects in annotations for entry in objects}
+    return known + tuple(sorted(label_uses.labels(session, TRAINING_ROLES) - set(known)))

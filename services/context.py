@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from services.db import patience
 from services.db.engine import Sessions, database_url, make_engine, make_sessions
 from services.project import Project, open_project
 from services.settings import Settings, get_settings
@@ -26,4 +27,11 @@ def build(settings: Settings | None = None) -> Context:
     settings = settings or get_settings()
     project = open_project(settings)
     engine = make_engine(database_url(settings, project))
-    return Context(settings, project, engine, make_sessions(engine, settings.workers.max_attempts))
+    return Context(settings, project, engine, sessions_of(settings, engine))
+
+
+def sessions_of(settings: Settings, engine: Engine) -> Sessions:
+    """Sessions that know how patient the workers are set to be."""
+    workers = settings.workers
+    info = {patience.INFO: patience.Patience.of_settings(workers)}
+    return make_sessions(engine, workers.max_attempts, info)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation.manifest import Manifest
 from retrain.gate import nothing_to_measure
-from services import datasets
-from services.db.tables import Model, Role
+from services.db import label_uses
+from services.db.tables import Annotation, Image, Model, Role
 from services.errors import Conflict
 
 NO_HOLDOUT = "the gate needs a holdout: `e2x import FOLDER --role holdout`"
@@ -19,20 +19,25 @@ def require(session: Session, champion: Model) -> None:
     Raises:
         Conflict: there is no holdout, or no object of the champion's classes in it.
     """
-    holdout = datasets.labelled_set(session, Role.HOLDOUT)
-    if not holdout.items:
+    if not has_labels(session):
         raise Conflict(NO_HOLDOUT)
-    labels = counted_labels(holdout)
+    labels = counted_labels(session)
     if labels.isdisjoint(champion.class_names[1:]):
         why = nothing_to_measure(champion.class_names, labels)
         raise Conflict(f"the gate could measure nothing: {why}, `e2x import FOLDER --role holdout`")
 
 
-def counted_labels(holdout: Manifest) -> set[str]:
-    """Names of the objects that are not to be ignored, whether or not a model knows them."""
-    return {
-        label
-        for item in holdout.items
-        for label, ignored in zip(item.labels, item.ignore, strict=True)
-        if not ignored
-    }
+def has_labels(session: Session) -> bool:
+    """Whether any image of the holdout is labelled, be it as one without objects."""
+    labelled = (
+        select(Annotation.id)
+        .join(Image, Image.id == Annotation.image_id)
+        .where(Image.role == Role.HOLDOUT)
+        .limit(1)
+    )
+    return session.scalar(labelled) is not None
+
+
+def counted_labels(session: Session) -> set[str]:
+    """Names of the holdout's objects that are not to be ignored, known to a model or not."""
+    return label_uses.labels(session, (Role.HOLDOUT,), counted=True)

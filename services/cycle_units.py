@@ -1,10 +1,16 @@
-"""The units of work of a cycle: asked for by its steps, and counted to see whether one is over."""
+"""The units of work of a cycle: asked for by its steps, and counted to see whether one is over.
+
+Some belong to a cycle alone: its scores of the pool, its selection, training and gate. The others
+(:data:`~services.pipeline.FEEDS_SELECTION`) are named by content; the field, the pool and later
+cycles need what they make, whoever asked first. A cycle takes those that are open as it begins for
+its own, to wait for them, and leaves them behind where it is cancelled.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from services.context import Context
@@ -52,10 +58,25 @@ def ask_pool_scores(session: Session, context: Context, cycle: Cycle) -> None:
         )
 
 
-def rounds(session: Session, cycle: Cycle) -> int:
-    """How often the selection was asked for."""
-    query = select(func.count()).where(Unit.cycle_id == cycle.id, Unit.kind == "select")
+def asked(session: Session, cycle: Cycle, kind: str) -> int:
+    """How often a kind of unit was asked for."""
+    query = select(func.count()).where(Unit.cycle_id == cycle.id, Unit.kind == kind)
     return session.scalar(query) or 0
+
+
+def adopt(session: Session, cycle: Cycle) -> None:
+    """Let a cycle wait for everything that feeds its selection and was asked for before it.
+
+    What those units ask for in their turn it waits for as well.
+    """
+    session.flush()
+    session.execute(
+        update(Unit)
+        .where(Unit.kind.in_(FEEDS_SELECTION), Unit.state.not_in(TERMINAL))
+        .values(cycle_id=cycle.id),
+        execution_options={"synchronize_session": False},
+    )
+    units.expire_units(session)
 
 
 def outstanding(session: Session, cycle: Cycle) -> Sequence[Unit]:
@@ -66,9 +87,27 @@ def outstanding(session: Session, cycle: Cycle) -> Sequence[Unit]:
 
 
 def cancel(session: Session, cycle: Cycle) -> None:
-    """Stop the units that a cycle still waits for."""
+    """Stop the units that only this cycle waits for, and wait no more for the others."""
     for unit in outstanding(session, cycle):
-        units.cancel(session, unit.id)
+        if unit.kind in FEEDS_SELECTION:
+            unit.cycle_id = None
+        else:
+            units.cancel(session, unit.id)
+    session.flush()
+
+
+def ask_again(session: Session, cycle: Cycle) -> str | None:
+    """Ask for the unit of a cycle's step if it is gone or was cancelled; its kind if so."""
+    kind = next((kind for kind, state in STATE_OF.items() if state == cycle.state), None)
+    if kind is None:
+        return None
+    query = select(Unit.state).where(Unit.cycle_id == cycle.id, Unit.kind == kind)
+    states = session.scalars(query.order_by(Unit.id)).all()
+    if set(states) - {UnitState.CANCELLED, UnitState.DONE}:
+        return None
+    number = len(states) - (states[-1:] == [UnitState.CANCELLED])  # a cancelled one is revived
+    ask(session, cycle, kind, number)
+    return kind
 
 
 def dead_unit(session: Session, cycle: Cycle) -> Unit | None:
@@ -85,16 +124,6 @@ def dead_unit(session: Session, cycle: Cycle) -> Unit | None:
 
 
 def evidence_waiting(session: Session, cycle: Cycle) -> int:
-    """Units that a selection of this cycle waits for: its own, and older ones that feed it."""
-    return (
-        session.scalar(
-            select(func.count()).where(
-                Unit.state.not_in(TERMINAL),
-                or_(
-                    Unit.cycle_id == cycle.id,
-                    and_(Unit.kind.in_(FEEDS_SELECTION), Unit.created_at <= cycle.created_at),
-                ),
-            )
-        )
-        or 0
-    )
+    """Units that a selection of this cycle waits for."""
+    query = select(func.count()).where(Unit.cycle_id == cycle.id, Unit.state.not_in(TERMINAL))
+    return session.scalar(query) or 0

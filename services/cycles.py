@@ -72,6 +72,7 @@ def start(
     session.flush()
     cycle.seed = context.settings.seed + cycle.id if seed is None else seed
     if kind == FULL:
+        cycle_units.adopt(session, cycle)
         cycle_units.ask_pool_scores(session, context, cycle)
     else:
         cycle_units.ask(session, cycle, "train")
@@ -131,13 +132,22 @@ def advance(session: Session, context: Context, cycle_id: int) -> None:
         _fail(cycle, f"{dead.kind}: {dead.error_code}: {_last_line(dead.error)}")
     elif cycle.state == CycleState.EXPLAINING and not cycle_units.evidence_waiting(session, cycle):
         cycle.state = CycleState.SELECTING
-        cycle_units.ask(session, cycle, "select", cycle_units.rounds(session, cycle))
+        cycle_units.ask(session, cycle, "select", cycle_units.asked(session, cycle, "select"))
     elif cycle.state == CycleState.LABELLING and _labels_are_in(session, cycle):
         _train_or_fail(session, cycle)
     elif cycle.state == CycleState.VERIFYING and not cycle_units.outstanding(session, cycle):
         _finish(cycle, CycleState.DONE)
+    else:
+        _ask_what_is_lost(session, cycle)
     if cycle.state in FINISHED_CYCLES:
         modes.settle(session, context.settings, cycle.id)
+
+
+def _ask_what_is_lost(session: Session, cycle: Cycle) -> None:
+    """Ask again for the unit of this step, should it be gone: a cycle waits for nothing in vain."""
+    kind = cycle_units.ask_again(session, cycle)
+    if kind is not None:
+        logger.error("cycle %d waited for a unit %r that is gone: asked for again", cycle.id, kind)
 
 
 def advance_waiting(session: Session, context: Context) -> None:

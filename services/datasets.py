@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation.manifest import Manifest, leaks
-from services.classes import class_names
+from services import registry
+from services.classes import TRAINING_ROLES, class_names
 from services.context import Context
-from services.db.tables import Annotation, Cycle, DatasetVersion, Image, Role
+from services.db.base import utc_now
+from services.db.engine import reading
+from services.db.races import insert_new
+from services.db.tables import Annotation, DatasetVersion, Image, Role
 from services.errors import Conflict
 from services.rows import manifest_of
 
-TRAINING_ROLES = (Role.SEED, Role.POOL)
 
-
-def build_version(session: Session, context: Context, cycle: Cycle | None) -> DatasetVersion:
+def build_version(context: Context, cycle_id: int | None = None) -> DatasetVersion:
     """Freeze everything that is labelled for training into an immutable version.
 
-    The same labels give the same version, also when it is built twice.
+    The same labels give the same version, also when it is built twice, or by two at once. All is
+    read from one view and written to the file before the transaction, which writes a row.
 
     Args:
-        session: the caller's transaction.
         context: wiring.
-        cycle: what it is built for; its champion's version becomes the parent.
+        cycle_id: what it is built for; the champion's version becomes the parent.
 
     Raises:
         Conflict: nothing is labelled, or an evaluation image would be trained on.
     """
-    parent = _parent(session)
+    with reading(context.sessions) as session:
+        manifest = _manifest(session)
+    with reading(context.sessions) as session:
+        known = session.get(DatasetVersion, manifest.version)
+    if known is not None:
+        return known
+    path = manifest.write(context.project.manifests)
+    row = {
+        "id": manifest.version,
+        "parent_id": manifest.parent,
+        "cycle_id": cycle_id,
+        "file": path.name,
+        "images": len(manifest.items),
+        "boxes": sum(len(item.labels) for item in manifest.items),
+        "created_at": utc_now(),
+    }
+    with context.sessions.begin() as session:
+        insert_new(session, DatasetVersion, [row], ("id",))
+        return session.get_one(DatasetVersion, manifest.version)
+
+
+def _manifest(session: Session) -> Manifest:
+    """What would be trained on now."""
     images = session.scalars(
         select(Image)
         .where(
@@ -39,23 +65,9 @@ def build_version(session: Session, context: Context, cycle: Cycle | None) -> Da
     ).all()
     if not images:
         raise Conflict("there is nothing to train on: run `e2x import FOLDER --role seed`")
-    manifest = manifest_of(session, images, class_names(session), parent)
+    manifest = manifest_of(session, images, class_names(session), _parent(session))
     _refuse_leaks(session, manifest)
-    known = session.get(DatasetVersion, manifest.version)
-    if known is not None:
-        return known
-    path = manifest.write(context.project.manifests)
-    row = DatasetVersion(
-        id=manifest.version,
-        parent_id=parent,
-        cycle_id=None if cycle is None else cycle.id,
-        file=path.name,
-        images=len(manifest.items),
-        boxes=sum(len(item.labels) for item in manifest.items),
-    )
-    session.add(row)
-    session.flush()
-    return row
+    return manifest
 
 
 def read_version(context: Context, row: DatasetVersion) -> Manifest:
@@ -70,8 +82,6 @@ def labelled_set(session: Session, role: Role) -> Manifest:
 
 
 def _parent(session: Session) -> str | None:
-    from services import registry  # the registry asks for scans, whose units name a cycle
-
     champion = registry.champion(session)
     return None if champion is None else champion.dataset_version_id
 
@@ -83,13 +93,13 @@ def _refuse_leaks(session: Session, manifest: Manifest) -> None:
             raise Conflict(f"{len(shared)} images of {role} would be trained on: {min(shared)} …")
 
 
-def labelled_images(session: Session) -> int:
-    """How many images could be trained on."""
+def labelled_images(session: Session, roles: Sequence[Role] = TRAINING_ROLES) -> int:
+    """How many images of these roles are labelled; without: how many could be trained on."""
     return (
         session.scalar(
             select(func.count(func.distinct(Annotation.image_id)))
             .join(Image, Image.id == Annotation.image_id)
-            .where(Image.role.in_(TRAINING_ROLES))
+            .where(Image.role.in_(roles))
         )
         or 0
     )

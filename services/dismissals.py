@@ -24,7 +24,8 @@ from services.db.tables import (
 )
 from services.errors import NotFound
 from services.settings import Settings
-from services.stages.findings import DISMISSED_FLAG, is_false, overlap_of
+from services.stages.findings import DISMISSED_FLAG, overlap_of
+from services.stages.places import is_false
 
 ACTION = "dismiss"
 """Of the audit rows; their subject is ``failure:<id>``."""

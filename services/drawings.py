@@ -51,7 +51,7 @@ def overlay_png(session: Session, context: Context, failure: FailureRow) -> byte
     explanation = newest_explanation(session, failure.id)
     if explanation is None:
         raise NotFound(f"failure {failure.id[:12]} is not explained yet")
-    frame = open_image(context.project, session.get_one(Image, failure.image_id))
+    frame = open_image(context, session.get_one(Image, failure.image_id))
     drawn = draw.overlay(
         frame, attribution_of(context, failure, explanation), box_of(failure), caption(failure)
     )

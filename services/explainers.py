@@ -143,14 +143,19 @@ def _typed(name: str, key: str, hint: Any, value: Any) -> Any:
 def _patches(folder: Path) -> PatchSource:
     """Images of a folder that patches are learnt from, evenly picked."""
     from curation import images
+    from curation.batching import PIXELS_IN_FLIGHT, in_batches
     from curation.explain.patches import PatchSource
-    from curation.formats.base import image_files
+    from curation.formats.tree import image_files
 
     files = image_files(folder) if folder.is_dir() else []
     if not files:
         raise InvalidRequest(f"{folder}: no folder with images to learn patches from")
     step = max(1, len(files) // PATCH_IMAGES)
-    return PatchSource([images.load(file) for file in files[::step][:PATCH_IMAGES]])
+    # kept in memory as long as the method: the first that fit
+    limits = images.ImageLimits(max_pixels=PIXELS_IN_FLIGHT)
+    loaded = (images.load(file, limits) for file in files[::step][:PATCH_IMAGES])
+    fitting = in_batches(loaded, lambda one: one.shape[0] * one.shape[1], PATCH_IMAGES)
+    return PatchSource(next(fitting))
 
 
 def _feature_model(file: Path) -> FeatureModel:

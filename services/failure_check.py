@@ -17,10 +17,12 @@ from sqlalchemy.orm import Session
 from curation.boxes import pairwise_iou
 from curation.matching import UNMATCHED, match
 from curation.types import Detections
+from services.db.engine import reading
 from services.db.tables import FailureRow, Image
 from services.pipeline import StageContext
 from services.rows import truth_of
-from services.stages.findings import OPERATOR, SAME_IOU, Words, is_false, overlap_of, words_of
+from services.stages.findings import OPERATOR, Words, overlap_of, words_of
+from services.stages.places import SAME_IOU, is_false
 from services.stages.resident import detector_of
 from services.storage import open_image
 
@@ -48,9 +50,9 @@ def still_failing(
     rules = stage.context.settings.failures
     failing: set[str] = set()
     for image_id, members in by_image.items():
-        with stage.context.sessions() as session:
+        with reading(stage.context.sessions) as session:
             image = session.get_one(Image, image_id)
-        found = detector.predict([open_image(stage.context.project, image)])[0]
+        found = detector.predict([open_image(stage.context, image)])[0]
         shown = found.above(rules.score_threshold)
         failing |= {
             row.id

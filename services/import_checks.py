@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from curation import formats
+from curation.class_names import clean_class_name
 from curation.errors import AnnotationsInvalid
 from curation.formats import Imported, ImportedImage, Problem
 from services.classes import class_names
@@ -15,7 +19,7 @@ from services.errors import InvalidRequest
 LABELLED_ROLES = (Role.SEED, Role.HOLDOUT, Role.SIBLINGS, Role.FIELD)
 
 
-def require_labels(imported: Imported, role: Role, where: str) -> None:
+def require_labels(imported: Imported, role: Role, source: Path) -> None:
     """Refuse a source without labels, or with labels that cannot be trusted, where they are used.
 
     Raises:
@@ -25,10 +29,13 @@ def require_labels(imported: Imported, role: Role, where: str) -> None:
     if role not in LABELLED_ROLES:
         return
     if not imported.labelled:
-        raise InvalidRequest(f"{where} has no annotations, and role {role} needs them")
+        why = f"{source} has no annotations, and role {role} needs them"
+        hint = formats.hint_above(source)
+        raise InvalidRequest(f"{why}: {hint}" if hint else why)
     if imported.doubt:
         raise AnnotationsInvalid(
-            f"{where}: {imported.doubt}; nothing of it was imported, mend the file and import again"
+            f"{source}: {imported.doubt}; nothing of it was imported, mend the file and import "
+            "again"
         )
 
 
@@ -46,7 +53,9 @@ def notes_on_classes(
     known = set(class_names(session)[1:])
     used = {label for item in items for label in item.labels}
     strange = used - known
-    if role not in LABELLED_ROLES or role == Role.SEED or not known or not strange:
+    if role == Role.SEED:
+        return notes_on_alike(used, known)
+    if role not in LABELLED_ROLES or not known or not strange:
         return []
     said = f"{_listed(strange)}; the seed set and the champion know {_listed(known)}"
     hint = _nearly_the_same(strange, known)
@@ -56,6 +65,21 @@ def notes_on_classes(
             "the file, or import a seed set that has them"
         )
     return [f"classes that this project does not know: {said}{hint}; their boxes are ignored"]
+
+
+def notes_on_alike(used: Collection[str], known: Collection[str]) -> list[str]:
+    """What to say about classes of a seed set that differ in how they are written alone.
+
+    They stay apart, since capitals may mean something, and each then has half of the examples.
+    """
+    forms: dict[str, set[str]] = defaultdict(set)
+    for name in {*used, *known}:
+        forms[_plain(name)].add(name)
+    alike = [_listed(names) for names in forms.values() if len(names) > 1 and names & set(used)]
+    if not alike:
+        return []
+    told = f"classes that look alike stay apart: {'; '.join(sorted(alike))}"
+    return [f"{told}; if they are one class, name it alike in the file and import again"]
 
 
 def own_problems(imported: Imported, role: Role) -> list[Problem]:
@@ -82,7 +106,7 @@ def _nearly_the_same(strange: Iterable[str], known: Iterable[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    return " ".join(name.split()).casefold()
+    return " ".join(clean_class_name(name).replace("_", " ").split()).casefold()
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -6,17 +6,19 @@ database.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from curation import images
 from curation.errors import CurationError
 from curation.formats import ImportedImage, Problem
 from curation.formats.base import Labels
 from services import science
 from services.context import Context
 from services.db.tables import Role
-from services.objects import plain_text
+from services.objects import plain_text, too_many
 from services.storage import StoredImage, check_image, keep_image
 
 Kept: TypeAlias = tuple[StoredImage, ImportedImage]
@@ -31,6 +33,12 @@ class ImportReport:
         images_added: new to the project.
         images_known: were there before, in the same role.
         boxes: stored, ignore regions included.
+        ignored: of these, the ignore regions, which nothing is learnt from.
+        empty: images whose truth is that nothing is in them.
+        unlabelled: of these, the images that the source says nothing of at all: by its format
+            they are empty, unless nobody has looked at them yet.
+        truths_replaced: images whose labels the source's took the place of.
+        corrections_kept: images whose labels stay as a person has corrected them since.
         problems: entries that were left out, with what to do.
         notes: what else a person should know.
     """
@@ -38,6 +46,11 @@ class ImportReport:
     images_added: int = 0
     images_known: int = 0
     boxes: int = 0
+    ignored: int = 0
+    empty: int = 0
+    unlabelled: int = 0
+    truths_replaced: int = 0
+    corrections_kept: int = 0
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -60,12 +73,49 @@ class ImportReport:
         self.images_added += other.images_added
         self.images_known += other.images_known
         self.boxes += other.boxes
+        self.ignored += other.ignored
+        self.empty += other.empty
+        self.unlabelled += other.unlabelled
+        self.truths_replaced += other.truths_replaced
+        self.corrections_kept += other.corrections_kept
         self.problems += other.problems
         self.notes += other.notes
 
 
+@dataclass(slots=True)
+class Looks:
+    """What the pictures of an import are like, for what a person should know of them.
+
+    Attributes:
+        hashes: perceptual hash of each picture that was kept, by its id.
+        turned: pictures with an orientation tag.
+        depths: what became of pictures that are not plain 8 bits or have several pages.
+    """
+
+    hashes: dict[str, int] = field(default_factory=dict)
+    turned: int = 0
+    depths: Counter[str] = field(default_factory=Counter)
+
+    def add(self, image: StoredImage, data: bytes) -> None:
+        """Look at a picture that was kept."""
+        self.hashes[image.id] = int(image.perceptual_hash, 16)
+        self.turned += images.orientation_of(data) != 1
+        if told := images.depth_note(data):
+            self.depths[told] += 1
+
+    def notes(self) -> list[str]:
+        """A line about each kind that there was."""
+        told = [f"{count} images: {what}" for what, count in sorted(self.depths.items())]
+        if self.turned:
+            told.append(
+                f"{self.turned} images carry an orientation tag and are stored upright; boxes that "
+                "were drawn on the unturned pixels are in the wrong place: look at some"
+            )
+        return told
+
+
 def keep(
-    context: Context, item: ImportedImage, role: Role, seen: set[str], report: ImportReport
+    context: Context, item: ImportedImage, role: Role, looks: Looks, report: ImportReport
 ) -> Kept | None:
     """Put the image of an entry into the store.
 
@@ -76,7 +126,7 @@ def keep(
         context: wiring.
         item: the entry.
         role: what the image may be used for.
-        seen: ids of the images of this import; the entry's is added.
+        looks: is told what the picture is like.
         report: is told why an entry is left out.
 
     Returns:
@@ -100,11 +150,12 @@ def keep(
         if wrong := _wrong_labels(item, image):
             report.leave_out(item, wrong)
             return None
-        if image.id in seen:
-            report.leave_out(item, "another entry of this import is the same picture")
+        most = context.settings.ingest.max_objects
+        if len(item.labels) > most:
+            report.leave_out(item, too_many(len(item.labels), most))
             return None
     keep_image(context.project, image, data)
-    seen.add(image.id)
+    looks.add(image, data)
     return image, item
 
 
@@ -112,10 +163,10 @@ def _wrong_labels(item: ImportedImage, image: StoredImage) -> str:
     """Why the labels are not those of the picture; "" if they are."""
     said, found = (item.width_px, item.height_px), (image.width_px, image.height_px)
     if said != found:
-        return (
-            f"it is {found[0]}x{found[1]} but annotated as {said[0]}x{said[1]}, "
-            "so its boxes cannot be trusted"
-        )
+        told = f"it is {found[0]}x{found[1]} but annotated as {said[0]}x{said[1]}"
+        if said == found[::-1]:
+            told += " (it may have been turned by its orientation tag: label the upright picture)"
+        return f"{told}, so its boxes cannot be trusted"
     return _incomplete(item.refused) if item.refused else ""
 
 

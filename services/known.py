@@ -124,7 +124,7 @@ def _embedded(
     if row is None:
         return []
     try:
-        pixels = open_image(context.project, row)
+        pixels = open_image(context, row)
     except (CurationError, OSError):
         return []
     boxes: list[Box] = list(item.boxes_xyxy)

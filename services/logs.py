@@ -7,9 +7,7 @@ fields of the work at hand come from context variables: the task shell sets them
 
 from __future__ import annotations
 
-import json
 import logging
-import logging.handlers
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,10 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from services.log_files import LogFile
+from services.plain import json_text
+from services.setting_groups import LogSettings
 
 FIELDS = (
     "unit",
@@ -29,6 +31,7 @@ FIELDS = (
     "request",
     "status",
     "seconds",
+    "repeated",
 )
 """Names that are taken from :func:`bound` or from ``extra=``, in the order of a line."""
 
@@ -80,24 +83,29 @@ class JsonFormatter(logging.Formatter):
                 line[name] = getattr(record, name)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json_text(line)
 
 
-def configure(name: str, level: str = "INFO", folder: Path | None = None) -> None:
+def configure(
+    name: str,
+    level: str = "INFO",
+    folder: Path | None = None,
+    settings: LogSettings | None = None,
+) -> None:
     """Send all logs of this process to ``folder/name.log``, or to standard error.
 
     Args:
         name: of the process, such as ``worker-explain``.
         level: least level that is logged.
-        folder: where log files lie; None: standard error. A file that ``logrotate`` moves away is
-            opened anew.
+        folder: where log files lie; None: standard error.
+        settings: how large a file may get; None: as large as by default.
     """
     handler: logging.Handler
     if folder is None:
         handler = logging.StreamHandler(sys.stderr)
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.WatchedFileHandler(folder / f"{name}.log", encoding="utf-8")
+        handler = LogFile(folder / f"{name}.log", settings or LogSettings())
     handler.setFormatter(JsonFormatter(name))
     root = logging.getLogger()
     for old in root.handlers[:]:

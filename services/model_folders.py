@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from curation.files import temporary_beside
 from services.context import Context
 
 
@@ -23,8 +25,19 @@ def keep(context: Context, model_id: str, write: Callable[[Path], object]) -> st
     relative = f"models/{model_id[:16]}"
     target = context.project.root / relative
     if not target.exists():
-        temporary = target.with_name(f".{target.name}.new")
-        shutil.rmtree(temporary, ignore_errors=True)
-        write(temporary)
-        temporary.rename(target)
+        temporary = temporary_beside(target)
+        try:
+            write(temporary)
+            _rename(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return relative
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    try:
+        temporary.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        # Another process has written the same model meanwhile: its name is its content.

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
+from curation.class_names import BACKGROUND, clean_class_name
+from curation.formats.class_lists import parse_class_list, read_class_list
 from retrain.config import DetectorConfig
 from retrain.errors import RetrainError
 from services import model_folders, registry, science
-from services.classes import BACKGROUND
 from services.context import Context
+from services.db.engine import reading
 from services.db.tables import Model, ModelState
 from services.errors import Conflict, InvalidRequest
 from services.settings import Settings
@@ -22,8 +24,8 @@ from services.settings import Settings
 if TYPE_CHECKING:
     from retrain.detector import SsdDetector
 
-UNUSED = ("", "N/A")
-"""How lists of classes name the numbers that no class has, COCO's among them."""
+_LIST_SUFFIXES = (".txt", ".names", ".yaml", ".yml", ".json")
+"""Of files, and of no class."""
 
 
 class DefaultBoxes(StrEnum):
@@ -39,54 +41,79 @@ class Source:
 
     Attributes:
         path: a model folder, which says what it is, or a file with the weights of a whole network.
-        class_names: of a file: in the order of its head, with or without background.
+        class_names: of a file: in the order of its head, with or without background; None for
+            numbers that no class has.
         architecture: of a file; None: the one that is set.
         default_boxes: of a file; None: torchvision's where it has the architecture.
+        network: of a file with several networks: which; "" leaves it to ``networks.choose``.
     """
 
     path: Path
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str | None, ...] = ()
     architecture: str | None = None
     default_boxes: DefaultBoxes | None = None
+    network: str = ""
 
 
-def read_class_names(given: str) -> tuple[str, ...]:
-    """Names with commas between, or a file with one a line.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A detector that was read.
+
+    Attributes:
+        detector: ready to run.
+        note: what a person should know of how it was read; "" if there is nothing.
+    """
+
+    detector: SsdDetector
+    note: str = ""
+
+
+def read_class_names(given: str) -> tuple[str | None, ...]:
+    """Names with commas between, or those of a file in any form that lists of classes have.
+
+    Returns:
+        Names by number; None where a number has none.
 
     Raises:
         InvalidRequest: there is none.
+        AnnotationsInvalid: the list cannot be read.
     """
     file = Path(given)
-    names = file.read_text().splitlines() if file.is_file() else given.split(",")
-    named = tuple(name.strip() for name in names)
-    while named and not named[-1]:
-        named = named[:-1]
-    if not named:
+    if given.strip() and _is_file(file):
+        return read_class_list(file).names
+    if not given.strip(" ,"):
         raise InvalidRequest(f"no class in {given!r}: name them, `--classes car,bus`, or a file")
-    return named
+    if Path(given).suffix.lower() in _LIST_SUFFIXES:
+        raise InvalidRequest(
+            f"{given}: no such file; its classes can be named, `--classes car,bus`"
+        )
+    return parse_class_list("\n".join(given.split(",")), "--classes").names
 
 
-def load(source: Source, settings: Settings) -> SsdDetector:
+def load(source: Source, settings: Settings) -> Loaded:
     """The detector that a source holds.
 
     Raises:
         InvalidRequest: it cannot be read, or is not what it is said to be.
     """
-    from retrain.detector import SsdDetector  # loads PyTorch, which asking for help does without
-    from retrain.published import from_file
+    from retrain import published  # loads PyTorch, which asking for help does without
 
-    said = source.class_names or source.architecture or source.default_boxes
+    said = source.class_names or source.architecture or source.default_boxes or source.network
     try:
         if source.path.is_dir():
             if said:
                 raise InvalidRequest(
                     f"{source.path} is a model folder, which says itself what it is: leave out "
-                    "--classes, --architecture and --default-boxes"
+                    "--classes, --architecture, --default-boxes and --network"
                 )
-            return SsdDetector.load(source.path)
+            return Loaded(_of_folder(source.path))
         if not source.path.exists():
             raise InvalidRequest(f"{source.path}: no such file or model folder")
-        return from_file(source.path, config_of(source, settings))
+        config = config_of(source, settings)
+        found = published.find(source.path, config, source.network)
+        names = _with_background(source.class_names, found.num_classes)
+        detector = published.load(found, replace(config, class_names=names))
+        return Loaded(detector, found.network.note)
     except RetrainError as error:
         raise InvalidRequest(str(error)) from error
 
@@ -96,7 +123,7 @@ def config_of(source: Source, settings: Settings) -> DetectorConfig:
 
     Raises:
         InvalidRequest: nobody said what its classes are, or torchvision has no such network.
-        ConfigInvalid: no such architecture, or a class twice.
+        ConfigInvalid: no such architecture, or the name of a class is refused.
     """
     from retrain.published import TORCHVISION_ARCHITECTURES, torchvision_config
 
@@ -121,21 +148,22 @@ def add(context: Context, detector: SsdDetector, path: Path, actor: str) -> Mode
 
     Args:
         context: wiring.
-        detector: what :func:`load` returned.
+        detector: of what :func:`load` returned.
         path: where it came from, for the record.
         actor: who adds it, for the audit trail.
 
     Raises:
         Conflict: it is there already, or lacks a class of the champion.
     """
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         _check(session, detector)
     folder = model_folders.keep(context, detector.version, detector.save)
     with context.sessions.begin() as session:
+        number = registry.next_number(session)  # first: who adds at the same time has ended then
         _check(session, detector)
         model = Model(
             id=detector.version,
-            number=registry.next_number(session),
+            number=number,
             state=ModelState.CHALLENGER,
             folder=folder,
             architecture=detector.config.architecture,
@@ -149,12 +177,49 @@ def add(context: Context, detector: SsdDetector, path: Path, actor: str) -> Mode
         return model
 
 
-def _with_background(names: Sequence[str]) -> tuple[str, ...]:
-    """K names, background first; numbers without a class are named by themselves."""
-    given = names[1:] if names[0].strip("_").lower() == BACKGROUND else names
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # names with commas may be too long for a file's
+        return False
+
+
+def _of_folder(folder: Path) -> SsdDetector:
+    """The detector of a model folder, with the names of its classes as they are kept here."""
+    from retrain.detector import SsdDetector
+    from retrain.ssd import build
+
+    detector = SsdDetector.load(folder)
+    names = tuple(clean_class_name(name) for name in detector.class_names)
+    if names[0] != BACKGROUND:
+        raise InvalidRequest(f"{folder}: its first class is {names[0]!r}, not {BACKGROUND!r}")
+    if names == detector.class_names:
+        return detector
+    config = replace(detector.config, class_names=names)
+    model = build(config)
+    model.load_state_dict(detector.state())
+    return SsdDetector(model.eval(), config)
+
+
+def _with_background(
+    names: Sequence[str | None], num_classes: int | None = None
+) -> tuple[str, ...]:
+    """K names, background first; numbers without a class are named by themselves.
+
+    Args:
+        names: as they were given, by number.
+        num_classes: of the head, with background. A first number without a class may be that of
+            the background, as in COCO's categories, which begin at 1: the head tells.
+    """
+    first = names[0]
+    given = names
+    if (first is not None and first.strip("_").lower() == BACKGROUND) or (
+        first is None and len(names) == num_classes
+    ):
+        given = names[1:]
     return (
         BACKGROUND,
-        *(f"unused {n}" if name in UNUSED else name for n, name in enumerate(given, 1)),
+        *(f"unused {n}" if name is None else name for n, name in enumerate(given, 1)),
     )
 
 

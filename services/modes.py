@@ -196,10 +196,15 @@ def settle(session: Session, settings: Settings, cycle_id: int | None = None) ->
     """
     if cycle_id is None:
         cycle_id = session.scalar(select(func.max(Cycle.id)))
-    rows = session.scalars(select(ModeRow).order_by(ModeRow.id)).all()
+    session.flush()  # what is read anew would overwrite it
+    rows = session.scalars(  # locked: two who judge at once would both note the same change
+        select(ModeRow)
+        .order_by(ModeRow.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
     if cycle_id is None or not rows:
         return
-    session.flush()
     ledger, rules = read_ledger(session), state_rules(settings)
     for row in rows:
         progress = ledger.progress(row.id)

@@ -109,7 +109,7 @@ def after(session: Session, context: Context, claim: Claim) -> None:
     """Move the cycles that may have waited for this unit; called when it is done or parked."""
     from services import cycles  # the cycle's steps enqueue units, which read this table
 
-    if claim.cycle_id is not None:
-        cycles.advance(session, context, claim.cycle_id)
-    elif claim.kind in FEEDS_SELECTION:
+    if claim.kind in FEEDS_SELECTION:  # another cycle may wait for it by now
         cycles.advance_waiting(session, context)
+    elif claim.cycle_id is not None:
+        cycles.advance(session, context, claim.cycle_id)

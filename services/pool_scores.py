@@ -54,7 +54,7 @@ def score(
     found: dict[str, Detections] = {}
     for image in images:
         try:
-            pixels = open_image(context.project, image)
+            pixels = open_image(context, image)
         except (CurationError, OSError):
             continue
         finally:

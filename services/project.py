@@ -95,7 +95,8 @@ class Project:
     def make(self) -> None:
         """Create what is missing."""
         for folder in self.folders():
-            folder.mkdir(parents=True, exist_ok=True)
+            kept = folder in (self.logs, self.state)  # from the machine's other users
+            folder.mkdir(mode=0o700 if kept else 0o777, parents=True, exist_ok=True)
 
     def inside(self, base: Path, relative: str) -> Path:
         """``base / relative``, refused where it would leave ``base``.

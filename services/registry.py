@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.orm import Session
 
+from services.db import units
+from services.db.races import hold_name
 from services.db.tables import (
     Audit,
+    Cycle,
+    CycleState,
+    Explanation,
     FailureRow,
     FailureState,
     Image,
@@ -17,11 +22,16 @@ from services.db.tables import (
     ModelState,
     Pointer,
     Role,
+    Unit,
+    UnitState,
 )
 from services.errors import ChampionChanged, Conflict, NotFound
 from services.stages.requests import CHAMPION, ask_scan
 
 logger = logging.getLogger(__name__)
+
+NUMBERS = "model numbers"
+"""Held by name while a model is given the next."""
 
 
 def champion(session: Session) -> Model | None:
@@ -72,7 +82,8 @@ def find(session: Session, name: str) -> Model:
 
 
 def next_number(session: Session) -> int:
-    """The number of the next model."""
+    """The number of the next model; nobody else takes one until the transaction ends."""
+    hold_name(session, NUMBERS)
     return (session.scalar(select(func.max(Model.number))) or 0) + 1
 
 
@@ -122,7 +133,7 @@ def promote(
         )
     )
     session.flush()
-    scan_field(session, pointer, cycle_id)
+    _scan_anew(session, pointer, cycle_id)
     logger.info("promoted model %d", model.number)
 
 
@@ -153,10 +164,38 @@ def rollback(session: Session, actor: str) -> Model:
     session.execute(
         update(FailureRow)
         .where(FailureRow.fixed_by == current.id)
-        .values(state=FailureState.EXPLAINED, fixed_by=None)
+        .values(
+            state=case((has_explanation(), FailureState.EXPLAINED), else_=FailureState.FOUND),
+            fixed_by=None,
+        )
     )
-    scan_field(session, pointer, None)  # frames that came in since, and what it gets right again
+    _scan_anew(session, pointer, None)  # frames that came in since, and what it gets right again
     return previous
+
+
+def has_explanation() -> ColumnElement[bool]:
+    """Whether a failure was ever explained: some are fixed before that, and open again."""
+    return select(Explanation.id).where(Explanation.failure_id == FailureRow.id).exists()
+
+
+def _scan_anew(session: Session, pointer: Pointer, cycle_id: int | None) -> None:
+    """Ask for a look at the whole field, in place of the looks that the last swap asked for.
+
+    Of those that no worker has begun none is wanted any more, but by a cycle that gathers the
+    failures of the model that they are about. A cycle that waits for them to end waits for the new.
+    """
+    session.flush()
+    gathering = select(Cycle.champion_id).where(
+        Cycle.state == CycleState.EXPLAINING, Cycle.champion_id.is_not(None)
+    )
+    stale = (
+        Unit.kind == "scan",
+        Unit.state == UnitState.QUEUED,
+        Unit.payload["model"].as_string().not_in(gathering),
+    )
+    verifying = select(Cycle.id).where(Cycle.state == CycleState.VERIFYING).limit(1)
+    units.cancel_all(session, *stale)
+    scan_field(session, pointer, session.scalar(verifying) if cycle_id is None else cycle_id)
 
 
 def scan_field(session: Session, pointer: Pointer, cycle_id: int | None) -> int:
@@ -170,6 +209,14 @@ def scan_field(session: Session, pointer: Pointer, cycle_id: int | None) -> int:
 def _hold_pointer(session: Session) -> Pointer | None:
     """The champion's pointer as it is now, locked until the caller's transaction ends."""
     session.flush()  # what is read anew would overwrite it
+    found = _locked_pointer(session)
+    if found is None:  # before the first champion there is no row to lock
+        hold_name(session, CHAMPION)
+        found = _locked_pointer(session)
+    return found
+
+
+def _locked_pointer(session: Session) -> Pointer | None:
     return session.get(Pointer, CHAMPION, with_for_update=True, populate_existing=True)
 
 

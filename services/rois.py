@@ -96,7 +96,7 @@ def _with_rois(
     boxes: list[Box] = [
         (float(a), float(b), float(c), float(d)) for a, b, c, d in strong.boxes_xyxy
     ]
-    pixels = open_image(context.project, row)
+    pixels = open_image(context, row)
     embedded = embedder.embed_failures(pixels, boxes, [[] for _ in boxes])
     rois = np.array([one.object_vector for one in embedded], np.float32)
     return replace(image, detections=strong, rois=rois.reshape(len(boxes), embedder.width))

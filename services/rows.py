@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation.manifest import Manifest, ManifestItem
@@ -19,10 +19,18 @@ def latest_annotations(session: Session, image_ids: Iterable[str]) -> dict[str, 
     found: dict[str, Annotation] = {}
     ids = list(image_ids)
     for start in range(0, len(ids), 500):  # databases bound the number of parameters
-        rows = session.scalars(
-            select(Annotation)
+        newest = (
+            select(Annotation.image_id, func.max(Annotation.revision).label("revision"))
             .where(Annotation.image_id.in_(ids[start : start + 500]))
-            .order_by(Annotation.revision)
+            .group_by(Annotation.image_id)
+            .subquery()
+        )
+        rows = session.scalars(
+            select(Annotation).join(
+                newest,
+                (newest.c.image_id == Annotation.image_id)
+                & (newest.c.revision == Annotation.revision),
+            )
         )
         found.update({row.image_id: row for row in rows})
     return found

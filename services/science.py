@@ -6,12 +6,13 @@ imported on use: the API and the command line need the small things here and no 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curation.candidates import FailureRules
 from curation.images import ImageLimits
-from retrain.config import DetectorConfig, GateRules, TrainConfig
+from retrain.config import FINE_TUNING, DetectorConfig, GateRules, TrainConfig
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from curation.explain import Explainer
     from curation.regions import RegionRules
     from retrain.detector import SsdDetector
-
-FROZEN_STAGES = 3
-"""Edges and textures of ImageNet need no training; a step costs a third less without them."""
-EMA_DECAY = 0.98
-"""Horizon of 50 steps: a few epochs of the small sets that a cycle trains on."""
 
 
 def device_name(settings: Settings) -> str:
@@ -59,18 +55,20 @@ def train_config(settings: Settings, *, fine_tune: bool, seed: int, threads: int
     """How to train: from pretrained features, or on from the champion."""
     wanted = settings.training
     random = settings.detector.weights == "random"
-    return TrainConfig(
+    defaults = FINE_TUNING if fine_tune else TrainConfig()
+    return replace(
+        defaults,
         epochs=wanted.finetune_epochs if fine_tune else wanted.epochs,
         batch_size=wanted.batch_size,
         learning_rate=wanted.finetune_learning_rate if fine_tune else wanted.learning_rate,
         seed=seed,
         mixed_precision=wanted.mixed_precision,
-        ema_decay=EMA_DECAY if wanted.ema else 0.0,
-        boost=wanted.boost_new if fine_tune else 1.0,
+        ema_decay=defaults.ema_decay if wanted.ema else 0.0,
+        boost=wanted.boost_new if fine_tune else defaults.boost,
         weights=settings.detector.weights,
         num_threads=threads,
         # Noise must neither be frozen nor normalised by statistics of nothing.
-        freeze_stages=0 if random else FROZEN_STAGES,
+        freeze_stages=0 if random else defaults.freeze_stages,
         freeze_batch_norm=not random,
     )
 

@@ -135,7 +135,7 @@ def _unreadable(context: Context, image_ids: Iterable[str]) -> set[str]:
         with reading(context.sessions) as session:
             row = session.get_one(Image, image_id)
         try:
-            open_image(context.project, row)
+            open_image(context, row)
         except (CurationError, OSError) as error:
             logger.error("image %s is not asked for: %s", image_id, error)
             lost.add(image_id)

@@ -7,6 +7,24 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from retrain.config import (
+    ARCHITECTURES,
+    FINE_TUNING,
+    MAX_SCALE,
+    DetectorConfig,
+    GateRules,
+    TrainConfig,
+)
+
+# The science has the defaults, so that a job without a project does the same as one of a project.
+_DETECTOR = DetectorConfig(ARCHITECTURES[0], ("background", "object"))
+_TRAINING = TrainConfig()
+_GATE = GateRules()
+MOST_PIXELS = 178_000_000
+"""Pillow takes a larger picture for an attack, whatever our limit says."""
+MOST_OBJECTS = 100_000
+"""Objects of an image, whatever is set: they are checked and stored in one piece."""
+
 
 class Group(BaseModel):
     """A table of ``e2x.toml``; an unknown key is an error, since it is most often a typing slip."""
@@ -24,17 +42,55 @@ class ApiSettings(Group):
         description="Bearer token of every request; empty: one is made in the project folder.",
     )
     max_request_bytes: int = Field(
-        default=32 * 2**20, ge=1024, description="Largest request body, in bytes."
+        default=32 * 2**20, ge=1024, description="Largest frame or label file sent, in bytes."
+    )
+    max_json_bytes: int = Field(
+        default=2**20, ge=1024, description="Largest other request body, in bytes."
+    )
+    max_connections: int = Field(
+        default=1000,
+        ge=1,
+        le=100_000,
+        description="Open connections; over that the longest idle one is closed for a new one.",
+    )
+    max_connections_per_client: int = Field(
+        default=256,
+        ge=0,
+        le=100_000,
+        description="The same of one address; 0: no bound of its own, as behind a busy proxy.",
+    )
+    header_timeout_s: float = Field(
+        default=10.0, gt=0, le=600, description="Until the head of a request must be complete."
+    )
+    stall_timeout_s: float = Field(
+        default=20.0,
+        gt=0,
+        le=600,
+        description="How often the rate of a body, or of an answer being read, is looked at.",
+    )
+    min_bytes_per_s: int = Field(
+        default=500, ge=1, le=10**6, description="A body or reader slower than this is cut off."
+    )
+    keep_alive_s: int = Field(
+        default=5, ge=1, le=3600, description="How long an idle connection stays open."
     )
 
 
 class IngestSettings(Group):
     """Images coming in."""
 
-    max_pixels: int = Field(default=50_000_000, ge=10_000, description="Largest image, in pixels.")
+    max_pixels: int = Field(
+        default=50_000_000, ge=10_000, le=MOST_PIXELS, description="Largest image, in pixels."
+    )
     min_side_px: int = Field(default=8, ge=1, description="Smallest image side, in pixels.")
     ignore_below_px: float = Field(
         default=0.0, ge=0, description="Truth boxes with a shorter side become ignore regions."
+    )
+    max_objects: int = Field(
+        default=5000, ge=1, le=MOST_OBJECTS, description="Objects of one image at most."
+    )
+    max_reports: int = Field(
+        default=200, ge=1, le=5000, description="Operators' reports on one frame at most, in all."
     )
     watch_folder: Path | None = Field(
         default=None, description="Folder whose new images are ingested as field frames."
@@ -48,18 +104,27 @@ class DetectorSettings(Group):
     architecture: Literal[
         "ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "ssdlite_efficientnet_lite0"
     ] = Field(
-        default="ssdlite_efficientnet_lite0",
+        default=_DETECTOR.architecture,
         description="Which SSD is trained first; retraining keeps the champion's, with its input "
         "and default boxes.",
     )
-    input_height_px: int = Field(default=320, ge=64, description="Network input height.")
-    input_width_px: int = Field(default=320, ge=64, description="Network input width.")
-    min_scale: float = Field(
-        default=0.08, gt=0, lt=1, description="Smallest default box, as a share of the input side."
+    input_height_px: int = Field(
+        default=_DETECTOR.input_size_hw[0], ge=64, description="Network input height."
     )
-    max_scale: float = Field(default=0.9, gt=0, le=1.05, description="Largest default box.")
+    input_width_px: int = Field(
+        default=_DETECTOR.input_size_hw[1], ge=64, description="Network input width."
+    )
+    min_scale: float = Field(
+        default=_DETECTOR.min_scale,
+        gt=0,
+        lt=1,
+        description="Smallest default box, as a share of the input side.",
+    )
+    max_scale: float = Field(
+        default=_DETECTOR.max_scale, gt=0, le=MAX_SCALE, description="Largest default box."
+    )
     weights: str = Field(
-        default="auto",
+        default=_TRAINING.weights,
         description="Backbone weights: `auto`, `torchvision`, `package`, `random`, or a file.",
     )
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:1`.")
@@ -74,17 +139,26 @@ class DetectorSettings(Group):
 class TrainingSettings(Group):
     """Training and fine-tuning."""
 
-    epochs: int = Field(default=20, ge=1, description="Epochs of the first detector.")
-    finetune_epochs: int = Field(default=8, ge=1, description="Epochs of each retraining.")
-    batch_size: int = Field(default=16, ge=1, description="Images a step.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Peak, first detector.")
-    finetune_learning_rate: float = Field(default=3e-4, gt=0, description="Peak, retraining.")
-    mixed_precision: Literal["no", "fp16", "bf16"] = Field(
-        default="no", description="Arithmetic of the forward pass."
+    epochs: int = Field(default=_TRAINING.epochs, ge=1, description="Epochs of the first detector.")
+    finetune_epochs: int = Field(
+        default=FINE_TUNING.epochs, ge=1, description="Epochs of each retraining."
     )
-    ema: bool = Field(default=True, description="Keep an exponential moving average of weights.")
+    batch_size: int = Field(default=_TRAINING.batch_size, ge=1, description="Images a step.")
+    learning_rate: float = Field(
+        default=_TRAINING.learning_rate, gt=0, description="Peak, first detector."
+    )
+    finetune_learning_rate: float = Field(
+        default=FINE_TUNING.learning_rate, gt=0, description="Peak, retraining."
+    )
+    mixed_precision: Literal["no", "fp16", "bf16"] = Field(
+        default=_TRAINING.mixed_precision, description="Arithmetic of the forward pass."
+    )
+    ema: bool = Field(
+        default=_TRAINING.ema_decay > 0,
+        description="Keep an exponential moving average of weights.",
+    )
     boost_new: float = Field(
-        default=2.0,
+        default=FINE_TUNING.boost,
         ge=1,
         description="How much more often a label that a failure asked for is seen.",
     )
@@ -187,18 +261,26 @@ class GateSettings(Group):
     """Bounds that a challenger must hold to be promoted."""
 
     max_map_drop: float = Field(
-        default=0.003, ge=0, description="Holdout mAP (IoU 0.50 to 0.95), absolute."
+        default=_GATE.max_map_drop, ge=0, description="Holdout mAP (IoU 0.50 to 0.95), absolute."
     )
-    max_class_drop: float = Field(default=0.02, ge=0, description="AP50 of any class, absolute.")
+    max_class_drop: float = Field(
+        default=_GATE.max_class_drop, ge=0, description="AP50 of any class, absolute."
+    )
     max_negative_flips: float = Field(
-        default=0.02, ge=0, description="Share of holdout objects found before and missed now."
+        default=_GATE.max_negative_flips,
+        ge=0,
+        description="Share of holdout objects found before and missed now.",
     )
     max_reopened: float = Field(
-        default=0.05, ge=0, description="Share of fixed failures that open again."
+        default=_GATE.max_reopened, ge=0, description="Share of fixed failures that open again."
     )
-    max_sibling_drop: float = Field(default=0.0, ge=0, description="Sibling recall, absolute.")
+    max_sibling_drop: float = Field(
+        default=_GATE.max_sibling_drop, ge=0, description="Sibling recall, absolute."
+    )
     min_mode_gain: float = Field(
-        default=0.01, ge=0, description="A targeted mode must improve by this share at least."
+        default=_GATE.min_mode_gain,
+        ge=0,
+        description="A targeted mode must improve by this share at least.",
     )
     auto_promote: bool = Field(default=True, description="Promote without asking a person.")
 
@@ -236,6 +318,12 @@ class WorkerSettings(Group):
         default=60.0, gt=0, description="Lease of a unit, renewed while it runs."
     )
     max_attempts: int = Field(default=3, ge=1, description="Tries before a unit is parked as dead.")
+    max_lost: int = Field(
+        default=10,
+        ge=1,
+        description="Workers that may vanish with a unit (killed, out of memory, power cut) before "
+        "it is parked too; such tries are not counted by max_attempts.",
+    )
     backoff_s: float = Field(
         default=2.0, ge=0, description="First wait after a failed try; doubles."
     )
@@ -245,6 +333,14 @@ class WorkerSettings(Group):
     )
     resend_after_s: float = Field(
         default=30.0, gt=0, description="A queued unit that nobody took for so long is sent again."
+    )
+    keep_days: float = Field(
+        default=30.0, gt=0, description="Units that have ended are deleted after so many days."
+    )
+    keep_units: int = Field(
+        default=200_000,
+        ge=0,
+        description="So many units that have ended are kept; older ones are deleted before.",
     )
     visibility_timeout_s: int = Field(
         default=14_400, ge=60, description="Redis hands out an unacknowledged message after this."
@@ -263,3 +359,15 @@ class WorkerSettings(Group):
                 "between them a unit ends by itself"
             )
         return self
+
+
+class LogSettings(Group):
+    """Log files of the processes."""
+
+    max_file_bytes: int = Field(
+        default=20 * 2**20, ge=4096, description="A larger log is set aside, in bytes."
+    )
+    keep_files: int = Field(default=4, ge=0, description="Older ones kept of each log.")
+    keep_days: float = Field(
+        default=30.0, gt=0, description="Logs last written longer ago are deleted."
+    )

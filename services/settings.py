@@ -27,6 +27,7 @@ from services.setting_groups import (
     GateSettings,
     IngestSettings,
     LabelSettings,
+    LogSettings,
     ModeSettings,
     SelectionSettings,
     TrainingSettings,
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     gate: GateSettings = Field(default_factory=GateSettings)
     triggers: TriggerSettings = Field(default_factory=TriggerSettings)
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
+    logs: LogSettings = Field(default_factory=LogSettings)
 
     @model_validator(mode="after")
     def _refuse_unsafe_production(self) -> Settings:

@@ -18,6 +18,8 @@ from curation import files, images
 from curation.errors import ShardCorrupt
 from curation.images import ImageLimits
 from curation.types import ImageArray
+from services import science
+from services.context import Context
 from services.db.tables import Image
 from services.errors import ServiceError
 from services.project import Project
@@ -91,10 +93,18 @@ def check_image(
     )
 
 
-def open_image(project: Project, image: Image) -> ImageArray:
-    """The pixels [H, W, 3] uint8 of a stored image."""
-    path = project.inside(project.images, image.file)
-    return images.decode(path.read_bytes(), name=image.name)
+def open_image(context: Context, image: Image) -> ImageArray:
+    """The pixels [H, W, 3] uint8 of a stored image.
+
+    Under the limits that it came in by: what is let in is looked at.
+
+    Raises:
+        ImageUnreadable: it is damaged, or outside the limits that are set now.
+        FileNotFoundError: it is lost.
+        NotAllowed: the row names a file outside the store.
+    """
+    path = context.project.inside(context.project.images, image.file)
+    return images.decode(path.read_bytes(), science.image_limits(context.settings), image.name)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,15 +14,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from services import log_files
 from services.errors import ServiceError
+from services.setting_groups import LogSettings
 from services.storage import write_bytes
+from services.worker.guard import guarded
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
 STOP_GRACE_S = 20.0
-PR_SET_PDEATHSIG = 1
-"""Linux: the kernel signals the child when its parent dies, however the parent dies."""
+FULL_BYTES = 2**20
+"""With less space than this a run that ended without a word could not write one."""
 
 
 class JobFailed(ServiceError):
@@ -68,7 +71,11 @@ def run_job(
     command = [sys.executable, "-m", "retrain", action, "--job", str(folder / "job.json")]
     with (folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, preexec_fn=_die_with_parent, env=_environment(job)
+            guarded(command, signal.SIGTERM),  # if we die it leaves a resume file and ends
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=_environment(job),
         )
         try:
             _watch(process, folder, stall_s, on_beat)
@@ -81,7 +88,7 @@ def read_progress(folder: Path) -> dict[str, Any] | None:
     """The latest beat of a run, None before the first."""
     try:
         beat: dict[str, Any] = json.loads((folder / "progress.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # absent, or damaged: the next beat replaces it
         return None
     return beat
 
@@ -90,7 +97,7 @@ def _result_of_same_job(folder: Path, job: Mapping[str, Any]) -> dict[str, Any] 
     try:
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
         same = json.loads((folder / "job.json").read_text()) == json.loads(json.dumps(dict(job)))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # absent, or damaged: done again
         return None
     return result if same and "error" not in result else None
 
@@ -101,15 +108,26 @@ def _watch(
     stall_s: float,
     on_beat: Callable[[dict[str, Any]], None],
 ) -> None:
-    moved_s = time.time()
+    # By our own monotonic clock: the beat's time says only that the work has moved, not when, as
+    # either clock may be set while it runs.
+    moved_s, last = time.monotonic(), None
     while process.poll() is None:
         time.sleep(POLL_S)
+        _keep_log_small(folder / "log.txt")
         beat = read_progress(folder)
         if beat is not None:
-            moved_s = max(moved_s, float(beat["updated_s"]))
+            if beat["updated_s"] != last:
+                moved_s, last = time.monotonic(), beat["updated_s"]
             on_beat(beat)
-        if time.time() - moved_s > stall_s:
+        if time.monotonic() - moved_s > stall_s:
             raise JobFailed("stalled", f"{folder.name}: no progress for {stall_s:.0f} s", True)
+
+
+def _keep_log_small(log: Path) -> None:
+    try:
+        log_files.rotate(log, LogSettings())
+    except OSError as error:  # no space for the copy: the run goes on with a long log
+        logger.debug("%s cannot be set aside: %s", log, error)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -126,7 +144,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _read_result(folder: Path, returncode: int) -> dict[str, Any]:
     try:
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
+        if shutil.disk_usage(folder).free < FULL_BYTES:
+            raise JobFailed("disk_full", f"{folder.name}: no space for its result", True) from None
         raise JobFailed(
             "job_killed",
             f"{folder.name}: the process ended with status {returncode} and no result, perhaps "
@@ -142,7 +162,3 @@ def _read_result(folder: Path, returncode: int) -> dict[str, Any]:
 def _environment(job: Mapping[str, Any]) -> dict[str, str]:
     threads = (job.get("train") or job).get("num_threads") or os.cpu_count() or 1
     return {**os.environ, "OMP_NUM_THREADS": str(threads)}
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from sqlalchemy.orm import Session
 
 from curation.manifest import Manifest
 from retrain.description import config_of
+from retrain.errors import ReportMismatch
 from retrain.report import EvaluationReport
 from services import datasets, model_folders, registry, science
 from services.context import Context
 from services.db import units
+from services.db.engine import reading
 from services.db.tables import Cycle, Model, ModelState, Role, Unit
 from services.errors import Conflict
 from services.supervise import run_job
@@ -27,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 FIRST_KEY = "train:first"
 EVALUATED = (Role.HOLDOUT, Role.SIBLINGS)
+REPORT_FORM = 1
+"""Raised when the same model, labels and settings give another report."""
+AGAINST = "against"
+"""Key of a summary: the labels and thresholds that its figures follow from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +80,9 @@ def run(
         on_beat: told the progress of the process.
     """
     settings = context.settings
-    with context.sessions.begin() as session:
+    version = datasets.build_version(context, cycle_id)
+    with reading(context.sessions) as session:
         cycle = None if cycle_id is None else session.get_one(Cycle, cycle_id)
-        version = datasets.build_version(session, context, cycle)
         champion = None if cycle is None else registry.require_champion(session)
         seed = settings.seed if cycle is None else cycle.seed
     manifest = datasets.read_version(context, version)
@@ -99,8 +107,16 @@ def run(
         "train": config.to_dict(),
         "detector": detector.to_dict(),
         "init": init,
+        "limits": asdict(science.image_limits(settings)),
     }
     result = run_job("train", folder, job, settings.training.stall_s, on_beat)
+    if result["unreadable"]:
+        logger.warning(
+            "trained without %d images that cannot be read, such as %s: put the files back from a "
+            "backup, the next training takes them up",
+            len(result["unreadable"]),
+            result["unreadable"][0],
+        )
     return Trained(
         model_id=result["version"],
         folder=model_folders.keep(
@@ -114,6 +130,7 @@ def run(
             "seconds": result["seconds"],
             **config.to_dict(),
             "weights": result["weights"],
+            "unreadable": result["unreadable"],
         },
     )
 
@@ -125,12 +142,13 @@ def run_name(cycle_id: int | None) -> str:
 
 def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
     """Put a trained model into the registry as a challenger; twice is once."""
+    number = registry.next_number(session)
     known = session.get(Model, trained.model_id)
     if known is not None:
         return known
     model = Model(
         id=trained.model_id,
-        number=registry.next_number(session),
+        number=number,
         state=ModelState.CHALLENGER,
         folder=trained.folder,
         architecture=trained.training["architecture"],
@@ -161,20 +179,23 @@ def evaluate_model(
 ) -> EvaluationReport:
     """A model on a labelled set; the report is kept beside the model and read when it is there.
 
+    It is named by all that it follows from: what is labelled, the classes, the thresholds and the
+    arithmetic. A report of anything else, or a damaged one, is passed over.
+
     Args:
         context: wiring.
         model_id: the model.
         manifest: the labelled set.
         class_names: the first of its classes, of which alone the report speaks; None: all.
     """
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         model = session.get_one(Model, model_id)
         folder, all_names = context.project.root / model.folder, model.class_names
     names = list(all_names if class_names is None else class_names)
-    some = "" if names == all_names else f"-{len(names)}-classes"
-    path = folder / f"report-{manifest.version[:16]}{some}.json"
-    if path.is_file():
-        return EvaluationReport.read(path)
+    path = folder / f"report-{report_key(context, manifest, names)}.json"
+    kept = _kept_report(path)
+    if kept is not None:
+        return kept
     from retrain.evaluate import evaluate  # loads PyTorch, which reading a report does not need
 
     detector = science.load_detector(folder, context.settings)
@@ -185,9 +206,34 @@ def evaluate_model(
         score_threshold=context.settings.failures.score_threshold,
         iou_threshold=context.settings.failures.iou_threshold,
         class_names=names,
+        limits=science.image_limits(context.settings),
     )
-    report.write(path)
+    if not report.unreadable:  # else it is evaluated again once the files are back
+        report.write(path)
     return report
+
+
+def report_key(context: Context, manifest: Manifest, class_names: Sequence[str]) -> str:
+    """What a report of any one model follows from, beside the model, as 32 hex digits."""
+    told = {
+        **_against(context, manifest.version),
+        "form": REPORT_FORM,
+        "classes": list(class_names),
+        "device": context.settings.detector.device,
+    }
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _kept_report(path: Path) -> EvaluationReport | None:
+    """A report that is kept, None where there is none that can be read."""
+    try:
+        return EvaluationReport.read(path)
+    except FileNotFoundError:
+        return None
+    except (ReportMismatch, OSError) as error:
+        logger.warning("the model is evaluated again, its report cannot be read: %s", error)
+        return None
 
 
 def evaluate_splits(context: Context, model_id: str) -> dict[str, EvaluationReport]:
@@ -195,9 +241,22 @@ def evaluate_splits(context: Context, model_id: str) -> dict[str, EvaluationRepo
     reports = reports_of(context, model_id)
     with context.sessions.begin() as session:
         session.get_one(Model, model_id).reports = {
-            role: summary(report) for role, report in reports.items()
+            role: {
+                **summary(report),
+                AGAINST: _against(context, report.manifest_version),
+            }
+            for role, report in reports.items()
         }
     return reports
+
+
+def _against(context: Context, manifest_version: str) -> dict[str, Any]:
+    failures = context.settings.failures
+    return {
+        "labelled": manifest_version,
+        "score_threshold": failures.score_threshold,
+        "iou_threshold": failures.iou_threshold,
+    }
 
 
 def measured(context: Context, model_id: str) -> Model:
@@ -205,14 +264,18 @@ def measured(context: Context, model_id: str) -> Model:
 
     What images cost to label is told from them, and the gate needs them later in any case.
     """
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         model = session.get_one(Model, model_id)
-        images = len(datasets.labelled_set(session, Role.HOLDOUT).items)
+        holdout = datasets.labelled_set(session, Role.HOLDOUT)
     known = (model.reports or {}).get(Role.HOLDOUT, {})
-    if images in (0, known.get("images")):
+    now = _against(context, holdout.version)
+    # Figures of an older version of this program do not say what they follow from.
+    judged = known.get("images", 0) + known.get("unreadable", 0)
+    fresh = known.get(AGAINST, now) == now and judged == len(holdout.items)
+    if fresh or not holdout.items:
         return model
     evaluate_splits(context, model_id)
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         return session.get_one(Model, model_id)
 
 
@@ -220,7 +283,7 @@ def reports_of(
     context: Context, model_id: str, class_names: Sequence[str] | None = None
 ) -> dict[str, EvaluationReport]:
     """A model on every evaluation role that has images; see :func:`evaluate_model`."""
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         sets = {role: datasets.labelled_set(session, role) for role in EVALUATED}
     return {
         str(role): evaluate_model(context, model_id, manifest, class_names)
@@ -240,5 +303,6 @@ def summary(report: EvaluationReport) -> dict[str, Any]:
         "missed": len(report.objects) - found,
         "false_positives": report.false_positives,
         "images": report.num_images,
+        "unreadable": report.unreadable,
         "per_class50": {name: metrics.ap50 for name, metrics in report.per_class.items()},
     }

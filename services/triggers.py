@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from services import cycles, registry
 from services.context import Context
 from services.db.base import utc_now
+from services.db.engine import reading
 from services.db.tables import (
     Annotation,
     Cycle,
@@ -52,16 +53,20 @@ def check(context: Context, now: datetime | None = None) -> list[int]:
         Numbers of the cycles that were started or sent to training.
     """
     now = now or utc_now()
+    rules = context.settings.triggers
+    with reading(context.sessions) as session:  # most looks find nothing, and keep nobody waiting
+        if cycles.running(session) is None:
+            _tell_failed(session, rules, now)
+            if _cause(session, rules, now) is None:
+                return []
     with context.sessions.begin() as session:
         cycles.advance_waiting(session, context)
     try:
         with context.sessions.begin() as session:  # a start locks what comes before a cycle's lock
-            if registry.champion(session) is None:
-                return []
             running = cycles.running(session)
             if running is not None:
                 return _close_labelling(session, context, cycles.hold(session, running))
-            return _start_due(session, context, context.settings.triggers, now)
+            return _start_due(session, context, rules, now)
     except (Conflict, InvalidRequest) as refusal:  # every look would fail alike
         _tell_refused(context.project.root, now.date(), str(refusal))
         return []
@@ -70,22 +75,28 @@ def check(context: Context, now: datetime | None = None) -> list[int]:
 def _start_due(
     session: Session, context: Context, rules: TriggerSettings, now: datetime
 ) -> list[int]:
-    _tell_failed(session, rules, now)
-    cause = None
-    if rules.new_failures and new_failures(session) >= rules.new_failures:
-        cause = (cycles.FULL, "failures")
-    elif _cron_due(session, cycles.FULL, rules.cycle_cron, now):
-        cause = (cycles.FULL, "cron")
-    elif rules.new_labels and new_labels(session) >= rules.new_labels:
-        cause = (cycles.RETRAIN, "labels")
-    elif _cron_due(session, cycles.RETRAIN, rules.retrain_cron, now):
-        cause = (cycles.RETRAIN, "cron")
+    cause = _cause(session, rules, now)
     if cause is None:
         return []
     kind, trigger = cause
     cycle = cycles.start(session, context, kind=kind, trigger=trigger)
     logger.info("cycle %d started by %s", cycle.id, trigger)
     return [cycle.id]
+
+
+def _cause(session: Session, rules: TriggerSettings, now: datetime) -> tuple[str, str] | None:
+    """What kind of cycle is due, and what starts it; None where none is."""
+    if registry.champion(session) is None:
+        return None
+    if rules.new_failures and new_failures(session) >= rules.new_failures:
+        return cycles.FULL, "failures"
+    if _cron_due(session, cycles.FULL, rules.cycle_cron, now):
+        return cycles.FULL, "cron"
+    if rules.new_labels and new_labels(session) >= rules.new_labels:
+        return cycles.RETRAIN, "labels"
+    if _cron_due(session, cycles.RETRAIN, rules.retrain_cron, now):
+        return cycles.RETRAIN, "cron"
+    return None
 
 
 def _close_labelling(session: Session, context: Context, cycle: Cycle) -> list[int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from services.context import Context
-from services.db.engine import make_engine, make_sessions
+from services.context import Context, sessions_of
+from services.db.engine import make_engine
 from services.db.tables import Model, ModelState, Unit
 from services.project import Project
 from services.settings import PROJECT_FILE, Settings
@@ -35,7 +35,7 @@ def make_context(root: Path, database_url: str, **settings: Any) -> Context:
     project = make_project(root)
     wired = Settings(project=root, database_url=database_url, **settings)
     engine = make_engine(database_url)
-    return Context(wired, project, engine, make_sessions(engine, wired.workers.max_attempts))
+    return Context(wired, project, engine, sessions_of(wired, engine))
 
 
 def make_unit(**values: Any) -> Unit:

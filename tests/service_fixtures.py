@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from services.context import Context
+from services.worker import redis_server
 from tests.databases import Postgres, migrated, run_postgres
 from tests.factories import make_context
 
@@ -69,6 +72,21 @@ def sqlite_context(tmp_path: Path, sqlite_url: str) -> Iterator[Context]:
     wired = make_context(tmp_path / "project", sqlite_url)
     yield wired
     wired.engine.dispose()
+
+
+@pytest.fixture
+def broker(sqlite_context: Context) -> Iterator[str]:
+    """The project's own Redis, running; its URL."""
+    project = sqlite_context.project
+    process = subprocess.Popen(
+        redis_server.command(project), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    url = redis_server.broker_url(sqlite_context.settings, project)
+    redis_server.wait_ready(url)
+    yield url
+    process.send_signal(signal.SIGCONT)
+    process.kill()
+    process.wait()
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:

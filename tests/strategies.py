@@ -26,12 +26,14 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampl
 
 
 @st.composite
-def boxes(draw, width: int = WIDTH, height: int = HEIGHT) -> tuple[float, float, float, float]:
-    """One box within an image."""
-    x1 = draw(st.integers(0, 4 * width - 4))
-    y1 = draw(st.integers(0, 4 * height - 4))
-    x2 = draw(st.integers(x1 + 1, 4 * width))
-    y2 = draw(st.integers(y1 + 1, 4 * height))
+def boxes(
+    draw, width: int = WIDTH, height: int = HEIGHT, step: int = 1, least: int = 1
+) -> tuple[float, float, float, float]:
+    """One box within an image; ``step`` and ``least`` are quarters of a pixel."""
+    x1 = step * draw(st.integers(0, (4 * width - 4) // step))
+    y1 = step * draw(st.integers(0, (4 * height - 4) // step))
+    x2 = step * draw(st.integers((x1 + least) // step, 4 * width // step))
+    y2 = step * draw(st.integers((y1 + least) // step, 4 * height // step))
     return (x1 / 4, y1 / 4, x2 / 4, y2 / 4)
 
 
@@ -93,16 +95,13 @@ def manifests(draw) -> Manifest:
 
 
 @st.composite
-def annotated_images(draw, min_size: int = 0) -> list[ImportedImage]:
-    """Labelled images; no file lies at their paths."""
+def annotated_images(draw, min_size: int = 0, step: int = 1) -> list[ImportedImage]:
+    """Labelled images with objects that anybody can see; no file lies at their paths."""
+    objects = st.tuples(boxes(step=step, least=4), st.sampled_from(CLASS_NAMES), st.booleans())
     return [
-        _annotated(number, draw(st.lists(_objects(), max_size=4)))
+        _annotated(number, draw(st.lists(objects, max_size=4, unique_by=lambda row: row[:2])))
         for number in range(draw(st.integers(min_size, 4)))
     ]
-
-
-def _objects() -> st.SearchStrategy[tuple[tuple[float, ...], str, bool]]:
-    return st.tuples(boxes(), st.sampled_from(CLASS_NAMES), st.booleans())
 
 
 def _annotated(number: int, objects: list[tuple[tuple[float, ...], str, bool]]) -> ImportedImage:

@@ -24,7 +24,7 @@ def tiny_ssd(
     Pretrained where the weights come in a package, else random. One for all tests: leave it as
     it was.
     """
-    config = DetectorConfig(architecture, CLASS_NAMES, size_hw, min_scale=0.15)
+    config = DetectorConfig(architecture, CLASS_NAMES, size_hw, 0.15, 0.8)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build(config)

@@ -98,7 +98,9 @@ class Prepared:
 def train_base(world: World, folder: Path, epochs: int, threads: int) -> None:
     """The detector before the loop; trained once, then kept."""
     if not (folder / "config.json").exists():
-        config = TrainConfig(epochs=epochs, seed=world.seed, num_threads=threads)
+        config = TrainConfig(
+            epochs=epochs, learning_rate=2e-3, seed=world.seed, num_threads=threads
+        )
         train(config, world.config, world.manifest(world.train), world.root, folder)
 
 

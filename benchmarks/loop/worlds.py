@@ -133,7 +133,7 @@ def street(cache: Path, seed: int, pool: int, pool_share: float, field: int) -> 
         seed,
         root,
         world.CLASS_NAMES,
-        DetectorConfig("ssdlite_efficientnet_lite0", world.CLASS_NAMES, (192, 256), min_scale=0.06),
+        DetectorConfig("ssdlite_efficientnet_lite0", world.CLASS_NAMES, (192, 256), 0.06, 0.8),
         dict(world.CAUSE_CLASS),
         parts["seed"],
         parts["field"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,19 +9,36 @@ from typing import Literal
 
 import numpy as np
 
-from curation.boxes import require_valid_boxes
+from curation.boxes import ROUNDING, clip_boxes, require_valid_boxes
+from curation.class_names import clean_class_name
+from curation.class_names import wrong_class_name as wrong_class_name
 from curation.errors import InvalidBoxes
+from curation.formats.splits import SplitChoice
 from curation.types import FloatArray
 
-BACKGROUND = "background"
-MAX_NAME = 120
-"""Characters of a class name."""
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-OTHER_SUFFIXES = (
-    *(".jp2", ".j2k", ".jpx", ".jxl", ".heic", ".heif", ".avif", ".jfif", ".pgm", ".ppm", ".pnm"),
-    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".tga", ".exr", ".hdr", ".psd", ".svg"),
-)
-"""Of images that are not read."""
+LEAST_SIDE_PX = 1.0
+"""Shorter side of the smallest box that anybody can see; a smaller object is missed for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What a person said of a source beside its name.
+
+    Attributes:
+        images: the folder that the names of pictures start from, where they lie elsewhere.
+        splits: which splits are wanted.
+        class_names: by number, None where a number is not used, for files that only have
+            numbers; None: what the source lists.
+        enclose_rotated: whether a rotated rectangle becomes the upright one around it; it is
+            refused otherwise, for that is larger than the object.
+        clip: whether a box that leaves its picture is cut at the border; it is refused otherwise.
+    """
+
+    images: Path | None = None
+    splits: SplitChoice = field(default_factory=SplitChoice)
+    class_names: tuple[str | None, ...] | None = None
+    enclose_rotated: bool = False
+    clip: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,10 @@ class ImportedImage:
         ignore: M flags.
         group: such as the drive or town that it comes from.
         refused: objects of it that were left out; with any, the labels are not the whole truth.
+        unlabelled: whether nothing at all is said of it, as a missing label file does: by its
+            format there is nothing in it, unless nobody has looked yet.
+        annotated_in: the annotation file that the entry stands in, where a source may have
+            several; "": the source itself.
     """
 
     path: Path
@@ -63,6 +83,8 @@ class ImportedImage:
     ignore: tuple[bool, ...]
     group: str = ""
     refused: tuple[Problem, ...] = ()
+    unlabelled: bool = False
+    annotated_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +114,42 @@ class Imported:
         return replace(self, items=tuple(_ignore_small(item, min_side_px) for item in self.items))
 
 
+_UNSEEN = (
+    f"boxes have a side below {LEAST_SIDE_PX:g} px, which nobody can see: they became ignore "
+    "regions"
+)
+
+
+@dataclass(slots=True)
+class Mended:
+    """Counts what was taken otherwise than it stands in a file; a person is told.
+
+    Attributes:
+        repeated: rows that another of the same image says already, dropped.
+        unseen: boxes too small to be seen, kept as ignore regions.
+        clipped: boxes that were cut at the border of their picture by more than rounding.
+        enclosing: rotated rectangles that became the upright ones around them.
+        outlines: polygons and masks that became the boxes around them.
+    """
+
+    repeated: int = 0
+    unseen: int = 0
+    clipped: int = 0
+    enclosing: int = 0
+    outlines: int = 0
+
+    def notes(self) -> tuple[str, ...]:
+        """A line about each kind that there was."""
+        told = (
+            (self.repeated, "rows say again what another row says, and were dropped"),
+            (self.unseen, _UNSEEN),
+            (self.clipped, "boxes left their pictures and were cut at the border"),
+            (self.enclosing, "rotated rectangles became the upright boxes around them"),
+            (self.outlines, "objects have an outline and no box: the box around it was taken"),
+        )
+        return tuple(f"{count} {what}" for count, what in told if count)
+
+
 @dataclass(slots=True)
 class Labels:
     """Collects the good boxes of one image and the problems of the others.
@@ -101,6 +159,8 @@ class Labels:
         size_wh: of the image; (0, 0) where it is unknown, then only shape is checked.
         problems: list to add to.
         refused: the problems of this image; what was refused before this list was made.
+        mended: is told what was taken otherwise than it stands.
+        clip: whether boxes that leave the image are cut at its border.
     """
 
     where: str
@@ -110,6 +170,9 @@ class Labels:
     names: list[str] = field(default_factory=list)
     ignore: list[bool] = field(default_factory=list)
     refused: list[Problem] = field(default_factory=list)
+    mended: Mended = field(default_factory=Mended)
+    clip: bool = False
+    _known: set[tuple[bytes, str]] = field(default_factory=set)
 
     def refuse(self, entry: str, why: str) -> None:
         """Note why an object is left out."""
@@ -126,15 +189,40 @@ class Labels:
         try:
             with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is refused
                 values = np.asarray(box_xyxy, np.float32).reshape(1, 4)
+            if self.clip and self._leaves(values):
+                values = self._cut(values)
             clean = require_valid_boxes(values, width, height, where)
         except (InvalidBoxes, ValueError, TypeError) as error:
             self.refuse(entry, str(error).removeprefix(f"{where}: "))
             return
-        self.boxes.append(clean[0])
+        self._take(clean[0], clean_class_name(name), ignore)
+
+    def _take(self, box: FloatArray, name: str, ignore: bool) -> None:
+        key = ((box + 0).tobytes(), name)  # -0 and 0 are one place
+        if key in self._known:
+            self.mended.repeated += 1  # the second of them could never be found
+            return
+        self._known.add(key)
+        if min(box[2] - box[0], box[3] - box[1]) < LEAST_SIDE_PX:
+            self.mended.unseen += not ignore
+            ignore = True
+        self.boxes.append(box)
         self.names.append(name)
         self.ignore.append(ignore)
 
-    def image(self, path: Path, group: str = "") -> ImportedImage:
+    def _leaves(self, values: FloatArray) -> bool:
+        width, height = self.size_wh
+        limits = np.array([width, height, width, height], np.float32)
+        known = all(self.size_wh) and bool(np.isfinite(values).all())
+        return known and bool(((values < -ROUNDING) | (values > limits + ROUNDING)).any())
+
+    def _cut(self, values: FloatArray) -> FloatArray:
+        self.mended.clipped += 1
+        return clip_boxes(values, *self.size_wh)
+
+    def image(
+        self, path: Path, group: str = "", unlabelled: bool = False, annotated_in: str = ""
+    ) -> ImportedImage:
         """The image with what was taken."""
         boxes = np.stack(self.boxes) if self.boxes else np.zeros((0, 4), np.float32)
         return ImportedImage(
@@ -145,48 +233,9 @@ class Labels:
             tuple(self.ignore),
             group,
             tuple(self.refused),
+            unlabelled,
+            annotated_in,
         )
-
-
-def wrong_class_name(name: str) -> str | None:
-    """What is wrong with the name of a class, None if nothing is."""
-    if name == BACKGROUND:
-        return f"class {BACKGROUND!r} is kept for what is no object"
-    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        return f"class {name[:MAX_NAME]!r} is empty, too long or unprintable"
-    return None
-
-
-def existing_file(base: Path, name: str) -> Path | None:
-    """The file ``base / name``; None where it is not there or would lie outside ``base``."""
-    try:
-        path = (base / name).resolve()
-        inside = path.is_relative_to(base.resolve())
-        return path if inside and path.is_file() else None
-    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, a ring of links
-        return None
-
-
-def image_files(folder: Path) -> list[Path]:
-    """All images below a folder, sorted, hidden files left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and path.name[0] != "."
-    )
-
-
-def other_images(folder: Path) -> tuple[str, ...]:
-    """A line about the images below a folder that are of no format that is read, if there are."""
-    suffixes = Counter(
-        path.suffix.lower()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in OTHER_SUFFIXES and path.is_file() and path.name[0] != "."
-    )
-    if not suffixes:
-        return ()
-    listed = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common())
-    return (f"files that are not read were passed over: {listed}; make them JPEG or PNG",)
 
 
 def _ignore_small(item: ImportedImage, min_side_px: float) -> ImportedImage:

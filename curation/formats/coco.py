@@ -1,209 +1,124 @@
-"""COCO: one JSON file with images, categories and annotations."""
+"""COCO: JSON files with images, categories and annotations; see ``coco_files.py`` for which."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
-
-from curation.boxes import xywh_to_xyxy, xyxy_to_xywh
 from curation.errors import AnnotationsInvalid
-from curation.formats.base import (
-    Imported,
-    ImportedImage,
-    Labels,
-    Problem,
-    existing_file,
-    wrong_class_name,
-)
-from curation.formats.coco_document import (
-    doubt_of_boxes,
-    doubt_of_ids,
-    doubt_of_most,
-    identity_of,
-    read_document,
-    size_of,
-)
-
-ANNOTATION_NAMES = ("annotations.json", "_annotations.coco.json", "instances.json", "labels.json")
-IMAGE_FOLDERS = ("images", ".", "../images", "data")
+from curation.formats.base import Imported, ImportedImage, Mended, Problem, ReadOptions
+from curation.formats.coco_document import read_document
+from curation.formats.coco_files import CocoFile, candidates, claims_to_be_coco, listed, root_of
+from curation.formats.coco_files import require_json as require_json
+from curation.formats.coco_images import Part, parts_of_pictures, splits_of
+from curation.formats.coco_objects import Reader
+from curation.formats.coco_write import dump as dump
+from curation.formats.splits import Aside
+from curation.formats.tree import Tree
 
 
-def annotation_file(source: Path) -> Path | None:
-    """The COCO file of a folder: by its usual names, or the only JSON file in it."""
-    if source.is_file():
-        return source
-    for name in ANNOTATION_NAMES:
-        if (source / name).is_file():
-            return source / name
-    found = [*source.glob("*.json"), *source.glob("annotations/*.json")]
-    return found[0] if len(found) == 1 else None
+def is_there(tree: Tree) -> bool:
+    """Whether a folder holds a COCO file."""
+    return any(claims_to_be_coco(path) for path in tree.with_suffix(".json"))
 
 
-def read(source: Path) -> Imported:
-    """Read a COCO file, or the one of a folder; ``iscrowd`` and ``ignore`` become ignore regions.
+def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
+    """Read a COCO file, or all of a folder; crowds and the like become ignore regions.
+
+    Of several files each is one split, one class, or more images of the same set.
 
     Raises:
-        AnnotationsInvalid: it is not a COCO file.
+        AnnotationsInvalid: it is not a COCO file, or there is none; a split must be chosen.
     """
-    file = annotation_file(source)
-    if file is None:
-        raise AnnotationsInvalid(
-            f"{source.name}: no COCO file found; name the file itself, or call it annotations.json"
-        )
-    document = read_document(file)
-    problems: list[Problem] = []
-    names = {
-        entry["id"]: str(entry["name"])
-        for entry in _distinct(document["categories"], "category", file.name, problems)
-    }
-    images = _distinct(document["images"], "image", file.name, problems)
-    good, bad = _by_image(document["annotations"], images, names, file.name, problems)
-    items = [
-        item
-        for image in images
-        if (item := _image(file, image, good[image["id"]], bad[image["id"]], names, problems))
-        is not None
-    ]
-    usable = dict.fromkeys(name for name in names.values() if not wrong_class_name(name))
-    lost = [one for one in problems if one.loses == "labels"]
-    doubts = doubt_of_ids(document), doubt_of_boxes(document), doubt_of_most(document, len(lost))
+    tree = Tree.below(root_of(source))
+    parts, problems, notes = _parts(source, tree)
+    pictures = tree if options.images is None else Tree.below(options.images)
+    if options.images is not None:
+        for part in parts:
+            part.file = CocoFile(part.file.path, "", part.file.subset, part.file.split)
+    aside = Aside(options.splits.among({part.file.split for part in parts} - {""}))
+    taken = [part for part in parts if aside.taken.has({part.file.split})]
+    for part in parts:
+        try:
+            part.find_pictures(pictures)
+        except AnnotationsInvalid as error:
+            if len(taken) == 1 and part in taken:
+                raise
+            if part in taken:
+                part.problems.append(Problem(part.where, f"left out: {error}", "image"))
+    mended = Mended()
+    splits = splits_of(parts)
+    takes = {real: aside.takes(among) for real, among in splits.items()}
+    together = parts_of_pictures(taken)
+    readers = [Reader(part, takes, together, options, mended) for part in taken]
+    for reader in readers:
+        reader.read()
+    items = [item for reader in readers for item in reader.items]
+    problems += [problem for reader in readers for problem in reader.part.problems]
+    told = [note for reader in readers for note in reader.notes]
     return Imported(
-        tuple(usable), tuple(items), tuple(problems), doubt=next(filter(None, doubts), "")
+        tuple(dict.fromkeys(name for reader in readers for name in reader.classes)),
+        tuple(items),
+        tuple(problems),
+        doubt=next((doubt for reader in readers if (doubt := reader.doubt(len(parts) > 1))), ""),
+        notes=(
+            *notes,
+            *told,
+            *_of_all(items),
+            *mended.notes(),
+            *aside.notes(),
+            *_unlisted(pictures, splits),
+            *(tree.unlooked() if source.is_dir() else ()),
+        ),
     )
 
 
-def dump(items: Iterable[ImportedImage], class_names: Sequence[str]) -> dict[str, Any]:
-    """A COCO document; images are named by the last part of their path.
+def _parts(source: Path, tree: Tree) -> tuple[list[Part], list[Problem], list[str]]:
+    """The files that are read, what is wrong with others, and notes.
 
-    Args:
-        items: images with labels.
-        class_names: without background; their order gives the category ids from 1.
+    Raises:
+        AnnotationsInvalid: there is none, or the only one is no COCO file.
     """
-    number = {name: index for index, name in enumerate(class_names, 1)}
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for image_id, item in enumerate(items, 1):
-        images.append(
-            {
-                "id": image_id,
-                "file_name": item.path.name,
-                "width": item.width_px,
-                "height": item.height_px,
-            }
+    if source.is_file():
+        require_json(source)
+        file = CocoFile.at(source.absolute(), tree.root)
+        return [Part(file, source.name, read_document(source))], [], []
+    files, others = candidates(tree)
+    if not files:
+        there = f"; {listed(others, tree.root)} has not its three lists" if others else ""
+        raise AnnotationsInvalid(
+            f"{source.name}: no COCO file found{there}; name the file itself, with `images`, "
+            "`categories` and `annotations` in it"
         )
-        boxes = xyxy_to_xywh(item.boxes_xyxy)
-        for box, label, ignored in zip(boxes, item.labels, item.ignore, strict=True):
-            x, y, width, height = (round(float(value), 3) for value in box)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": number[label],
-                    "bbox": [x, y, width, height],
-                    "area": round(width * height, 3),
-                    "iscrowd": int(ignored),
-                }
-            )
-    categories = [{"id": index, "name": name} for name, index in number.items()]
-    return {"images": images, "categories": categories, "annotations": annotations}
-
-
-def _distinct(
-    entries: list[dict[str, Any]], what: str, where: str, problems: list[Problem]
-) -> list[dict[str, Any]]:
-    """Entries with an id that no other has; of two with one id, both are in doubt."""
-    needed = "name" if what == "category" else "file_name"
-    loses: Literal["image", "nothing"] = "nothing" if what == "category" else "image"
-    counts = Counter(identity_of(entry.get("id")) for entry in entries)
-    good = []
-    for position, entry in enumerate(entries):
-        identity = identity_of(entry.get("id"))
-        place = f"{where}, {what} {identity if identity is not None else position}"
-        if identity is None or not isinstance(entry.get(needed), str | int):
-            why = f"left out: it needs `id` and `{needed}`"
-            problems.append(Problem(place, why, loses))
-        elif counts[identity] > 1:
-            why = "left out: its id appears twice; give each its own"
-            problems.append(Problem(place, why, loses))
-        else:
-            good.append(entry)
-    return good
-
-
-def _by_image(
-    annotations: list[dict[str, Any]],
-    images: list[dict[str, Any]],
-    names: Mapping[Any, str],
-    where: str,
-    problems: list[Problem],
-) -> tuple[dict[Any, list[dict[str, Any]]], dict[Any, list[Problem]]]:
-    """Good annotations and the problems of the others, by image."""
-    known = {image["id"] for image in images}
-    counts = Counter(identity_of(entry.get("id")) for entry in annotations)
-    good: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    bad: dict[Any, list[Problem]] = defaultdict(list)
-    for position, entry in enumerate(annotations):
-        identity, image = identity_of(entry.get("id")), identity_of(entry.get("image_id"))
-        if image not in known:
-            wrong = f"no image {entry.get('image_id')!r}"
-        elif identity is not None and counts[identity] > 1:
-            wrong = "its id appears twice; give each its own"
-        elif identity_of(entry.get("category_id")) not in names:
-            listed = ", ".join(f"{k!r} ({v})" for k, v in names.items())
-            wrong = f"unknown category {entry.get('category_id')!r}; there are {listed}"
-        else:
-            good[image].append(entry)
-            continue
-        place = f"{where}, annotation {identity if identity is not None else position}"
-        problems.append(Problem(place, f"left out: {wrong}"))
-        bad[image].append(problems[-1])
-    return good, bad
-
-
-def _image(
-    file: Path,
-    image: Mapping[str, Any],
-    annotations: list[dict[str, Any]],
-    refused: list[Problem],
-    names: Mapping[Any, str],
-    problems: list[Problem],
-) -> ImportedImage | None:
-    where = f"{file.name}, image {image['id']}"
-    path = _find(file.parent, str(image["file_name"]))
-    if path is None:
-        name = Path(str(image["file_name"])).name
-        why = f"left out: no file {name!r} beside the annotations"
-        problems.append(Problem(where, why, "image"))
-        return None
-    labels = Labels(where, size_of(image), problems, refused=refused)
-    for entry in annotations:
-        place = f"annotation {entry.get('id')}"
+    parts, problems = [], []
+    for file in files:
+        where = file.path.relative_to(tree.root).as_posix()
         try:
-            with np.errstate(over="ignore"):  # 1e39 becomes infinite, which is refused
-                box = xywh_to_xyxy(np.asarray(entry.get("bbox"), np.float32).reshape(1, 4))[0]
-        except (ValueError, TypeError, IndexError, OverflowError):
-            labels.refuse(place, "`bbox` is not four numbers")
-            continue
-        ignored = bool(entry.get("iscrowd")) or bool(entry.get("ignore"))
-        labels.add(box.tolist(), names[entry["category_id"]], ignored, place)
-    return labels.image(path, _group(image, file))
+            parts.append(Part(file, where, read_document(file.path)))
+        except AnnotationsInvalid as error:
+            if len(files) == 1:
+                raise
+            problems.append(Problem(where, f"left out: {error}", "image"))
+    if not parts:
+        raise AnnotationsInvalid(problems[0].message.removeprefix("left out: "))
+    told = f"JSON files that are no COCO files of detection were passed over: {len(others)}"
+    return parts, problems, [f"{told}, {listed(others, tree.root)}"] if others else []
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    """The image file: beside the annotations or in the usual folders, never outside them."""
-    for place in IMAGE_FOLDERS:
-        path = existing_file(folder / place, name)
-        if path is not None:
-            return path
-    return None
+def _of_all(items: Sequence[ImportedImage]) -> list[str]:
+    """A note where objects are there and none of them counts."""
+    flags = [ignored for item in items for ignored in item.ignore]
+    if not flags or not all(flags):
+        return []
+    told = f"all {len(flags)} objects are marked as crowd, ignore or difficult: nothing is left to"
+    return [f"{told} learn from {len(items)} images"]
 
 
-def _group(image: Mapping[str, Any], file: Path) -> str:
-    """As the image says; else the name of the file, where that tells one set from another."""
-    if "group" in image:
-        return str(image["group"]) if isinstance(image["group"], str | int) else ""
-    return "" if file.name in ANNOTATION_NAMES else file.stem
+def _unlisted(pictures: Tree, known: Mapping[Path, object]) -> list[str]:
+    """A note about pictures that no file lists, in folders of those that one lists."""
+    if not known:
+        return []
+    beside = {real.parent for real in known}
+    real = {path.resolve() for path in pictures.images()}
+    others = [path for path in real - known.keys() if path.parent in beside]
+    return [f"{len(others)} pictures beside them are in no COCO file"] if others else []

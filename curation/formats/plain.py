@@ -7,22 +7,25 @@ from pathlib import Path
 import numpy as np
 
 from curation.errors import AnnotationsInvalid
-from curation.formats.base import Imported, ImportedImage, image_files, other_images
+from curation.formats.base import Imported, ImportedImage, ReadOptions
+from curation.formats.tree import Tree
 
 
-def read(source: Path) -> Imported:
+def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     """Every image below a folder.
 
     Raises:
         AnnotationsInvalid: there is none.
     """
-    files, notes = image_files(source), other_images(source)
+    tree = Tree.below(source)
+    files, notes = tree.images(), tree.unlooked()
     if not files:
         why = "; ".join(["no image and no annotation file in this folder", *notes])
         raise AnnotationsInvalid(f"{source.name}: {why}")
     nothing = np.zeros((0, 4), np.float32)
     items = tuple(
-        ImportedImage(path, 0, 0, nothing, (), (), _group(path, source)) for path in files
+        ImportedImage(path, 0, 0, nothing, (), (), _group(path, source), unlabelled=True)
+        for path in files
     )
     return Imported((), items, labelled=False, notes=notes)
 

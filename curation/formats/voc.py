@@ -1,129 +1,160 @@
-"""Pascal VOC: one XML file an image in ``Annotations``, images in ``JPEGImages``."""
+"""Pascal VOC: an XML file an image; ``voc_files.py`` says where, ``voc_objects.py`` what it has."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from curation.boxes import xywh_to_xyxy
 from curation.errors import AnnotationsInvalid
-from curation.formats import doubt
 from curation.formats.base import (
-    IMAGE_SUFFIXES,
     Imported,
     ImportedImage,
     Labels,
+    Mended,
     Problem,
-    existing_file,
+    ReadOptions,
+)
+from curation.formats.coco_images import picture_size
+from curation.formats.same_picture import one_each
+from curation.formats.splits import Aside
+from curation.formats.tree import Ambiguous, Tree
+from curation.formats.voc_files import ImageSets, Pictures, xml_files
+from curation.formats.voc_files import is_there as is_there
+from curation.formats.voc_objects import (
+    Annotation,
+    counts_from_one,
+    doubt_of,
+    read_annotation,
 )
 
-MAX_BYTES = 4 * 2**20
-"""Of one annotation file; the largest of VOC's own has 10 KiB."""
 
+def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
+    """Read all VOC annotations below a folder; ``difficult`` objects become ignore regions.
 
-def read(source: Path) -> Imported:
-    """Read a VOC folder; ``difficult`` objects become ignore regions.
-
-    VOC counts pixels from 1 and includes the last one: boxes are moved by one to the top left.
+    VOC counts pixels from 1 and includes the last one: boxes are moved by one to the top left,
+    unless the boxes of the set show that they count from 0.
 
     Raises:
-        AnnotationsInvalid: there is no annotation in ``Annotations``.
+        AnnotationsInvalid: there is no annotation, or a split must be chosen.
     """
-    files = sorted((source / "Annotations").glob("*.xml"))
+    tree = Tree.below(source)
+    files, others = xml_files(tree)
     if not files:
-        raise AnnotationsInvalid(f"{source.name}: no XML file in its folder Annotations")
-    problems: list[Problem] = []
-    objects = _Objects()
-    items = [
-        item for file in files if (item := _image(source, file, objects, problems)) is not None
+        raise AnnotationsInvalid(f"{source.name}: no XML file of Pascal VOC in it")
+    sets = ImageSets.of(tree)
+    aside = Aside(options.splits.among(sets.available(files)))
+    problems = [Problem("ImageSets", told, "nothing") for told in sets.problems]
+    problems += _broken(tree)
+    pictures = Pictures(source, tree if options.images is None else Tree.below(options.images))
+    found = [
+        annotation
+        for file in files
+        if aside.takes(sets.of_file(file))
+        and (annotation := _annotation(file, pictures, problems)) is not None
     ]
-    names = sorted({label for item in items for label in item.labels})
-    return Imported(
-        tuple(names),
-        tuple(items),
-        tuple(problems),
-        doubt=objects.doubt(sum(one.loses == "labels" for one in problems)),
+    return _imported(
+        found,
+        problems,
+        options,
+        (
+            *_passed_over(others, source),
+            *pictures.notes(),
+            *aside.notes(),
+            *tree.unlooked(),
+        ),
     )
 
 
-@dataclass(slots=True)
-class _Objects:
-    """All objects of a folder, as they stand there: four numbers each, and the image's size."""
-
-    corners: list[list[float]] = field(default_factory=list)
-    sizes_wh: list[tuple[int, int]] = field(default_factory=list)
-
-    def doubt(self, refused: int) -> str:
-        """Why no box is what it seems, ``refused`` of them certainly not; "" if all is well."""
-        raw, sizes = doubt.as_boxes(self.corners, self.sizes_wh)
-        if doubt.normalised(raw, raw[:, 2:] - raw[:, :2]):
-            return "its coordinates look normalised (0..1): give pixels"
-        if doubt.misread(raw, xywh_to_xyxy(raw), sizes, doubt.ROUNDING):
-            return "its boxes look like x, y, width, height: VOC wants xmin, ymin, xmax, ymax"
-        return doubt.most(refused, len(self.corners))
+def _broken(tree: Tree) -> list[Problem]:
+    """XML files that are there by name only."""
+    why = "left out: cannot be read: it is a link that leads nowhere, or not a file"
+    return [
+        Problem(path.name, why, "image")
+        for path in tree.unreadable
+        if path.suffix.lower() == ".xml"
+    ]
 
 
-def _image(
-    source: Path, file: Path, objects: _Objects, problems: list[Problem]
-) -> ImportedImage | None:
+def _annotation(file: Path, pictures: Pictures, problems: list[Problem]) -> Annotation | None:
+    """One file and its picture; None where one of them is missing."""
     try:
-        root = _parse(file)
-        name = root.findtext("filename") or file.stem
-        size = (_number(root, "size/width"), _number(root, "size/height"))
+        annotation = read_annotation(file)
+        annotation.picture = pictures.of(file, annotation.filename)
     except OSError as error:
         problems.append(Problem(file.name, f"left out: cannot be read ({error.strerror})", "image"))
+        return None
+    except Ambiguous as error:
+        problems.append(Problem(file.name, f"left out: {error}", "image"))
         return None
     except (ElementTree.ParseError, ValueError, ArithmeticError, LookupError) as error:
         why = f"left out: not a VOC annotation ({error})"
         problems.append(Problem(file.name, why, "image"))
         return None
-    path = _find(source, name, file.stem)
-    if path is None:
-        problems.append(Problem(file.name, f"left out: no image {Path(name).name!r}", "image"))
+    if annotation.picture is None:
+        other = Path(annotation.filename.replace("\\", "/")).name[:200]
+        names = f"{file.stem!r}" + (f" or {other!r}" if other and other != file.stem else "")
+        problems.append(Problem(file.name, f"left out: no image {names}", "image"))
         return None
-    labels = Labels(file.name, size, problems)
-    for position, entry in enumerate(root.iter("object")):
-        label = (entry.findtext("name") or "").strip()
+    if not all(annotation.size_wh):
+        annotation.size_wh = picture_size(annotation.picture)
+    return annotation
+
+
+def _imported(
+    found: Sequence[Annotation],
+    problems: list[Problem],
+    options: ReadOptions,
+    notes: Sequence[str],
+) -> Imported:
+    written = [(one, annotation) for annotation in found for one in annotation.objects]
+    corners = [one.corners for one, _ in written if one.corners is not None]
+    from_one, why = counts_from_one(corners)
+    mended = Mended()
+    read = [(one.file.name, _image(one, from_one, options, mended, problems)) for one in found]
+    items, repeated = one_each(read, problems, "several XML files")
+    lost = [one.message.removeprefix("left out: ") for one in problems if one.loses == "labels"]
+    sizes = [annotation.size_wh for one, annotation in written if one.corners is not None]
+    told = [f"its boxes count pixels from 0 ({why}): taken as they stand"] if why else []
+    if repeated:
+        told.append(f"{repeated} XML files say again what another says of the same picture")
+    return Imported(
+        tuple(sorted({label for item in items for label in item.labels})),
+        tuple(items),
+        tuple(problems),
+        doubt=doubt_of(corners, sizes, len(lost), len(written), next(iter(lost), "")),
+        notes=(*told, *mended.notes(), *notes),
+    )
+
+
+def _image(
+    annotation: Annotation,
+    from_one: bool,
+    options: ReadOptions,
+    mended: Mended,
+    problems: list[Problem],
+) -> ImportedImage:
+    labels = Labels(annotation.file.name, annotation.size_wh, problems)
+    labels.mended, labels.clip = mended, options.clip
+    for position, one in enumerate(annotation.objects):
         place = f"object {position}"
-        try:
-            box = [float(entry.findtext(f"bndbox/{side}") or "nan") for side in _SIDES]
-        except ValueError:
-            box = [float("nan")] * 4
-        objects.corners.append(box)
-        objects.sizes_wh.append(size)
-        if not label:
+        if not one.name:
             labels.refuse(place, "it has no name")
             continue
-        x1, y1, x2, y2 = box
-        labels.add((x1 - 1, y1 - 1, x2, y2), label, entry.findtext("difficult") == "1", place)
-    return labels.image(path)
+        try:
+            box = one.box(from_one, options.enclose_rotated, mended)
+            ignored = one.is_ignored()
+        except AnnotationsInvalid as error:
+            labels.refuse(place, str(error))
+            continue
+        labels.add(box, one.name, ignored, place)
+    assert annotation.picture is not None
+    return labels.image(annotation.picture)
 
 
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
-
-
-def _parse(file: Path) -> ElementTree.Element:
-    """The XML tree; entities could expand without bound, so a document type is refused."""
-    data = file.read_bytes()
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"{len(data)} bytes is too large")
-    if b"\0" in data:  # UTF-16 would hide a document type from the next line
-        raise ValueError("its encoding is not UTF-8")
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
-        raise ValueError("a document type is not allowed")
-    return ElementTree.fromstring(data)
-
-
-def _number(root: ElementTree.Element, path: str) -> int:
-    return max(0, int(float(root.findtext(path) or 0)))
-
-
-def _find(source: Path, name: str, stem: str) -> Path | None:
-    candidates = [name, *(f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES)]
-    for folder in (source / "JPEGImages", source / "images", source):
-        for candidate in candidates:
-            path = existing_file(folder, candidate)
-            if path is not None:
-                return path
-    return None
+def _passed_over(others: Sequence[Path], root: Path) -> list[str]:
+    """A note about XML files of other kinds."""
+    if not others:
+        return []
+    names = ", ".join(path.relative_to(root).as_posix() for path in others[:3])
+    return [f"{len(others)} XML files that are no VOC annotations were passed over: {names}"]

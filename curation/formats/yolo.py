@@ -1,189 +1,232 @@
-"""YOLO: one text file an image, each line ``class cx cy width height`` in shares of the image."""
+"""YOLO: one text file an image, each row ``class cx cy width height`` in shares of the image.
+
+Read ``yolo_layout.py`` for which file belongs to which image, ``yolo_names.py`` for the classes,
+``yolo_description.py`` and ``yolo_splits.py`` for data.yaml and splits, ``yolo_rows.py`` and
+``yolo_boxes.py`` for what a row may be.
+"""
 
 from __future__ import annotations
 
-import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from curation import images
-from curation.boxes import cxcywh_to_xyxy
+from curation.class_names import BACKGROUND
 from curation.errors import AnnotationsInvalid, ImageUnreadable
 from curation.formats import doubt
 from curation.formats.base import (
     Imported,
     ImportedImage,
     Labels,
+    Mended,
     Problem,
-    image_files,
-    other_images,
+    ReadOptions,
 )
+from curation.formats.splits import Aside
+from curation.formats.text_files import decode, read_bytes
+from curation.formats.tree import Tree
+from curation.formats.yolo_boxes import NotABox, box_of, doubt_of_rows
+from curation.formats.yolo_description import descriptions, is_description
+from curation.formats.yolo_layout import Pairs, is_labelled, pairs_of
+from curation.formats.yolo_names import Named, class_lists, class_names
+from curation.formats.yolo_rows import SIXTH, Reading, Row, Rows
+from curation.formats.yolo_splits import Splits, splits_of
 
-LABEL_FOLDER, IMAGE_FOLDER = "labels", "images"
-NAMES_FILE = "classes.txt"
-ROUNDING = 0.01
-"""Share of the image that a line may leave it by before the file as a whole is in doubt."""
+__all__ = ["is_description", "is_there", "read"]
+
+MAX_BYTES = 64 * 2**20
+"""Of one label file: outlines of thousands of objects have ten."""
+_OTHERS = (".names", ".data", ".labels", ".cache")
+"""Suffixes of a YOLO set's own files that are neither pictures nor texts."""
+
+
+def is_there(tree: Tree) -> bool:
+    """Whether a folder holds a YOLO data set: label files, or just images and their classes."""
+    if is_labelled(tree):
+        return True
+    lists = class_lists(tree)
+    others = set(tree.with_suffix(".json", ".xml")) - set(lists)
+    return bool(lists) and not others and bool(tree.images())
+
+
+def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
+    """Read a YOLO data set: a folder, or the data.yaml or obj.data in it.
+
+    Labels lie in ``labels`` where the images are in ``images``, or beside the images. Nothing above
+    or beside what was named is looked at.
+
+    Raises:
+        AnnotationsInvalid: the class names, the images or the wanted split are missing.
+    """
+    chosen = source if source.is_file() else None
+    tree = Tree.below(source.parent if chosen else source)
+    pictures = tree if options.images is None else Tree.below(options.images)
+    if not pictures.images():
+        raise AnnotationsInvalid(
+            f"{source.name}: no image in it; `--images FOLDER` says where they lie"
+        )
+    named = class_names(tree, chosen, options.class_names)
+    described = descriptions(tree, chosen)
+    splits = splits_of(tree, pictures, described)
+    pairs = pairs_of(tree, pictures, splits.lists)
+    aside = _aside(splits, options)
+    taken = [image for image in pictures.images() if aside.takes(splits.of.get(image, ()))]
+    key_points = max((one.key_points for one in described), default=0)
+    reader = _Reader(tree, named, options, key_points=key_points)
+    reader.read(taken, pairs)
+    items = reader.items()
+    used = [path for path in tree.files if path.suffix.lower() in _OTHERS]
+    notes = [*named.notes, *splits.notes, *aside.notes(), *reader.notes(), *tree.unlooked(used)]
+    if pictures is not tree:
+        notes += pictures.unlooked()
+    return Imported(
+        tuple(name for name in named.names if name is not None and name != BACKGROUND),
+        tuple(items),
+        tuple(reader.problems),
+        doubt=named.doubt or _doubt_of_files(pairs, taken) or reader.doubt(),
+        notes=tuple(notes),
+    )
+
+
+def _aside(splits: Splits, options: ReadOptions) -> Aside:
+    try:
+        return Aside(options.splits.among(splits.available()))
+    except AnnotationsInvalid as error:
+        raise AnnotationsInvalid("; ".join([str(error), *splits.notes])) from error
+
+
+def _doubt_of_files(pairs: Pairs, taken: Sequence[Path]) -> str:
+    """Why images without labels are not to be taken for empty; "" if labels belong to images."""
+    used = sum(image in pairs.label_of for image in taken)
+    alone = len(pairs.alone)
+    if alone > len(pairs.label_of):
+        return (
+            f"{alone} of its {len(pairs.label_of) + alone} label files have no image: they must "
+            "lie below `labels` as the images lie below `images`, or beside them, under the same "
+            "names"
+        )
+    if taken and not used and not pairs.contested:
+        return f"none of its {len(taken)} images has a label file"
+    return ""
 
 
 @dataclass(slots=True)
-class _Lines:
-    """All lines of a folder, as they stand there.
+class _Reader:
+    """The label files of the images that are taken, which are judged together."""
 
-    Attributes:
-        numbers: of the classes that are named.
-        shares: cx, cy, width, height.
-        files: label files that belong to an image.
-        count: lines, with those that cannot be read.
-    """
+    tree: Tree
+    named: Named
+    options: ReadOptions
+    key_points: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    mended: Mended = field(default_factory=Mended)
+    files: list[tuple[Path, Path | None, Rows]] = field(default_factory=list)
+    reading: Reading = field(default_factory=Reading)
+    kinds: Counter[str] = field(default_factory=Counter)
+    _names: Counter[str] = field(default_factory=Counter)
 
-    numbers: set[int] = field(default_factory=set)
-    shares: list[list[float]] = field(default_factory=list)
-    files: int = 0
-    count: int = 0
+    def read(self, taken: Sequence[Path], pairs: Pairs) -> None:
+        """Read all rows; what no image or no file can have is a problem."""
+        self._names.update(path.name for path in (*pairs.label_of.values(), *pairs.alone))
+        for image in taken:
+            if problem := pairs.contested.get(image):
+                self.problems.append(problem)
+                continue
+            label = pairs.label_of.get(image)
+            where = self.shown(label or image)
+            try:
+                text = "" if label is None else decode(read_bytes(label, MAX_BYTES), where)
+            except AnnotationsInvalid as error:
+                told = str(error).removeprefix(where).lstrip(":, ")
+                self.problems.append(Problem(where, f"left out: {told}", "image"))
+                continue
+            self.files.append((image, label, Rows.of(text)))
+        self.reading = Reading.of([rows.good for _, _, rows in self.files], self.key_points)
+        for label in pairs.alone:
+            told = "left out: there is no image of this name"
+            self.problems.append(Problem(self.shown(label), told))
 
-    def doubt(self, names: tuple[str, ...], refused: int) -> str:
-        """Why nothing is what it seems, ``refused`` lines certainly not; "" if all is well."""
-        if wrong := doubt.misnumbered("classes", range(len(names)), self.numbers):
-            return wrong
-        raw, sizes = doubt.as_boxes(self.shares, [(1.0, 1.0)] * len(self.shares))
-        if doubt.misread(cxcywh_to_xyxy(raw), raw, sizes, ROUNDING):
-            return (
-                "its boxes look like x1, y1, x2, y2: YOLO wants centre x, centre y, width, height"
-            )
-        pixels = int((raw > 1 + ROUNDING).any(axis=1).sum()) > len(raw) / 2
-        cause = "its coordinates look like pixels: YOLO wants shares of the image (0..1)"
-        return doubt.most(refused, self.count, cause if pixels else "")
+    def shown(self, file: Path) -> str:
+        """The name of a file; with its folders where several have this name."""
+        if self._names[file.name] > 1 and file.is_relative_to(self.tree.root):
+            return file.relative_to(self.tree.root).as_posix()
+        return file.name
 
+    def items(self) -> list[ImportedImage]:
+        """The images with their boxes; one that cannot be read is a problem."""
+        found = (self._item(*file) for file in self.files)
+        return [item for item in found if item is not None]
 
-def labels_folder(source: Path) -> Path | None:
-    """The folder with the label files, None where there is none."""
-    folder = source / LABEL_FOLDER
-    return folder if folder.is_dir() else None
-
-
-def read(source: Path) -> Imported:
-    """Read a YOLO folder: ``images/``, ``labels/`` and ``data.yaml`` or ``classes.txt``.
-
-    The class names may lie beside the labels, or above the folder where it is one split of a set.
-
-    Raises:
-        AnnotationsInvalid: the class names or the folders are missing.
-    """
-    labels = labels_folder(source)
-    pictures = source / IMAGE_FOLDER
-    if labels is None or not pictures.is_dir():
-        raise AnnotationsInvalid(f"{source.name}: expected folders `images` and `labels`")
-    names = _class_names(source)
-    problems: list[Problem] = []
-    lines = _Lines()
-    items = []
-    used = set()
-    for path in image_files(pictures):
-        file = (labels / path.relative_to(pictures)).with_suffix(".txt")
-        used.add(file)
-        item = _image(path, file, names, lines, problems)
-        if item is not None:
-            items.append(item)
-    refused = sum(one.loses == "labels" for one in problems)
-    used.add(labels / NAMES_FILE)
-    alone = sorted(set(labels.rglob("*.txt")) - used)
-    problems += [Problem(one.name, "left out: there is no image of this name") for one in alone]
-    return Imported(
-        names,
-        tuple(items),
-        tuple(problems),
-        doubt=_doubt_of_files(lines.files, len(alone)) or lines.doubt(names, refused),
-        notes=other_images(pictures),
-    )
-
-
-def _doubt_of_files(used: int, alone: int) -> str:
-    """Why images without labels are not to be taken for empty; "" if labels belong to images."""
-    if alone <= used:
-        return ""
-    return (
-        f"{alone} of its {used + alone} label files have no image: they must lie below `labels` "
-        "as the images lie below `images`, under the same names"
-    )
-
-
-def _image(
-    path: Path, file: Path, names: tuple[str, ...], seen: _Lines, problems: list[Problem]
-) -> ImportedImage | None:
-    try:
-        width, height = images.size_of(path.read_bytes(), path.name)
-    except (OSError, ImageUnreadable) as error:
-        problems.append(Problem(path.name, f"left out: not a readable image ({error})", "image"))
-        return None
-    labels = Labels(file.name, (width, height), problems)
-    seen.files += file.is_file()
-    lines = _text(file).splitlines() if file.is_file() else []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        seen.count += 1
-        place = f"line {number}"
+    def _item(self, image: Path, label: Path | None, rows: Rows) -> ImportedImage | None:
         try:
-            label, *shares = line.split()
-            seen.numbers.add(int(label))
-            name = names[int(label)] if int(label) >= 0 else names[len(names)]
-            # A sixth number is a confidence or a track; more are a polygon, which is no box.
-            cx, cy, w, h = (float(share) for share in (shares[:4] if len(shares) < 6 else shares))
-        except IndexError:
-            labels.refuse(place, f"class {label} of {len(names)}")
-            continue
-        except ValueError:
-            labels.refuse(place, "expected `class cx cy width height`")
-            continue
-        seen.shares.append([cx, cy, w, h])
-        with np.errstate(over="ignore", invalid="ignore"):  # infinite boxes are refused
-            shape = np.array([[cx * width, cy * height, w * width, h * height]], np.float32)
-            box = cxcywh_to_xyxy(shape)[0]
-        labels.add(box.tolist(), name, False, place)
-    return labels.image(path)
+            size_wh = images.size_of(image.read_bytes(), image.name)
+        except (OSError, ImageUnreadable) as error:
+            told = f"left out: not a readable image ({error})"
+            self.problems.append(Problem(image.name, told, "image"))
+            return None
+        labels = Labels(
+            self.shown(label or image),
+            size_wh,
+            self.problems,
+            mended=self.mended,
+            clip=self.options.clip,
+        )
+        for line, why in rows.wrong:
+            labels.refuse(f"line {line}", why)
+        for row in rows.good:
+            self._add(labels, row)
+        self.kinds["comment"] += rows.comments
+        return labels.image(image, unlabelled=label is None)
 
+    def _add(self, labels: Labels, row: Row) -> None:
+        place = f"line {row.line}"
+        names = self.named.names
+        name = names[row.number] if 0 <= row.number < len(names) else None
+        if name is None:
+            gap = 0 <= row.number < len(names)
+            told = "has no name in the list" if gap else f"of {len(names)}"
+            labels.refuse(place, f"class {row.number} {told}")
+            return
+        try:
+            box, kind = box_of(row, self.reading, labels.size_wh, self.options.enclose_rotated)
+        except NotABox as error:
+            labels.refuse(place, str(error))
+            return
+        before = len(labels.boxes)
+        labels.add(box, name, False, place)
+        if len(labels.boxes) > before:
+            self.kinds[kind] += 1
+            self.kinds["sixth"] += len(row.values) == SIXTH
 
-def _class_names(source: Path) -> tuple[str, ...]:
-    for folder in (source, source / LABEL_FOLDER, source.resolve().parent):
-        listed = folder / NAMES_FILE
-        if listed.is_file():
-            return tuple(filter(None, map(str.strip, _text(listed).splitlines())))
-        for name in ("data.yaml", "data.yml"):
-            if (folder / name).is_file():
-                return _names_of_yaml(_text(folder / name), name)
-    raise AnnotationsInvalid(f"{source.name}: no classes.txt and no data.yaml with `names`")
+    def doubt(self) -> str:
+        """Why nothing is what it seems; "" if all is well."""
+        rows = [row for _, _, file in self.files for row in file.good]
+        if wrong := doubt_of_rows(rows, self.reading, self.named.names):
+            return wrong
+        refused = [one for one in self.problems if ", line " in one.where]
+        count = sum(file.count for _, _, file in self.files)
+        cause = ""
+        if refused:
+            cause = f"{refused[0].where}: {refused[0].message.removeprefix('left out: ')}"
+        return doubt.most(len(refused), count, cause)
 
-
-def _names_of_yaml(text: str, where: str) -> tuple[str, ...]:
-    """``names`` of a data.yaml, as a list or as a map; all that is needed of YAML here."""
-    inline = re.search(r"^names:\s*\[(.*?)\]", text, re.M | re.S)
-    if inline:
-        return tuple(_bare(part) for part in inline.group(1).split(",") if _bare(part))
-    block = re.search(r"^names:\s*\n((?:[ \t]+.*\n?|-.*\n?)+)", text, re.M)
-    if not block:
-        raise AnnotationsInvalid(f"{where}: no `names`")
-    rows = [row.split(" #")[0].strip() for row in block.group(1).splitlines() if row.strip()]
-    if all(row.startswith("-") for row in rows):
-        return tuple(_bare(row.removeprefix("-")) for row in rows)
-    return _in_order(rows, where)
-
-
-def _in_order(rows: list[str], where: str) -> tuple[str, ...]:
-    """Names of a map from numbers, which need not be sorted."""
-    try:
-        numbered = {int(number): _bare(name) for number, name in (r.split(":", 1) for r in rows)}
-    except ValueError as error:
-        raise AnnotationsInvalid(f"{where}: `names` is neither a list nor numbered") from error
-    if sorted(numbered) != list(range(len(rows))):
-        raise AnnotationsInvalid(f"{where}: `names` must be numbered from 0 without a gap")
-    return tuple(numbered[number] for number in range(len(rows)))
-
-
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8-sig", errors="replace")  # some tools write a mark
-
-
-def _bare(text: str) -> str:
-    return text.strip().strip("'\"")
+    def notes(self) -> tuple[str, ...]:
+        """What was taken otherwise than it stands."""
+        self.mended.outlines += self.kinds["outline"]
+        self.mended.enclosing += self.kinds["enclosing"]
+        sixth = {
+            "confidence": "taken for a confidence; a small angle in radians would look alike",
+            "track": "taken for the number of a track",
+            "radians": "taken for an angle in radians",
+            "degrees": "taken for an angle in degrees",
+            "angle or track": "taken for an angle in degrees",
+            "?": "taken for an angle in radians",
+        }
+        told = (
+            (self.kinds["sixth"], f"rows have a sixth number: {sixth.get(self.reading.sixth, '')}"),
+            (self.kinds["key points"], "rows have key points: only their boxes were taken"),
+            (self.kinds["comment"], "lines begin with # and were passed over"),
+        )
+        return (*self.mended.notes(), *(f"{count} {what}" for count, what in told if count))

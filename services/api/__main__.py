@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import uvicorn
+import logging
 
 from services import context as wiring
-from services import logs
+from services import logs, private
 from services.api.app import create_app
+from services.api.log_repeats import RepeatLimit
+from services.api.server import server
 
 
 def main() -> None:
     """Serve until told to stop."""
+    private.only_ours()
     context = wiring.build()
     logs.configure("api", context.settings.log_level)
-    settings = context.settings.api
-    uvicorn.run(
-        create_app(context),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-    )
+    (handler,) = logging.getLogger().handlers
+    repeats = RepeatLimit(handler.handle)
+    handler.addFilter(repeats)
+    server(create_app(context), context.settings.api, repeats).run()
 
 
 if __name__ == "__main__":

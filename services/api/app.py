@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-import uuid
-from collections.abc import Awaitable, Callable
 
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import Depends, FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services import context as wiring
-from services.api import app_errors, schemas
-from services.api.auth import project_token, require_token
+from services.api import app_errors, docs, schemas
+from services.api.answers import Answers
+from services.api.auth import Authenticate, described, project_token
 from services.api.deps import DECODED_AT_ONCE
 from services.api.limits import BodyLimit
 from services.api.routes import (
@@ -30,8 +27,6 @@ from services.api.routes import (
 from services.api.routes import units as unit_routes
 from services.context import Context
 
-logger = logging.getLogger(__name__)
-
 DESCRIPTION = """\
 Report field frames, read why the detector failed on them, label what was missing, promote models.
 Every request but the health checks needs the project's bearer token.
@@ -44,9 +39,15 @@ answers 409.
 
 **Errors** are `{"code": ..., "message": ...}`: the code is stable, the message is for people. A 503
 says that the database is busy or out of reach; `Retry-After` says when to send the request again.
+A field that is sent twice, or that no route knows, is an error too.
+
+**Every answer** has a number, `X-Request-Id`, under which the log has its request; one that you
+send is taken. What is slow or too large is cut off: 408, 413.
 """
-ERRORS = (401, 404, 409, 413, 422, 500, 503)
+ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
 ROUTES = (frames, images, failures, modes, cycles, tasks, labels, models, unit_routes)
+LARGE = ("/v1/frames", "/v1/labels/import")
+"""Paths whose bodies may be as large as files are."""
 
 
 def create_app(context: Context | None = None) -> FastAPI:
@@ -56,50 +57,51 @@ def create_app(context: Context | None = None) -> FastAPI:
         context: wiring; None: of the project that the settings name.
     """
     context = context or wiring.build()
+    settings = context.settings.api
     app = FastAPI(
         title="Explain-to-Fix",
         version="1",
         description=DESCRIPTION,
         responses={status: {"model": schemas.Error} for status in ERRORS},
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # another address is another address; none is made from a header
     )
-    app.state.context, app.state.token = context, project_token(context)
+    app.state.context = context
     app.state.decoding = asyncio.Semaphore(DECODED_AT_ONCE)
     app.state.drawing = asyncio.Semaphore(DECODED_AT_ONCE)
     app.include_router(health.router)
+    app.include_router(docs.router)
     for module in ROUTES:
-        app.include_router(module.router, prefix="/v1", dependencies=[Depends(require_token)])
+        app.include_router(module.router, prefix="/v1", dependencies=[Depends(described)])
     app_errors.answer(app)
-    app.middleware("http")(_refuse_zero_bytes)
-    app.middleware("http")(_log_request)
-    app.add_middleware(BodyLimit, max_bytes=context.settings.api.max_request_bytes)
+    # The last one stands in front: a number for all, then the token, then the bounds.
+    app.add_middleware(NoZeroBytes)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_request_bytes,
+        large=LARGE,
+        small_bytes=settings.max_json_bytes,
+    )
+    app.add_middleware(Authenticate, token=project_token(context))
+    app.add_middleware(Answers)
     return app
 
 
-async def _refuse_zero_bytes(
-    request: Request, call_next: Callable[[Request], Awaitable[Response]]
-) -> Response:
-    """PostgreSQL cannot compare with a text that has one."""
-    if "\0" in request.url.path or "%00" in request.url.query:
-        body = {"code": "invalid_request", "message": "a zero byte in the address"}
-        return JSONResponse(body, status_code=422)
-    return await call_next(request)
+class NoZeroBytes:
+    """Refuses an address with a zero byte: PostgreSQL cannot compare with a text that has one.
 
+    Args:
+        app: the next application.
+    """
 
-async def _log_request(
-    request: Request, call_next: Callable[[Request], Awaitable[Response]]
-) -> Response:
-    started_s = time.monotonic()
-    identity = uuid.uuid4().hex[:16]
-    response = await call_next(request)
-    response.headers["X-Request-Id"] = identity
-    logger.info(
-        "%s %s",
-        request.method,
-        request.url.path,
-        extra={
-            "request": identity,
-            "status": response.status_code,
-            "seconds": round(time.monotonic() - started_s, 4),
-        },
-    )
-    return response
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope["query_string"]):
+            answer = app_errors.answer_of(422, "invalid_request", "a zero byte in the address")
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive, send)

@@ -1,23 +1,26 @@
 """Errors into answers: a status, ``{"code": ..., "message": ...}``, and what to do.
 
 Ours carry their status and code. A database that is busy or out of reach is no fault of the
-request: 503, and when to try again. Anything else is a fault of the service: 500, and the details
-stay in its log.
+request: 503, and when to try again. Anything else is a fault of the service, and is answered by
+:mod:`services.api.answers`.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Mapping
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy import exc as database
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match
 
 from curation.errors import CurationError
 from retrain.errors import RetrainError
+from services.db.races import sqlstate
 from services.errors import ServiceError
 
 logger = logging.getLogger(__name__)
@@ -56,37 +59,56 @@ def answer(app: FastAPI) -> None:
     app.add_exception_handler(StarletteHTTPException, _unserved)
     for theirs in (database.DBAPIError, database.TimeoutError):
         app.add_exception_handler(theirs, _of_the_database)
-    app.add_exception_handler(Exception, _unexpected)
 
 
-def _known(_request: Request, error: Exception) -> JSONResponse:
+def answer_of(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The one form of all errors."""
+    return JSONResponse({"code": code, "message": message}, status_code=status, headers=headers)
+
+
+def _known(_request: Request, error: Exception) -> Response:
     status = getattr(error, "status", 422)
     code = getattr(error, "code", "error")
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    body = {"code": code, "message": str(error)}
-    return JSONResponse(body, status_code=status, headers=headers)
+    return answer_of(status, code, str(error))
 
 
-def _unserved(_request: Request, error: Exception) -> JSONResponse:
+def _unserved(request: Request, error: Exception) -> Response:
     """No such route, wrong method, or a body that is not even a form."""
     assert isinstance(error, StarletteHTTPException)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    body = {"code": code, "message": str(error.detail)}
-    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+    if error.status_code == 405:
+        return _wrong_method(request)
+    code = {404: "not_found"}.get(error.status_code, "invalid_request")
+    message = "no such address" if error.status_code == 404 else str(error.detail)
+    return answer_of(error.status_code, code, message, error.headers)
 
 
-def _malformed(_request: Request, error: Exception) -> JSONResponse:
+def _wrong_method(request: Request) -> Response:
+    """What this address understands; asked by ``OPTIONS``, that is the answer."""
+    methods = {"OPTIONS"}
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        asked = {**request.scope, "method": method}
+        if any(route.matches(asked)[0] is Match.FULL for route in request.app.routes):
+            methods |= {method, "HEAD"} if method == "GET" else {method}
+    allowed = {"Allow": ", ".join(sorted(methods))}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=allowed)
+    told = f"{request.method[:20]} is not understood here; there is {allowed['Allow']}"
+    return answer_of(405, "method_not_allowed", told, allowed)
+
+
+def _malformed(_request: Request, error: Exception) -> Response:
     """Where in the request, and what is wrong; not the whole input back."""
     assert isinstance(error, RequestValidationError)
     places = [
         f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}"
         for entry in error.errors()[:5]
     ]
-    body = {"code": "invalid_request", "message": "; ".join(places)}
-    return JSONResponse(body, status_code=422)
+    return answer_of(422, "invalid_request", "; ".join(places))
 
 
-def _of_the_database(request: Request, error: Exception) -> JSONResponse:
+def _of_the_database(request: Request, error: Exception) -> Response:
     """Busy or out of reach; a statement that the database refuses is a fault of the service.
 
     What the driver says goes to the log only: it may name hosts and folders.
@@ -96,8 +118,7 @@ def _of_the_database(request: Request, error: Exception) -> JSONResponse:
         raise error
     code, message = said
     logger.warning("%s %s: %s: %s", request.method, request.url.path, code, error)
-    body = {"code": code, "message": message}
-    return JSONResponse(body, status_code=503, headers={"Retry-After": str(RETRY_S)})
+    return answer_of(503, code, message, {"Retry-After": str(RETRY_S)})
 
 
 def _said_of(error: Exception) -> tuple[str, str] | None:
@@ -107,7 +128,7 @@ def _said_of(error: Exception) -> tuple[str, str] | None:
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
         return _said_of_sqlite(cause)
-    state = _sqlstate(cause)
+    state = sqlstate(cause)
     if state.startswith(_POSTGRES_BUSY):
         return BUSY
     if state.startswith(_POSTGRES_NO_TABLES):
@@ -131,9 +152,3 @@ def _sqlstate(cause: BaseException | None) -> str:
     first = cause.args[0] if cause is not None and cause.args else None
     state = first.get("C") if isinstance(first, dict) else getattr(cause, "sqlstate", None)
     return str(state or "")
-
-
-def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
-    """The server logs the traceback after this."""
-    message = "a fault of the service, not of the request; its log says more"
-    return JSONResponse({"code": "internal_error", "message": message}, status_code=500)

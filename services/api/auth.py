@@ -1,19 +1,29 @@
-"""One bearer token for the whole API."""
+"""One bearer token for the whole API, looked at before anything else of a request is."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from typing import Annotated
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.api.protocol import TRUSTED
 from services.context import Context
 from services.errors import NotAllowed
 
 TOKEN_FILE = "api-token"
-bearer = HTTPBearer(auto_error=False, description="The project's token")
+OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/docs")
+"""What is answered without the token: health, and how the API is used. Whatever lies below
+``/docs/`` is open too: the files of that page."""
+described = HTTPBearer(auto_error=False, description="The project's token")
+"""For the description only; :class:`Authenticate` is what asks for the token."""
+
+_ADVICE = (
+    "send `Authorization: Bearer TOKEN`; the token is in state/api-token of the project, "
+    "or what E2X_API__TOKEN says"
+)
 
 
 def project_token(context: Context) -> str:
@@ -38,19 +48,44 @@ def project_token(context: Context) -> str:
     return token
 
 
-def require_token(
-    request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-) -> None:
-    """Refuse a request without the right token.
+class Authenticate:
+    """Answers 401 to a request without the right token; nothing of its body is read.
 
-    Raises:
-        NotAllowed: it is missing or unknown.
+    Stands in front of routing and of everything that reads bodies: what a stranger sends is never
+    parsed. A request that may pass is marked as trusted for the connection that it came by.
+
+    Args:
+        app: the next application.
+        token: the right one.
     """
-    expected: str = request.app.state.token
-    given = credentials.credentials if credentials else ""
-    if not secrets.compare_digest(given.encode(), expected.encode()):
-        raise NotAllowed(
-            "send `Authorization: Bearer TOKEN`; the token is in state/api-token of the project, "
-            "or what E2X_API__TOKEN says"
-        )
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app, self._expected = app, token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif self._has_token(scope):
+            scope.setdefault("state", {})[TRUSTED] = True
+            await self._app(scope, receive, send)
+        elif is_open(scope["path"]):
+            await self._app(scope, receive, send)
+        else:
+            body = {"code": NotAllowed.code, "message": _ADVICE}
+            headers = {"WWW-Authenticate": "Bearer"}
+            await JSONResponse(body, NotAllowed.status, headers)(scope, receive, send)
+
+    def _has_token(self, scope: Scope) -> bool:
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(given) != 1:
+            return False
+        scheme, _, token = given[0].partition(b" ")
+        # In a time that does not tell how much of it is right.
+        right = secrets.compare_digest(token.strip(), self._expected)
+        return right and scheme.lower() == b"bearer"
+
+
+def is_open(path: str) -> bool:
+    """Whether a path is answered without the token."""
+    return path in OPEN_PATHS or path.startswith("/docs/")

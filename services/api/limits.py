@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
+from collections.abc import Collection
 
+from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_DRAIN_FACTOR, _DRAIN_S = 4, 10.0
+FRAMED_TWICE = (
+    "send either Content-Length or Transfer-Encoding: with both, two readers may see two requests"
+)
 
 
 class BodyLimit:
     """Answers 413 when a body exceeds its bound; the application never sees more than that.
 
-    What comes beyond the bound is read and thrown away for a while: a connection that is closed
-    under a sender is reset, and the sender may lose the answer that says what is wrong.
+    What comes beyond the bound is the connection's affair (:mod:`services.api.protocol`): it lets
+    an honest sender finish, and read why.
 
     Args:
         app: the next application.
-        max_bytes: largest body.
+        max_bytes: largest body of the paths that take files.
+        large: these paths.
+        small_bytes: largest body of the others.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, large: Collection[str], small_bytes: int
+    ) -> None:
         self._app, self._max_bytes = app, max_bytes
+        self._large, self._small_bytes = large, min(small_bytes, max_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with its body counted."""
@@ -30,11 +37,16 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
+        if b"content-length" in headers and b"transfer-encoding" in headers:
+            body = {"code": "invalid_request", "message": FRAMED_TWICE}
+            await JSONResponse(body, 400, {"Connection": "close"})(scope, receive, send)
+            return
+        large = scope["path"] in self._large
+        limit = self._max_bytes if large else self._small_bytes
+        refusal = _refusal(limit, "max_request_bytes" if large else "max_json_bytes")
         declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
-            if b"expect" not in headers:  # such a sender waits for the answer before the body
-                await self._drain(receive)
-            await self._refuse(send)
+        if declared.isdigit() and int(declared[:20]) > limit:
+            await refusal(scope, receive, send)
             return
         seen, answered = 0, False
 
@@ -44,11 +56,9 @@ class BodyLimit:
                 return {"type": "http.disconnect"}
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._max_bytes:
+            if seen > limit:
                 answered = True
-                if message.get("more_body"):
-                    await self._drain(receive)
-                await self._refuse(send)
+                await refusal(scope, receive, send)
                 return {"type": "http.disconnect"}
             return message
 
@@ -63,26 +73,7 @@ class BodyLimit:
             if not answered:
                 raise
 
-    async def _drain(self, receive: Receive) -> None:
-        """Read on until the body ends, or has been too long or too slow for an honest sender."""
-        seen = 0
-        try:
-            async with asyncio.timeout(_DRAIN_S):
-                while seen <= _DRAIN_FACTOR * self._max_bytes:
-                    message = await receive()
-                    seen += len(message.get("body", b""))
-                    if not message.get("more_body"):
-                        return
-        except TimeoutError:
-            return
 
-    async def _refuse(self, send: Send) -> None:
-        text = f"the request is over {self._max_bytes} bytes (setting api.max_request_bytes)"
-        body = json.dumps({"code": "too_large", "message": text}).encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+def _refusal(limit: int, setting: str) -> JSONResponse:
+    text = f"the request is over {limit} bytes (setting api.{setting})"
+    return JSONResponse({"code": "too_large", "message": text}, 413, {"Connection": "close"})

@@ -8,20 +8,23 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.api.deps import MAX_ROW
+from services.setting_groups import MOST_OBJECTS
 
 Box = Annotated[
     list[float],
     Field(min_length=4, max_length=4, description="[x1, y1, x2, y2] in pixels of the image."),
 ]
 Item = TypeVar("Item")
-MAX_OBJECTS = 5000
 MAX_INT = 2**31 - 1
 
 
 class Body(BaseModel):
-    """A request; an unknown field is an error, since it is most often a typing slip."""
+    """A request; an unknown field is an error, since it is most often a typing slip.
 
-    model_config = ConfigDict(extra="forbid")
+    Nothing is taken for what it is not: "12" is no number, 1 is no flag.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Row(BaseModel):
@@ -214,7 +217,7 @@ class SubmitIn(Body):
     """The answer to a task; no objects says that there are none."""
 
     token: int
-    objects: list[ObjectIn] = Field(max_length=MAX_OBJECTS)
+    objects: list[ObjectIn] = Field(max_length=MOST_OBJECTS)
     author: str = Field(default="", max_length=120)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import DBAPIError
@@ -25,6 +25,7 @@ from typer.core import TyperGroup
 from curation.errors import CurationError
 from retrain.errors import RetrainError
 from services.errors import ServiceError
+from services.plain import json_text, visible
 from services.settings import get_settings
 
 if TYPE_CHECKING:
@@ -35,6 +36,31 @@ USAGE_EXIT, FAILURE_EXIT = 2, 1
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 LimitOption = Annotated[int, typer.Option(help="Rows at most.", min=1)]
+
+
+class Screen(Console):
+    """A console that shows text as it is: no markup in it counts, and no byte of it is obeyed.
+
+    File names, class names, reporters and error messages come from outside. Whatever is printed,
+    in tables and progress bars too, goes through here; styles are given apart from the text.
+
+    Args:
+        stderr: on standard error instead of standard output.
+        options: as rich takes them.
+    """
+
+    def __init__(self, *, stderr: bool = False, **options: Any) -> None:
+        super().__init__(
+            **{"stderr": stderr, "markup": False, "emoji": False, "highlight": False, **options}
+        )
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Pieces of text with their styles."""
+        for piece in super().render(renderable, options):
+            plain = piece.control or piece.text.isprintable()
+            yield piece if plain else Segment(visible(piece.text), piece.style)
 
 
 class CommandGroup(TyperGroup):
@@ -49,6 +75,11 @@ class CommandGroup(TyperGroup):
                 raise
             show_error(error)
             raise typer.Exit(exit_code(error)) from error
+        except Exception as error:
+            # Of a wrong option or argument; typer shows it, and it may quote a file's name.
+            if hasattr(error, "format_message") and isinstance(getattr(error, "message", 0), str):
+                vars(error)["message"] = visible(vars(error)["message"])
+            raise
 
 
 def exit_code(error: BaseException) -> int:
@@ -64,8 +95,8 @@ def exit_code(error: BaseException) -> int:
 
 def show_error(error: BaseException) -> None:
     """One red line on standard error, and below it what to do where the message does not say."""
-    message, hint = describe(error)
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    message, hint = (visible(text) for text in describe(error))
+    console = Screen(stderr=True, soft_wrap=True)
     console.print(Text.assemble(("error: ", "bold red"), (message, "red")))
     if hint:
         console.print(Text(f"hint: {hint}", "dim"))
@@ -98,11 +129,17 @@ def choose_project(project: Path | None) -> None:
 
 def configure_logs(verbose: bool) -> None:
     """Warnings, or with ``--verbose`` everything, as plain lines on standard error."""
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
-        force=True,
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PlainFormatter("%(levelname)s %(name)s: %(message)s"))
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+class _PlainFormatter(logging.Formatter):
+    """Messages may quote names from outside."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 @contextmanager
@@ -121,14 +158,14 @@ def opened() -> Iterator[Context]:
         context.engine.dispose()
 
 
-def console() -> Console:
+def console() -> Screen:
     """Where results go; wide enough for a table when it is a pipe."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    return Screen(width=None if sys.stdout.isatty() else 160)
 
 
 def print_json(value: Any) -> None:
     """The value as indented JSON on standard output."""
-    typer.echo(json.dumps(value, indent=2, default=_plain, ensure_ascii=False))
+    typer.echo(json_text(value, indent=2, default=_plain))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -161,7 +198,7 @@ def cell(value: Any) -> str:
         return f"{value:.3f}"
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return str(value)
+    return visible(str(value))
 
 
 def columns_of(row: Any, *without: str) -> dict[str, Any]:

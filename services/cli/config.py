@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from services.cli.common import JsonOption, print_json, print_table
 from services.errors import NotFound
+from services.plain import visible
 from services.settings import PROJECT_FILE, Settings, get_settings
 
 MASK = "********"
@@ -56,13 +57,13 @@ def register(app: typer.Typer) -> None:
 def config(
     name: Annotated[str, typer.Argument(help="Only settings whose name contains this.")] = "",
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the README's table of all settings.")
+        bool, typer.Option("--markdown", help="Print docs/settings.md's table of them.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List every setting: description, value, where it comes from, its variable."""
     if markdown:
-        typer.echo(settings_table())
+        typer.echo(visible(settings_table()))
         return
     rows = [row for row in current_settings(get_settings()) if name in row.name]
     if not rows:
@@ -83,7 +84,7 @@ def config(
 def settings_table() -> str:
     """All settings as a Markdown table: name, default, allowed values, description.
 
-    The README holds it between the markers ``<!-- settings -->`` and ``<!-- /settings -->``.
+    ``docs/settings.md`` holds it.
     """
     lines = ["| setting | default | allowed | what it does |", "|---|---|---|---|"]
     for row in _rows(Settings, ""):

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from services.cli.common import (
     JsonOption,
+    Screen,
     columns_of,
     console,
     opened,
@@ -245,7 +245,7 @@ def _start(
 
 
 def _follow(context: Context, cycle_id: int, through_labels: bool, timeout_s: float | None) -> None:
-    screen = Console(stderr=True)
+    screen = Screen(stderr=True)
     cycle = _find(context, cycle_id)
     if cycle.state not in (FINISHED_CYCLES if through_labels else RESTING):
         with workers(context, screen), progress(screen) as bars:

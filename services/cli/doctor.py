@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.cli import doctor_files
 from services.cli.common import OURS, JsonOption, console, print_json
 from services.db.engine import reading
 from services.db.tables import Image, LabelTask, Model, Outbox, TaskState
@@ -54,9 +55,27 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    as_json: JsonOption = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every row and file, and compare them.")
+    ] = False,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="With --deep: files of a kind to read at most.")
+    ] = None,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="With --deep: have what can be made again made again.")
+    ] = False,
+) -> None:
     """Look at everything that e2x needs; ends with status 1 where something needed fails."""
+    if not deep and (mend or sample is not None):
+        raise InvalidRequest("--sample and --mend go with --deep")
     findings = list(examine(get_settings()))
+    missing = {one.what for one in findings if one.state == "fail"} & {"project", "database"}
+    if deep and not missing:
+        from services.cli import doctor_deep
+
+        findings += doctor_deep.examine(get_settings(), sample, mend)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -87,7 +106,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield database
         yield _broker(context)
         yield _running(context)
-        yield from _watched(context)
+        yield from doctor_files.examine(context)
         if database.state != "fail":
             yield from _contents(context)
     finally:
@@ -256,15 +275,6 @@ def _running(context: Context) -> Finding:
             "services", "warn", f"{found}; started again: {names}", f"see {context.project.logs}"
         )
     return Finding("services", "ok", found)
-
-
-def _watched(context: Context) -> Iterator[Finding]:
-    from services.watch import watched_folder
-
-    folder = watched_folder(context)
-    if folder is not None and not folder.is_dir():
-        advice = "make it, or set ingest.watch_folder to another"
-        yield Finding("watch", "warn", f"{folder} is no folder: nothing comes in", advice)
 
 
 def _contents(context: Context) -> Iterator[Finding]:

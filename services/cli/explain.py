@@ -18,7 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from services.cli.common import FAILURE_EXIT, JsonOption, show_error
+from services.cli.common import FAILURE_EXIT, JsonOption, Screen, show_error
 from services.cli.explain_checks import check, check_output
 from services.errors import InvalidRequest
 from services.settings import Settings, get_settings
@@ -229,7 +229,10 @@ def _explain(
 def loading(what: str = "model", screen: Console | None = None) -> Iterator[None]:
     """Say that it takes a while: PyTorch alone takes seconds to import."""
     with _on_screen(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), screen=screen
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        screen=screen,
     ) as line:
         line.add_task(f"loading the {what}", total=None)
         yield
@@ -238,14 +241,14 @@ def loading(what: str = "model", screen: Console | None = None) -> Iterator[None
 def _bar() -> Progress:
     return _on_screen(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
 
 
 def _on_screen(*columns: ProgressColumn, screen: Console | None = None) -> Progress:
     """On standard error, gone when it is done, nothing where that is no screen."""
-    screen = screen or Console(stderr=True)
+    screen = screen or Screen(stderr=True)
     return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from curation.candidates import FailureRules
+from curation.class_names import same_class
 from curation.superpixels import SegmentArray, segment
 from curation.types import Box, Detections, ImageArray, Truth
 from services import explaining, science
@@ -116,7 +117,11 @@ def _none(rules: FailureRules) -> str:
 def _wrong(asked: Question, annotated: Sequence[Annotated], settings: Settings) -> Question:
     """The failures against the truth."""
     names = asked.detector.class_names
-    rows = [entry for entry in annotated if entry[1] in names]
+    rows = [
+        (box, meant, ignore)
+        for box, label, ignore in annotated
+        if (meant := same_class(label, names[1:])) is not None
+    ]
     boxes = tuple(entry[0] for entry in rows)
     truth = Truth(
         np.array(boxes, np.float32).reshape(-1, 4),
@@ -132,6 +137,7 @@ def _wrong(asked: Question, annotated: Sequence[Annotated], settings: Settings) 
 
 
 def _label(word: str, names: Sequence[str]) -> int:
-    if word not in names[1:]:
+    meant = same_class(word, names[1:])
+    if meant is None:
         raise InvalidRequest(f"no class {word!r}: the model knows {', '.join(names[1:])}")
-    return names.index(word)
+    return names.index(meant)

@@ -21,6 +21,7 @@ from rich.progress import (
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services.cli.common import Screen
 from services.db.engine import reading
 from services.db.tables import (
     FINISHED_CYCLES,
@@ -50,13 +51,13 @@ def progress(console: Console | None = None) -> Iterator[Progress]:
     """
     columns = (
         SpinnerColumn(finished_text="✓"),
-        TextColumn("{task.description:<34}"),
+        TextColumn("{task.description:<34}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
-    console = console or Console(stderr=True)
+    console = console or Screen(stderr=True)
     with Progress(*columns, console=console) as bars:
         if console.is_terminal:
             yield bars

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,7 +24,10 @@ from services.cli.follow import progress
 from services.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
-    from services.imports import ImportReport, Part
+    from rich.progress import Progress, TaskID
+
+    from services.db.tables import Role
+    from services.imports import ImportOptions, ImportReport, Part
 
 SHOWN_PROBLEMS = 10
 BROKEN_OFF = "broke off: what is counted here is stored; the same command takes up the rest"
@@ -51,6 +56,42 @@ PartOption = Annotated[
     str | None,
     typer.Option(metavar="K/N", help="Only every N-th block of consecutive frames, from the K-th."),
 ]
+SplitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="Only this split, such as train; `all` for every image. Without: seed takes what is "
+        "not held out, holdout takes test or val.",
+    ),
+]
+ImagesOption = Annotated[
+    Path | None,
+    typer.Option("--images", help="The folder of the pictures, where it is not the annotations'."),
+]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        help="Of YOLO files that come without a list: names with commas between, or a file.",
+    ),
+]
+RotatedOption = Annotated[
+    bool,
+    typer.Option(
+        "--enclose-rotated", help="Take the upright box around a rotated one, which is larger."
+    ),
+]
+ClipOption = Annotated[
+    bool, typer.Option("--clip", help="Cut boxes that leave their picture at its border.")
+]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--replace-corrections",
+        help="Labels of the source take the place of what people have corrected since, too.",
+    ),
+]
 BlockOption = Annotated[int, typer.Option(help="Frames a block of --part.", min=1)]
 
 
@@ -63,67 +104,114 @@ def import_sources(
     sources: SourcesArgument,
     role: RoleOption,
     fmt: FormatOption = None,
+    split: SplitOption = None,
+    images: ImagesOption = None,
+    classes: ClassesOption = None,
     group: GroupOption = None,
     ignore_below: IgnoreOption = None,
+    enclose_rotated: RotatedOption = False,
+    clip: ClipOption = False,
     part: PartOption = None,
     block: BlockOption = 25,
+    replace_corrections: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Import COCO, VOC or YOLO data sets, or plain folders of images for the pool.
 
     One bad entry is reported and costs its neighbours nothing, nor does one bad source; importing
-    again adds nothing. An image of which a box cannot be read is left out. The exit status is 1 if
-    anything was left out, 2 if a source was refused as a whole.
+    again adds nothing, and labels that people have corrected since stay. An image of which a box
+    cannot be read is left out. Of a set with splits, what is held out there is not trained on
+    here. A picture that several sources of one command name has one truth: joined where each
+    source has classes of its own, else left out and named. The exit status is 1 if anything was
+    left out, 2 if a source was refused as a whole.
     """
-    from sqlalchemy.exc import DBAPIError
-
     from services.db.tables import Role
-    from services.imports import ImportReport, import_dataset
-    from services.storage import DiskFull
+    from services.imports import ImportOptions
 
-    wanted = None if part is None else _part(part, block)
-    reports: dict[str, ImportReport] = {}
-    broken: list[Exception] = []
-    fatal: Exception | None = None
-    with opened() as context, progress() as bars:
-        for source in sources:
-            bar = bars.add_task(f"import {source.name}", total=None, note="reading")
-
-            def on_progress(done: int, total: int, bar: int = bar) -> None:
-                bars.update(bar, completed=done, total=total, note="")  # type: ignore[arg-type]
-
-            report = ImportReport()
-            try:
-                reports[str(source)] = import_dataset(
-                    context,
-                    source.expanduser(),
-                    Role(role),
-                    fmt=fmt,
-                    group=group,
-                    min_side_px=ignore_below,
-                    part=wanted,
-                    progress=on_progress,
-                    report=report,
-                )
-            except (AnnotationsInvalid, InvalidRequest, NotFound) as error:
-                broken.append(error)
-            except (DiskFull, DBAPIError, OSError) as error:
-                report.notes.append(BROKEN_OFF)
-                reports[str(source)], fatal = report, error
-                break
+    options = ImportOptions(
+        fmt=fmt,
+        group=group,
+        min_side_px=ignore_below,
+        part=None if part is None else _part(part, block),
+        images=None if images is None else images.expanduser(),
+        splits=tuple(split or ()),
+        class_names=None if classes is None else _classes(classes),
+        enclose_rotated=enclose_rotated,
+        clip=clip,
+        replace_corrections=replace_corrections,
+    )
+    outcome = _run(sources, Role(role), options)
+    reports = outcome.reports
     if as_json:
         print_json({source: _as_json(report) for source, report in reports.items()})
     else:
         for name, report in reports.items():
             _print_report(name, report)
-    for slip in broken:
+    for slip in outcome.broken:
         show_error(slip)
-    if fatal is not None:
-        raise fatal
-    if broken:
+    if outcome.fatal is not None:
+        raise outcome.fatal
+    if outcome.broken:
         raise typer.Exit(USAGE_EXIT)
     if not _all_came_in(reports.values()):
         raise typer.Exit(FAILURE_EXIT)
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What became of the sources.
+
+    Attributes:
+        reports: of those that were read, by name.
+        broken: why others were refused as a whole.
+        fatal: what ended the import.
+    """
+
+    reports: dict[str, ImportReport] = field(default_factory=dict)
+    broken: list[Exception] = field(default_factory=list)
+    fatal: Exception | None = None
+
+
+def _run(sources: Sequence[Path], role: Role, options: ImportOptions) -> _Outcome:
+    """Read all sources, then store them: which truths contradict each other, only all can tell."""
+    from sqlalchemy.exc import DBAPIError
+
+    from services.imports import Loaded, agree, load_source, store
+    from services.storage import DiskFull
+
+    outcome = _Outcome()
+    with opened() as context, progress() as bars:
+        loaded: list[tuple[Loaded, TaskID]] = []
+        for source in sources:
+            bar = bars.add_task(f"import {source.name}", total=None, note="reading")
+            try:
+                loaded.append((load_source(context, source.expanduser(), role, options), bar))
+            except (AnnotationsInvalid, InvalidRequest, NotFound) as error:
+                outcome.broken.append(error)
+        agree([one for one, _ in loaded], role)
+        for one, bar in loaded:
+            outcome.reports[str(one.source)] = one.report
+            try:
+                store(context, one, role, options, partial(_show, bars, bar))
+            except (DiskFull, DBAPIError, OSError) as error:
+                one.report.notes.append(BROKEN_OFF)
+                outcome.fatal = error
+                break
+    return outcome
+
+
+def _show(bars: Progress, bar: TaskID, done: int, total: int) -> None:
+    bars.update(bar, completed=done, total=total, note="")
+
+
+def _classes(given: str) -> tuple[str | None, ...]:
+    """Names with commas between, or the file that lists them."""
+    from curation.formats.class_lists import parse_class_list, read_class_list
+
+    file = Path(given).expanduser()
+    if file.is_file():
+        return read_class_list(file).names
+    return parse_class_list("\n".join(given.split(",")), "--classes").names
 
 
 def _all_came_in(reports: Collection[ImportReport]) -> bool:
@@ -146,9 +234,25 @@ def _as_json(report: ImportReport) -> dict[str, object]:
         "images_known": report.images_known,
         "images_left_out": report.images_left_out,
         "boxes": report.boxes,
+        "ignored": report.ignored,
+        "images_empty": report.empty,
+        "images_unlabelled": report.unlabelled,
+        "truths_replaced": report.truths_replaced,
+        "corrections_kept": report.corrections_kept,
         "problems": [{"where": one.where, "message": one.message} for one in report.problems],
         "notes": report.notes,
     }
+
+
+def _about_truth(report: ImportReport) -> Iterator[str]:
+    """What happened to labels that were there before; nothing where all are new or the same."""
+    if report.truths_replaced:
+        yield f"{report.truths_replaced} truths replaced by those of the source"
+    if report.corrections_kept:
+        yield (
+            f"{report.corrections_kept} truths were corrected by people since and stay "
+            "(--replace-corrections takes those of the source)"
+        )
 
 
 def _print_report(source: str, report: ImportReport) -> None:
@@ -156,11 +260,19 @@ def _print_report(source: str, report: ImportReport) -> None:
     left_out = report.images_left_out
     out.print(
         f"{source}: {report.images_added} images added, {report.images_known} known, "
-        f"{report.boxes} boxes, {len(report.problems)} problems"
+        f"{_boxes(report)}, {len(report.problems)} problems"
         + (f", {left_out} images left out" if left_out else ""),
         markup=False,
         soft_wrap=True,
     )
+    if report.empty:
+        unsaid = f", {report.unlabelled} of them because nothing is said of them: have they been "
+        told = f"  {report.empty} images without objects" + (
+            f"{unsaid}labelled?" if report.unlabelled else ""
+        )
+        out.print(told, markup=False, style="yellow", soft_wrap=True)
+    for line in _about_truth(report):
+        out.print(f"  {line}", markup=False, soft_wrap=True)
     for note in report.notes:
         out.print(f"  {note}", markup=False, style="yellow", soft_wrap=True)
     for problem in report.problems[:SHOWN_PROBLEMS]:
@@ -171,3 +283,11 @@ def _print_report(source: str, report: ImportReport) -> None:
         out.print(f"  … and {more} more: --json lists all", style="yellow")
     if left_out:
         out.print("  mend what was left out and import again: only that is added", style="dim")
+
+
+def _boxes(report: ImportReport) -> str:
+    if not report.ignored:
+        return f"{report.boxes} boxes"
+    if report.ignored == report.boxes:
+        return f"{report.boxes} boxes, all of them ignore regions: nothing is learnt from them"
+    return f"{report.boxes} boxes ({report.ignored} of them ignore regions)"

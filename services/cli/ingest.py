@@ -76,10 +76,11 @@ def ingest(
         for path in paths:
             _ingest_one(context, path, said or truth, group, reporter, taken, refused)
             bars.advance(bar)
+    notes = [] if truth is None else list(truth.notes)
     if as_json:
-        print_json({"frames": taken, "refused": refused})
+        print_json({"frames": taken, "refused": refused, "notes": notes})
     else:
-        _print_outcome(taken, refused)
+        _print_outcome(taken, refused, notes)
     if refused:
         raise typer.Exit(FAILURE_EXIT)
 
@@ -104,19 +105,18 @@ def _ingest_one(
             words = read_words(path)
         else:
             words = said if isinstance(said, Words) else said.of(path)
-        with context.sessions.begin() as session:
-            frame = ingest_frame(
-                session,
-                context,
-                path.read_bytes(),
-                path.name,
-                objects=words.objects,
-                reports=words.reports,
-                reporter=words.reporter or reporter,
-                group=words.group or group,
-                source="command line",
-            )
-            taken.append({"file": str(path), "frame": frame.id, "image": frame.image_id})
+        frame = ingest_frame(
+            context,
+            path.read_bytes(),
+            path.name,
+            objects=words.objects,
+            reports=words.reports,
+            reporter=words.reporter or reporter,
+            group=words.group or group,
+            source="command line",
+            said_wh=words.size_wh,
+        )
+        taken.append({"file": str(path), "frame": frame.id, "image": frame.image_id})
     except (CurationError, ServiceError, OSError) as error:
         if getattr(error, "retryable", False):
             raise  # such as a full disk: the others would meet it too
@@ -158,7 +158,7 @@ def _report(kind: str, text: str) -> dict[str, Any]:
 
 def _files(names: Sequence[str]) -> Iterator[Path]:
     """Files by name, those of folders, and those that match a glob; each once, in order."""
-    from curation.formats.base import image_files
+    from curation.formats.tree import image_files
 
     seen: set[Path] = set()
     for name in names:
@@ -177,9 +177,13 @@ def _files(names: Sequence[str]) -> Iterator[Path]:
                 yield file
 
 
-def _print_outcome(taken: list[dict[str, Any]], refused: list[dict[str, str]]) -> None:
+def _print_outcome(
+    taken: list[dict[str, Any]], refused: list[dict[str, str]], notes: Sequence[str]
+) -> None:
     out = console()
     out.print(f"{len(taken)} frames taken in, {len(refused)} refused")
+    for note in notes:
+        out.print(f"  {note}", markup=False, style="yellow", soft_wrap=True)
     for one in refused[:SHOWN_REFUSALS]:
         out.print(f"  {one['file']}: {one['message']}", markup=False, style="yellow")
     if len(refused) > SHOWN_REFUSALS:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from services import private
 from services.cli.common import choose_project, console
 from services.errors import InvalidRequest
 from services.project import Project
@@ -82,7 +83,8 @@ def init(
         file.write_text(settings_file(), encoding="utf-8")
     choose_project(root)
     Project(root).make()
-    _prepare()
+    with private.keeping_ours():
+        _prepare()
     out = console()
     out.print(f"{'made' if fresh else 'kept'} {file}; database and token are in {root / 'state'}")
     if fresh:
@@ -94,11 +96,13 @@ def _prepare() -> None:
     from services import context as wiring
     from services.api.auth import project_token
     from services.db import migrate
+    from services.db.engine import sqlite_file
 
     context = wiring.build(get_settings())
     try:
         migrate.upgrade(context.engine)
         project_token(context)
+        private.close(context.project, sqlite_file(context.engine))
     finally:
         context.engine.dispose()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 from sqlalchemy import select
 
 from services.cli.common import (
@@ -132,7 +133,10 @@ def add_model(
     ],
     classes: Annotated[
         str,
-        typer.Option(help="Of a file: names in the order of training, `car,bus`, or a file."),
+        typer.Option(
+            help="Of a file: names in the order of training, `car,bus`, or a file: text with one a "
+            "line, data.yaml or JSON."
+        ),
     ] = "",
     architecture: Annotated[
         str, typer.Option(help="Of a file: which SSD; without it `detector.architecture`.")
@@ -144,20 +148,29 @@ def add_model(
             "torchvision's, where it has the architecture."
         ),
     ] = None,
+    network: Annotated[
+        str,
+        typer.Option(
+            help="Of a file with several networks: which, such as `model`; without it the only "
+            "one, or of a network and the average of its weights the average."
+        ),
+    ] = "",
 ) -> None:
     """Add a detector that was trained elsewhere; the first becomes the champion."""
     from services import model_import, registry, training
 
     names = model_import.read_class_names(classes) if classes else ()
-    source = model_import.Source(path, names, architecture or None, default_boxes)
+    source = model_import.Source(path, names, architecture or None, default_boxes, network)
     with opened() as context:
         with console().status("reading and checking the network"):
-            detector = model_import.load(source, context.settings)
-            model = model_import.add(context, detector, path, ACTOR)
+            loaded = model_import.load(source, context.settings)
+            model = model_import.add(context, loaded.detector, path, ACTOR)
         with console().status("evaluating it"):
             reports = training.evaluate_splits(context, model.id)
         with reading(context.sessions) as session:
             first = registry.require_champion(session).id == model.id
+    if loaded.note:
+        console().print(Text(f"{loaded.note}; `--network` names another"))
     said = "the champion" if first else f"a challenger: `e2x models promote {model.number}` uses it"
     console().print(f"model {model.number} is {said}", style="bold")
     print_evaluation(reports)

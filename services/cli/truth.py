@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curation.errors import AnnotationsInvalid
+from curation.formats.names import name_key
 from services.errors import InvalidRequest, NotFound
 from services.sidecars import Words
 
@@ -21,13 +22,15 @@ class Truth:
 
     Attributes:
         by_path: images by their resolved path.
-        by_name: the same by file name, for frames that lie elsewhere.
+        by_name: the same by file name (see ``name_key``), for frames that lie elsewhere.
         problems: entries that were left out, but for those of an image.
+        notes: what else a person should know of the file.
     """
 
     by_path: dict[Path, ImportedImage]
     by_name: dict[str, list[ImportedImage]]
     problems: tuple[Problem, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def of(self, frame: Path) -> Words:
         """The objects of a frame.
@@ -36,21 +39,29 @@ class Truth:
             InvalidRequest: the file says nothing about it, has several images of this name, or
                 has an object of it that cannot be used: the rest is not the whole truth.
         """
-        from services.imports import objects_of
+        from services.import_truth import objects_of
 
         item = self.by_path.get(frame.resolve())
         if item is None:
-            same = self.by_name.get(frame.name, [])
+            same = self.by_name.get(name_key(frame.name), [])
             if len(same) != 1:
                 raise InvalidRequest(
                     f"{frame.name}: the annotations name it {len(same)} times; they must name "
                     "each frame, one without objects too"
                 )
             item = same[0]
+        if item.unlabelled:
+            raise InvalidRequest(
+                f"{frame.name}: the annotations say nothing about it; if nothing is on it, give it "
+                "an empty label file, or say --empty"
+            )
         if item.refused:
             first = item.refused[0]
             raise InvalidRequest(f"{frame.name}: {first.where}: {first.message}")
-        return Words(objects=objects_of(item), group=item.group)
+        size = (item.width_px or None, item.height_px or None)  # 0 where the format does not say
+        return Words(
+            objects=objects_of(item), group=item.group, width_px=size[0], height_px=size[1]
+        )
 
 
 def read_truth(source: Path, min_side_px: float) -> Truth:
@@ -66,6 +77,7 @@ def read_truth(source: Path, min_side_px: float) -> Truth:
         AnnotationsInvalid: it is not what it claims to be, or wrong as a whole.
     """
     from curation import formats
+    from curation.formats.one_truth import one_truth
 
     if not source.exists():
         raise NotFound(f"{source} does not exist")
@@ -74,10 +86,13 @@ def read_truth(source: Path, min_side_px: float) -> Truth:
         raise InvalidRequest(f"{source} has no annotations")
     if imported.doubt:
         raise AnnotationsInvalid(f"{source}: {imported.doubt}; mend the file and try again")
+    truth = one_truth(imported.items)
+    items = [item for _, item in truth.items]
     by_name: dict[str, list[ImportedImage]] = defaultdict(list)
-    for item in imported.items:
-        by_name[item.path.name].append(item)
-    by_path = {item.path.resolve(): item for item in imported.items}
+    for item in items:
+        by_name[name_key(item.path.name)].append(item)
+    by_path = {item.path.resolve(): item for item in items}
     told = {one for item in imported.items for one in item.refused}  # with their frames
     problems = tuple(one for one in imported.problems if one not in told)
-    return Truth(by_path, dict(by_name), problems)
+    contradicting = tuple(problem for _, problem in sorted(truth.problems.items()))
+    return Truth(by_path, dict(by_name), (*problems, *contradicting), imported.notes)

@@ -10,6 +10,9 @@ import typer
 
 from services.cli.common import console, opened
 
+WATCHED_S = 1.0
+"""How soon a supervisor that does not watch any more ends the command, in error."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -38,7 +41,7 @@ def up(
                     out.print(f"API: {supervisor.api_url}/docs, token in {token}")
                 out.print(f"logs: {context.project.logs}; Ctrl-C stops all")
                 while True:
-                    signal.pause()
+                    supervisor.wait(WATCHED_S)
         except KeyboardInterrupt:
             out.print("stopped: all processes have ended")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -17,9 +19,27 @@ NAMING = {
 }
 
 
+def _system_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+_clock: Callable[[], datetime] = _system_clock
+
+
 def utc_now() -> datetime:
     """The current time, aware, in UTC."""
-    return datetime.now(UTC)
+    return _clock()
+
+
+@contextmanager
+def clock(read: Callable[[], datetime]) -> Iterator[None]:
+    """Let :func:`utc_now` read another clock for the length of a block, in all threads."""
+    global _clock
+    before, _clock = _clock, read
+    try:
+        yield
+    finally:
+        _clock = before
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -52,11 +52,20 @@ class Image(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class TruthSource(StrEnum):
+    """Who said what the truth of an image is."""
+
+    IMPORT = "import"
+    """A file that was imported; the next import of the image may put another in its place."""
+    PERSON = "person"
+    """An answer, a correction or the words about a frame; no import takes its place unasked."""
+
+
 class Annotation(Base):
     """One revision of the truth of one image; revisions are added, never changed.
 
     ``objects`` is a list of ``{"box": [x1, y1, x2, y2], "label": name, "ignore": bool}`` in px of
-    the original image. The greatest revision counts.
+    the original image. The greatest revision counts. :mod:`services.revisions` adds them.
     """
 
     __tablename__ = "annotations"
@@ -67,10 +76,29 @@ class Annotation(Base):
     revision: Mapped[int] = mapped_column(default=1)
     objects: Mapped[list[Any]] = mapped_column(default=list)
     author: Mapped[str] = mapped_column(String(120), default="import")
+    source: Mapped[str] = mapped_column(String(16), default=TruthSource.PERSON)
     cycle_id: Mapped[int | None] = mapped_column(ForeignKey("cycles.id"), index=True)
     origin: Mapped[str | None] = mapped_column(String(64))
     """The failure that asked for this label."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class LabelUse(Base):
+    """A class that the newest truth of an image names; :mod:`services.db.label_uses` keeps it.
+
+    Derived from the annotations, so that nobody reads them all to know which classes there are.
+    Field frames have no rows: they do not decide which classes there are.
+    """
+
+    __tablename__ = "label_uses"
+    __table_args__ = (Index("ix_label_uses_role_ignored_label", "role", "ignored", "label"),)
+
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    label: Mapped[str] = mapped_column(String(120), primary_key=True)
+    ignored: Mapped[bool] = mapped_column(primary_key=True)
+    """Of an object that counts neither way; a class may be used in both ways in one image."""
+    role: Mapped[str] = mapped_column(String(16))
+    """The image's, which never changes."""
 
 
 class Observation(Base):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.db import label_uses
 from services.project import Project
 from services.settings import Settings
 
@@ -25,6 +26,7 @@ READ_ONLY = "e2x_read_only"
 
 SQLITE_BUSY_MS = 30_000
 """How long a writer waits for another; a unit's write takes milliseconds."""
+_ONE_STATE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 NO_BOUND = -1
 WAL_RETRY_S = 0.02
 """Between two tries to switch to the write-ahead log."""
@@ -33,6 +35,11 @@ WAL_RETRY_S = 0.02
 def database_url(settings: Settings, project: Project) -> str:
     """The configured URL, or the embedded database's."""
     return settings.database_url or f"sqlite:///{project.state / 'e2x.db'}"
+
+
+def sqlite_file(engine: Engine) -> str | None:
+    """Path of the database's file; None where it is no SQLite file."""
+    return engine.url.database if engine.dialect.name == "sqlite" else None
 
 
 def make_engine(url: str) -> Engine:
@@ -83,23 +90,33 @@ def _begin(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
-def make_sessions(engine: Engine, max_attempts: int = DEFAULT_ATTEMPTS) -> Sessions:
+def make_sessions(
+    engine: Engine, max_attempts: int = DEFAULT_ATTEMPTS, info: Mapping[str, Any] | None = None
+) -> Sessions:
     """A factory of sessions whose objects stay readable after a commit.
+
+    With annotations they write what is derived from them (:mod:`services.db.label_uses`).
 
     Args:
         engine: the database.
         max_attempts: tries of a unit whose stage names no number.
+        info: what else ``Session.info`` holds.
     """
-    return sessionmaker(engine, expire_on_commit=False, info={MAX_ATTEMPTS_INFO: max_attempts})
+    told = {MAX_ATTEMPTS_INFO: max_attempts, **(info or {})}
+    sessions = sessionmaker(engine, expire_on_commit=False, info=told)
+    label_uses.follow(sessions)
+    return sessions
 
 
 @contextmanager
 def reading(sessions: Sessions) -> Iterator[Session]:
     """A session that only reads: it neither waits for writers nor holds them up.
 
-    What it reads is one consistent state, and stays readable afterwards. A write in it may meet
-    "database is locked".
+    What it reads is one consistent state, and stays readable afterwards. A write in it is refused
+    by PostgreSQL, and may meet "database is locked" in SQLite.
     """
     with sessions() as session:
-        session.connection(execution_options={READ_ONLY: True})
+        connection = session.connection(execution_options={READ_ONLY: True})
+        if connection.dialect.name == "postgresql":  # where each statement would see another state
+            connection.exec_driver_sql(_ONE_STATE)
         yield session

@@ -199,6 +199,8 @@ class LabelTask(Base):
     """``{"mode": name, "failure", "label", "query_box", "matched_box", "overlay": url path}``."""
     owner: Mapped[str | None] = mapped_column(String(120))
     token: Mapped[int] = mapped_column(default=0)
+    leased_at: Mapped[datetime | None]
+    """When ``lease_until`` was set; in the future, if the clock was wrong then."""
     lease_until: Mapped[datetime | None]
     annotation_id: Mapped[int | None] = mapped_column(ForeignKey("annotations.id"))
     note: Mapped[str | None] = mapped_column(Text)

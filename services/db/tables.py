@@ -6,10 +6,12 @@ from services.db.data import (
     Annotation,
     DatasetVersion,
     Image,
+    LabelUse,
     Model,
     ModelState,
     Observation,
     Role,
+    TruthSource,
 )
 from services.db.loop import (
     FINISHED_CYCLES,
@@ -26,7 +28,16 @@ from services.db.loop import (
     TaskState,
 )
 from services.db.modes import ModeMember, ModeRow, ModeSighting
-from services.db.work import TERMINAL, Audit, Outbox, Pointer, Unit, UnitState
+from services.db.work import (
+    TERMINAL,
+    Audit,
+    Look,
+    Outbox,
+    Pointer,
+    Unit,
+    UnitState,
+    UnitTotal,
+)
 
 __all__ = [
     "EVALUATION_ROLES",
@@ -47,6 +58,8 @@ __all__ = [
     "FailureState",
     "Image",
     "LabelTask",
+    "LabelUse",
+    "Look",
     "ModeMember",
     "ModeRow",
     "ModeSighting",
@@ -57,6 +70,8 @@ __all__ = [
     "Pointer",
     "Role",
     "TaskState",
+    "TruthSource",
     "Unit",
     "UnitState",
+    "UnitTotal",
 ]

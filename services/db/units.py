@@ -6,7 +6,12 @@
                   ▲  ▲              │ │
                   │  └─ fail/release┘ └─fail, or lease run out too often──► DEAD
                   └──────────────────── redrive ───────────────────────────┘
-    QUEUED, LEASED ──cancel──► CANCELLED
+    QUEUED, LEASED ──cancel──► CANCELLED ──enqueue, redrive──► QUEUED
+
+Tries are counted in two ways. ``attempts`` counts those that ended by themselves, most often in an
+error; ``max_attempts`` of them park a unit. A worker that vanishes (SIGKILL, a power cut, out of
+memory) leaves a lease that runs out, and may not be the unit's fault: such a try counts as ``lost``
+instead. A unit that takes its worker down each time is parked after ``workers.max_lost`` of them.
 
 Each claim raises ``token``; every later write of that claim says ``WHERE token = mine``, so that a
 worker that was thought dead writes nothing. A message is put into the outbox in the transaction
@@ -21,13 +26,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, case, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.db.base import utc_now
 from services.db.engine import DEFAULT_ATTEMPTS, MAX_ATTEMPTS_INFO
+from services.db.patience import Patience
 from services.db.tables import TERMINAL, Outbox, Unit, UnitState
+from services.db.unit_counts import counts as counts  # one door to all that is known of units
 from services.errors import Conflict, InvalidRequest, LeaseLost, NotFound
 from services.pipeline import STAGES
 
@@ -72,7 +79,8 @@ def enqueue(
     Args:
         session: the caller's transaction; the message is committed with it.
         kind: a stage of :data:`services.pipeline.STAGES`.
-        key: made of the content; the same key gives the same row, in whatever state it is.
+        key: made of the content; the same key gives the same row. One that was cancelled is queued
+            again; one that is done or dead stays so.
         payload: JSON that the stage reads.
         cycle_id: the cycle that waits for the unit.
         priority: greater is published earlier.
@@ -85,7 +93,7 @@ def enqueue(
     """
     existing = session.scalar(select(Unit).where(Unit.key == key))
     if existing is not None:
-        return existing
+        return _asked_again(session, existing, cycle_id)
     if kind not in STAGES:
         raise InvalidRequest(f"no stage {kind!r}: there are {', '.join(sorted(STAGES))}")
     stage = STAGES[kind]
@@ -106,9 +114,22 @@ def enqueue(
         existing = session.scalar(select(Unit).where(Unit.key == key))
         if existing is None:
             raise
-        return existing
+        return _asked_again(session, existing, cycle_id)
     announce(session, unit)
     return unit
+
+
+def _asked_again(session: Session, unit: Unit, cycle_id: int | None) -> Unit:
+    """A unit that somebody asks for once more: revived if it was cancelled, as nobody wanted it.
+
+    A cycle that asks waits for it from now on; whoever asked before has ended, or waits for
+    everything of its kind.
+    """
+    if unit.state == UnitState.CANCELLED:
+        _revive(session, unit.id, (UnitState.CANCELLED,), cycle_id=cycle_id)
+    elif cycle_id is not None and unit.cycle_id != cycle_id and unit.state not in TERMINAL:
+        _update(session, unit.id, (Unit.state.not_in(TERMINAL),), cycle_id=cycle_id)
+    return _read(session, unit.id)
 
 
 def announce(session: Session, unit: Unit) -> None:
@@ -128,13 +149,21 @@ def claim(session: Session, unit_id: int, owner: str, lease_s: float) -> Claim |
     Returns:
         The claim; None if the unit is taken, finished, not due yet, unknown or out of tries.
     """
-    now = utc_now()
+    now, patience = utc_now(), Patience.of(session)
+    abandoned = patience.is_abandoned(now)
+    free = or_(
+        and_(
+            patience.is_due(now), Unit.attempts < Unit.max_attempts, Unit.lost < patience.max_lost
+        ),
+        and_(abandoned, Unit.lost + 1 < patience.max_lost),
+    )
     taken = _update(
         session,
         unit_id,
-        (_free(now), Unit.attempts < Unit.max_attempts),
+        (free,),
         state=UnitState.LEASED,
-        attempts=Unit.attempts + 1,
+        attempts=case((abandoned, Unit.attempts), else_=Unit.attempts + 1),
+        lost=case((abandoned, Unit.lost + 1), else_=Unit.lost),
         token=Unit.token + 1,
         owner=owner,
         lease_until=now + timedelta(seconds=lease_s),
@@ -143,11 +172,14 @@ def claim(session: Session, unit_id: int, owner: str, lease_s: float) -> Claim |
 
 
 def park_exhausted(session: Session, unit_id: int) -> Claim | None:
-    """Park a unit whose workers died with every one of its tries.
+    """Park a unit that has no try left: too many workers vanished with it.
 
     Returns:
         The claim that it last had, for those who wait for it; None if it is not such a unit.
     """
+    now, patience = utc_now(), Patience.of(session)
+    no_try_left = or_(Unit.attempts >= Unit.max_attempts, Unit.lost >= patience.max_lost)
+    abandoned = patience.is_abandoned(now)
     text = (
         "the worker died or lost its lease on every try (killed, out of memory, or stuck): look "
         "at the worker's log, then redrive the unit"
@@ -155,8 +187,15 @@ def park_exhausted(session: Session, unit_id: int) -> Claim | None:
     parked = _update(
         session,
         unit_id,
-        (_free(utc_now()), Unit.attempts >= Unit.max_attempts),
+        (
+            or_(
+                and_(patience.is_due(now), no_try_left),
+                and_(abandoned, Unit.lost + 1 >= patience.max_lost),
+            ),
+        ),
         **_ending(UnitState.DEAD),
+        attempts=case((abandoned, Unit.attempts - 1), else_=Unit.attempts),
+        lost=case((abandoned, Unit.lost + 1), else_=Unit.lost),
         token=Unit.token + 1,
         error_code="worker_lost",
         error=func.coalesce(Unit.error + "\n\n", "") + text,
@@ -166,15 +205,14 @@ def park_exhausted(session: Session, unit_id: int) -> Claim | None:
 
 def requeue_expired(session: Session, unit_id: int) -> bool:
     """Free a unit whose lease ran out and that has a try left; True if it was such a unit."""
+    patience = Patience.of(session)
     freed = _update(
         session,
         unit_id,
-        (
-            Unit.state == UnitState.LEASED,
-            Unit.lease_until < utc_now(),
-            Unit.attempts < Unit.max_attempts,
-        ),
+        (patience.is_abandoned(utc_now()), Unit.lost + 1 < patience.max_lost),
         **_waiting(0.0),
+        attempts=Unit.attempts - 1,
+        lost=Unit.lost + 1,
         token=Unit.token + 1,
     )
     if freed:
@@ -249,29 +287,37 @@ def release(session: Session, claim: Claim) -> None:
 
 
 def redrive(session: Session, unit_id: int) -> Unit:
-    """Try a parked unit again, with all its tries; the only way out of a terminal state.
+    """Try a unit again that was parked or cancelled, with all its tries.
 
     Raises:
         NotFound: there is no such unit.
-        Conflict: it is not parked.
+        Conflict: it is neither.
     """
-    unit = find(session, unit_id)
+    find(session, unit_id)
+    if not _revive(session, unit_id, (UnitState.DEAD, UnitState.CANCELLED)):
+        state = _read(session, unit_id).state
+        raise Conflict(f"unit {unit_id} is {state}: only a dead unit can be redriven")
+    return _read(session, unit_id)
+
+
+def _revive(session: Session, unit_id: int, of: Sequence[UnitState], **values: Any) -> bool:
+    """Queue a unit that has ended, as if it were new; False if it is in no such state."""
     revived = _update(
         session,
         unit_id,
-        (Unit.state == UnitState.DEAD,),
+        (Unit.state.in_(of),),
         **_waiting(0.0),
+        **values,
         attempts=0,
+        lost=0,
         token=Unit.token + 1,
         error_code=None,
         error=None,
         finished_at=None,
     )
-    unit = _read(session, unit_id)
-    if not revived:
-        raise Conflict(f"unit {unit_id} is {unit.state}: only a dead unit can be redriven")
-    announce(session, unit)
-    return unit
+    if revived:
+        announce(session, _read(session, unit_id))
+    return revived
 
 
 def cancel(session: Session, unit_id: int) -> bool:
@@ -283,6 +329,31 @@ def cancel(session: Session, unit_id: int) -> bool:
         **_ending(UnitState.CANCELLED),
         token=Unit.token + 1,
     )
+
+
+def cancel_all(session: Session, *conditions: ColumnElement[bool]) -> int:
+    """Stop many units in one statement, as :func:`cancel` does; how many."""
+    session.flush()
+    done = session.execute(
+        update(Unit)
+        .where(Unit.state.not_in(TERMINAL), *conditions)
+        .values(**_ending(UnitState.CANCELLED), token=Unit.token + 1),
+        execution_options={"synchronize_session": False},
+    )
+    expire_units(session)
+    return done.rowcount if isinstance(done, CursorResult) else 0
+
+
+def expire_units(session: Session) -> None:
+    """Have units read anew that a statement over many rows may have changed."""
+    for known in list(session.identity_map.values()):
+        if isinstance(known, Unit):
+            session.expire(known)
+
+
+def cycle_of(session: Session, claim: Claim) -> int | None:
+    """The cycle that waits for a unit now; another than at the claim, if that was cancelled."""
+    return session.scalar(select(Unit.cycle_id).where(Unit.id == claim.unit_id))
 
 
 def find(session: Session, unit_id: int) -> Unit:
@@ -304,32 +375,18 @@ def parked(session: Session, limit: int = 100) -> Sequence[Unit]:
     ).all()
 
 
-def counts(session: Session, cycle_id: int | None = None) -> dict[str, int]:
-    """How many units are in each state, of one cycle or of all; a state without any is 0."""
-    query = select(Unit.state, func.count()).group_by(Unit.state)
-    if cycle_id is not None:
-        query = query.where(Unit.cycle_id == cycle_id)
-    found = {row[0]: row[1] for row in session.execute(query)}
-    return {state.value: found.get(state.value, 0) for state in UnitState}
-
-
-def _free(now: Any) -> ColumnElement[bool]:
-    return or_(
-        and_(Unit.state == UnitState.QUEUED, Unit.not_before <= now),
-        and_(Unit.state == UnitState.LEASED, Unit.lease_until < now),
-    )
-
-
 def _ending(state: UnitState) -> dict[str, Any]:
     return {"state": state, "owner": None, "lease_until": None, "finished_at": utc_now()}
 
 
 def _waiting(delay_s: float) -> dict[str, Any]:
+    now = utc_now()
     return {
         "state": UnitState.QUEUED,
         "owner": None,
         "lease_until": None,
-        "not_before": utc_now() + timedelta(seconds=delay_s),
+        "queued_at": now,
+        "not_before": now + timedelta(seconds=delay_s),
     }
 
 

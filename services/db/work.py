@@ -48,16 +48,41 @@ class Unit(Base):
     payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
     result: Mapped[dict[str, Any] | None]
     attempts: Mapped[int] = mapped_column(default=0)
+    """Tries that ended by themselves, and the one that is under way."""
+    lost: Mapped[int] = mapped_column(default=0)
+    """Tries whose worker vanished: killed, out of memory, or a power cut."""
     max_attempts: Mapped[int] = mapped_column(default=3)
     token: Mapped[int] = mapped_column(default=0)
     owner: Mapped[str | None] = mapped_column(String(120))
     lease_until: Mapped[datetime | None]
+    queued_at: Mapped[datetime] = mapped_column(default=utc_now)
+    """When ``not_before`` was set; in the future, if the clock was wrong then."""
     not_before: Mapped[datetime] = mapped_column(default=utc_now)
     error_code: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[str | None] = mapped_column(Text)
     cycle_id: Mapped[int | None] = mapped_column(ForeignKey("cycles.id"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     finished_at: Mapped[datetime | None]
+
+
+class UnitTotal(Base):
+    """How many units of a cycle have ended in a state and were deleted since."""
+
+    __tablename__ = "unit_totals"
+
+    cycle_id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    """0: of none."""
+    state: Mapped[str] = mapped_column(String(16), primary_key=True)
+    count: Mapped[int]
+
+
+class Look(Base):
+    """That a model has looked at a field image, once the unit that did is deleted."""
+
+    __tablename__ = "looks"
+
+    model_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    image_id: Mapped[str] = mapped_column(String(64), primary_key=True)
 
 
 class Outbox(Base):

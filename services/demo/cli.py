@@ -39,8 +39,7 @@ def demo(
     """
     from dataclasses import replace
 
-    from rich.console import Console
-
+    from services.cli.common import Screen
     from services.demo.run import DemoOptions, run_demo
     from services.demo.sizes import DemoSize
     from services.worker import threads
@@ -55,4 +54,4 @@ def demo(
     }
     size = replace(DemoSize(cycles=cycles), **{key: value for key, value in asked.items() if value})
     options = DemoOptions(folder.resolve(), size, seed, compare, mistakes)
-    run_demo(options, Console())
+    run_demo(options, Screen())

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from retrain.report import EvaluationReport
 from services import datasets, registry
 from services.context import Context
+from services.db.engine import reading
 from services.db.tables import TAKEN_BACK, Annotation, Cycle, FailureRow, Image, Model, Role
 from services.training import evaluate_model
 
@@ -58,7 +59,7 @@ class Figures:
 
 def read_figures(context: Context, seconds: float, peak_rss_gib: float) -> Figures:
     """Compare the first model with the champion."""
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         first = session.scalars(select(Model).order_by(Model.number).limit(1)).one()
         last = registry.require_champion(session)
         holdout = datasets.labelled_set(session, Role.HOLDOUT)

@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from services import cycles, registry, training
 from services.context import Context
+from services.db.engine import reading
 from services.db.tables import (
     FINISHED_CYCLES,
     TERMINAL,
@@ -66,7 +67,7 @@ class DemoLoop:
             unit_id = training.request(session).id
         self._follow_training("train the first detector", None, lambda: self._ended(unit_id))
         self._require_done(unit_id)
-        with self.context.sessions() as session:
+        with reading(self.context.sessions) as session:
             return registry.require_champion(session)
 
     def report_field(self) -> int:
@@ -81,7 +82,7 @@ class DemoLoop:
         with self.board.bar(title, None) as bar:
 
             def idle() -> bool:
-                with self.context.sessions() as session:
+                with reading(self.context.sessions) as session:
                     total = _count(session, Unit.kind.in_(kinds))
                     done = _count(session, Unit.kind.in_(kinds), Unit.state.in_(TERMINAL))
                 bar.of(done, total)
@@ -99,13 +100,13 @@ class DemoLoop:
             f"cycle {number}: retrain", number, lambda: self._state(number) not in _TRAINING
         )
         self.await_state(number, "gate, then look at the field again", CycleState.DONE)
-        with self.context.sessions() as session:
+        with reading(self.context.sessions) as session:
             return cycles.find(session, number)
 
     def _annotate(self, cycle_id: int, mistake_rate: float, seed: int) -> None:
         if self._state(cycle_id) != CycleState.LABELLING:
             return
-        with self.context.sessions() as session:
+        with reading(self.context.sessions) as session:
             names = registry.require_champion(session).class_names[1:]
         pool = self.world / Role.POOL
         annotator = Annotator(
@@ -139,7 +140,7 @@ class DemoLoop:
         with self.board.bar(f"cycle {cycle_id}: {title}", None) as bar:
 
             def there() -> bool:
-                with self.context.sessions() as session:
+                with reading(self.context.sessions) as session:
                     cycle = cycles.find(session, cycle_id)
                     total = _count(session, Unit.cycle_id == cycle_id)
                     done = _count(session, Unit.cycle_id == cycle_id, Unit.state.in_(TERMINAL))
@@ -151,15 +152,15 @@ class DemoLoop:
             _wait(there, title)
 
     def _state(self, cycle_id: int) -> str:
-        with self.context.sessions() as session:
+        with reading(self.context.sessions) as session:
             return cycles.find(session, cycle_id).state
 
     def _ended(self, unit_id: int) -> bool:
-        with self.context.sessions() as session:
+        with reading(self.context.sessions) as session:
             return session.get_one(Unit, unit_id).state in TERMINAL
 
     def _require_done(self, unit_id: int) -> None:
-        with self.context.sessions() as session:
+        with reading(self.context.sessions) as session:
             unit = session.get_one(Unit, unit_id)
         if unit.state != UnitState.DONE:
             raise ServiceError(f"{unit.kind} ended as {unit.state}: {unit.error}")

@@ -50,7 +50,7 @@ class Board:
         """
         columns = (
             SpinnerColumn(finished_text="✓"),
-            TextColumn("{task.description:<42}"),
+            TextColumn("{task.description:<42}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -10,13 +10,13 @@ its author, and counts from then on. What was trained on the old one stays as it
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services import revisions
 from services.classes import class_names
 from services.db.base import utc_now
 from services.db.tables import (
@@ -27,10 +27,10 @@ from services.db.tables import (
     Image,
     LabelTask,
     TaskState,
+    TruthSource,
 )
 from services.errors import Conflict
 from services.objects import clean_objects, plain_text
-from services.rows import latest_annotations
 
 CLOSED = "closed: "
 """How the note of a task begins that the loop closed; a person's skip has the person's words."""
@@ -97,17 +97,17 @@ def is_late(task: LabelTask) -> bool:
 
 
 def checked_objects(
-    session: Session, image_id: str, objects: Sequence[dict[str, Any]], where: str
+    session: Session, image_id: str, objects: Sequence[dict[str, Any]], where: str, most: int
 ) -> list[dict[str, Any]]:
     """Objects with clean boxes and known classes, as they are stored.
 
     Raises:
         InvalidBoxes: a box is inverted, empty or outside the image.
-        InvalidRequest: a class is unknown.
+        InvalidRequest: a class is unknown, or there are more than ``most``.
     """
     image = session.get_one(Image, image_id)
     names = class_names(session)[1:]
-    clean = clean_objects(objects, (image.width_px, image.height_px), names, where)
+    clean = clean_objects(objects, (image.width_px, image.height_px), names, where, most)
     return [{key: entry[key] for key in ("box", "label", "ignore")} for entry in clean]
 
 
@@ -176,23 +176,18 @@ def _counts_now(session: Session, task: LabelTask) -> bool:
 def _add_revisions(
     session: Session, given: Sequence[tuple[LabelTask, list[dict[str, Any]]]], author: str
 ) -> list[Annotation]:
-    latest = latest_annotations(session, {task.image_id for task, _ in given})
-    revisions = Counter({image: annotation.revision for image, annotation in latest.items()})
-    added = []
-    for task, objects in given:
-        revisions[task.image_id] += 1
-        added.append(
-            Annotation(
-                image_id=task.image_id,
-                revision=revisions[task.image_id],
-                objects=objects,
-                author=plain_text(author, 120),
-                cycle_id=task.cycle_id,
-                origin=task.reason.get("failure"),
-            )
+    added = [
+        Annotation(
+            image_id=task.image_id,
+            objects=objects,
+            author=plain_text(author, 120),
+            source=TruthSource.PERSON,
+            cycle_id=task.cycle_id,
+            origin=task.reason.get("failure"),
         )
-    session.add_all(added)
-    session.flush()
+        for task, objects in given
+    ]
+    revisions.add(session, added)
     for (task, _), annotation in zip(given, added, strict=True):
         task.annotation_id = annotation.id
     return added

@@ -22,6 +22,7 @@ from curation.formats.coco_document import (
 from services.classes import class_names
 from services.context import Context
 from services.db.engine import reading
+from services.db.races import in_transaction
 from services.db.tables import OPEN_TASKS, Annotation, Image, LabelTask, TaskState
 from services.errors import Conflict, NotFound, ServiceError
 from services.labeling import answers, entries, queue
@@ -148,11 +149,15 @@ def import_coco(context: Context, document: Any, author: str, replace: bool = Fa
     Raises:
         AnnotationsInvalid: this is not a COCO document, or it is wrong as a whole.
     """
-    report = LabelImport()
-    found = _read_answers(context, document, report)
-    with context.sessions.begin() as session:
+    read = LabelImport()
+    found = _read_answers(context, document, read)
+
+    def store(session: Session) -> LabelImport:
+        report = LabelImport(problems=list(read.problems))  # anew, should this be done again
         queue.moved(session, context, *_store(session, found, author, replace, report))
-    return report
+        return report
+
+    return in_transaction(context.sessions, store)
 
 
 def _read_answers(context: Context, document: Any, report: LabelImport) -> list[_Answer]:
@@ -166,6 +171,7 @@ def _read_answers(context: Context, document: Any, report: LabelImport) -> list[
         objects[identity_of(entry.get("image_id"))].append(entry)
     times = Counter(identity_of(image.get("id")) for image in lists["images"])
     found = []
+    most = context.settings.ingest.max_objects
     with reading(context.sessions) as session:
         for image in lists["images"]:
             identity = identity_of(image.get("id"))
@@ -174,7 +180,7 @@ def _read_answers(context: Context, document: Any, report: LabelImport) -> list[
                 report.leave_out(where, "it needs an `id` of its own")
                 continue
             try:
-                found.append(_read_answer(session, where, image, objects[identity], names))
+                found.append(_read_answer(session, where, image, objects[identity], names, most))
             except (CurationError, ServiceError) as error:
                 report.leave_out(where, error)
             except (TypeError, ValueError, KeyError, ArithmeticError) as error:
@@ -190,6 +196,7 @@ def _read_answer(
     image: dict[str, Any],
     annotations: list[dict[str, Any]],
     names: dict[Any, Any],
+    most: int,
 ) -> _Answer:
     """One image of a document.
 
@@ -197,7 +204,7 @@ def _read_answer(
         NotFound: no label task asked for it.
         AnnotationsInvalid: it may be several images, or is another picture.
         InvalidBoxes: a box is inverted, empty or outside the image.
-        InvalidRequest: a class is unknown.
+        InvalidRequest: a class is unknown, or there are more than ``most`` objects.
     """
     objects = [_object(entry, names) for entry in annotations]
     image_id = entries.image_of(session, image)
@@ -209,7 +216,7 @@ def _read_answer(
     )
     if image_id is None or task_id is None:
         raise NotFound("no label task asked for it")
-    clean = answers.checked_objects(session, image_id, objects, f"task {task_id}")
+    clean = answers.checked_objects(session, image_id, objects, f"task {task_id}", most)
     return _Answer(where, task_id, clean)
 
 

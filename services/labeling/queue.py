@@ -123,7 +123,8 @@ def submit(
         InvalidRequest: a class is unknown.
     """
     task = _held(session, task_id)
-    clean = answers.checked_objects(session, task.image_id, objects, f"task {task_id}")
+    most = context.settings.ingest.max_objects
+    clean = answers.checked_objects(session, task.image_id, objects, f"task {task_id}", most)
     if task.state == TaskState.SUBMITTED and task.token == token:
         return answers.revise(session, task, clean, author)
     _require_turn(session, task, token)
@@ -211,7 +212,7 @@ def _close(
         return task
     _require_turn(session, task, token)
     task.state, task.finished_at, task.lease_until = state, utc_now(), None
-    task.note = plain_text(note, 2000) or None
+    task.note = plain_text(note, 2000, lines=True) or None
     session.flush()
     moved(session, context, task)
     return task

@@ -96,7 +96,7 @@ class Artist:
     def _open(self, image: Image) -> ImageArray | None:
         """Pixels of an image; a lost or damaged file costs its own pictures only."""
         try:
-            return open_image(self.context.project, image)
+            return open_image(self.context, image)
         except (CurationError, OSError):
             return None
 

@@ -215,6 +215,6 @@ class _Artist:
     def _open(self, image: Image) -> ImageArray | None:
         """Pixels of an image; a lost or damaged file costs its own picture only."""
         try:
-            return open_image(self.context.project, image)
+            return open_image(self.context, image)
         except (CurationError, OSError):
             return None

@@ -11,10 +11,12 @@ import numpy as np
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from curation.batching import in_batches
 from curation.errors import ImageUnreadable
 from curation.types import ImageArray
 from services.context import Context
 from services.db import units
+from services.db.engine import reading
 from services.db.tables import Embedding, Image
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
@@ -28,11 +30,17 @@ logger = logging.getLogger(__name__)
 
 
 def run(stage: StageContext, claim: Claim) -> Store:
-    """Embed ``payload['images']``; one that cannot be read or embedded is left out and said."""
+    """Embed ``payload['images']``; one that cannot be read or embedded is left out and said.
+
+    Those that this encoder has embedded already stay as they are.
+    """
     context = stage.context
-    wanted = claim.payload["images"]
     embedder = embedder_of(stage)
-    found = _embedded(embedder, dict(readable(context, wanted)))
+    known = _embedded_already(context, claim.payload["images"], embedder.version)
+    wanted = [image for image in claim.payload["images"] if image not in known]
+    found: dict[str, ImageEmbedding] = {}
+    for images in readable(context, wanted):
+        found |= _embedded(embedder, images)
     if not found:
         return lambda _session: {"embedded": 0, "unreadable": len(wanted)}
     names, embeddings = list(found), list(found.values())
@@ -66,25 +74,48 @@ def run(stage: StageContext, claim: Claim) -> Store:
             "index",
             f"index:{file}",
             {"file": file, "images": names, "encoder": embedder.version, "width": embedder.width},
-            cycle_id=claim.cycle_id,
+            cycle_id=units.cycle_of(session, claim),
         )
         return {"embedded": len(names), "unreadable": len(wanted) - len(names)}
 
     return store
 
 
-def readable(context: Context, image_ids: Sequence[str]) -> Iterator[tuple[str, ImageArray]]:
-    """Ids and pixels of stored images, one at a time, without those that cannot be read."""
-    with context.sessions() as session:
+def _embedded_already(context: Context, image_ids: Sequence[str], encoder_version: str) -> set[str]:
+    """Those with vectors of this encoder in a file that is there."""
+    with reading(context.sessions) as session:
+        rows = session.execute(
+            select(Embedding.image_id, Embedding.file).where(
+                Embedding.image_id.in_(image_ids), Embedding.encoder_version == encoder_version
+            )
+        ).all()
+    folder = context.project.embeddings
+    return {row.image_id for row in rows if context.project.inside(folder, row.file).is_file()}
+
+
+def readable(context: Context, image_ids: Sequence[str]) -> Iterator[dict[str, ImageArray]]:
+    """Pixels of stored images by id, without those that cannot be read.
+
+    In batches that memory bounds (:mod:`curation.batching`); each is let go before the next.
+    """
+    with reading(context.sessions) as session:
         found = session.scalars(select(Image).where(Image.id.in_(image_ids)))
         rows = {row.id: row for row in found}
     for image_id in image_ids:
+        if image_id not in rows:
+            logger.error("image %s is left out: it has no row", image_id)
+    known = [rows[image_id] for image_id in image_ids if image_id in rows]
+    for batch in in_batches(known, lambda row: row.width_px * row.height_px, len(known)):
+        if images := dict(_opened(context, batch)):
+            yield images
+
+
+def _opened(context: Context, rows: Sequence[Image]) -> Iterator[tuple[str, ImageArray]]:
+    for row in rows:
         try:
-            pixels = open_image(context.project, rows[image_id])
-        except (ImageUnreadable, FileNotFoundError, KeyError) as error:
-            logger.error("image %s is left out: %s", image_id, error)
-        else:
-            yield image_id, pixels
+            yield row.id, open_image(context, row)
+        except (ImageUnreadable, OSError) as error:
+            logger.error("image %s is left out: %s", row.id, error)
 
 
 def _embedded(embedder: RegionEmbedder, images: dict[str, ImageArray]) -> dict[str, ImageEmbedding]:

@@ -88,7 +88,7 @@ def request(session: Session, context: Context, cycle_id: int, lacking: Missing)
         session,
         lacking.images,
         context.settings.selection.batch_images,
-        encoder=lacking.encoder,
+        encoder=f"{lacking.encoder}:{cycle_id}",  # they may have been embedded, and lost since
         cycle_id=cycle_id,
     )
     for image_id, failures in lacking.failures.items():

@@ -16,6 +16,7 @@ from curation.embed import FailureEmbedding
 from curation.regions import harmful_regions
 from curation.types import Attribution, Failure, Region
 from services import science
+from services.db.engine import reading
 from services.db.tables import Explanation, FailureRow, FailureState, Image
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
@@ -43,14 +44,14 @@ def run(stage: StageContext, claim: Claim) -> Store:
     began = time.monotonic()
     image_id, model_id = claim.payload["image"], claim.payload["model"]
     context, wanted = stage.context, stage.context.settings.explanation
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         image = session.get_one(Image, image_id)
         rows = _open_failures(session, image_id, model_id)[: wanted.max_failures_per_image]
     if not rows:
         return lambda _session: {"explained": 0}
     explainer = explainer_of(stage)  # a slip in the settings is told first
     detector, embedder = detector_of(stage, model_id), embedder_of(stage)
-    pixels = open_image(context.project, image)
+    pixels = open_image(context, image)
     failures = [failure_of(row, detector.class_names) for row in rows]
     segments = segments_of(
         context.project.segments,
@@ -75,6 +76,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     stored = [_write(stage, one, embedder.version, seconds) for one in explained]
 
     def store(session: Session) -> dict[str, Any]:
+        session.get_one(Image, image_id, with_for_update=True)  # two of one frame: one by one
         for explanation in stored:
             session.merge(explanation)
         for failure in session.scalars(

@@ -8,7 +8,7 @@ right now (:func:`settle_earlier`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from curation.types import FailureKind
 from services.db.tables import (
     Explanation,
     FailureRow,
@@ -24,11 +23,8 @@ from services.db.tables import (
     Observation,
 )
 from services.rows import latest_annotations
+from services.stages.places import Places, Spots, is_false
 
-SAME_IOU = 0.5
-"""Two failures are the same one if class and family agree and their boxes overlap so much."""
-SAME_OBJECT_IOU = 0.99
-"""Two boxes of truth are the same box, but for what rounding to hundredths of a pixel leaves."""
 OPERATOR = "operator"
 """Source of a failure that a person reported."""
 DISMISSED_FLAG = "dismissed"
@@ -111,10 +107,11 @@ def insert(session: Session, image_id: str, found: Sequence[FailureRow]) -> set[
     ).all()
     known = {row.id for row in earlier}
     fresh = {row.id: row for row in found if row.id not in known}
+    places = Places(earlier)
     for row in fresh.values():
-        same = [other for other in earlier if is_same(row, other)]
-        row.place = same[0].place if same else row.id
-        if row.source != OPERATOR and any(_is_dismissed(row, other) for other in same):
+        same = places.first(row)
+        row.place = row.id if same is None else same.place
+        if row.source != OPERATOR and places.is_dismissed(row):
             row.state = FailureState.DISMISSED
     session.add_all(fresh.values())
     session.flush()
@@ -150,9 +147,10 @@ def settle_earlier(
     kept = FailureRow.state != FailureState.DISMISSED
     counted = {"fixed": 0, "reopened": 0, "withdrawn": 0}
     wanted = select(FailureRow).where(FailureRow.image_id == image_id, kept, earlier)
+    now, said = Places(found), _Said.of(words)
     for row in session.scalars(wanted):
-        still = any(is_same(row, other) for other in found)
-        if not _follows(row, words):
+        still = now.has(row)
+        if not said.gives(row):
             counted["withdrawn"] += row.state != FailureState.WITHDRAWN
             row.state, row.fixed_by = FailureState.WITHDRAWN, None
             continue
@@ -164,26 +162,9 @@ def settle_earlier(
             row.state, row.fixed_by = FailureState.FIXED, model_id
             counted["fixed"] += 1
         elif still and row.state == FailureState.FIXED:
-            row.state, row.fixed_by = FailureState.EXPLAINED, None
+            row.state, row.fixed_by = _open_state(session, row), None
             counted["reopened"] += 1
     return counted
-
-
-def is_same(first: FailureRow, second: FailureRow) -> bool:
-    """Whether two failures in one frame are about the same object, or the same false detection."""
-    if first.label != second.label or is_false(first) is not is_false(second):
-        return False
-    if (first.truth_index is None) is not (second.truth_index is None):
-        return False
-    overlap = overlap_of(first.box, second.box)
-    if first.truth_index == second.truth_index:
-        return overlap >= SAME_IOU
-    return overlap >= SAME_OBJECT_IOU  # corrected truth: the objects before it are others
-
-
-def is_false(row: FailureRow) -> bool:
-    """Whether it is a detection of nothing, rather than an object that was not found."""
-    return row.kind == FailureKind.FALSE_POSITIVE
 
 
 def overlap_of(first: Sequence[float], second: Sequence[float]) -> float:
@@ -212,28 +193,42 @@ def _open_state(session: Session, row: FailureRow) -> FailureState:
     return FailureState.EXPLAINED if known else FailureState.FOUND
 
 
-def _is_dismissed(row: FailureRow, same: FailureRow) -> bool:
-    """Whether what was dismissed is this; an object whose box was corrected since is not."""
-    return same.state == FailureState.DISMISSED and (
-        is_false(row) or overlap_of(row.box, same.box) >= SAME_OBJECT_IOU
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class _Said:
+    """What is said about a frame, by its places.
 
+    Attributes:
+        missed: reports of objects that were not found.
+        false: reports of detections of nothing.
+        objects: the truth.
+        counted: the truth, without what is to be ignored.
+        said_at: when the truth came in, or was corrected last.
+    """
 
-def _follows(row: FailureRow, words: Words) -> bool:
-    """Whether another model's failure would be one under what is said now."""
-    reports = [entry for entry in words.reports if (entry["kind"] == "false") is is_false(row)]
-    if _any_there(row, reports):
-        return True
-    objects = words.objects or []
-    if not is_false(row):
-        return _any_there(row, [entry for entry in objects if not entry.get("ignore")])
-    # A second detection of one object is false as well: only corrected truth can excuse it.
-    corrected = words.said_at is not None and words.said_at > row.created_at
-    return not (corrected and _any_there(row, objects))
+    missed: Spots
+    false: Spots
+    objects: Spots
+    counted: Spots
+    said_at: datetime | None
 
+    @staticmethod
+    def of(words: Words) -> _Said:
+        """Words about a frame."""
+        objects = words.objects or []
+        return _Said(
+            missed=Spots(entry for entry in words.reports if entry["kind"] != "false"),
+            false=Spots(entry for entry in words.reports if entry["kind"] == "false"),
+            objects=Spots(objects),
+            counted=Spots(entry for entry in objects if not entry.get("ignore")),
+            said_at=words.said_at,
+        )
 
-def _any_there(row: FailureRow, entries: Iterable[dict[str, Any]]) -> bool:
-    return any(
-        entry["label"] == row.label and overlap_of(entry["box"], row.box) >= SAME_IOU
-        for entry in entries
-    )
+    def gives(self, row: FailureRow) -> bool:
+        """Whether another model's failure would be one under what is said now."""
+        if (self.false if is_false(row) else self.missed).has(row):
+            return True
+        if not is_false(row):
+            return self.counted.has(row)
+        # A second detection of one object is false as well: only corrected truth can excuse it.
+        corrected = self.said_at is not None and self.said_at > row.created_at
+        return not (corrected and self.objects.has(row))

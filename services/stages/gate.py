@@ -16,8 +16,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retrain.gate import GateInputs, Verdict, decide
-from services import cycle_holdout, cycles, datasets, registry, science, training
+from services import cycle_holdout, cycles, registry, science, training
 from services.context import Context
+from services.db.engine import reading
 from services.db.tables import (
     TAKEN_BACK,
     CandidateRow,
@@ -28,7 +29,6 @@ from services.db.tables import (
     ModeMember,
     ModeRow,
     ModeSighting,
-    Role,
 )
 from services.db.tables import Model as ModelRow
 from services.db.units import Claim
@@ -111,7 +111,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         ChampionChanged: (by the store) somebody else has become the champion meanwhile.
     """
     context = stage.context
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         cycle = session.get_one(Cycle, claim.payload["cycle"])
         opponent_id, challenger_id = _opponent(session, cycle), str(cycle.challenger_id)
         questions = _Questions.read(session, cycle.id, (opponent_id, challenger_id))
@@ -156,8 +156,8 @@ def _answers(stage: StageContext, model_id: str, asked: _Questions) -> _Answers:
 
 
 def _holdout_labels(context: Context) -> set[str]:
-    with context.sessions() as session:
-        return cycle_holdout.counted_labels(datasets.labelled_set(session, Role.HOLDOUT))
+    with reading(context.sessions) as session:
+        return cycle_holdout.counted_labels(session)
 
 
 def _all_rows(fixed: list[FailureRow], modes: dict[str, list[FailureRow]]) -> list[FailureRow]:

@@ -65,7 +65,7 @@ def request_embed(
         session: the caller's transaction.
         image_ids: of pool images.
         batch_images: images a unit.
-        encoder: version that asks, when images that are embedded already lack its vectors.
+        encoder: who asks, when images that are embedded already lack the vectors of an encoder.
         cycle_id: the cycle that waits for them.
     """
     for start in range(0, len(image_ids), batch_images):

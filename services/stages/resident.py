@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services import science
+from services.db.engine import reading
 from services.db.tables import Model
 from services.pipeline import StageContext
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def detector_of(stage: StageContext, model_id: str) -> SsdDetector:
     """The detector of a registered model."""
     context = stage.context
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         folder = context.project.root / session.get_one(Model, model_id).folder
     detector: SsdDetector = stage.resident.get(
         f"detector:{model_id}", lambda: science.load_detector(folder, context.settings)

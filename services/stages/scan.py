@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation.boxes import pairwise_iou
@@ -23,7 +25,7 @@ from curation.types import Detections, Failure, Proposals
 from services import registry, science
 from services.db import units
 from services.db.engine import reading
-from services.db.tables import FailureRow, FailureState, Image
+from services.db.tables import TERMINAL, FailureRow, FailureState, Image, Unit
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
 from services.rows import truth_of
@@ -45,6 +47,7 @@ class _Look:
         detections: what it shows.
         proposals: all its default boxes.
         rules: when a detection is wrong.
+        max_explained: failures of a frame that are explained.
     """
 
     image_id: str
@@ -53,6 +56,7 @@ class _Look:
     detections: Detections
     proposals: Proposals
     rules: FailureRules
+    max_explained: int
 
     def failures(self, words: Words) -> list[FailureRow]:
         """What it gets wrong, by truth and by report; what it has no class for is passed over."""
@@ -105,7 +109,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     with reading(context.sessions) as session:
         image = session.get_one(Image, image_id)
         said = words_of(session, image_id)
-    pixels = open_image(context.project, image)
+    pixels = open_image(context, image)
     detections, proposals = detector.look([pixels])[0]
     look = _Look(
         image_id=image_id,
@@ -114,6 +118,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         detections=detections,
         proposals=proposals,
         rules=science.failure_rules(context.settings),
+        max_explained=context.settings.explanation.max_failures_per_image,
     )
     found = look.failures(said)
 
@@ -153,18 +158,30 @@ def _store(
 def _ask_for_explanations(
     session: Session, claim: Claim, look: _Look, rows: list[FailureRow], again: bool
 ) -> None:
-    """A frame with new failures is explained again, and one without is not."""
+    """A frame with failures that nobody has explained is explained, and one without is not."""
     names = sorted(row.id for row in rows)
-    if again:  # the same failures may have been asked for when they were none
-        names.append(str(claim.unit_id))
-    digest = hashlib.sha256(",".join(names).encode()).hexdigest()[:32]
+    states = session.execute(select(FailureRow.state).where(FailureRow.id.in_(names))).scalars()
+    counted = Counter(states)
+    if not counted[FailureState.FOUND]:
+        return
+    key = _explain_key(look, names)
+    asked = session.scalar(select(Unit.state).where(Unit.key == key))
+    wanted = min(len(names), look.max_explained)
+    if again or (asked in TERMINAL and counted[FailureState.EXPLAINED] < wanted):
+        # They were asked for when they were none, or were fixed before they were explained.
+        key = _explain_key(look, [*names, str(claim.unit_id)])
     units.enqueue(
         session,
         "explain",
-        f"explain:{look.image_id}:{digest}",
+        key,
         {"image": look.image_id, "model": look.model_id},
-        cycle_id=claim.cycle_id,
+        cycle_id=units.cycle_of(session, claim),
     )
+
+
+def _explain_key(look: _Look, names: Sequence[str]) -> str:
+    digest = hashlib.sha256(",".join(names).encode()).hexdigest()[:32]
+    return f"explain:{look.image_id}:{digest}"
 
 
 def _report_of(report: dict[str, Any], class_names: tuple[str, ...]) -> OperatorReport:

@@ -30,14 +30,18 @@ def run(stage: StageContext, claim: Claim) -> Store:
     """
     context = stage.context
     wanted = claim.payload["images"]
-    images = dict(readable(context, wanted))
+    detector = detector_of(stage, claim.payload["model"])
+    images: list[str] = []
+    found: list[Detections] = []
+    for some in readable(context, wanted):
+        images += some
+        found += detector.predict(list(some.values()), FLOOR)
     if not images:
         return lambda _session: {"images": 0, "unreadable": len(wanted)}
-    found = detector_of(stage, claim.payload["model"]).predict(list(images.values()), FLOOR)
     file = f"cycle-{claim.cycle_id}/pool-{claim.payload['number']:05d}.npz"
     write_npz(
         context.project.runs / file,
-        images=np.array(list(images)),
+        images=np.array(images),
         counts=np.array([len(one) for one in found], np.int64),
         boxes=np.concatenate([one.boxes_xyxy for one in found]),
         scores=np.concatenate([one.scores for one in found]),

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from curation import select as policies
 from curation.types import Detections
 from services import cycles, modes, training
+from services.db.engine import reading
 from services.db.tables import CandidateRow, Cycle, LabelTask, ModeRow, ModeSighting
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
@@ -25,7 +26,7 @@ PRELABEL_SCORE = 0.3
 def run(stage: StageContext, claim: Claim) -> Store:
     """Choose what to label for ``payload['cycle']``."""
     context = stage.context
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         cycle = session.get_one(Cycle, claim.payload["cycle"])
     champion = training.measured(context, str(cycle.champion_id))
     names = tuple(champion.class_names)

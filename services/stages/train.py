@@ -25,6 +25,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
             model = training.register(session, trained, cycle_id)
             cycle = session.get_one(Cycle, cycle_id)
             cycles.begin_gating(session, cycle, model.id, trained.dataset_id)
-        return {"model": model.id, "number": model.number}
+        lost = len(trained.training["unreadable"])
+        return {"model": model.id, "number": model.number, "unreadable": lost}
 
     return store

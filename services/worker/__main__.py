@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from celery.exceptions import CPendingDeprecationWarning
 
 from services import context as wiring
-from services import logs, pipeline
+from services import logs, pipeline, private
 from services.project import Project, open_project
 from services.settings import Settings, get_settings
-from services.worker import lifecycle, threads
+from services.worker import alive, lifecycle, redis_server, threads
 from services.worker.app import make_app
 
 TRAINER_KIB = 300 * 1024
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     programs.add_parser("relay")
     programs.add_parser("beat")
     given = parser.parse_args(arguments)
+    private.only_ours()
     settings = get_settings()
     project = open_project(settings)
     match given.program:
@@ -61,6 +62,8 @@ def run_worker(settings: Settings, project: Project, queues: str, name: str, chi
     threads.set_variables(settings.workers.threads or threads.cores())
     app = make_app(settings, project)
     lifecycle.connect(app, name, settings, project)
+    url = redis_server.broker_url(settings, project)
+    app.steps["consumer"].add(alive.step(url, name, queues.split(",")))
     options = {
         "hostname": f"{name}@%h",
         "queues": queues,
@@ -86,7 +89,7 @@ def run_relay(settings: Settings, project: Project) -> None:
     """Publish the outbox until told to stop."""
     from services.worker.relay import Relay
 
-    logs.configure("relay", settings.log_level, project.logs)
+    logs.configure("relay", settings.log_level, project.logs, settings.logs)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -100,18 +103,17 @@ def run_beat(settings: Settings, project: Project) -> None:
     app = make_app(settings, project)
 
     def set_up(**_: object) -> None:
-        logs.configure("beat", settings.log_level, project.logs)
+        logs.configure("beat", settings.log_level, project.logs, settings.logs)
 
     def ready(**_: object) -> None:
         lifecycle.announce_ready(project, "beat")
 
     lifecycle.connect_beat(set_up, ready)
-    schedule = project.state / "beat-schedule"
     app.start(
         [
             "--quiet",
             "beat",
-            f"--schedule={schedule}",
+            "--scheduler=celery.beat:Scheduler",  # no file of its own to be damaged or full
             "--pidfile=",
             f"--loglevel={settings.log_level}",
         ]

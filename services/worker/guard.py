@@ -2,7 +2,8 @@
 
 ``python -m services.worker.guard PARENT_PID SIGNAL COMMAND…`` asks the kernel for a signal at the
 parent's death and becomes the command. This is done in the child, since code between fork and exec
-of a process with threads may hang. On systems other than Linux the command just runs.
+of a process with threads may hang. What the command creates is its owner's alone. On systems other
+than Linux the command just runs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+
+from services.private import only_ours
 
 PR_SET_PDEATHSIG = 1
 
@@ -41,6 +44,7 @@ def die_with_parent(death: signal.Signals = signal.SIGKILL, parent: int | None =
 
 def main(arguments: Sequence[str]) -> None:
     """Become the command."""
+    only_ours()
     die_with_parent(signal.Signals(int(arguments[1])), int(arguments[0]))
     os.execvp(arguments[2], list(arguments[2:]))
 

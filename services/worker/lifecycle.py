@@ -11,6 +11,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ from services.worker.idle import Idle
 from services.worker.resident import Resident
 
 logger = logging.getLogger(__name__)
+
+READY_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def connect(app: Celery, name: str, settings: Settings, project: Project) -> Non
     """Set up logs, readiness and the ending of a worker and its children."""
 
     def set_up_logs(**_: Any) -> None:
-        logs.configure(name, settings.log_level, project.logs)
+        logs.configure(name, settings.log_level, project.logs, settings.logs)
 
     def child_started(**_: Any) -> None:
         signal.signal(signal.SIGTERM, _give_up)
@@ -97,7 +101,28 @@ def ready_file(project: Project, name: str) -> Path:
 
 
 def announce_ready(project: Project, name: str) -> None:
-    """Say that this process is ready."""
+    """Say that this process is ready; on a full disk as soon as that can be said.
+
+    The process does its work all the same: to end for want of a word would only start it again.
+    """
+    try:
+        _write_ready(project, name)
+    except OSError as error:
+        logger.warning("%s is ready, and cannot say so yet: %s", name, error)
+        again = threading.Thread(target=_until_written, args=(project, name), daemon=True)
+        again.start()
+
+
+def _until_written(project: Project, name: str) -> None:
+    while True:
+        time.sleep(READY_AGAIN_S)
+        try:
+            return _write_ready(project, name)
+        except OSError as error:
+            logger.debug("%s still cannot say that it is ready: %s", name, error)
+
+
+def _write_ready(project: Project, name: str) -> None:
     file = ready_file(project, name)
     file.parent.mkdir(exist_ok=True)
     temporary = file.with_suffix(".new")

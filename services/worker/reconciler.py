@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import redis
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from services import pipeline
@@ -20,16 +20,13 @@ from services.context import Context
 from services.db import units
 from services.db.base import utc_now
 from services.db.engine import reading
-from services.db.tables import TERMINAL, Outbox, Unit, UnitState
+from services.db.patience import CLOCKS_DIFFER, LONG_QUEUE_FACTOR, Patience
+from services.db.tables import Outbox, Unit, UnitState
 from services.worker import redis_server
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500
-LONG_QUEUE_FACTOR = 20
-"""A unit in a queue that still holds messages most likely only waits its turn; it is sent again
-after so many times the usual delay, since its own message may be lost among the others."""
-KEEP_PUBLISHED = timedelta(hours=1)
 
 Depth = Callable[[str], int]
 
@@ -75,14 +72,15 @@ def reconcile(context: Context, depth: Depth | None = None) -> Reconciled:
 
 
 def _expired(context: Context) -> Sequence[int]:
-    now = utc_now()
     with reading(context.sessions) as session:
+        patience = Patience.of(session)
+        no_try_left = or_(Unit.attempts >= Unit.max_attempts, Unit.lost >= patience.max_lost)
         return session.scalars(
             select(Unit.id)
             .where(
                 or_(
-                    and_(Unit.state == UnitState.LEASED, Unit.lease_until < now),
-                    and_(Unit.state == UnitState.QUEUED, Unit.attempts >= Unit.max_attempts),
+                    patience.is_abandoned(utc_now()),
+                    and_(Unit.state == UnitState.QUEUED, no_try_left),
                 )
             )
             .order_by(Unit.id)
@@ -92,11 +90,8 @@ def _expired(context: Context) -> Sequence[int]:
 
 def _waiting_queues(context: Context) -> Sequence[str]:
     with reading(context.sessions) as session:
-        return session.scalars(
-            select(Unit.queue)
-            .where(Unit.state == UnitState.QUEUED, Unit.not_before <= utc_now())
-            .distinct()
-        ).all()
+        due = Patience.of(session).is_due(utc_now())
+        return session.scalars(select(Unit.queue).where(due).distinct()).all()
 
 
 def _resend(context: Context, queue: str, empty: bool) -> int:
@@ -110,22 +105,22 @@ def _resend(context: Context, queue: str, empty: bool) -> int:
 
 def _unheard(session: Session, queue: str, before: datetime) -> Sequence[Unit]:
     """Queued units that are due, have no message on its way and were last announced long ago."""
+    soon = utc_now() + CLOCKS_DIFFER
     recent = (
         select(Outbox.id)
         .where(
             Outbox.unit_id == Unit.id,
-            or_(Outbox.published_at.is_(None), Outbox.published_at > before),
+            or_(
+                Outbox.published_at.is_(None),
+                # not what a clock that was ahead has sent, as it says, in the future
+                and_(Outbox.published_at > before, Outbox.published_at <= soon),
+            ),
         )
         .exists()
     )
     return session.scalars(
         select(Unit)
-        .where(
-            Unit.queue == queue,
-            Unit.state == UnitState.QUEUED,
-            Unit.not_before <= before,
-            ~recent,
-        )
+        .where(Unit.queue == queue, Patience.of(session).is_due(before), ~recent)
         .order_by(Unit.id)
         .limit(BATCH)
     ).all()
@@ -152,20 +147,3 @@ def broker_depth(context: Context) -> Depth:
             connection.close()
 
     return depth
-
-
-def forget_published(context: Context, keep: timedelta = KEEP_PUBLISHED) -> int:
-    """Delete outbox rows that were sent long ago and whose unit has ended.
-
-    Returns:
-        How many rows were deleted.
-    """
-    with context.sessions.begin() as session:
-        old = (
-            select(Outbox.id)
-            .join(Unit, Unit.id == Outbox.unit_id)
-            .where(Outbox.published_at < utc_now() - keep, Unit.state.in_(TERMINAL))
-            .limit(10_000)
-        )
-        done = session.execute(delete(Outbox).where(Outbox.id.in_(old.scalar_subquery())))
-        return int(getattr(done, "rowcount", 0))

@@ -26,6 +26,11 @@ logger = logging.getLogger(__name__)
 MAX_SOCKET_CHARS = 100
 """The kernel's limit is 108 bytes, with the ending zero."""
 READY_S = 20.0
+AOF_FILE, AOF_FOLDER = "redis.aof", "appendonlydir"
+"""The append-only file: one file up to Redis 6; from Redis 7 several, in the folder that the server
+names so."""
+LEFTOVERS = ("temp-*.rdb", "temp-*.aof")
+"""What a server that was killed while it rewrote its file leaves behind."""
 
 
 def broker_url(settings: Settings, project: Project) -> str:
@@ -43,8 +48,9 @@ def socket_path(project: Project) -> Path:
     if len(os.fsencode(inside)) <= MAX_SOCKET_CHARS:
         return inside
     note = project.state / "redis.socket"
-    if note.is_file():
-        return Path(note.read_text(encoding="utf-8").strip())
+    noted = note.read_text(encoding="utf-8").strip() if note.is_file() else ""
+    if noted:  # empty where the disk was full
+        return Path(noted)
     name = hashlib.sha256(os.fsencode(project.root)).hexdigest()[:12]
     outside = Path(tempfile.gettempdir()) / f"e2x-{os.getuid()}-{name}" / "redis.sock"
     note.write_text(str(outside), encoding="utf-8")
@@ -57,25 +63,37 @@ def command(project: Project) -> list[str]:
     Raises:
         ToolUnavailable: the package's server is missing, or the socket's folder is not ours.
     """
-    executable = _executable()
     path = socket_path(project)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.parent.stat().st_uid != os.getuid():
         raise ToolUnavailable(f"{path.parent} belongs to another user: remove it or set TMPDIR")
     path.unlink(missing_ok=True)  # of a server that was killed
+    for pattern in LEFTOVERS:
+        for file in project.state.glob(pattern):
+            file.unlink(missing_ok=True)
+    return command_in(project.state, path)
+
+
+def command_in(folder: Path, socket: Path) -> list[str]:
+    """The command line of a server that keeps its file in a folder and listens on a socket.
+
+    Raises:
+        ToolUnavailable: the package's server is missing.
+    """
     options = {
         "port": "0",
-        "unixsocket": str(path),
+        "unixsocket": str(socket),
         "unixsocketperm": "700",
-        "dir": str(project.state),
+        "dir": str(folder),
         "appendonly": "yes",
         "appendfsync": "everysec",
-        "appendfilename": "redis.aof",
+        "appendfilename": AOF_FILE,
         "save": "",
         "daemonize": "no",
         "maxmemory-policy": "noeviction",
         "aof-load-truncated": "yes",
     }
+    executable = _executable()
     return [executable, *(part for key, value in options.items() for part in (f"--{key}", value))]
 
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import datetime
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.context import Context
 from services.db.base import utc_now
 from services.db.engine import reading
+from services.db.patience import Patience
 from services.db.tables import Outbox, Unit
+from services.worker import alive, redis_server
 from services.worker.tasks import RUN_UNIT
+from services.worker.troubles import Troubles
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,11 @@ class Relay:
         self._app = app
         self._connection = app.connection_for_write()
         self._producer = app.amqp.Producer(self._connection, auto_declare=False)
+        self._unmarked: list[int] = []
+        """Sent, and not marked yet: on a full disk nothing can be."""
+        self._troubles = Troubles(logger)
+        url = redis_server.broker_url(context.settings, context.project)
+        self._alive = alive.Giver(url, alive.Sign(alive.RELAY, alive.RELAY))
 
     def publish(self, limit: int = BATCH) -> int:
         """Send what is due.
@@ -46,15 +53,19 @@ class Relay:
 
         Raises:
             OperationalError: the broker cannot be reached; what was not sent stays.
+            SQLAlchemyError: the database cannot be read or written. What was sent and could not be
+                marked is not sent again by this relay, and nothing else is until it is marked.
         """
-        sent: list[int] = []
+        self._mark()
+        sent = 0
         try:
             for row in self._due(limit):
                 self._send(row)
-                sent.append(row.id)
+                self._unmarked.append(row.id)
+                sent += 1
         finally:
-            self._mark(sent, utc_now())
-        return len(sent)
+            self._mark()
+        return sent
 
     def reconnect(self) -> None:
         """Forget the connection to the broker and open another on next use."""
@@ -63,28 +74,39 @@ class Relay:
         self._producer = self._app.amqp.Producer(self._connection, auto_declare=False)
 
     def run(self, stop: threading.Event) -> None:
-        """Publish until told to stop."""
+        """Publish until told to stop; neither a broker, a database nor a disk that fails ends it.
+
+        While it works it gives signs of life.
+        """
         interval_s = self._context.settings.workers.relay_interval_s
         wait_s = interval_s
         while not stop.is_set():
             try:
-                if self.publish() == BATCH:
-                    continue
-                wait_s = interval_s
-            except OperationalError as error:
+                full = self.publish() == BATCH
+                self._alive.give()
+            except Exception as error:
                 wait_s = min(MAX_WAIT_S, wait_s * 2)
-                logger.warning("the broker is away, trying again in %.1f s: %s", wait_s, error)
-                self.reconnect()
+                self._troubles.met("the outbox", error)
+                if not isinstance(error, SQLAlchemyError):
+                    self.reconnect()
+            else:
+                self._troubles.over("the outbox")
+                wait_s = interval_s
+                if full:
+                    continue
             stop.wait(wait_s)
 
     def _due(self, limit: int) -> list[Outbox]:
-        """Rows to send; a unit that must wait after a failed try is not announced before."""
+        """Rows to send; a unit that must wait after a failed try is not announced before.
+
+        One that somebody has taken, or that has ended, needs no message any more.
+        """
         with reading(self._context.sessions) as session:
             return list(
                 session.scalars(
                     select(Outbox)
                     .join(Unit, Unit.id == Outbox.unit_id)
-                    .where(Outbox.published_at.is_(None), Unit.not_before <= utc_now())
+                    .where(Outbox.published_at.is_(None), Patience.of(session).is_due(utc_now()))
                     .order_by(Outbox.priority.desc(), Outbox.id)
                     .limit(limit)
                 )
@@ -101,8 +123,11 @@ class Relay:
             retry=False,
         )
 
-    def _mark(self, sent: list[int], now: datetime) -> None:
-        if not sent:
+    def _mark(self) -> None:
+        if not self._unmarked:
             return
         with self._context.sessions.begin() as session:
-            session.execute(update(Outbox).where(Outbox.id.in_(sent)).values(published_at=now))
+            session.execute(
+                update(Outbox).where(Outbox.id.in_(self._unmarked)).values(published_at=utc_now())
+            )
+        self._unmarked.clear()

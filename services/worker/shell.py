@@ -15,23 +15,33 @@ from __future__ import annotations
 
 import errno
 import logging
+import sqlite3
 import time
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 
 from celery.exceptions import SoftTimeLimitExceeded
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from services import logs, pipeline
 from services.context import Context
 from services.db import units
+from services.db.base import utc_now
+from services.db.races import in_transaction
 from services.db.tables import UnitState
 from services.db.units import Claim
 from services.errors import LeaseLost
+from services.storage import DiskFull
 from services.worker import threads
 from services.worker.lease import LeaseKeeper
 from services.worker.resident import Resident
 
 logger = logging.getLogger(__name__)
+
+DISK_FULL = DiskFull.code
+SPACE_WAIT_S = 15.0
 
 
 def run(context: Context, resident: Resident, unit_id: int, owner: str) -> str:
@@ -107,11 +117,13 @@ def _compute(
 
 
 def _commit(context: Context, claim: Claim, store: pipeline.Store) -> None:
-    with context.sessions.begin() as session:
+    def finish(session: Session) -> None:
         units.finish(session, claim, {})  # first, so that a stale worker stores nothing
         units.record_result(session, claim, store(session))
         session.flush()
         pipeline.after(session, context, claim)
+
+    in_transaction(context.sessions, finish)  # what was computed is not lost to a faster writer
 
 
 def _give_back(context: Context, claim: Claim) -> None:
@@ -122,8 +134,25 @@ def _give_back(context: Context, claim: Claim) -> None:
         logger.warning("told to stop; the lease was lost already")
 
 
+def _wait_for_space(context: Context, claim: Claim, text: str) -> str:
+    """Give a unit back until there is space again; the try is not counted, it was not its fault."""
+    try:
+        with context.sessions.begin() as session:
+            units.release(session, claim)
+            unit = units.find(session, claim.unit_id)
+            unit.not_before = utc_now() + timedelta(seconds=SPACE_WAIT_S)
+            unit.error_code, unit.error = DISK_FULL, text[-units.MAX_ERROR_CHARS :]
+    except LeaseLost as error:
+        logger.warning("the disk is full, and the unit was dropped: %s", error)
+        return "lost"
+    logger.warning("the disk is full: tried again in %g s, as often as it takes", SPACE_WAIT_S)
+    return str(UnitState.QUEUED)
+
+
 def _fail(context: Context, claim: Claim, code: str, retryable: bool, advice: str) -> str:
     text = advice + traceback.format_exc()
+    if code == DISK_FULL:
+        return _wait_for_space(context, claim, text)
     backoff_s = context.settings.workers.backoff_s
     try:
         with context.sessions.begin() as session:
@@ -147,10 +176,25 @@ def judge(error: Exception) -> tuple[str, bool, str]:
     if isinstance(error, MemoryError):
         advice = "out of memory: make batches smaller (explanation.batch_size), or add memory\n"
         return "out_of_memory", True, advice
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "disk_full", True, "the disk is full: free space, then redrive the unit\n"
+    if _is_full_disk(error):
+        return DISK_FULL, True, "the disk is full: free space, and the unit goes on by itself\n"
+    if isinstance(error, DiskFull):
+        advice = "a file is larger than this process may write: raise its limit (`ulimit -f`)\n"
+        return "file_limit", True, advice
     code = getattr(error, "code", None)
     retryable = getattr(error, "retryable", None)
     if isinstance(code, str) and isinstance(retryable, bool):
         return code[:64], retryable, ""
     return "unexpected", True, ""
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """Whether waiting for space helps: not where a file is larger than this process may write."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, DiskFull):
+        return error.__cause__ is None or _is_full_disk(error.__cause__)
+    orig = error.orig if isinstance(error, DBAPIError) else None
+    if isinstance(orig, sqlite3.Error):
+        return getattr(orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return False

@@ -13,31 +13,29 @@ Only one supervisor runs in a project at a time.
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
-import os
 import signal
-import socket
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
 import psutil
 
+from services import log_files, private, sweep
 from services.context import Context
 from services.db import migrate
-from services.errors import Conflict, ToolUnavailable
-from services.pipeline import QUEUES
-from services.project import Project
-from services.worker import redis_server, surroundings
-from services.worker.children import Child, Program
+from services.db.engine import sqlite_file
+from services.errors import ServiceError, ToolUnavailable
+from services.worker import redis_server, surroundings, up_file
+from services.worker.children import Child
 from services.worker.environment import environment_of
-from services.worker.lifecycle import ready_file
+from services.worker.programs import Wish, programs
+from services.worker.troubles import Troubles
+from services.worker.up_file import running
+
+__all__ = ["WORKERS", "Supervisor", "SupervisorDied", "running"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +51,15 @@ WATCH_S = 0.1
 WORKER_GRACE_S = 8.0
 READY_S = 120.0
 """Eight Python processes that start on two busy cores take about ten seconds."""
+SAY_AGAIN_S = 1.0
+"""Before the file that says what runs is tried again, where it could not be written."""
+
+
+class SupervisorDied(ServiceError):
+    """Nothing watches the processes any more, and with that they have ended too."""
+
+    code = "supervisor_died"
+    status = 500
 
 
 class Supervisor:
@@ -79,13 +86,19 @@ class Supervisor:
         environment: Mapping[str, str] | None = None,
         grace_s: float = WORKER_GRACE_S,
     ) -> None:
-        self._grace_s = grace_s
         self._context = context
         self._project = context.project
-        self._workers = dict(WORKERS if workers is None else workers)
         self._port = surroundings.free_port(context.settings.api) if api else None
-        self._environment = {**environment_of(context.settings), **(environment or {})}
+        self._wish = Wish(
+            dict(WORKERS if workers is None else workers),
+            self._port,
+            {**environment_of(context.settings), **(environment or {})},
+            grace_s,
+        )
         self._children: dict[str, Child] = {}
+        self._troubles = Troubles(logger)
+        self._said: dict[str, int] = {}
+        self._not_said_before = 0.0
         self._lock: IO[str] | None = None
         self._stopping = False
         self._stopped = threading.Event()
@@ -112,6 +125,11 @@ class Supervisor:
         """How often each process was started again."""
         return {name: child.restarts for name, child in self._children.items()}
 
+    @property
+    def watched(self) -> bool:
+        """Whether processes that die are started again."""
+        return self._watcher is not None and self._watcher.is_alive()
+
     def memory_bytes(self) -> int:
         """Memory of this process and all below it; a page that n of them share counts 1/n each."""
         total = 0
@@ -125,16 +143,17 @@ class Supervisor:
 
     def start(self) -> None:
         """Migrate the database and start every process; returns before they are ready."""
-        self._lock = _take_lock(self._project)
+        self._lock = up_file.take_lock(self._project)
         try:
+            self._tidy()
             if self._port is not None:
                 surroundings.require_port(self._context.settings.api.host, self._port)
             if not self._embedded_broker:
                 surroundings.require_broker(self._broker)
             migrate.upgrade(self._context.engine)
-            for program in self._programs():
-                child = Child(program, self._project.logs / f"{program.name}.log")
-                self._children[program.name] = child
+            for program in programs(self._context, self._wish):
+                log = self._project.logs / f"{program.name}.log"
+                self._children[program.name] = Child(program, log, self._context.settings.logs)
             self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
             self._watcher.start()
         except BaseException:
@@ -175,18 +194,36 @@ class Supervisor:
             self._watcher.join()
         self._children.clear()
         if self._lock is not None:
-            up_file(self._project).unlink(missing_ok=True)
+            up_file.up_file(self._project).unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
 
     def run_forever(self) -> None:
-        """Start, and stop when told so by Ctrl-C or SIGTERM."""
+        """Start, and stop when told so by Ctrl-C or SIGTERM.
+
+        Raises:
+            SupervisorDied: see :meth:`wait`.
+        """
         told = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: told.set())
         with self:
-            while not told.wait(0.5):
-                pass
+            while not told.is_set():
+                self.wait(0.5)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass while the processes are watched.
+
+        Raises:
+            SupervisorDied: they are not: whoever has started us must start us again.
+        """
+        if self._watcher is not None:
+            self._watcher.join(seconds)
+        if not self.watched:
+            raise SupervisorDied(
+                "the processes are not watched any more, and have ended: start them again; the "
+                f"end of {self._project.logs / 'relay.log'} and `e2x doctor` may say why"
+            )
 
     def __enter__(self) -> Self:
         self.start()
@@ -200,131 +237,51 @@ class Supervisor:
     ) -> None:
         self.stop()
 
+    def _tidy(self) -> None:
+        """What earlier processes have left: files that others can read, half files, old logs."""
+        context = self._context
+        private.close(self._project, sqlite_file(context.engine))
+        log_files.clean(self._project.logs, context.settings.logs, idle_too=True)
+        sweep.start(context)
+
     def _watch(self) -> None:
         # This thread starts all processes, and it lives until the last has stopped: the kernel
-        # ends a guarded process with the thread that started it.
-        known: dict[str, int] = {}
+        # ends a guarded process with the thread that started it. So nothing may end it: neither a
+        # full disk, nor a process that cannot be had.
         while True:
             with self._restarting:
                 if not self._stopping:
-                    for child in self._children.values():
-                        child.watch()
-                    if self.pids != known:
-                        known = self.pids
-                        self._write_up_file(known)
+                    self._look()
             if self._stopped.wait(WATCH_S):
                 return
 
-    def _write_up_file(self, pids: Mapping[str, int]) -> None:
-        text = json.dumps(
-            {
-                "pid": os.getpid(),
-                "api_url": self.api_url,
-                "processes": dict(pids),
-                "restarts": self.restarts,
-            }
-        )
-        file = up_file(self._project)
-        temporary = file.with_suffix(".new")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(file)
+    def _look(self) -> None:
+        for name, child in self._children.items():
+            try:
+                child.watch()
+            except Exception as error:
+                self._troubles.met(name, error)
+            else:
+                if child.pid is not None:
+                    self._troubles.over(name)
+        if self.pids == self._said or time.monotonic() < self._not_said_before:
+            return
+        try:
+            self._say()
+        except Exception as error:
+            self._not_said_before = time.monotonic() + SAY_AGAIN_S
+            self._troubles.met("up.json", error)
+        else:
+            self._troubles.over("up.json")
+
+    def _say(self) -> None:
+        pids = self.pids
+        said = {"api_url": self.api_url, "processes": pids, "restarts": self.restarts}
+        up_file.write(self._project, said)
+        self._said = pids
 
     def _stop_order(self) -> list[list[Child]]:
         workers = [child for child in self._children.values() if child.program.has_pool]
         broker = [child for name, child in self._children.items() if name == "redis"]
         others = [c for c in self._children.values() if c not in workers and c not in broker]
         return [workers, others, broker]
-
-    def _programs(self) -> list[Program]:
-        programs = []
-        if self._embedded_broker:
-            command = tuple(redis_server.command(self._project))
-            programs.append(
-                Program(
-                    "redis",
-                    command,
-                    self._broker_answers,
-                    death=signal.SIGTERM,  # it writes its file to the end
-                    grace_s=10.0,
-                    longest_wait_s=1.0,  # everybody waits for it
-                )
-            )
-        programs += [self._python("relay", "relay"), self._python("beat", "beat")]
-        for name, queues in self._workers.items():
-            unknown = set(queues) - set(QUEUES)
-            if unknown:
-                raise Conflict(f"no queue {', '.join(sorted(unknown))}: there are {QUEUES}")
-            programs.append(self._worker(f"worker-{name}", queues))
-        if self._context.settings.ingest.watch_folder is not None:
-            programs.append(self._python("watch", module="services.watch"))
-        if self._port is not None:
-            environment = {**self._environment, "E2X_API__PORT": str(self._port)}
-            command = (sys.executable, "-m", "services.api")
-            programs.append(Program("api", command, self._api_answers, environment))
-        return programs
-
-    def _python(
-        self, name: str, *arguments: str, pool: bool = False, module: str = "services.worker"
-    ) -> Program:
-        file = ready_file(self._project, name)
-
-        def ready(pid: int) -> bool:
-            return file.is_file() and file.read_text(encoding="utf-8") == str(pid)
-
-        return Program(
-            name,
-            (sys.executable, "-m", module, *arguments),
-            ready,
-            self._environment,
-            grace_s=self._grace_s if pool else 5.0,
-            has_pool=pool,
-        )
-
-    def _worker(self, name: str, queues: Sequence[str]) -> Program:
-        return self._python(
-            name, "worker", f"--queues={','.join(queues)}", f"--name={name}", pool=True
-        )
-
-    def _broker_answers(self, _pid: int) -> bool:
-        return redis_server.answers(self._broker)
-
-    def _api_answers(self, _pid: int) -> bool:
-        assert self._port is not None
-        host = self._context.settings.api.host
-        try:
-            with socket.create_connection((host, self._port), timeout=1.0):
-                return True
-        except OSError:
-            return False
-
-
-def up_file(project: Project) -> Path:
-    """What runs, for other processes: ``{"pid": …, "api_url": …, "processes": {name: pid}}``."""
-    return project.state / "up.json"
-
-
-def running(project: Project) -> dict[str, Any] | None:
-    """What the supervisor of a project says, None where none runs."""
-    try:
-        lock = _take_lock(project)
-    except Conflict:
-        try:
-            said: dict[str, Any] = json.loads(up_file(project).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {"pid": None, "api_url": None, "processes": {}, "restarts": {}}
-        return said
-    lock.close()
-    return None
-
-
-def _take_lock(project: Project) -> IO[str]:
-    lock = (project.state / "up.lock").open("a", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise Conflict(
-            f"the services of {project.root} are up already: stop them first (Ctrl-C where "
-            "`e2x up` runs)"
-        ) from None
-    return lock

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery
 
+from services import log_files, sweep
 from services.settings import Settings
 from services.worker import lifecycle, reconciler, shell
 
@@ -18,9 +19,8 @@ RECONCILE = "e2x.reconcile"
 TRIGGERS = "e2x.triggers"
 HOUSEKEEPING = "e2x.housekeeping"
 HOUSEKEEPING_S = 600.0
-TRIGGERS_FUNCTION = "services.triggers:check"
-"""Named, not imported: triggers reach far into the loop, and only the scheduler's worker runs
-them."""
+TRIGGERS_FUNCTION, UPKEEP_FUNCTION = "services.triggers:check", "services.upkeep:run"
+"""Named, not imported: they reach far into the loop, and only the scheduler's worker runs them."""
 
 
 def attach(app: Celery) -> None:
@@ -53,8 +53,12 @@ def triggers() -> None:
 
 
 def housekeeping() -> None:
-    """Keep the outbox short."""
-    reconciler.forget_published(lifecycle.own().context)
+    """Delete what nobody needs any more, and what processes have left on the disk."""
+    context = lifecycle.own().context
+    module, name = UPKEEP_FUNCTION.split(":")
+    getattr(import_module(module), name)(context)
+    sweep.again(context)
+    log_files.clean(context.project.logs, context.settings.logs)
 
 
 def schedule(settings: Settings) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from curation.formats import Imported
 from tests import bad_images
 
 GOOD = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 3, 10, 8]}
+OTHER = {**GOOD, "id": 3, "bbox": [30, 20, 10, 8]}
 
 
 def _document(*annotations: dict[str, Any], images: list[dict[str, Any]] | None = None) -> dict:
@@ -49,7 +50,7 @@ BAD_ANNOTATIONS = {
     "no number": ({"bbox": ["left", 3, 30, 8]}, "not four numbers"),
     "too few": ({"bbox": [1, 2, 3]}, "not four numbers"),
     "two boxes in one": ({"bbox": [1, 2, 3, 4, 1, 2, 3, 4]}, "not four numbers"),
-    "no box": ({"bbox": None}, "not four numbers"),
+    "no box": ({"bbox": None}, "neither `bbox` nor `segmentation`"),
     "not finite": ({"bbox": [float("nan"), 3, 30, 8]}, "not finite"),
     "over float32": ({"bbox": [1, 3, 1e39, 8]}, "not finite"),
     "over float64": ({"bbox": [1, 3, 10**400, 8]}, "not four numbers"),
@@ -62,22 +63,23 @@ def test_a_bad_coco_annotation_is_named_and_its_neighbours_stay(tmp_path: Path, 
     change, why = BAD_ANNOTATIONS[case]
     bad = {**GOOD, "id": 41, **change}
 
-    found = formats.load(_write(tmp_path, _document(GOOD, bad, {**GOOD, "id": 3})))
+    found = formats.load(_write(tmp_path, _document(GOOD, bad, OTHER)))
 
     problem = _only_problem(found)
     assert problem.startswith("annotations.json, ")
     assert "annotation 41" in problem
     assert why in problem
-    assert found.items[0].boxes_xyxy.tolist() == [[2, 3, 12, 11]] * 2
+    assert found.items[0].boxes_xyxy.tolist() == [[2, 3, 12, 11], [30, 20, 40, 28]]
     assert found.items[0].labels == ("car", "car")
 
 
-def test_annotations_with_one_id_are_both_in_doubt(tmp_path: Path) -> None:
-    found = formats.load(_write(tmp_path, _document(GOOD, GOOD, {**GOOD, "id": 3})))
+def test_annotations_with_one_id_are_told_and_kept(tmp_path: Path) -> None:
+    """Nothing refers to them; files that were joined have such."""
+    found = formats.load(_write(tmp_path, _document(GOOD, {**OTHER, "id": 1})))
 
-    assert [one.where for one in found.problems] == ["annotations.json, annotation 1"] * 2
-    assert all("appears twice" in one.message for one in found.problems)
-    assert len(found.items[0].labels) == 1
+    assert found.problems == ()
+    assert found.items[0].labels == ("car", "car")
+    assert any("ids of annotations repeat, 1 times" in note for note in found.notes)
 
 
 def _image(identity: Any, name: Any, **values: Any) -> dict[str, Any]:
@@ -116,12 +118,14 @@ def test_a_bad_coco_image_is_named_and_its_neighbours_stay(tmp_path: Path, case:
 
 
 @pytest.mark.parametrize("size", [float("inf"), float("nan"), -4, "wide", None])
-def test_a_senseless_image_size_counts_as_unknown(tmp_path: Path, size: Any) -> None:
+def test_instead_of_a_senseless_image_size_the_pictures_own_counts(
+    tmp_path: Path, size: Any
+) -> None:
     document = _document(GOOD, images=[_image(1, "a.png", width=size)])
 
     found = formats.load(_write(tmp_path, document))
 
-    assert found.items[0].width_px == 0
+    assert found.items[0].width_px == 64
     assert found.items[0].labels == ("car",)
 
 
@@ -190,7 +194,7 @@ def test_an_image_names_its_group(tmp_path: Path, said: Any, group: str) -> None
 
 def test_crowds_and_small_boxes_become_ignore_regions(tmp_path: Path) -> None:
     small = {**GOOD, "id": 2, "bbox": [1, 1, 20, 4]}
-    crowd = {**GOOD, "id": 3, "iscrowd": 1}
+    crowd = {**OTHER, "iscrowd": 1}
 
     found = formats.load(_write(tmp_path, _document(GOOD, small, crowd)), min_side_px=6)
 

@@ -25,7 +25,7 @@ def test_coco_to_manifest_to_coco_is_identity(items: list[ImportedImage]) -> Non
     assert coco.dump(_of_manifest(manifest), manifest.class_names[1:]) == document
 
 
-@given(strategies.annotated_images(min_size=1))
+@given(strategies.annotated_images(min_size=1, step=4))
 def test_voc_to_manifest_to_coco_to_manifest_is_identity(items: list[ImportedImage]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

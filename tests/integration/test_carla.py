@@ -22,7 +22,7 @@ from services.demo.annotator import Annotator, hidden_truth
 from services.demo.client import make_client
 from services.demo.loop import DemoLoop
 from services.demo.progress import Board
-from services.imports import Part, import_dataset
+from services.imports import ImportOptions, Part, import_dataset
 from services.settings import Settings
 from services.worker.supervisor import Supervisor
 
@@ -70,7 +70,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, towns: Path) -> Context:
         ("town05.json", Role.FIELD, Part(5, 16, 4)),
     )
     for file, role, part in parts:
-        report = import_dataset(context, towns / file, role, part=part)
+        report = import_dataset(context, towns / file, role, ImportOptions(part=part))
         assert report.images_added > 0
         assert not report.problems
     return context

@@ -69,9 +69,7 @@ def project(tmp_path: Path, sqlite_url: str) -> Context:
     for number in range(FRAMES):
         pixels = rng.integers(0, 255, (*SIZE_HW, 3), dtype=np.uint8)
         truth = [{"box": [8, 8, 40, 40], "label": "car"}]
-        with context.sessions.begin() as session:
-            name = f"{number}.jpg"
-            ingest_frame(session, context, encode_jpeg(pixels), name, objects=truth)
+        ingest_frame(context, encode_jpeg(pixels), f"{number}.jpg", objects=truth)
     return context
 
 

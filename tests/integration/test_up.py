@@ -16,7 +16,7 @@ import pytest
 from services.context import Context
 from services.errors import Conflict, ToolUnavailable
 from services.settings import Settings
-from services.worker import redis_server, supervisor, surroundings
+from services.worker import redis_server, supervisor, surroundings, up_file
 from services.worker.environment import environment_of
 from services.worker.supervisor import Supervisor
 from tests.factories import QUICK_WORKERS, make_context, make_project
@@ -105,7 +105,7 @@ def test_sigterm_stops_everything_in_order(quick: Context) -> None:
     finally:
         process.kill()
         process.wait()
-    assert not supervisor.up_file(quick.project).exists()
+    assert not up_file.up_file(quick.project).exists()
 
 
 def test_a_program_that_cannot_start_is_shown_with_its_log(quick: Context) -> None:

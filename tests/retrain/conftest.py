@@ -43,7 +43,7 @@ def warmed(config: DetectorConfig, weights: str = "random", seed: int = 0):
 
 @pytest.fixture(scope="session")
 def config() -> DetectorConfig:
-    return DetectorConfig("ssdlite_efficientnet_lite0", NAMES, (64, 96), min_scale=0.15)
+    return DetectorConfig("ssdlite_efficientnet_lite0", NAMES, (64, 96), 0.15, 0.8)
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from curation.images import ImageLimits
 from retrain.config import TrainConfig
-from retrain.data import EpochView, TrainingSet, check, epoch_order
-from retrain.errors import TrainingDataInvalid
+from retrain.data import EpochView, TrainingSet, Unreadable, check, collate, epoch_order
+from retrain.errors import ImagesUnreadable, TrainingDataInvalid
 from retrain.loss import Target
+from retrain.readable import allowed
 from retrain.transforms import augmentation
 
 from .conftest import NAMES, make_manifest
@@ -31,7 +33,6 @@ def test_good_data_passes(manifest, tmp_path):
     ("change", "word"),
     [
         ({"labels": ("red", "green")}, "green"),
-        ({"file": "gone.png"}, "gone.png"),
         ({"boxes_xyxy": ((5.0, 5.0, 4.0, 9.0), (0.0, 0.0, 9.0, 9.0))}, "inverted"),
         ({"boxes_xyxy": ((5.0, 5.0, 400.0, 9.0), (0.0, 0.0, 9.0, 9.0))}, "leaves"),
     ],
@@ -39,6 +40,36 @@ def test_good_data_passes(manifest, tmp_path):
 def test_bad_items_are_refused_by_name(manifest, tmp_path, change, word):
     with pytest.raises(TrainingDataInvalid, match=word):
         check(with_first(manifest, **change), tmp_path, NAMES)
+
+
+def test_a_lost_file_costs_itself_and_many_are_refused(manifest, tmp_path):
+    (tmp_path / "0.png").unlink()
+    check(manifest, tmp_path, NAMES)
+    (tmp_path / "3.png").unlink()
+    with pytest.raises(ImagesUnreadable, match=r"2 of 6 images.*at most 1.*0\.png"):
+        check(manifest, tmp_path, NAMES)
+
+
+def test_a_share_may_be_unreadable_and_never_all():
+    assert [allowed(total) for total in (0, 1, 2, 6, 99, 100, 1000)] == [0, 0, 1, 1, 1, 2, 20]
+
+
+def test_a_picture_over_the_limits_is_as_good_as_unreadable(manifest, tmp_path):
+    limits = ImageLimits(max_pixels=120 * 80 - 1)
+    data = TrainingSet(manifest, tmp_path, (64, 96), NAMES, 0, limits)
+    view = EpochView(data, [0, 1], None, 0, 0)
+    pixels, targets, lost = collate(view[position] for position in range(2))
+    assert (len(pixels), targets, lost) == (0, [], ["0.png", "1.png"])
+    small = TrainingSet(manifest, tmp_path, (64, 96), NAMES, 0, ImageLimits(max_pixels=120 * 80))
+    assert not isinstance(EpochView(small, [0], None, 0, 0)[0], Unreadable)
+
+
+def test_what_can_be_read_of_a_batch_is_trained_on(manifest, tmp_path):
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    data = TrainingSet(manifest, tmp_path, (64, 96), NAMES, 0)
+    view = EpochView(data, [0, 1, 2], None, 0, 0)
+    pixels, targets, lost = collate(view[position] for position in range(3))
+    assert (pixels.shape, len(targets), lost) == ((2, 3, 64, 96), 2, ["0.png"])
 
 
 def test_nothing_to_learn_is_refused(manifest, tmp_path):

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from curation.images import load
+from curation.images import ImageLimits, load
 from curation.types import Detections
-from retrain.errors import ReportMismatch
+from retrain.errors import ImagesUnreadable, ReportMismatch
 from retrain.evaluate import evaluate, score_detections
 from retrain.report import EvaluationReport, require_comparable
 
@@ -160,3 +160,23 @@ def test_a_detector_is_scored_by_the_first_of_its_classes(manifest, tmp_path, de
     assert {outcome.label for outcome in report.objects} == set(some[1:])
     with pytest.raises(ReportMismatch, match="begin with"):
         evaluate(detector, manifest, tmp_path, class_names=(*NAMES, "star"))
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_counted(detector, manifest, tmp_path):
+    whole = evaluate(detector, manifest, tmp_path)
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    report = evaluate(detector, manifest, tmp_path, batch_size=2)
+    assert (report.num_images, report.unreadable) == (4, 1)
+    assert report.manifest_version == whole.manifest_version
+    lost = manifest.items[2].image
+    expected = [one.key for one in whole.objects if one.image != lost]
+    assert [one.key for one in report.objects] == expected
+    assert EvaluationReport.from_dict(report.to_dict()) == report
+    (tmp_path / "3.png").unlink()
+    with pytest.raises(ImagesUnreadable, match="2 of 5 images"):
+        evaluate(detector, manifest, tmp_path)
+
+
+def test_pictures_are_let_in_by_the_limits_that_are_given(detector, manifest, tmp_path):
+    with pytest.raises(ImagesUnreadable):
+        evaluate(detector, manifest, tmp_path, limits=ImageLimits(max_pixels=100))

@@ -20,7 +20,7 @@ from retrain.trainer import train
 
 from .conftest import NAMES, make_manifest
 
-DETECTOR = DetectorConfig("ssdlite_efficientnet_lite0", NAMES, (64, 96), min_scale=0.2)
+DETECTOR = DetectorConfig("ssdlite_efficientnet_lite0", NAMES, (64, 96), 0.2, 0.8)
 TRAIN = TrainConfig(epochs=6, batch_size=8, num_threads=1)
 ROOT = Path(__file__).parents[2]
 

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from curation.types import ImageArray
 from retrain.config import DetectorConfig, TrainConfig
@@ -11,8 +12,8 @@ from retrain.detector import SsdDetector
 from retrain.engine import RESUME_FILE, LossModule, backbone_units, freeze, make_optimiser
 from retrain.errors import (
     CheckpointCorrupt,
+    ImagesUnreadable,
     NonFiniteLoss,
-    TrainingDataInvalid,
     TrainingInterrupted,
 )
 from retrain.evaluate import evaluate
@@ -21,8 +22,8 @@ from retrain.trainer import train
 
 from .conftest import NAMES, make_manifest
 
-TINY = DetectorConfig("ssdlite_efficientnet_lite0", NAMES, (64, 96), min_scale=0.2)
-SHORT = TrainConfig(epochs=3, batch_size=3, seed=4)
+TINY = DetectorConfig("ssdlite_efficientnet_lite0", NAMES, (64, 96), 0.2, 0.8)
+SHORT = TrainConfig(epochs=3, batch_size=3, learning_rate=2e-3, seed=4)
 
 
 @pytest.fixture(scope="module")
@@ -147,15 +148,66 @@ def test_a_loss_that_explodes_is_named(manifest, store, tmp_path):
         train(config, TINY, manifest, store, tmp_path)
 
 
+def test_weights_that_the_last_step_ruins_are_not_kept(manifest, store, tmp_path):
+    """The loss before a step says nothing of the weights after it."""
+    steps = 0
+
+    def ruin(optimiser, *_):
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            with torch.no_grad():
+                optimiser.param_groups[0]["params"][0].view(-1)[0] = float("nan")
+
+    hook = register_optimizer_step_post_hook(ruin)
+    try:
+        config = TrainConfig(epochs=1, batch_size=4)
+        with pytest.raises(NonFiniteLoss, match=r"1 of \d+ values .* learning rate, now 0\.001"):
+            train(config, TINY, manifest, store, tmp_path / "out")
+    finally:
+        hook.remove()
+    assert steps == 2
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
 def test_bad_data_stops_before_the_first_step(manifest, store, tmp_path):
-    with pytest.raises(TrainingDataInvalid, match="no such file"):
+    with pytest.raises(ImagesUnreadable, match="8 of 8 images cannot be read"):
         train(SHORT, TINY, manifest, tmp_path / "elsewhere", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_an_image_that_cannot_be_read_costs_itself(batch_size, tmp_path, caplog):
+    manifest = make_manifest(tmp_path / "store", 4)
+    (tmp_path / "store" / "2.png").write_bytes(b"no picture")
+    config = TrainConfig(epochs=2, batch_size=batch_size, seed=4)
+    seen, lost = [], []
+    with caplog.at_level(logging.WARNING):
+        train(
+            config,
+            TINY,
+            manifest,
+            tmp_path / "store",
+            tmp_path / "out",
+            on_progress=seen.append,
+            on_lost=lost.extend,
+        )
+    assert lost == ["2.png"]
+    assert "trained without 1 of 4 images: 2.png" in caplog.text
+    assert seen[-1].step == seen[-1].steps
+
+
+def test_too_many_that_cannot_be_read_end_the_run(tmp_path):
+    manifest = make_manifest(tmp_path / "store", 4)
+    for number in (1, 2):
+        (tmp_path / "store" / f"{number}.png").write_bytes(b"no picture")
+    with pytest.raises(ImagesUnreadable, match=r"2 of 4 images.*backup"):
+        train(SHORT, TINY, manifest, tmp_path / "store", tmp_path / "out")
+
+
 @pytest.mark.parametrize("architecture", ["ssd300_vgg16", "ssdlite320_mobilenet_v3_large"])
 def test_the_other_architectures_train(architecture, manifest, store, tmp_path):
-    detector_config = DetectorConfig(architecture, NAMES, (64, 96), min_scale=0.2)
+    detector_config = DetectorConfig(architecture, NAMES, (64, 96), 0.2, 0.8)
     config = TrainConfig(
         epochs=1,
         batch_size=8,

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import uvicorn
 from sqlalchemy import func, select
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.api import server as serve
 from services.api.app import create_app
 from services.context import Context
 from services.db.tables import Image, Observation, Role
 from services.imports import import_dataset
+from services.setting_groups import ApiSettings
 from tests.factories import make_context
 from tests.service_fixtures import wait_until
 from tests.services.datasets_on_disk import pictures, write_coco
@@ -49,20 +52,28 @@ class Switch:
         await self.app(scope, receive, send)
 
 
+@contextmanager
+def serving(app: ASGIApp, **settings: Any) -> Iterator[tuple[str, uvicorn.Server]]:
+    """A server with these settings in a thread: where it listens, and itself."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = serve.server(app, ApiSettings(**settings))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        wait_until(lambda: server.started, 30, "the API listens")
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", server
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
+
+
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[Switch, str]]:
     """A server, and where it listens."""
     switch = Switch()
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(switch, log_config=None, access_log=False, lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    wait_until(lambda: server.started, 30, "the API listens")
-    yield switch, f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(30)
-    listener.close()
+    with serving(switch, max_request_bytes=MAX_BYTES) as (url, _):
+        yield switch, url
 
 
 @pytest.fixture

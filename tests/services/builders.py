@@ -12,6 +12,7 @@ from services.db import units
 from services.db.tables import (
     Annotation,
     Cycle,
+    Explanation,
     FailureRow,
     FailureState,
     Image,
@@ -57,6 +58,23 @@ def make_failure(number: int, image: Image, model: Model, **values: Any) -> Fail
             "iou": 0.6,
             "default_box": 3,
             "truth_index": 0,
+            **values,
+        }
+    )
+
+
+def make_explanation(failure: FailureRow, **values: Any) -> Explanation:
+    """The explanation of a failure; nothing lies in its file."""
+    return Explanation(
+        **{
+            "id": failure.id,
+            "failure_id": failure.id,
+            "method": "test",
+            "encoder_version": "test",
+            "file": "none.npz",
+            "score": 0.0,
+            "baseline_score": 0.0,
+            "seconds": 0.0,
             **values,
         }
     )

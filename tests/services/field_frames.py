@@ -84,8 +84,7 @@ class Field:
 
     def say(self, **words: Any) -> None:
         """Send the frame, with its truth or with an operator's words."""
-        with self.context.sessions.begin() as session:
-            ingest_frame(session, self.context, self._frame, "frame.png", **words)
+        ingest_frame(self.context, self._frame, "frame.png", **words)
 
     def scan(self, model: Model | None = None) -> list[dict[str, Any]]:
         """Do the scans that wait, all or those of a model; their results, the oldest first."""
@@ -138,7 +137,7 @@ class Field:
 def blind(*more: str) -> SsdDetector:
     """A detector that shows nothing, of the usual classes and more."""
     config = DetectorConfig(
-        "ssdlite_efficientnet_lite0", (*CLASS_NAMES, *more), (96, 96), min_scale=0.15
+        "ssdlite_efficientnet_lite0", (*CLASS_NAMES, *more), (96, 96), 0.15, 0.8
     )
     return SsdDetector(build(config).eval(), config)
 

@@ -136,15 +136,19 @@ def _asked(served: tuple[Switch, str], folder: Path, url: str, path: str) -> htt
 
 
 def test_a_fault_of_the_service_has_the_form_of_every_error(
-    api: Context, address: str, served: tuple[Switch, str]
+    api: Context, client: httpx.Client, served: tuple[Switch, str]
 ) -> None:
     def broken() -> None:
         raise ZeroDivisionError("secret detail")
 
     app = create_app(api)
-    app.router.routes.append(APIRoute("/broken", broken))
+    app.router.routes.append(APIRoute("/v1/broken", broken))
     served[0].app = app
 
-    message = error_of(httpx.get(f"{address}/broken"), 500, "internal_error")
+    answer = client.get("/broken")
+
+    message = error_of(answer, 500, "internal_error")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["X-Request-Id"]
     assert "log" in message
     assert "secret" not in message

@@ -109,6 +109,10 @@ def test_beside_a_champion_it_is_a_challenger_that_knows_its_classes(
     [
         (["FILE"], "add `--classes"),
         (["FILE", "--classes", " , "], "no class in"),
+        (["FILE", "--classes", "0: car,bus"], "number all of them or none"),
+        (["FILE", "--classes", "car,b\x1bus"], "control character"),
+        (["FILE", "--classes", "gone.txt"], "gone.txt: no such file"),
+        (["FOLDER", "--network", "model"], "says itself what it is"),
         (["FILE", "--classes", "a,b,c"], "2 names are needed"),
         (["FILE", "--classes", "a,a"], "a name appears twice"),
         (["FILE", "--classes", "a,b", "--architecture", "yolo"], "'yolo' is unknown"),
@@ -128,6 +132,94 @@ def test_slips_say_what_to_do_and_add_nothing(
     assert word in line.refused("models", "add", *given)
     assert models(line) == []
     assert not list((line.root / "models").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("classes.txt", b"0: disc\n1: square\n", ["disc", "square"]),
+        ("classes.txt", "ve\u0301lo\nbus".encode("utf-16"), ["v\u00e9lo", "bus"]),
+        ("data.yaml", b"nc: 2\nnames:\n  - no  # entry\n  - 'van, small'\n", ["no", "van, small"]),
+        ("names.json", b'{"categories": [{"id": 2, "name": "square"}]}', ["unused 1", "square"]),
+        (
+            "names.json",
+            b'{"categories": [{"id": 1, "name": "disc"}, {"id": 2, "name": "square"}]}',
+            ["disc", "square"],
+        ),
+    ],
+)
+def test_lists_of_classes_are_read_as_what_they_are(
+    line: CommandLine, file: Path, tmp_path: Path, name: str, content: bytes, expected: list[str]
+) -> None:
+    (line.root / "e2x.toml").write_text(SETTINGS)
+    (tmp_path / name).write_bytes(content)
+    line.done("models", "add", file, "--classes", tmp_path / name)
+    assert models(line)[0]["class_names"] == ["background", *expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("classes.txt", "v\u00e9lo\nbus\n".encode("cp1252"), "save it as UTF-8"),
+        ("classes.txt", b"0: car\nbus\n", "number all of them or none"),
+        ("classes.txt", b"car,bus\n", "write one name a line"),
+        ("classes.txt", b"car\nbackground\n", "kept for what is no object"),
+        ("data.yaml", b"names: [car, bus]\nnc: 3\n", "`nc` says 3 classes"),
+    ],
+)
+def test_lists_of_classes_that_cannot_be_meant_are_refused(
+    line: CommandLine, file: Path, tmp_path: Path, name: str, content: bytes, word: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert word in line.refused("models", "add", file, "--classes", tmp_path / name)
+    assert models(line) == []
+
+
+def test_of_several_networks_the_one_that_is_taken_is_said(
+    line: CommandLine, file: Path, tmp_path: Path
+) -> None:
+    (line.root / "e2x.toml").write_text(SETTINGS)
+    plain = tiny_ssd().state()
+    average = {
+        name: tensor + 1e-3 if tensor.is_floating_point() else tensor
+        for name, tensor in plain.items()
+    }
+    torch.save({"model": plain, "model_ema": average}, file)
+    out = line.done("models", "add", file, "--classes", "car,bus").out
+    assert "model_ema was taken, the average of the weights of model" in out
+    line.done("models", "add", file, "--classes", "car,bus", "--network", "model")
+    newest, oldest = models(line)
+    assert newest["id"] != oldest["id"]
+    said = line.refused("models", "add", file, "--classes", "car,bus", "--network", "teacher")
+    assert "no network 'teacher'" in said
+    assert "is model 2 already" in line.refused(
+        "models", "add", file, "--classes", "car,bus", "--network", "model"
+    )
+
+
+def test_weights_that_are_not_finite_never_enter_the_registry(
+    line: CommandLine, file: Path
+) -> None:
+    (line.root / "e2x.toml").write_text(SETTINGS)
+    state = {name: tensor.clone() for name, tensor in tiny_ssd().state().items()}
+    name = next(name for name in state if name.endswith("running_var"))
+    state[name][0] = float("inf")
+    torch.save(state, file)
+    said = line.refused("models", "add", file, "--classes", "car,bus")
+    assert f"{name} has 1 of" in said
+    assert models(line) == []
+    assert not list((line.root / "models").glob("*"))
+
+
+def test_a_folders_class_names_are_kept_as_ours_are(
+    line: CommandLine, file: Path, tmp_path: Path
+) -> None:
+    config = replace(tiny_ssd().config, class_names=("background", "ve\u0301lo", "bus"))
+    folder = from_file(file, config).save(tmp_path / "elsewhere")
+    line.done("models", "add", folder)
+    [model] = models(line)
+    assert model["class_names"] == ["background", "v\u00e9lo", "bus"]
+    assert config_of(line.root / model["folder"]).class_names[1] == "v\u00e9lo"
 
 
 def test_retraining_keeps_the_network_that_was_added(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from curation.errors import CurationError, ImageUnreadable, InvalidBoxes
 from services.context import Context
@@ -34,8 +35,7 @@ def ready(context: Context, tmp_path: Path) -> Context:
 
 def _send(context: Context, data: bytes = bad_images.png(1), **said: Any) -> int:
     name = said.pop("name", "frame.png")
-    with context.sessions.begin() as session:
-        return ingest_frame(session, context, data, name, **said).id
+    return ingest_frame(context, data, name, **said).id
 
 
 def _counts(context: Context) -> tuple[int, ...]:
@@ -95,6 +95,15 @@ def test_a_bad_image_stores_nothing(ready: Context, name: str) -> None:
         ({"objects": [{**CAR, "box": [1, 2, 3]}]}, InvalidRequest, "not four numbers"),
         ({"objects": [CAR, {**CAR, "box": [1, 2, 3]}]}, InvalidRequest, "not four numbers"),
         ({"objects": [{"label": "car"}]}, InvalidRequest, "not four numbers"),
+        ({"objects": [{**CAR, "box": ["2", "3", "12", "11"]}]}, InvalidRequest, "not four numbers"),
+        ({"objects": [{**CAR, "box": [True, 3, 12, 11]}]}, InvalidRequest, "not four numbers"),
+        ({"objects": [{**CAR, "box": [2, 3, 10**400, 11]}]}, InvalidBoxes, "not finite"),
+        ({"objects": [{**CAR, "box": [2, 3, math.nan, 11]}]}, InvalidBoxes, "not finite"),
+        ({"objects": [{**CAR, "ignore": "perhaps"}]}, InvalidRequest, "neither true nor false"),
+        ({"objects": [CAR, {**CAR, "box": [5, 5, 5.4, 9]}]}, InvalidBoxes, "box 1 .* narrower"),
+        ({"objects": [{**CAR, "box": [-1, 5, 0.4, 9]}]}, InvalidBoxes, "narrower than 1 px"),
+        ({"objects": [], "said_wh": (640, 480)}, InvalidRequest, "64x48 but spoken of as 640x480"),
+        ({"objects": [], "said_wh": (48, 64)}, InvalidRequest, "upright picture"),
         ({"reports": [{**CAR, "kind": "odd"}]}, InvalidRequest, "kind 'odd'"),
     ],
 )
@@ -108,6 +117,56 @@ def test_wrong_words_store_nothing(
 
     assert _counts(ready) == (0, 0, 0, 0)
     assert sorted(ready.project.images.rglob("*")) == before
+
+
+@pytest.mark.parametrize("shares", [[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1], [0.2, 0.3, 0.9, 1.1]])
+@pytest.mark.parametrize("door", ["objects", "reports"])
+def test_shares_for_pixels_are_told(ready: Context, door: str, shares: list[float]) -> None:
+    entries = [{**CAR, "kind": "missed", "box": shares}] * 2
+
+    with pytest.raises(InvalidBoxes, match="look normalised: give x1, y1, x2, y2 in pixels"):
+        _send(ready, **{door: entries})
+
+    assert _counts(ready) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "hint"),
+    [
+        ([[40, 10, 20, 20], [30, 30, 12, 11]], "as x, y, width, height all would fit"),
+        ([[2, 3, 12, 60]], "in 48x64 all would fit"),
+        ([[2, 3, 70, 60]], None),
+    ],
+)
+def test_a_likely_cause_is_told(ready: Context, boxes: list[list[float]], hint: str | None) -> None:
+    with pytest.raises(InvalidBoxes) as caught:
+        _send(ready, objects=[{**CAR, "box": box} for box in boxes])
+
+    assert (hint or "image") in str(caught.value)
+    assert (hint is None) == ("fit" not in str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("0", False), ("false", False), (0, False), (None, False), ("1", True), ("True", True)],
+)
+def test_a_flag_means_what_it_says(ready: Context, said: object, meant: bool) -> None:
+    _send(ready, objects=[{**CAR, "ignore": said}])
+
+    with ready.sessions() as session:
+        newest = session.scalars(select(Annotation).order_by(Annotation.id.desc())).first()
+        assert newest is not None
+        assert [entry["ignore"] for entry in newest.objects] == [meant]
+
+
+def test_boxes_that_are_small_by_the_setting_are_ignored(ready: Context) -> None:
+    ready.settings.ingest.ignore_below_px = 9
+    _send(ready, objects=[CAR, {**CAR, "box": [2, 3, 12, 13]}])
+
+    with ready.sessions() as session:
+        newest = session.scalars(select(Annotation).order_by(Annotation.id.desc())).first()
+        assert newest is not None
+        assert [entry["ignore"] for entry in newest.objects] == [True, False]
 
 
 def test_an_image_of_another_role_is_a_conflict(ready: Context, tmp_path: Path) -> None:
@@ -149,3 +208,46 @@ def test_a_bad_frame_between_good_ones_costs_them_nothing(ready: Context) -> Non
 
     assert refused == 1
     assert _counts(ready) == (2, 2, 2, 2)
+
+
+def _reports(count: int, start: int = 0) -> list[dict[str, Any]]:
+    boxes = ([1.0 + 0.1 * n, 2.0, 40.0, 30.0] for n in range(start, start + count))
+    return [{"kind": "missed", "box": box, "label": "car"} for box in boxes]
+
+
+def test_reports_on_a_frame_do_not_pile_up(ready: Context) -> None:
+    most = ready.settings.ingest.max_reports
+    frame = _send(ready, reports=_reports(most - 1))
+    _send(ready, reports=_reports(1, start=most))
+
+    for more in (_reports(1, start=most + 1), _reports(16_000)):
+        with pytest.raises(InvalidRequest, match=r"ingest\.max_reports.*`objects`"):
+            _send(ready, reports=more)
+
+    _send(ready, reports=_reports(3))  # known ones are no more
+    with ready.sessions() as session:
+        assert len(session.get_one(Observation, frame).reports) == most
+
+
+def test_an_image_has_so_many_objects_at_most(ready: Context) -> None:
+    most = ready.settings.ingest.max_objects
+    with pytest.raises(InvalidRequest, match=rf"{most + 1} objects.*ingest\.max_objects"):
+        _send(ready, objects=[CAR] * (most + 1))
+    assert _counts(ready) == (0, 0, 0, 0)
+
+
+def test_a_frame_is_decoded_and_kept_before_its_transaction(
+    sqlite_context: Context, tmp_path: Path
+) -> None:
+    """Of two files that nobody can store yet, both lie in the store already."""
+    import_dataset(sqlite_context, write_coco(tmp_path / "seed", pictures(100)), Role.SEED)
+    kept: list[int] = []
+
+    def begun(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("BEGIN IMMEDIATE"):
+            kept.append(len(list(sqlite_context.project.images.rglob("*.png"))))
+
+    event.listen(sqlite_context.engine, "before_cursor_execute", begun)
+    _send(sqlite_context, objects=[CAR])
+
+    assert kept == [2]  # the seed image and this one

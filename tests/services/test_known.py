@@ -43,8 +43,10 @@ def trained(context: Context) -> Model:
                 {"box": [60, 60, 200, 190], "label": "car", "ignore": False},
             ]
             session.add(Annotation(image_id=image.id, objects=objects))
-        session.flush()
-        champion.dataset_version_id = build_version(session, context, None).id
+    version = build_version(context)
+    with context.sessions.begin() as session:
+        champion = session.get_one(Model, champion.id)
+        champion.dataset_version_id = version.id
     return champion
 
 
@@ -76,10 +78,9 @@ def test_what_a_failure_asked_for_is_not_known(
         image = add_photo(session, sqlite_context, skimage.data.astronaut(), Role.POOL, "a.jpg")
         objects = [{"box": [20, 20, 120, 90], "label": "car", "ignore": False}]
         session.add(Annotation(image_id=image.id, objects=objects, origin="a-failure"))
-        session.flush()
-        version = build_version(session, sqlite_context, None)
-        assert version.id != champion.dataset_version_id
-        champion.dataset_version_id = version.id
+    version = build_version(sqlite_context)
+    assert version.id != champion.dataset_version_id
+    champion.dataset_version_id = version.id
     found = known.training_sample(sqlite_context, champion, embedder)
     assert found is not None
     assert len(found.objects.vectors) == 6

@@ -117,8 +117,8 @@ def test_a_correction_after_the_cycle_is_for_the_next_dataset_version(waiting: C
     number = _cycle(waiting).id
     with waiting.sessions.begin() as session:
         cycles.train_with_what_is_there(session, waiting, number)
-        before = datasets.build_version(session, waiting, session.get_one(Cycle, number))
-        path = waiting.project.manifests / before.file
+    before = datasets.build_version(waiting, number)
+    path = waiting.project.manifests / before.file
     frozen = path.read_bytes()
     boxes = _cycle(waiting).boxes_labelled
 
@@ -129,10 +129,9 @@ def test_a_correction_after_the_cycle_is_for_the_next_dataset_version(waiting: C
     assert (changed.state, changed.note) == (TaskState.SUBMITTED, answers.CORRECTED)
     assert (_cycle(waiting).state, _cycle(waiting).boxes_labelled) == (CycleState.TRAINING, boxes)
     assert path.read_bytes() == frozen
-    with waiting.sessions.begin() as session:
-        after = datasets.build_version(session, waiting, None)
-        assert after.id != before.id
-        items = {item.image: item for item in datasets.read_version(waiting, after).items}
+    after = datasets.build_version(waiting)
+    assert after.id != before.id
+    items = {item.image: item for item in datasets.read_version(waiting, after).items}
     item = items[changed.image_id]
     assert (item.revision, item.boxes_xyxy) == (2, ((5.0, 6.0, 12.0, 14.0),))
 

@@ -22,7 +22,13 @@ from services.db.tables import (
 from services.errors import Conflict, NotFound
 from services.stages.requests import request_scan
 from tests.factories import make_model
-from tests.services.builders import add_champion, finish_units, make_failure, make_image
+from tests.services.builders import (
+    add_champion,
+    finish_units,
+    make_explanation,
+    make_failure,
+    make_image,
+)
 
 
 def test_promotion_swaps_states_and_scans_the_field(context: Context) -> None:
@@ -65,16 +71,22 @@ def test_rollback_reverses_the_latest_promotion_and_reopens_failures(context: Co
         session.add(image)
         first = add_champion(session, 1)
         failure = make_failure(1, image, first)
-        session.add_all([failure, second := make_model(2)])
+        unexplained = make_failure(2, image, first)
+        session.add_all([failure, unexplained, second := make_model(2)])
+        session.flush()
+        session.add(make_explanation(failure))
         session.flush()
         registry.promote(session, second, "gate", {})
-        failure.state, failure.fixed_by = FailureState.FIXED, second.id
+        for row in (failure, unexplained):
+            row.state, row.fixed_by = FailureState.FIXED, second.id
     with context.sessions.begin() as session:
         assert registry.rollback(session, "person").number == 1
     with context.sessions() as session:
         states = {model.number: model.state for model in session.scalars(select(Model))}
         assert states == {1: ModelState.CHAMPION, 2: ModelState.RETIRED}
-        assert session.scalars(select(FailureRow)).one().state == FailureState.EXPLAINED
+        rows = session.scalars(select(FailureRow).order_by(FailureRow.id)).all()
+        assert [row.state for row in rows] == [FailureState.EXPLAINED, FailureState.FOUND]
+        assert [row.fixed_by for row in rows] == [None, None]
         assert session.scalars(select(Image)).one().role == Role.FIELD
 
 

@@ -7,7 +7,8 @@ import logging
 import pytest
 from sqlalchemy import select
 
-from services.db.tables import FailureRow, FailureState
+from services.db import units
+from services.db.tables import FailureRow, FailureState, Unit, UnitState
 from tests.services.field_frames import PHANTOM, Field, blind
 from tests.tiny_ssd import tiny_ssd
 
@@ -128,6 +129,9 @@ def test_a_late_scan_of_an_earlier_model_leaves_the_champions_failures_alone(
     second = field.add_model(2, blind())
     field.promote(2)
     assert field.scan(second)[0]["failures"] == len(field.shown)
+    with field.context.sessions.begin() as session:  # a worker had it as the other was promoted
+        withdrawn = session.scalars(select(Unit).where(Unit.state == UnitState.CANCELLED)).one()
+        units.redrive(session, withdrawn.id)
 
     (late,) = field.scan(field.first)
 
@@ -170,9 +174,14 @@ def test_what_was_fixed_is_so_again_when_its_truth_is_put_back(lite: Field) -> N
     assert lite.states("false_positive") == [FailureState.FIXED] * phantoms
 
 
-def test_a_champion_that_came_back_opens_what_another_had_fixed(lite: Field) -> None:
+@pytest.mark.parametrize("explained", [False, True])
+def test_a_champion_that_came_back_opens_what_another_had_fixed(
+    lite: Field, explained: bool
+) -> None:
     lite.say(objects=[*lite.shown, PHANTOM])
     lite.scan()
+    if explained:
+        lite.explain()
     with lite.context.sessions.begin() as session:
         row = session.scalars(select(FailureRow)).one()
         row.state, row.fixed_by = FailureState.FIXED, row.model_id
@@ -181,10 +190,12 @@ def test_a_champion_that_came_back_opens_what_another_had_fixed(lite: Field) -> 
     (result,) = lite.scan()
 
     assert result["reopened"] == 1
+    known = FailureState.EXPLAINED if explained else FailureState.FOUND
     assert {(row.state, row.fixed_by) for row in lite.failures()} == {
-        (FailureState.EXPLAINED, None),
+        (known, None),
         (FailureState.FOUND, None),
     }
+    assert lite.explains() > 0
 
 
 # --- classes that the model does not know

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import os
 import resource
 import subprocess
@@ -11,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from curation import images
 from curation.errors import ImageUnreadable, ShardCorrupt
-from services import storage
+from services import science, storage
+from services.context import Context
 from services.errors import NotAllowed
 from services.storage import DiskFull
 from tests import bad_images
@@ -50,21 +54,20 @@ def test_a_bad_image_leaves_nothing(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", bad_images.ODD)
-def test_an_odd_image_is_stored_and_opens_as_it_was_measured(tmp_path: Path, name: str) -> None:
-    project = make_project(tmp_path)
-    stored = storage.put_image(project, bad_images.ODD[name]())
+def test_an_odd_image_is_stored_and_opens_as_it_was_measured(
+    sqlite_context: Context, name: str
+) -> None:
+    stored = storage.put_image(sqlite_context.project, bad_images.ODD[name]())
 
-    pixels = storage.open_image(project, make_image(1, id=stored.id, file=stored.file))
+    pixels = storage.open_image(sqlite_context, make_image(1, id=stored.id, file=stored.file))
 
     assert pixels.shape == (stored.height_px, stored.width_px, 3)
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "00/../../outside.png"])
-def test_a_row_cannot_name_a_file_outside_the_project(tmp_path: Path, path: str) -> None:
-    project = make_project(tmp_path)
-
+def test_a_row_cannot_name_a_file_outside_the_project(sqlite_context: Context, path: str) -> None:
     with pytest.raises(NotAllowed, match="leaves the project folder"):
-        storage.open_image(project, make_image(1, file=path))
+        storage.open_image(sqlite_context, make_image(1, file=path))
 
 
 @pytest.fixture
@@ -165,3 +168,52 @@ def test_pickled_objects_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ShardCorrupt):
         storage.read_npz(file)
+
+
+def test_workers_open_what_the_door_lets_in(sqlite_context: Context) -> None:
+    """Under the limits of the settings, above and below those that a decoder has by itself."""
+    buffer = io.BytesIO()
+    Image.new("1", (10_000, 5_100)).save(buffer, "PNG")
+    wide = _limited(sqlite_context, max_pixels=51_000_000)
+    stored = storage.put_image(
+        wide.project, buffer.getvalue(), science.image_limits(wide.settings), "wide.png"
+    )
+    row = make_image(1, id=stored.id, file=stored.file)
+
+    assert storage.open_image(wide, row).shape == (5_100, 10_000, 3)
+    for context in (sqlite_context, _limited(sqlite_context, max_pixels=10_000)):
+        with pytest.raises(ImageUnreadable, match="is over"):
+            storage.open_image(context, row)
+
+
+def _limited(context: Context, **limits: int) -> Context:
+    ingest = context.settings.ingest.model_copy(update=limits)
+    settings = context.settings.model_copy(update={"ingest": ingest})
+    return Context(settings, context.project, context.engine, context.sessions)
+
+
+DECODERS = {"decode", "load"}
+
+
+def test_every_picture_is_decoded_under_limits_that_are_given() -> None:
+    """One set of limits: no call of the two decoders leaves them to their defaults."""
+    root = Path(storage.__file__).parents[1]
+    files = [*(root / "services").rglob("*.py"), *(root / "retrain").rglob("*.py")]
+    bare = []
+    for file in files:
+        tree = ast.parse(file.read_text())
+        plain = {
+            name.asname or name.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module == "curation.images"
+            for name in node.names
+        } & DECODERS
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            told = ast.unparse(call.func)
+            if told in plain or told in {f"images.{name}" for name in DECODERS}:
+                given = [
+                    ast.unparse(one) for one in (*call.args, *(k.value for k in call.keywords))
+                ]
+                if not any("limits" in one for one in given):
+                    bare.append(f"{file.name}:{call.lineno}: {told}")
+    assert bare == []

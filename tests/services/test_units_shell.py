@@ -16,10 +16,13 @@ from sqlalchemy.orm import Session
 from services import pipeline
 from services.context import Context
 from services.db import units
+from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.tables import Audit, Unit, UnitState
 from services.errors import InvalidRequest, LeaseLost
 from services.pipeline import Stage, StageContext, Store
+from services.storage import DiskFull
+from services.supervise import JobFailed
 from services.worker import reconciler, shell
 from services.worker.resident import Resident
 
@@ -120,6 +123,53 @@ def test_an_error_says_what_to_do_with_its_unit(
     unit = unit_of(context, unit_id)
     assert unit.error_code == code
     assert says in (unit.error or "")
+
+
+@pytest.mark.parametrize(
+    "full",
+    [
+        OSError(errno.ENOSPC, "full"),
+        OSError(errno.EDQUOT, "quota"),
+        JobFailed("disk_full", "no space for its result", True),
+    ],
+    ids=["disk", "quota", "training"],
+)
+def test_a_full_disk_uses_up_no_tries(context: Context, set_work: SetWork, full: Exception) -> None:
+    """However long it is full: when there is space the unit goes on by itself."""
+
+    def fail(_stage: StageContext, _claim: units.Claim) -> Store:
+        raise full
+
+    set_work(fail)
+    unit_id = enqueue(context)
+    for _ in range(12):
+        assert run_once(context, unit_id) == "queued"
+        unit = unit_of(context, unit_id)
+        assert (unit.state, unit.attempts, unit.error_code) == ("queued", 0, "disk_full")
+        assert unit.not_before > utc_now()  # not at once again
+        with context.sessions.begin() as session:
+            units.find(session, unit_id).not_before = utc_now()
+    set_work(lambda _stage, _claim: store_row)
+    assert run_once(context, unit_id) == "done"
+    assert rows(context) == 1
+
+
+def test_a_file_over_the_limit_of_the_process_is_no_full_disk(
+    context: Context, set_work: SetWork
+) -> None:
+    """Waiting would not help."""
+
+    def fail(_stage: StageContext, _claim: units.Claim) -> Store:
+        try:
+            raise OSError(errno.EFBIG, "too large")
+        except OSError as error:
+            raise DiskFull("no space left") from error
+
+    set_work(fail)
+    unit_id = enqueue(context)
+    assert run_once(context, unit_id) == "queued"
+    assert unit_of(context, unit_id).error_code == "file_limit"
+    assert unit_of(context, unit_id).attempts == 1
 
 
 def test_a_worker_told_to_stop_gives_the_unit_back(context: Context, set_work: SetWork) -> None:

@@ -8,9 +8,10 @@ from sqlalchemy import select
 from services import cycles
 from services.api.deps import ContextOf, Cursor, Limit, RowId, SessionOf, ViewOf, row_after
 from services.api.schemas import CycleIn, CycleOut, Page
+from services.api.strict import StrictRoute
 from services.db.tables import Cycle
 
-router = APIRouter(tags=["cycles"])
+router = APIRouter(tags=["cycles"], route_class=StrictRoute)
 ACTOR = "api"
 
 

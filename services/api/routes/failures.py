@@ -18,10 +18,11 @@ from services.api.deps import (
     ViewOf,
 )
 from services.api.schemas import DismissIn, ExplanationOut, FailureDetail, FailureOut, Page
+from services.api.strict import StrictRoute
 from services.db.tables import TAKEN_BACK, Explanation, FailureRow
 from services.errors import NotFound
 
-router = APIRouter(tags=["failures"])
+router = APIRouter(tags=["failures"], route_class=StrictRoute)
 ACTOR = "api"
 
 

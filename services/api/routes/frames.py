@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import TypeAdapter, ValidationError
 
-from services.api.deps import IN_A_PLACE_TO_DECODE, ContextOf, RowId, SessionOf, ViewOf
-from services.api.schemas import FrameOut, ObjectIn, ReportIn
+from services import strict_json
+from services.api.deps import IN_A_PLACE_TO_DECODE, ContextOf, RowId, ViewOf
+from services.api.schemas import MAX_INT, FrameOut, ObjectIn, ReportIn
+from services.api.strict import StrictRoute
 from services.db.tables import Observation
 from services.errors import InvalidRequest, NotFound
 from services.ingest import ingest_frame
 
-router = APIRouter(tags=["frames"])
+router = APIRouter(tags=["frames"], route_class=StrictRoute)
 OBJECTS = TypeAdapter(list[ObjectIn])
 REPORTS = TypeAdapter(list[ReportIn])
 
@@ -23,7 +24,6 @@ REPORTS = TypeAdapter(list[ReportIn])
     "/frames", status_code=201, response_model=FrameOut, dependencies=[IN_A_PLACE_TO_DECODE]
 )
 def report_frame(
-    session: SessionOf,
     context: ContextOf,
     file: Annotated[UploadFile, File(description="The image.")],
     objects: Annotated[
@@ -35,13 +35,16 @@ def report_frame(
     ] = None,
     reporter: Annotated[str, Form(max_length=120)] = "",
     group: Annotated[str, Form(max_length=120)] = "",
+    width_px: Annotated[
+        int | None, Form(ge=1, le=MAX_INT, description="Of the picture that the boxes are of.")
+    ] = None,
+    height_px: Annotated[int | None, Form(ge=1, le=MAX_INT, description="The same.")] = None,
 ) -> Observation:
     """Take in one frame, with its truth or with an operator's report; the same frame is one frame.
 
     The failures that the champion makes on it are found and explained soon after.
     """
     return ingest_frame(
-        session,
         context,
         file.file.read(),
         file.filename or "frame",
@@ -50,6 +53,7 @@ def report_frame(
         reporter=reporter,
         group=group,
         source="api",
+        said_wh=_size(width_px, height_px),
     )
 
 
@@ -62,14 +66,21 @@ def show_frame(frame_id: RowId, session: ViewOf) -> Observation:
     return frame
 
 
+def _size(width_px: int | None, height_px: int | None) -> tuple[int, int] | None:
+    if width_px is None and height_px is None:
+        return None
+    if width_px is None or height_px is None:
+        raise InvalidRequest("give both width_px and height_px, or neither")
+    return width_px, height_px
+
+
 def _parsed(field: str, text: str | None, kind: TypeAdapter[Any]) -> list[dict[str, Any]] | None:
     if text is None:
         return None
     try:
-        return [entry.model_dump() for entry in kind.validate_python(json.loads(text))]
+        entries = kind.validate_python(strict_json.loads(text, field))
+        return [entry.model_dump() for entry in entries]
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InvalidRequest(f"{field}.{place}: {first['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"{field}: not JSON ({error})") from error

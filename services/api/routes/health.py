@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from sqlalchemy import text
+from fastapi.responses import JSONResponse
 
-from services.api.deps import ViewOf
+from services import readiness
+from services.api.deps import ContextOf
 
 router = APIRouter(tags=["health"])
 
@@ -16,8 +17,8 @@ def alive() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz")
-def ready(session: ViewOf) -> dict[str, str]:
-    """The database answers too."""
-    session.execute(text("SELECT 1"))
-    return {"status": "ready"}
+@router.get("/readyz", responses={503: {"model": readiness.Readiness}})
+def ready(context: ContextOf) -> JSONResponse:
+    """Database, broker, relay and workers do their part; 503 says which does not."""
+    seen = readiness.look(context)
+    return JSONResponse(readiness.as_json(seen), status_code=200 if seen.ready else 503)

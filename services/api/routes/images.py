@@ -6,10 +6,11 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
 from services.api.deps import ContextOf, ViewOf
+from services.api.strict import StrictRoute
 from services.db.tables import Image
 from services.errors import NotFound
 
-router = APIRouter(tags=["images"])
+router = APIRouter(tags=["images"], route_class=StrictRoute)
 
 
 @router.get("/images/{image_id}/file", response_class=FileResponse)

@@ -7,9 +7,10 @@ from typing import Any
 from fastapi import APIRouter
 
 from services.api.deps import ContextOf, OfCycle, ViewOf
+from services.api.strict import StrictRoute
 from services.labeling import coco
 
-router = APIRouter(tags=["labels"])
+router = APIRouter(tags=["labels"], route_class=StrictRoute)
 
 
 @router.get("/labels/export")

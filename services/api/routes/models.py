@@ -7,9 +7,10 @@ from fastapi import APIRouter
 from services import modes, registry
 from services.api.deps import ContextOf, SessionOf, ViewOf
 from services.api.schemas import ModelOut, Page
+from services.api.strict import StrictRoute
 from services.db.tables import Model
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], route_class=StrictRoute)
 ACTOR = "api"
 
 

@@ -9,9 +9,10 @@ from curation.mode_states import ModeState
 from services import mode_trends
 from services.api.deps import Cursor, Limit, RowId, ViewOf, row_after
 from services.api.schemas import FailureOut, ModeChangeOut, ModeDetail, ModeOut, Page
+from services.api.strict import StrictRoute
 from services.db.tables import ModeRow
 
-router = APIRouter(tags=["failure modes"])
+router = APIRouter(tags=["failure modes"], route_class=StrictRoute)
 
 
 @router.get("/modes", response_model=Page[ModeOut])

@@ -7,10 +7,11 @@ from sqlalchemy import select
 
 from services.api.deps import ContextOf, Cursor, Limit, OfCycle, RowId, SessionOf, ViewOf, row_after
 from services.api.schemas import AnnotationOut, CloseIn, LeaseIn, Page, SubmitIn, TaskOut
+from services.api.strict import StrictRoute
 from services.db.tables import LabelTask
 from services.labeling import answers, queue
 
-router = APIRouter(tags=["label tasks"])
+router = APIRouter(tags=["label tasks"], route_class=StrictRoute)
 
 
 @router.post("/tasks/lease", response_model=Page[TaskOut])

@@ -8,10 +8,11 @@ from sqlalchemy import select
 from services import redrive
 from services.api.deps import Cursor, Limit, OfCycle, RowId, SessionOf, ViewOf, row_after
 from services.api.schemas import Page, UnitOut
+from services.api.strict import StrictRoute
 from services.db import units
 from services.db.tables import Unit
 
-router = APIRouter(tags=["units"])
+router = APIRouter(tags=["units"], route_class=StrictRoute)
 
 
 @router.get("/units/counts")

@@ -56,6 +56,17 @@ def upgrade() -> None:
     sa.Column('version', sa.Integer(), nullable=False),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_pointers'))
     )
+    op.create_table('unit_totals',
+    sa.Column('cycle_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=False, nullable=False),
+    sa.Column('state', sa.String(length=16), nullable=False),
+    sa.Column('count', sa.Integer(), nullable=False),
+    sa.PrimaryKeyConstraint('cycle_id', 'state', name=op.f('pk_unit_totals'))
+    )
+    op.create_table('looks',
+    sa.Column('model_id', sa.String(length=64), nullable=False),
+    sa.Column('image_id', sa.String(length=64), nullable=False),
+    sa.PrimaryKeyConstraint('model_id', 'image_id', name=op.f('pk_looks'))
+    )
     op.create_table('embeddings',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('image_id', sa.String(length=64), nullable=False),
@@ -71,6 +82,17 @@ def upgrade() -> None:
     with op.batch_alter_table('embeddings', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_embeddings_image_id'), ['image_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_embeddings_indexed'), ['indexed'], unique=False)
+
+    op.create_table('label_uses',
+    sa.Column('image_id', sa.String(length=64), nullable=False),
+    sa.Column('label', sa.String(length=120), nullable=False),
+    sa.Column('ignored', sa.Boolean(), nullable=False),
+    sa.Column('role', sa.String(length=16), nullable=False),
+    sa.ForeignKeyConstraint(['image_id'], ['images.id'], name=op.f('fk_label_uses_image_id_images')),
+    sa.PrimaryKeyConstraint('image_id', 'label', 'ignored', name=op.f('pk_label_uses'))
+    )
+    with op.batch_alter_table('label_uses', schema=None) as batch_op:
+        batch_op.create_index('ix_label_uses_role_ignored_label', ['role', 'ignored', 'label'], unique=False)
 
     op.create_table('models',
     sa.Column('id', sa.String(length=64), nullable=False),
@@ -132,6 +154,7 @@ def upgrade() -> None:
     sa.Column('revision', sa.Integer(), nullable=False),
     sa.Column('objects', sa.JSON(), nullable=False),
     sa.Column('author', sa.String(length=120), nullable=False),
+    sa.Column('source', sa.String(length=16), nullable=False),
     sa.Column('cycle_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.Column('origin', sa.String(length=64), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
@@ -169,10 +192,12 @@ def upgrade() -> None:
     sa.Column('payload', sa.JSON(), nullable=False),
     sa.Column('result', sa.JSON(), nullable=True),
     sa.Column('attempts', sa.Integer(), nullable=False),
+    sa.Column('lost', sa.Integer(), nullable=False),
     sa.Column('max_attempts', sa.Integer(), nullable=False),
     sa.Column('token', sa.Integer(), nullable=False),
     sa.Column('owner', sa.String(length=120), nullable=True),
     sa.Column('lease_until', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('queued_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('not_before', sa.DateTime(timezone=True), nullable=False),
     sa.Column('error_code', sa.String(length=64), nullable=True),
     sa.Column('error', sa.Text(), nullable=True),
@@ -231,6 +256,7 @@ def upgrade() -> None:
     sa.Column('reason', sa.JSON(), nullable=False),
     sa.Column('owner', sa.String(length=120), nullable=True),
     sa.Column('token', sa.Integer(), nullable=False),
+    sa.Column('leased_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('lease_until', sa.DateTime(timezone=True), nullable=True),
     sa.Column('annotation_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.Column('note', sa.Text(), nullable=True),
@@ -395,11 +421,17 @@ def downgrade() -> None:
     op.drop_table('cycles')
     op.drop_table('observations')
     op.drop_table('models')
+    with op.batch_alter_table('label_uses', schema=None) as batch_op:
+        batch_op.drop_index('ix_label_uses_role_ignored_label')
+
+    op.drop_table('label_uses')
     with op.batch_alter_table('embeddings', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_embeddings_indexed'))
         batch_op.drop_index(batch_op.f('ix_embeddings_image_id'))
 
     op.drop_table('embeddings')
+    op.drop_table('looks')
+    op.drop_table('unit_totals')
     op.drop_table('pointers')
     with op.batch_alter_table('images', schema=None) as batch_op:
         batch_op.drop_index('ix_images_role_id')

@@ -1,0 +1,117 @@
+"""The page of all bars: what was wanted, what was measured, read from ``benchmarks/results``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+Sense = Literal[">=", "<="]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar in words, and on which side of it the good values lie."""
+
+    words: str
+    sense: Sense
+
+
+LOOP = {
+    "T1": Bar("boxes that E2X needs to reach random's final slice AP, share of random's", "<="),
+    "T2": Bar("slice AP above random at equal boxes, points", ">="),
+    "T3": Bar("slice AP above the best arm that does not explain, points", ">="),
+    "T4": Bar("holdout AP50 above random, at the worst budget, points", ">="),
+    "T6": Bar("siblings fixed, times those of random", ">="),
+    "T6_two_cycles": Bar("the same after two cycles", ">="),
+    "T7": Bar("negative flips above those of training on the same data", "<="),
+    "T9": Bar("fixed failures that open again, share", "<="),
+    "T10": Bar("useful among the first images retrieved, share", ">="),
+    "T11": Bar("useful images, times the base rate", ">="),
+    "T12": Bar("useful, policy with regions that hurt over random regions", ">="),
+    "T12_regions_alone": Bar("useful, regions that hurt alone over random regions alone", ">="),
+    "T13": Bar("typical failures of a mode that have its cause, share", ">="),
+}
+FIDELITY = {
+    "rho_exact_128": Bar("correlation with exact Shapley values, 12 superpixels, 128 passes", ">="),
+    "rho_best_128": Bar("correlation above the best rival's, 128 passes", ">="),
+    "rho_best_320": Bar("the same with 320 passes", ">="),
+    "rho_best_576": Bar("the same with 576 passes", ">="),
+    "pointing": Bar("most harmful region lies on the planted cause, share", ">="),
+    "fig2_speed_ratio": Bar("detections a second, times those of LIME at equal fidelity", ">="),
+}
+DETECTORS = {"street_plain_ap50": Bar("AP50 of the first detector on plain street scenes", ">=")}
+RETRIEVAL = {
+    "recall_at_10_1e6": Bar("recall@10 at a million regions", ">="),
+    "p99_ms_1e6": Bar("a query at a million regions, p99 in ms", "<="),
+    "resident_bytes_a_vector_1e6": Bar("resident bytes a vector at a million", "<="),
+    "peak_gib_1e7": Bar("peak memory at ten million, GiB", "<="),
+}
+SPEED = {
+    "floor_ratio_cpu": Bar("an E2X explanation, times its passes alone", "<="),
+    "embedding_share": Bar("embedding a pool image, share of the encoder's own speed", ">="),
+    "vs_lime": Bar("E2X, times the speed of the lime package", ">="),
+    "vs_captum": Bar("the default, times the speed of captum's KernelSHAP at equal fidelity", ">="),
+}
+FILES: dict[str, tuple[str, dict[str, Bar]]] = {
+    "loop-street.json": ("The loop, street world", LOOP),
+    "loop-carla.json": ("The loop, CARLA", LOOP),
+    "fidelity.json": ("Explanations, SSDLite-EfficientNet-Lite0", FIDELITY),
+    "fidelity-ssdlite320_mobilenet_v3_large.json": ("Explanations, MobileNetV3", FIDELITY),
+    "fidelity-ssd300_vgg16.json": ("Explanations, SSD300-VGG16, one image", FIDELITY),
+    "detectors.json": ("Detectors", DETECTORS),
+    "retrieval.json": ("Index at size", RETRIEVAL),
+    "speed-cpu.json": ("Speed without a GPU", SPEED),
+}
+
+
+def page() -> str:
+    """All bars; one whose interval straddles it, or that has none, is open."""
+    lines = [
+        "<!-- Written by docs/generated.py from benchmarks/results: measure, do not edit. -->",
+        "",
+        "# All bars",
+        "",
+        "A bar is met where its whole 95 % interval is on the right side, missed where all of it",
+        "is on the wrong one, open otherwise; without an interval the value alone is judged, and",
+        "said so. Each file holds the command that made it, the machine and the versions.",
+        "",
+    ]
+    for file, (title, bars) in FILES.items():
+        document = json.loads((RESULTS / file).read_text())
+        lines += [f"## {title}", "", f"`benchmarks/results/{file}`", ""]
+        lines += ["| bar | goal | measured | |", "|---|---|---|---|"]
+        for name, said in document["bars"].items():
+            if name in bars and said.get("value") is not None:
+                lines.append(_row(bars[name], said))
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(bar: Bar, said: dict[str, Any]) -> str:
+    value, low, high, goal = (said.get(key) for key in ("value", "low", "high", "bar"))
+    sign = "≥" if bar.sense == ">=" else "≤"
+    measured = number(value)
+    if low is not None and high is not None:
+        measured += f" [{number(low)}, {number(high)}]"
+    state = judge(bar, value, low, high, float(goal))
+    return f"| {bar.words} | {sign} {number(goal)} | {measured} | {state} |"
+
+
+def judge(bar: Bar, value: float, low: float | None, high: float | None, goal: float) -> str:
+    """Whether a bar is met by the whole interval."""
+    unsure = low is None or high is None or low == high
+    ends = [value] if low is None or high is None else [low, high]
+    good = [end >= goal if bar.sense == ">=" else end <= goal for end in ends]
+    state = "met" if all(good) else "open" if any(good) else "missed"
+    return f"{state} (no interval)" if unsure else state
+
+
+def number(value: float) -> str:
+    """Three figures, without an exponent."""
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    text = f"{value:.3g}"
+    return text if "e" not in text else f"{value:.4f}"

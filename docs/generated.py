@@ -1,0 +1,140 @@
+"""Pages that the code writes itself, so that they cannot say something else.
+
+``python docs/generated.py`` writes them; a test compares, and the site is built from them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+NOTE = "<!-- Written by docs/generated.py: change the code, not this page. -->"
+
+
+def settings_page() -> str:
+    """Every setting with its default and bounds."""
+    from services.cli.config import settings_table
+
+    return (
+        f"{NOTE}\n\n# Settings\n\n`e2x.toml` in the project, or variables such as "
+        "`E2X_SELECTION__BUDGET_BOXES`; `e2x config`\nshows each with its value and where it comes "
+        f"from.\n\n{settings_table().strip()}\n"
+    )
+
+
+def api_page() -> str:
+    """Every route of the HTTP API with what it answers."""
+    document = _openapi()
+    lines = [
+        NOTE,
+        "",
+        "# HTTP API",
+        "",
+        "`e2x up` prints its address; `/docs` there tries it out, `/openapi.json` describes it for",
+        "programs. The bearer token lies in `state/api-token`. Errors are JSON with `code` and",
+        "`message`. A 503 says that the database is busy or out of reach: send the request again.",
+        "",
+        "| request | what it does | answers |",
+        "|---|---|---|",
+    ]
+    for path, methods in sorted(document["paths"].items()):
+        for method, said in methods.items():
+            lines.append(_row(path, method, said))
+    return "\n".join(lines) + "\n"
+
+
+def _openapi() -> dict[str, Any]:
+    """The description of the API, from the application itself on a project that is thrown away."""
+    from services import context
+    from services.api.app import create_app
+    from services.settings import PROJECT_FILE, Settings
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / PROJECT_FILE).touch()
+        wired = context.build(Settings(project=Path(folder)))
+        try:
+            document: dict[str, Any] = create_app(wired).openapi()
+        finally:
+            wired.engine.dispose()
+    return document
+
+
+def _row(path: str, method: str, said: dict[str, Any]) -> str:
+    text = str(said.get("description") or said.get("summary") or "")
+    first = re.split(r"\n\s*\n", text)[0].replace("\n", " ").replace("|", "\\|")
+    answers = ", ".join(sorted(said.get("responses", {})))
+    return f"| `{method.upper()} {path}` | {first} | {answers} |"
+
+
+def commands_page() -> str:
+    """Every command with its arguments and options, as ``--help`` tells them."""
+    from typer.main import get_command
+
+    from services.cli import make_app
+
+    lines = [NOTE, "", "# Commands", ""]
+    _add_command(lines, get_command(make_app()), "e2x")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _add_command(lines: list[str], command: Any, name: str) -> None:
+    """The section of a command, or those of a group's; Typer brings its own kind of click."""
+    for child, sub in sorted(getattr(command, "commands", {}).items()):
+        _add_command(lines, sub, f"{name} {child}")
+    if getattr(command, "commands", None):
+        return
+    context = command.context_class(command, info_name=name)
+    records = [parameter.get_help_record(context) for parameter in command.params]
+    usage = command.collect_usage_pieces(context)
+    lines.extend(
+        [f"## `{name}`", "", _prose(command.help or ""), "", f"`{' '.join([name, *usage])}`", ""]
+    )
+    rows = [
+        f"| `{_cell(told[0])}` | {_cell(told[1]).replace('<', '&lt;')} |"
+        for told in records
+        if told is not None and told[0] != "--help"
+    ]
+    if rows:
+        lines.extend(["| argument or option | what it does |", "|---|---|", *rows, ""])
+
+
+def _prose(text: str) -> str:
+    paragraphs = re.split(r"\n\s*\n", text.strip())
+    return "\n\n".join(" ".join(one.split()) for one in paragraphs)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def bars_page() -> str:
+    """All bars of the benchmarks."""
+    sys.path.insert(0, str(HERE))
+    import bars
+
+    return bars.page()
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "http_api.md": api_page,
+    "commands.md": commands_page,
+    "results/bars.md": bars_page,
+}
+
+
+def write_pages(folder: Path) -> None:
+    """Write the pages, those that are right already not again."""
+    for name, make in PAGES.items():
+        page, text = folder / name, make()
+        if not page.is_file() or page.read_text() != text:
+            page.write_text(text)
+
+
+if __name__ == "__main__":
+    write_pages(HERE)
+    sys.stdout.write(f"{len(PAGES)} pages in {HERE}\n")

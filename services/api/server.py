@@ -1,0 +1,116 @@
+"""The server of the API: uvicorn with the bounds that the settings name."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import socket
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from services.api.door import Limits
+from services.api.log_repeats import RepeatLimit
+from services.api.protocol import guarded
+from services.setting_groups import ApiSettings
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 256
+"""Connections that the system holds ready. So many may be accepted in one go, before any is
+counted, so that as many files are kept free for them."""
+OTHER_FILES = 256
+"""Database, logs, images that are read, uploads on their way to the disk."""
+NOTIFY_S = 10
+HEAD_BYTES = 16 * 2**10
+STOP_S = 4
+"""Requests that run when the server is stopped may end within this; less than what the supervisor
+gives a process to end."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which writes what its log has counted.
+
+    Args:
+        config: as uvicorn takes it.
+        repeats: what counts; None: nothing does.
+    """
+
+    def __init__(self, config: uvicorn.Config, repeats: RepeatLimit | None) -> None:
+        super().__init__(config)
+        self._repeats = repeats
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; the signal that asked for it ends the process right after."""
+        await super().shutdown(sockets)
+        if self._repeats is not None:
+            self._repeats.look(all_of_them=True)
+
+
+def server(
+    app: ASGIApp, settings: ApiSettings, repeats: RepeatLimit | None = None
+) -> uvicorn.Server:
+    """The server of an application; ``run()`` serves until told to stop.
+
+    Args:
+        app: what answers.
+        settings: where it listens, and its bounds.
+        repeats: what counts the lines of the log that strangers repeat.
+    """
+    limits = Limits(
+        connections=room_for(settings.max_connections),
+        per_client=settings.max_connections_per_client,
+        head_s=settings.header_timeout_s,
+        stall_s=settings.stall_timeout_s,
+        least_rate=settings.min_bytes_per_s,
+        max_body=settings.max_request_bytes,
+    )
+
+    async def notify() -> None:
+        if repeats is not None:
+            repeats.look()
+
+    return Server(
+        uvicorn.Config(
+            app,
+            callback_notify=notify,
+            timeout_notify=NOTIFY_S,
+            host=settings.host,
+            port=settings.port,
+            http=guarded(limits),
+            ws="none",
+            lifespan="off",
+            backlog=BACKLOG,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+            timeout_keep_alive=settings.keep_alive_s,
+            timeout_graceful_shutdown=STOP_S,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+        ),
+        repeats,
+    )
+
+
+def room_for(connections: int) -> int:
+    """Raise this process's limit of open files for so many connections; how many fit.
+
+    A server that runs out of files accepts nobody, and says so with a traceback a second.
+    """
+    wanted = connections + BACKLOG + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if soft == unlimited or soft >= wanted:
+        return connections
+    soft = wanted if hard == unlimited else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    fit = max(1, min(connections, soft - BACKLOG - OTHER_FILES))
+    if fit < connections:
+        logger.warning(
+            "only %d connections at once, not %d: the system lets this process open %d files "
+            "(ulimit -n)",
+            fit,
+            connections,
+            soft,
+        )
+    return fit

@@ -1,0 +1,114 @@
+"""Signs of life of relay and workers, in the broker: whoever asks whether work gets done looks here.
+
+A sign is a key that the broker forgets by itself, so that a process that hangs, is stopped or has
+died is missed within :data:`KEEP_S`. It is given by the loop that does the work, not by a thread
+beside it, which would go on when that loop no longer does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from celery import bootsteps
+
+from services.worker import redis_server
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "e2x:alive:"
+EVERY_S = 3.0
+KEEP_S = 15
+"""Five signs: one or two may come late on a machine that is busy."""
+RELAY, WORKER = "relay", "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A process that has given a sign of life lately.
+
+    Attributes:
+        kind: :data:`RELAY` or :data:`WORKER`.
+        name: of the process.
+        queues: that a worker serves.
+    """
+
+    kind: str
+    name: str
+    queues: tuple[str, ...] = ()
+
+
+class Giver:
+    """Gives the signs of one process.
+
+    Args:
+        url: of the broker.
+        sign: what is said.
+    """
+
+    def __init__(self, url: str, sign: Sign) -> None:
+        self._url = url
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._key = f"{PREFIX}{sign.kind}:{sign.name}@{owner}"
+        self._value = json.dumps({"kind": sign.kind, "name": sign.name, "queues": sign.queues})
+        self._next = 0.0
+
+    def give(self) -> None:
+        """Give a sign if one is due; a broker that is away is no reason to stop."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + EVERY_S
+        try:
+            connection = redis_server.client(self._url)
+            try:
+                connection.set(self._key, self._value, ex=KEEP_S)
+            finally:
+                connection.close()
+        except redis.RedisError as error:
+            logger.debug("no sign of life: %s", error)
+
+
+def signs(url: str) -> list[Sign]:
+    """Who has given a sign of life lately.
+
+    Raises:
+        redis.RedisError: the broker does not answer.
+    """
+    connection = redis_server.client(url)
+    try:
+        keys = list(connection.scan_iter(match=f"{PREFIX}*", count=1000))
+        values: Any = connection.mget(keys) if keys else []
+    finally:
+        connection.close()
+    return [_sign(json.loads(value)) for value in values if value is not None]
+
+
+def _sign(said: dict[str, Any]) -> Sign:
+    return Sign(str(said["kind"]), str(said["name"]), tuple(said["queues"]))
+
+
+def step(url: str, name: str, queues: Sequence[str]) -> type[bootsteps.StartStopStep]:
+    """A part of a Celery worker that gives its signs of life from the loop that takes messages."""
+    giver: list[Giver] = []
+
+    class SignsOfLife(bootsteps.StartStopStep):  # type: ignore[misc]  # untyped library
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, consumer: Any) -> None:
+            # After each new connection: the loop forgets its timers with the old one.
+            if not giver:  # here: the process may have forked since it was set up
+                giver.append(Giver(url, Sign(WORKER, name, tuple(queues))))
+            giver[0].give()
+            consumer.timer.call_repeatedly(EVERY_S, giver[0].give)
+
+        def stop(self, _consumer: Any) -> None:
+            """The timer goes with the connection."""
+
+    return SignsOfLife

@@ -1,0 +1,63 @@
+"""``/readyz``: which part of the service does not do its work."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from fastapi.testclient import TestClient
+
+from services import readiness
+from services.api.app import create_app
+from services.context import Context
+from services.worker import alive, redis_server
+from services.worker.alive import Giver, Sign
+from tests.service_fixtures import wait_until
+
+
+def states(context: Context) -> dict[str, bool]:
+    return {name: part.ready for name, part in readiness.look(context).parts.items()}
+
+
+def test_every_part_is_named(sqlite_context: Context, broker: str) -> None:
+    part = {"database": True, "broker": True, "relay": False, "workers": False}
+    assert states(sqlite_context) == part
+    Giver(broker, Sign(alive.RELAY, "relay")).give()
+    Giver(broker, Sign(alive.WORKER, "worker-explain", ("explain", "embed"))).give()
+    seen = readiness.look(sqlite_context)
+    assert (seen.ready, seen.status) == (True, "ready")
+    assert "nobody serves index, train, default" in seen.parts["workers"].detail
+
+
+def test_a_sign_of_life_that_does_not_come_again_is_forgotten(
+    sqlite_context: Context, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alive, "KEEP_S", 1)
+    Giver(broker, Sign(alive.RELAY, "relay")).give()
+    assert states(sqlite_context)["relay"]
+    wait_until(lambda: not states(sqlite_context)["relay"], 10, "the relay is missed")
+
+
+def test_a_broker_that_hangs_is_missed(sqlite_context: Context, broker: str) -> None:
+    connection = redis_server.client(broker)
+    pid = connection.info("server")["process_id"]
+    connection.close()
+    os.kill(pid, signal.SIGSTOP)
+    seen = readiness.look(sqlite_context)
+    assert not seen.parts["broker"].ready
+    assert "unknown" in seen.parts["workers"].detail
+
+
+def test_the_api_says_which_part_is_not_ready(
+    sqlite_context: Context, broker: str
+) -> None:
+    with TestClient(create_app(sqlite_context)) as client:
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["code"] == "relay_unavailable"
+        assert answer.json()["parts"]["database"] == {"ready": True, "detail": "answers"}
+        Giver(broker, Sign(alive.RELAY, "relay")).give()
+        Giver(broker, Sign(alive.WORKER, "worker-all", readiness.QUEUES)).give()
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (200, "ready")
