@@ -92,7 +92,7 @@ def run(
     if champion is not None and fine_tune:
         init = str(context.project.root / champion.folder)
         # Weights fit the input and the default boxes that they were trained with.
-        detector = checkpoint.config_of(context.project.root / champion.folder)
+        detector = config_of(context.project.root / champion.folder)
     job = {
         "out": str(folder),
         "manifest": str(context.project.manifests / version.file),
