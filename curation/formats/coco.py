@@ -10,7 +10,7 @@ from curation.formats.base import Imported, ImportedImage, Mended, Problem, Read
 from curation.formats.coco_document import read_document
 from curation.formats.coco_files import CocoFile, candidates, claims_to_be_coco, listed, root_of
 from curation.formats.coco_files import require_json as require_json
-from curation.formats.coco_images import Part, parts_of_pictures, splits_of
+from curation.formats.coco_images import Part, shared, splits_of
 from curation.formats.coco_objects import Reader
 from curation.formats.coco_write import dump as dump
 from curation.formats.splits import Aside
@@ -49,8 +49,8 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     mended = Mended()
     splits = splits_of(parts)
     takes = {real: aside.takes(among) for real, among in splits.items()}
-    together = parts_of_pictures(taken)
-    readers = [Reader(part, takes, together, options, mended) for part in taken]
+    several = shared(taken)
+    readers = [Reader(part, takes, several, options, mended) for part in taken]
     for reader in readers:
         reader.read()
     items = [item for reader in readers for item in reader.items]

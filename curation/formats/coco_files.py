@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.errors import AnnotationsInvalid
-from curation.formats.splits import split_in, split_name
+from curation.formats.splits import SAME, split_in, split_name
 from curation.formats.tree import IMAGE_SUFFIXES, Tree
 
 ANNOTATIONS = "annotations"
@@ -66,7 +66,8 @@ class CocoFile:
     @property
     def own_folders(self) -> list[str]:
         """Folders that only hold pictures of this file, below the root, the likeliest first."""
-        names = dict.fromkeys(filter(None, (self.subset, self.split)))
+        same = (name for name, split in SAME.items() if split == self.split)
+        names = dict.fromkeys(filter(None, (self.subset, self.split, *same)))
         return [self._below(place) for name in names for place in (f"images/{name}", name)]
 
     @property

@@ -140,31 +140,7 @@ def splits_of(parts: Sequence[Part]) -> dict[Path, set[str]]:
     return found
 
 
-def classes_apart(parts: Sequence[Part]) -> bool:
-    """Whether files share no class that both have objects of: each class has a file of its own.
-
-    Then an image that several list has the objects of all of them. Otherwise two files say two
-    things of one image, as an old and a corrected version do.
-    """
-    seen: set[str] = set()
-    for part in parts:
-        names = {identity_of(one.get("id")): one.get("name") for one in part.document["categories"]}
-        used = {identity_of(one.get("category_id")) for one in part.document["annotations"]}
-        classes = {str(names[one]) for one in used if one in names}
-        if classes & seen:
-            return False
-        seen |= classes
-    return True
-
-
-def parts_of_pictures(parts: Sequence[Part]) -> dict[Path, str]:
-    """What to call each picture of which several files hold one class each; "" for all others."""
-    listing: dict[Path, list[Part]] = defaultdict(list)
-    for part in parts:
-        for real in dict.fromkeys(entry.real for entry in part.entries):
-            listing[real].append(part)
-    groups = {tuple(map(id, among)): among for among in listing.values() if len(among) > 1}
-    apart = {key for key, among in groups.items() if classes_apart(among)}
-    return {
-        real: str(real) if tuple(map(id, among)) in apart else "" for real, among in listing.items()
-    }
+def shared(parts: Sequence[Part]) -> set[Path]:
+    """Pictures that several files list, as where each class has a file of its own."""
+    listing = Counter(real for part in parts for real in {entry.real for entry in part.entries})
+    return {real for real, count in listing.items() if count > 1}

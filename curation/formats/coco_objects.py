@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Reader:
     Attributes:
         part: the file.
         takes: whether a picture is of a split that is taken.
-        together: what to call pictures of which several files hold a class each.
+        shared: pictures that other files list, too.
         options: what a person said.
         mended: counts what is not as it stands.
         items: images with labels.
@@ -40,7 +40,7 @@ class Reader:
 
     part: Part
     takes: Mapping[Path, bool]
-    together: Mapping[Path, str]
+    shared: Collection[Path]
     options: ReadOptions
     mended: Mended
     items: list[ImportedImage] = field(default_factory=list)
@@ -67,6 +67,9 @@ class Reader:
         usable = [name for name in names.values() if not wrong_class_name(name)]
         self.classes = list(dict.fromkeys(map(clean_class_name, usable)))
         self.notes += _of_ids(where, self.part.document["annotations"], usable)
+        if found and not self.part.document["annotations"]:
+            told = f"{where} has no annotation at all: its {len(found)} images count as empty"
+            self.notes.append(told)
 
     def _by_image(
         self, names: Mapping[Any, str]
@@ -121,8 +124,8 @@ class Reader:
         if "group" in entry.image:
             said = entry.image["group"]
             return str(said) if isinstance(said, str | int) else ""
-        alone = not self.together.get(entry.real)
-        return self.part.file.path.stem if alone and not self.part.file.is_set else ""
+        alone = entry.real not in self.shared and not self.part.file.is_set
+        return self.part.file.path.stem if alone else ""
 
     def doubt(self, several: bool) -> str:
         """Why nothing of the file can be trusted; "" if all is well."""

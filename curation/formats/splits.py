@@ -14,7 +14,7 @@ Purpose: TypeAlias = Literal["train", "evaluate", "everything", "ask"]
 ALL = "all"
 TRAIN, VAL, TEST, TRAINVAL = "train", "val", "test", "trainval"
 HELD_OUT = (VAL, TEST)
-_SAME = {
+SAME = {
     "training": TRAIN,
     "valid": VAL,
     "validation": VAL,
@@ -22,13 +22,14 @@ _SAME = {
     "testing": TEST,
     "subset": "default",
 }
+"""Other names of splits."""
 _YEAR = re.compile(r"(?<=[a-z])[-_]?\d{4}$")
 
 
 def split_name(text: str) -> str:
     """The usual name of a split: ``valid`` is ``val``, and ``train2017`` is ``train``."""
     plain = _YEAR.sub("", text.strip().casefold())
-    return _SAME.get(plain, plain)
+    return SAME.get(plain, plain)
 
 
 def split_in(text: str) -> str:

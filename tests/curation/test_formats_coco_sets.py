@@ -13,6 +13,7 @@ import pytest
 from curation import formats
 from curation.errors import AnnotationsInvalid
 from curation.formats import Imported, ReadOptions, SplitChoice
+from curation.formats.one_truth import one_truth
 from tests import bad_images
 
 WIDTH, HEIGHT = bad_images.WIDTH, bad_images.HEIGHT
@@ -172,6 +173,25 @@ def test_splits_are_in_the_names_of_files(tmp_path: Path, names: tuple[str, str]
     assert _found(formats.load(tmp_path, options=TRAINING), tmp_path) == [f"images/{names[0]}.png"]
 
 
+def test_splits_that_number_their_pictures_anew(tmp_path: Path) -> None:
+    """Whatever the folder of a split is called."""
+    for number, (name, folder) in enumerate((("train", "training"), ("val", "valid"))):
+        _write(tmp_path / f"{name}.json", _document(["0.png"], name))
+        _picture(tmp_path / folder / "0.png", number)
+    found = formats.load(tmp_path)
+    assert {item.path.parent.name: item.labels for item in found.items} == {
+        "training": ("train",),
+        "valid": ("val",),
+    }
+
+
+def test_a_file_without_an_annotation_says_so(tmp_path: Path) -> None:
+    _write(tmp_path / "annotations.json", {**_document(["a.png"]), "annotations": []})
+    _picture(tmp_path / "a.png")
+    (note,) = formats.load(tmp_path).notes
+    assert "has no annotation at all: its 1 images count as empty" in note
+
+
 def test_a_picture_that_two_splits_list_is_held_out(tmp_path: Path) -> None:
     _write(tmp_path / "train.json", _document(["a.png", "b.png"]))
     _write(tmp_path / "val.json", _document(["b.png"]))
@@ -202,16 +222,20 @@ def _cars_and_buses(root: Path, second: str) -> None:
 def test_files_of_one_class_each_are_parts_of_one_truth(tmp_path: Path) -> None:
     _cars_and_buses(tmp_path, "bus")
     found = formats.load(tmp_path)
-    parts = {(item.path.name, item.labels): item.part_of for item in found.items}
-    assert parts["a.png", ("car",)] == parts["a.png", ("bus",)] != ""
-    assert parts["b.png", ("car",)] == ""
-    assert {item.group for item in found.items if item.part_of} == {""}
+    whole = one_truth(found.items)
+    assert not whole.problems
+    assert {item.path.name: (set(item.labels), item.group) for _, item in whole.items} == {
+        "a.png": ({"car", "bus"}, ""),
+        "b.png": ({"car"}, "cars"),
+    }
     assert set(found.class_names) == {"car", "bus"}
 
 
 def test_two_files_with_one_class_are_two_truths(tmp_path: Path) -> None:
     _cars_and_buses(tmp_path, "car")
-    assert {item.part_of for item in formats.load(tmp_path).items} == {""}
+    whole = one_truth(formats.load(tmp_path).items)
+    assert [item.path.name for _, item in whole.items] == ["b.png"]
+    assert len(whole.problems) == 2
 
 
 def test_a_picture_with_two_entries_is_left_out_and_named(tmp_path: Path) -> None:
