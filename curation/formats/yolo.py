@@ -66,7 +66,7 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     pictures = tree if options.images is None else Tree.below(options.images)
     if not pictures.images():
         raise AnnotationsInvalid(
-            f"{source.name}: no image in it; `--images FOLDER` says where they lie"
+            f"{source.name}: no image in it; name the folder that they lie in with `--images`"
         )
     named = class_names(tree, chosen, options.class_names)
     described = descriptions(tree, chosen)
@@ -144,7 +144,8 @@ class _Reader:
                 self.problems.append(Problem(where, f"left out: {told}", "image"))
                 continue
             self.files.append((image, label, Rows.of(text)))
-        self.reading = Reading.of([rows.good for _, _, rows in self.files], self.key_points)
+        rows = [rows.good for _, _, rows in self.files]
+        self.reading = Reading.of(rows, self.key_points, self.options.enclose_rotated)
         for label in pairs.alone:
             told = "left out: there is no image of this name"
             self.problems.append(Problem(self.shown(label), told))
@@ -218,7 +219,10 @@ class _Reader:
         self.mended.outlines += self.kinds["outline"]
         self.mended.enclosing += self.kinds["enclosing"]
         sixth = {
-            "confidence": "taken for a confidence; a small angle in radians would look alike",
+            "confidence": (
+                "taken for a confidence; small angles in radians would look alike, and "
+                "`--enclose-rotated` reads them"
+            ),
             "track": "taken for the number of a track",
             "radians": "taken for an angle in radians",
             "degrees": "taken for an angle in degrees",

@@ -324,7 +324,9 @@ def test_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
             "two/e.jpg": "picture",
         },
     )
-    with pytest.raises(AnnotationsInvalid, match="no image in it; `--images FOLDER` says where"):
+    with pytest.raises(
+        AnnotationsInvalid, match="no image in it; name the folder that they lie in with `--images`"
+    ):
         formats.load(labels, "yolo")
 
     found = formats.load(labels, options=ReadOptions(images=pictures))
