@@ -72,7 +72,7 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     described = descriptions(tree, chosen)
     splits = splits_of(tree, pictures, described)
     pairs = pairs_of(tree, pictures, splits.lists)
-    aside = _aside(splits, options)
+    aside = _aside(splits, options, pictures.images())
     taken = [image for image in pictures.images() if aside.takes(splits.of.get(image, ()))]
     key_points = max((one.key_points for one in described), default=0)
     reader = _Reader(tree, named, options, key_points=key_points)
@@ -91,11 +91,15 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     )
 
 
-def _aside(splits: Splits, options: ReadOptions) -> Aside:
+def _aside(splits: Splits, options: ReadOptions, images: Sequence[Path]) -> Aside:
     try:
-        return Aside(options.splits.among(splits.available()))
+        taken = options.splits.among(splits.available())
     except AnnotationsInvalid as error:
         raise AnnotationsInvalid("; ".join([str(error), *splits.notes])) from error
+    others = sum(not splits.of.get(image) for image in images)
+    if taken.splits is None and splits.described and others:
+        splits.notes.append(f"{others} images are in no split that is listed; they were taken, too")
+    return Aside(taken)
 
 
 def _doubt_of_files(pairs: Pairs, taken: Sequence[Path]) -> str:
