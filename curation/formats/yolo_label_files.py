@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
@@ -10,6 +11,8 @@ from curation.formats.yolo_names import is_class_list
 from curation.formats.yolo_rows import begins_like_rows
 
 LABELS, SUFFIX = "labels", ".txt"
+_LABELS = re.compile(r"(?<![a-z])labels(?![a-z])")
+"""In the name of a folder of label files."""
 _HEAD = 4096
 _LOOKED_AT = 100
 """Texts beside pictures that are opened to find out whether they are labels; captions are none."""
@@ -39,7 +42,7 @@ def is_label(file: Path, root: Path) -> bool:
 
 
 def _in_labels(file: Path, root: Path) -> bool:
-    return any(part.casefold() == LABELS for part in file.relative_to(root).parts[:-1])
+    return any(_LABELS.search(part.casefold()) for part in file.relative_to(root).parts[:-1])
 
 
 def _has_rows(file: Path) -> bool:

@@ -21,8 +21,8 @@ from curation.formats.tree import Tree
 from curation.formats.yolo_label_files import LABELS, SUFFIX, Key, is_label, is_prose, key_of
 from curation.formats.yolo_names import is_class_list
 
-_IMAGES = ("images", "jpegimages")
-"""Folders beside which the labels' own is, in lower case; the second as darknet has it."""
+_IMAGES = re.compile(r"(?<![a-z])(jpeg)?images(?![a-z])")
+"""In the name of a folder beside which the labels' own is; darknet has JPEGImages, too."""
 _UPLOAD = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{8}(-|__)")
 """Label Studio's prefix of an uploaded file, with a letter in it."""
 
@@ -92,8 +92,9 @@ def _without_prefix(key: Key) -> Key:
 def _places(key: Key) -> Iterator[Key]:
     """Where the label file of a picture may lie."""
     for place in reversed(range(len(key) - 1)):
-        if key[place].casefold() in _IMAGES:
-            yield (*key[:place], LABELS, *key[place + 1 :])
+        folder, changed = _IMAGES.subn(LABELS, key[place].casefold())
+        if changed:
+            yield (*key[:place], folder, *key[place + 1 :])
     yield key
     yield (*key[:-1], LABELS, key[-1])
     yield (LABELS, *key)

@@ -98,6 +98,13 @@ LAYOUTS: dict[str, dict[str, str]] = {
         "Labels/B.txt": "",
         "data.yaml": YAML,
     },
+    "words in the names of folders": {
+        "train_images/a.png": "picture",
+        "train_labels/a.txt": ROW,
+        "train_images/b.png": "picture",
+        "train_labels/b.txt": "",
+        "data.yaml": YAML,
+    },
     "Roboflow's darknet": {
         "train/a_png.rf.0123.png": "picture",
         "train/a_png.rf.0123.txt": ROW,
@@ -324,7 +331,9 @@ def test_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
             "two/e.jpg": "picture",
         },
     )
-    with pytest.raises(AnnotationsInvalid, match="no image in it; `--images FOLDER` says where"):
+    with pytest.raises(
+        AnnotationsInvalid, match="no image in it; name the folder that they lie in with `--images`"
+    ):
         formats.load(labels, "yolo")
 
     found = formats.load(labels, options=ReadOptions(images=pictures))
@@ -417,6 +426,8 @@ def test_a_folder_of_pictures_in_a_set_is_told_where_its_labels_lie(tmp_path: Pa
     assert formats.hint_above(root / "images" / "test") == (
         "'data.yaml' lies above it, in 'set': name that folder instead, with `--split test`"
     )
+    with pytest.raises(AnnotationsInvalid, match=r"no image and .* lies above it, in 'set'"):
+        formats.load(root / "labels" / "test")
     assert formats.hint_above(root) == ""
     assert formats.hint_above(tmp_path / "gone") == ""
 
