@@ -238,6 +238,15 @@ class Labels:
         )
 
 
+def nothing_to_learn(items: Sequence[ImportedImage]) -> list[str]:
+    """A note where objects are there and none of them counts."""
+    flags = [ignored for item in items for ignored in item.ignore]
+    if not flags or not all(flags):
+        return []
+    told = f"all {len(flags)} objects are marked as crowd, ignore or difficult: nothing is left to"
+    return [f"{told} learn from {len(items)} images"]
+
+
 def _ignore_small(item: ImportedImage, min_side_px: float) -> ImportedImage:
     sides = (item.boxes_xyxy[:, 2:] - item.boxes_xyxy[:, :2]).min(axis=1, initial=np.inf)
     small = [bool(side < min_side_px) for side in sides]

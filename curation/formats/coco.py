@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from curation.errors import AnnotationsInvalid
-from curation.formats.base import Imported, ImportedImage, Mended, Problem, ReadOptions
+from curation.formats.base import Imported, Mended, Problem, ReadOptions, nothing_to_learn
 from curation.formats.coco_document import read_document
 from curation.formats.coco_files import CocoFile, candidates, claims_to_be_coco, listed, root_of
 from curation.formats.coco_files import require_json as require_json
@@ -64,7 +64,7 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
         notes=(
             *notes,
             *told,
-            *_of_all(items),
+            *nothing_to_learn(items),
             *mended.notes(),
             *aside.notes(),
             *_unlisted(pictures, splits),
@@ -103,15 +103,6 @@ def _parts(source: Path, tree: Tree) -> tuple[list[Part], list[Problem], list[st
         raise AnnotationsInvalid(problems[0].message.removeprefix("left out: "))
     told = f"JSON files that are no COCO files of detection were passed over: {len(others)}"
     return parts, problems, [f"{told}, {listed(others, tree.root)}"] if others else []
-
-
-def _of_all(items: Sequence[ImportedImage]) -> list[str]:
-    """A note where objects are there and none of them counts."""
-    flags = [ignored for item in items for ignored in item.ignore]
-    if not flags or not all(flags):
-        return []
-    told = f"all {len(flags)} objects are marked as crowd, ignore or difficult: nothing is left to"
-    return [f"{told} learn from {len(items)} images"]
 
 
 def _unlisted(pictures: Tree, known: Mapping[Path, object]) -> list[str]:

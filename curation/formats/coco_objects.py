@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from curation.formats.coco_document import (
 )
 from curation.formats.coco_images import Entry, Part, distinct
 from curation.formats.same_picture import one_each
+
+SHOWN = 10
+"""Categories that a message lists; some sets have a thousand."""
 
 
 @dataclass(slots=True)
@@ -85,8 +89,10 @@ class Reader:
             elif image not in known:
                 wrong = f"no image {entry.get('image_id')!r}"
             elif identity_of(entry.get("category_id")) not in names:
-                there = ", ".join(f"{k!r} ({v})" for k, v in names.items())
-                wrong = f"unknown category {entry.get('category_id')!r}; there are {there}"
+                there = [f"{key!r} ({name})" for key, name in islice(names.items(), SHOWN)]
+                more = ", …" if len(names) > SHOWN else ""
+                listed = ", ".join(there) + more
+                wrong = f"unknown category {entry.get('category_id')!r}; there are {listed}"
             else:
                 good[image].append(entry)
                 continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 from curation.errors import AnnotationsInvalid
 from curation.formats.base import (
@@ -14,19 +13,16 @@ from curation.formats.base import (
     Mended,
     Problem,
     ReadOptions,
+    nothing_to_learn,
 )
 from curation.formats.coco_images import picture_size
 from curation.formats.same_picture import one_each
 from curation.formats.splits import Aside
 from curation.formats.tree import Ambiguous, Tree
+from curation.formats.voc_corners import counts_from_one, doubt_of
 from curation.formats.voc_files import ImageSets, Pictures, xml_files
 from curation.formats.voc_files import is_there as is_there
-from curation.formats.voc_objects import (
-    Annotation,
-    counts_from_one,
-    doubt_of,
-    read_annotation,
-)
+from curation.formats.voc_objects import UNREADABLE, Annotation, read_annotation
 
 
 def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
@@ -47,14 +43,17 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     problems = [Problem("ImageSets", told, "nothing") for told in sets.problems]
     problems += _broken(tree)
     pictures = Pictures(source, tree if options.images is None else Tree.below(options.images))
-    found = [
-        annotation
-        for file in files
-        if aside.takes(sets.of_file(file))
-        and (annotation := _annotation(file, pictures, problems)) is not None
-    ]
+    found: list[Annotation] = []
+    corners: list[list[float]] = []
+    for file in files:
+        if not aside.takes(sets.of_file(file)):
+            corners += _corners_in(file)
+        elif (annotation := _annotation(file, pictures, problems)) is not None:
+            found.append(annotation)
+            corners += annotation.corners()
     return _imported(
         found,
+        counts_from_one(corners),
         problems,
         options,
         (
@@ -76,25 +75,33 @@ def _broken(tree: Tree) -> list[Problem]:
     ]
 
 
+def _corners_in(file: Path) -> list[list[float]]:
+    """Corners of a split that is left aside: where a set counts from is one thing for all of it."""
+    try:
+        return read_annotation(file).corners()
+    except UNREADABLE:
+        return []
+
+
 def _annotation(file: Path, pictures: Pictures, problems: list[Problem]) -> Annotation | None:
     """One file and its picture; None where one of them is missing."""
+    where = pictures.where(file)
     try:
         annotation = read_annotation(file)
         annotation.picture = pictures.of(file, annotation.filename)
-    except OSError as error:
-        problems.append(Problem(file.name, f"left out: cannot be read ({error.strerror})", "image"))
-        return None
     except Ambiguous as error:
-        problems.append(Problem(file.name, f"left out: {error}", "image"))
+        problems.append(Problem(where, f"left out: {error}", "image"))
         return None
-    except (ElementTree.ParseError, ValueError, ArithmeticError, LookupError) as error:
-        why = f"left out: not a VOC annotation ({error})"
-        problems.append(Problem(file.name, why, "image"))
+    except UNREADABLE as error:
+        cause = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else ""
+        why = f"left out: {cause or f'not a VOC annotation ({error})'}"
+        problems.append(Problem(where, why, "image"))
         return None
+    annotation.where = where
     if annotation.picture is None:
         other = Path(annotation.filename.replace("\\", "/")).name[:200]
         names = f"{file.stem!r}" + (f" or {other!r}" if other and other != file.stem else "")
-        problems.append(Problem(file.name, f"left out: no image {names}", "image"))
+        problems.append(Problem(where, f"left out: no image {names}", "image"))
         return None
     if not all(annotation.size_wh):
         annotation.size_wh = picture_size(annotation.picture)
@@ -103,15 +110,16 @@ def _annotation(file: Path, pictures: Pictures, problems: list[Problem]) -> Anno
 
 def _imported(
     found: Sequence[Annotation],
+    counted: tuple[bool, str],
     problems: list[Problem],
     options: ReadOptions,
     notes: Sequence[str],
 ) -> Imported:
     written = [(one, annotation) for annotation in found for one in annotation.objects]
-    corners = [one.corners for one, _ in written if one.corners is not None]
-    from_one, why = counts_from_one(corners)
+    corners = [row for annotation in found for row in annotation.corners()]
+    from_one, why = counted
     mended = Mended()
-    read = [(one.file.name, _image(one, from_one, options, mended, problems)) for one in found]
+    read = [(one.where, _image(one, from_one, options, mended, problems)) for one in found]
     items, repeated = one_each(read, problems, "several XML files")
     lost = [one.message.removeprefix("left out: ") for one in problems if one.loses == "labels"]
     sizes = [annotation.size_wh for one, annotation in written if one.corners is not None]
@@ -123,7 +131,7 @@ def _imported(
         tuple(items),
         tuple(problems),
         doubt=doubt_of(corners, sizes, len(lost), len(written), next(iter(lost), "")),
-        notes=(*told, *mended.notes(), *notes),
+        notes=(*told, *nothing_to_learn(items), *mended.notes(), *notes),
     )
 
 
@@ -134,7 +142,7 @@ def _image(
     mended: Mended,
     problems: list[Problem],
 ) -> ImportedImage:
-    labels = Labels(annotation.file.name, annotation.size_wh, problems)
+    labels = Labels(annotation.where, annotation.size_wh, problems)
     labels.mended, labels.clip = mended, options.clip
     for position, one in enumerate(annotation.objects):
         place = f"object {position}"

@@ -75,6 +75,11 @@ class Pictures:
     disagree: list[tuple[Path, str]] = field(default_factory=list)
     _by_stem: dict[str, list[Path]] = field(default_factory=dict)
 
+    def where(self, file: Path) -> str:
+        """What to call an XML file in messages: its path, without the folder that all lie in."""
+        path = file.relative_to(self.xml_root)
+        return Path(*path.parts[1:] if _in_annotations(path) == 0 else path.parts).as_posix()
+
     def of(self, file: Path, filename: str) -> Path | None:
         """The picture of an XML file; None where there is none.
 

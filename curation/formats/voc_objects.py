@@ -1,18 +1,14 @@
-"""The objects of VOC annotations: as they stand, then as boxes, once all are known."""
+"""The objects of VOC annotations: as they stand in their files, and as boxes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
-
-from curation.boxes import ROUNDING, xywh_to_xyxy
 from curation.errors import AnnotationsInvalid
-from curation.formats import doubt
 from curation.formats.base import Mended
 from curation.formats.flags import flag
 from curation.formats.numbers import number
@@ -20,6 +16,8 @@ from curation.formats.outlines import box_of_points, is_upright, upright
 
 MAX_BYTES = 4 * 2**20
 """Of one annotation file; the largest of VOC's own has 10 KiB."""
+UNREADABLE = (OSError, ElementTree.ParseError, ValueError, ArithmeticError, LookupError)
+"""What :func:`read_annotation` may raise."""
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 FLAGS = ("difficult", "ignore", "iscrowd")
 
@@ -61,6 +59,8 @@ class Written:
         Raises:
             AnnotationsInvalid: there is none.
         """
+        if self.corners is not None and any(map(math.isnan, self.corners)):
+            raise AnnotationsInvalid("`bndbox` is not four numbers")
         rotated = self.element.find("robndbox")
         if self.corners is None and rotated is not None:
             box, rotation = _rotated(rotated)
@@ -108,6 +108,7 @@ class Annotation:
         size_wh: px, as stated; (0, 0) where it is not.
         objects: as they stand.
         picture: its picture, once that is found.
+        where: what to call it in messages.
     """
 
     file: Path
@@ -115,6 +116,11 @@ class Annotation:
     size_wh: tuple[int, int]
     objects: list[Written] = field(default_factory=list)
     picture: Path | None = None
+    where: str = ""
+
+    def corners(self) -> list[list[float]]:
+        """Of all objects that have some."""
+        return [one.corners for one in self.objects if one.corners is not None]
 
 
 def read_annotation(file: Path) -> Annotation:
@@ -132,8 +138,17 @@ def read_annotation(file: Path) -> Annotation:
         raise ValueError(f"it begins with <{root.tag[:40]}>")
     width, height = (_number(root, f"size/{side}") for side in ("width", "height"))
     size = (width, height) if width and height else (0, 0)
-    objects = [Written(entry, _corners(entry)) for entry in root.iter("object")]
+    there = (entry for entry in root.iter("object") if not _is_deleted(entry))
+    objects = [Written(entry, _corners(entry)) for entry in there]
     return Annotation(file, (root.findtext("filename") or "").strip(), size, objects)
+
+
+def _is_deleted(entry: ElementTree.Element) -> bool:
+    """Whether somebody took an object back, as LabelMe's XML marks it."""
+    try:
+        return flag(entry.findtext("deleted"), "deleted")
+    except AnnotationsInvalid:
+        return False
 
 
 def _parse(file: Path) -> ElementTree.Element:
@@ -189,51 +204,3 @@ def _numbered(polygon: ElementTree.Element) -> Iterator[tuple[str | None, str | 
     while (x := polygon.findtext(f"x{place}")) is not None:
         yield x, polygon.findtext(f"y{place}")
         place += 1
-
-
-def counts_from_one(corners: Sequence[Sequence[float]]) -> tuple[bool, str]:
-    """Whether corners count pixels from 1 and include the last, as VOC does; and why not.
-
-    Objects at the upper or left border tell: there a set that counts from 1 has a 1 where another
-    has a 0. So do fractions, which no count of pixels has. VOC 2012 itself has some: they are few
-    beside its ones.
-
-    Args:
-        corners: xmin, ymin, xmax, ymax of all objects.
-    """
-    boxes = np.array(corners, np.float64).reshape(-1, 4)
-    boxes = boxes[np.isfinite(boxes).all(axis=1)]
-    firsts = boxes[:, :2]
-    zeros = int(((firsts >= 0) & (firsts < 1)).any(axis=1).sum())
-    ones = int((firsts == 1).any(axis=1).sum())
-    broken = int((boxes != np.round(boxes)).any(axis=1).sum())
-    if zeros > ones:
-        return False, f"{zeros} boxes begin at 0"
-    if broken > ones and broken >= doubt.SOME * len(boxes):
-        return False, f"{broken} boxes have fractions of pixels"
-    return True, ""
-
-
-def doubt_of(
-    corners: Sequence[Sequence[float]],
-    sizes_wh: Sequence[tuple[int, int]],
-    refused: int,
-    total: int,
-    first: str,
-) -> str:
-    """Why no box of a set is what it seems; "" if all is well.
-
-    Args:
-        corners: as they stand, of all objects that have some.
-        sizes_wh: of the image of each; (0, 0) where it is unknown.
-        refused: objects that cannot be used.
-        total: all objects.
-        first: what is wrong with the first of them.
-    """
-    raw, sizes = doubt.as_boxes(corners, sizes_wh)
-    if doubt.normalised(raw, raw[:, 2:] - raw[:, :2]):
-        return "its coordinates look normalised (0..1): give pixels"
-    first_pixel = np.array([1, 1, 0, 0], np.float32)  # xmin = xmax is a box one pixel wide
-    if doubt.misread(raw - first_pixel, xywh_to_xyxy(raw), sizes, ROUNDING):
-        return "its boxes look like x, y, width, height: VOC wants xmin, ymin, xmax, ymax"
-    return doubt.most(refused, total, first)

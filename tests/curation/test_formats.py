@@ -88,7 +88,7 @@ def test_a_bad_voc_file_is_named_and_its_neighbours_stay(tmp_path: Path, case: s
         (_voc_object((12, 4, 3, 11)), "inverted"),
         (_voc_object((-9, 4, 12, 11)), "leaves the 64x48 image"),
         (_voc_object((3, 4, 99, 11)), "leaves the 64x48 image"),
-        (_voc_object(("left", 4, 12, 11)), "not finite"),
+        (_voc_object(("left", 4, 12, 11)), "`bndbox` is not four numbers"),
         (_voc_object(name=""), "has no name"),
         ("<object><name>car</name></object>", "neither `bndbox` nor `polygon`"),
     ],

@@ -141,7 +141,7 @@ def test_two_files_of_one_picture_are_left_out_and_named(tmp_path: Path) -> None
         _picture(tmp_path / "JPEGImages" / f"{name}.png", number)
     found = formats.load(tmp_path)
     assert _found(found, tmp_path) == ["JPEGImages/b.png"]
-    assert [one.where for one in found.problems] == ["a.xml", "a.xml"]
+    assert [one.where for one in found.problems] == ["a.xml", "old/a.xml"]
     assert any("1 XML files say again" in note for note in found.notes)
 
 
@@ -235,6 +235,25 @@ def test_where_pixels_are_counted_from(
     told = [note for note in found.notes if "count pixels from 0" in note]
     assert bool(told) == bool(why)
     assert why in "".join(told)
+
+
+def test_a_set_counts_alike_in_all_of_its_splits(tmp_path: Path) -> None:
+    for number, (folder, box) in enumerate((("train", (5, 5, 9, 9)), ("test", (0, 5, 9, 9)))):
+        _write(tmp_path / folder / "a.xml", _box(*box))
+        _picture(tmp_path / folder / "a.png", number)
+    found = formats.load(tmp_path, options=TRAINING)
+    assert [item.boxes_xyxy.tolist() for item in found.items] == [[[5, 5, 9, 9]]]
+
+
+def test_objects_that_were_taken_back_are_none(tmp_path: Path) -> None:
+    deleted = _box(3, 4, 12, 11, extra="<deleted>1</deleted>")
+    found = _set(tmp_path, [deleted, _box(3, 4, 9, 9, extra="<deleted>0</deleted>")])
+    assert (found.problems, len(found.items[0].labels)) == ((), 1)
+
+
+def test_it_is_told_where_nothing_is_left_to_learn(tmp_path: Path) -> None:
+    found = _set(tmp_path, [_box(3, 4, 12, 11, extra="<difficult>1</difficult>")])
+    assert "all 1 objects are marked" in found.notes[0]
 
 
 @pytest.mark.parametrize(
