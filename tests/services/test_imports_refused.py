@@ -140,8 +140,8 @@ def test_classes_that_no_detector_knows_are_told_or_refused(
     report = import_dataset(sqlite_context, some, role)
 
     (note,) = report.notes
-    assert "'Bus '; the seed set and the champion know 'bus', 'car'" in note
-    assert "capitals and spaces count: 'Bus ' is 'bus' there" in note
+    assert "'Bus'; the seed set and the champion know 'bus', 'car'" in note
+    assert "capitals and spaces count: 'Bus' is 'bus' there" in note
     assert (report.images_added, report.complete) == (2, True)
     with pytest.raises(InvalidRequest, match="knows none of its classes: 'Bus', 'lorry'; the seed"):
         import_dataset(sqlite_context, none, role)
