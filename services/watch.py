@@ -24,6 +24,7 @@ from services import logs
 from services.context import Context
 from services.errors import InvalidRequest, NotAllowed, ServiceError, TooLarge
 from services.ingest import ingest_frame
+from services.plain import visible
 from services.sidecars import read_words, sidecar_of
 from services.storage import write_bytes
 from services.worker import lifecycle
@@ -163,7 +164,7 @@ class Watcher:
 
     def _reject(self, path: Path, reason: str) -> Path:
         moved = self._move(path, REJECTED)
-        write_bytes(moved.with_name(f"{moved.name}.txt"), f"{reason}\n".encode())
+        write_bytes(moved.with_name(f"{moved.name}.txt"), f"{visible(reason)}\n".encode())
         return moved
 
     def _move(self, path: Path, place: str) -> Path:
