@@ -15,7 +15,6 @@ from functools import cache
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from sqlalchemy import exc as database
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import compile_path
@@ -24,6 +23,7 @@ from curation.errors import CurationError
 from retrain.errors import RetrainError
 from services.db.races import sqlstate
 from services.errors import ServiceError
+from services.plain import json_text
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +65,10 @@ def answer(app: FastAPI) -> None:
 
 def answer_of(
     status: int, code: str, message: str, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
-    """The one form of all errors."""
-    return JSONResponse({"code": code, "message": message}, status_code=status, headers=headers)
+) -> Response:
+    """The one form of all errors; messages may quote what was sent, and be read in a terminal."""
+    body = json_text({"code": code, "message": message}).encode()
+    return Response(body, status, headers, "application/json")
 
 
 def _known(_request: Request, error: Exception) -> Response:

@@ -285,3 +285,10 @@ def test_a_senseless_address_is_malformed(client: httpx.Client, path: str) -> No
 
 def test_a_wrong_method_has_an_error_of_the_same_form(client: httpx.Client) -> None:
     error_of(client.delete("/models"), 405, "method_not_allowed")
+
+
+def test_an_error_quotes_nothing_that_a_terminal_obeys(client: httpx.Client) -> None:
+    answer = client.get("/failures/%1B[2J%C2%9B31m%E2%80%AE")
+
+    assert "\x9b" in error_of(answer, 404, "not_found")
+    assert answer.text.isprintable()

@@ -137,6 +137,16 @@ def test_a_bad_image_costs_its_neighbours_nothing(
     assert frames(sqlite_context) == 2
 
 
+def test_a_reason_is_text_that_a_terminal_does_not_obey(watcher: Watcher, folder: Path) -> None:
+    name = "a\x1b[2J\x9b.png"
+    put(folder, name, bad_images.png(), {"object": []})
+
+    assert looked(watcher) == [name]
+    reason = (folder / "rejected" / f"{name}.txt").read_text()
+    assert r"a\x1b[2J\x9b.png" in reason
+    assert reason.strip().isprintable()
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
