@@ -133,9 +133,7 @@ def _database_of(root: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _index_as_now(
-    context: Context, root: Path, tell: Tell, dump: Path | None
-) -> Iterator[Path]:
+def _index_as_now(context: Context, root: Path, tell: Tell, dump: Path | None) -> Iterator[Path]:
     """Copy the database, and yield a folder with the files of the index as they were then.
 
     What is linked is not deleted with its name, and the bytes that were there then stay.

@@ -49,7 +49,9 @@ def verify(root: Path, tell: Tell) -> list[str]:
     said: dict[str, dict[str, Any]] = manifest["files"]
     there = described(root, tell)
     wrong = [f"{name} is missing" for name in said if name not in there]
-    wrong += [f"{name} is not what it was" for name in said if there.get(name, said[name]) != said[name]]
+    wrong += [
+        f"{name} is not what it was" for name in said if there.get(name, said[name]) != said[name]
+    ]
     database = manifest["database"]["file"]
     if database is None:
         wrong.append("the database is not in it: it was made without --dump")

@@ -162,4 +162,3 @@ def _read_result(folder: Path, returncode: int) -> dict[str, Any]:
 def _environment(job: Mapping[str, Any]) -> dict[str, str]:
     threads = (job.get("train") or job).get("num_threads") or os.cpu_count() or 1
     return {**os.environ, "OMP_NUM_THREADS": str(threads)}
-

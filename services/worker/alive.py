@@ -1,4 +1,4 @@
-"""Signs of life of relay and workers, in the broker: whoever asks whether work gets done looks here.
+"""Signs of life of relay and workers, in the broker: whether work gets done is asked here.
 
 A sign is a key that the broker forgets by itself, so that a process that hangs, is stopped or has
 died is missed within :data:`KEEP_S`. It is given by the loop that does the work, not by a thread

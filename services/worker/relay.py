@@ -128,8 +128,6 @@ class Relay:
             return
         with self._context.sessions.begin() as session:
             session.execute(
-                update(Outbox)
-                .where(Outbox.id.in_(self._unmarked))
-                .values(published_at=utc_now())
+                update(Outbox).where(Outbox.id.in_(self._unmarked)).values(published_at=utc_now())
             )
         self._unmarked.clear()

@@ -137,7 +137,7 @@ def _wait_for_space(context: Context, claim: Claim, text: str) -> str:
             units.release(session, claim)
             unit = units.find(session, claim.unit_id)
             unit.not_before = utc_now() + timedelta(seconds=SPACE_WAIT_S)
-            unit.error_code, unit.error = DISK_FULL, text[-units.MAX_ERROR_CHARS:]
+            unit.error_code, unit.error = DISK_FULL, text[-units.MAX_ERROR_CHARS :]
     except LeaseLost as error:
         logger.warning("the disk is full, and the unit was dropped: %s", error)
         return "lost"

@@ -14,7 +14,6 @@ Only one supervisor runs in a project at a time.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 import time
