@@ -1,8 +1,8 @@
 """The files that a watched folder refused: why, by what they were judged, and whether they changed.
 
-Beside ``rejected/frame.png`` lies ``frame.png.txt``. Its first line is for people; the last says the
-sizes and times of change that the file and its words had when they were judged. When they differ
-later, as those of a copy that only paused, the file is judged again.
+Beside ``rejected/frame.png`` lies ``frame.png.txt``. Its first line is for people; the last says
+the sizes and times of change that the file and its words had when they were judged. When they
+differ later, as those of a copy that only paused, the file is judged again.
 """
 
 from __future__ import annotations

@@ -55,11 +55,14 @@ class Points:
             self._pass()
 
     def _audit(self, name: str, arguments: tuple[Any, ...]) -> None:
-        if name in _FILES:
+        if name in _FILES or (name == "open" and _writes(*arguments)):
             self._pass()
-        elif name == "open" and isinstance(arguments[2], int):
-            if arguments[2] & (os.O_WRONLY | os.O_RDWR) and arguments[0] != os.devnull:
-                self._pass()
+
+
+def _writes(file: object, _mode: object, flags: object) -> bool:
+    """Whether a file is opened to be written."""
+    writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)
+    return bool(writes) and file != os.devnull
 
 
 def run(settings: Settings, operation: Operation, die_at: int = 0) -> int | None:

@@ -15,8 +15,8 @@ from sqlalchemy import func, select
 
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
-from services import invariants, model_import, registry
 from services import context as wiring
+from services import invariants, model_import, registry
 from services.context import Context
 from services.db import migrate, units
 from services.db.base import Base

@@ -127,7 +127,7 @@ def test_everything_killed_while_it_trains_goes_on_where_it_stood(tmp_path: Path
         project=root,
         seed=3,
         detector={"weights": "random", "input_height_px": 64, "input_width_px": 64},
-        training={"epochs": 30, "batch_size": 4},
+        training={"epochs": 6, "batch_size": 8},
         workers={**QUICK_WORKERS, "threads": 1},
     )
     context = wiring.build(settings)
@@ -139,7 +139,7 @@ def test_everything_killed_while_it_trains_goes_on_where_it_stood(tmp_path: Path
     variables = {**os.environ, **environment_of(settings)}
     process = subprocess.Popen([sys.executable, "-c", RUN], cwd=ROOT, env=variables)
     try:
-        wait_until(lambda: bool(list(run.glob("resume*"))), 120, "a checkpoint is written")
+        wait_until(lambda: bool(list(run.rglob("resume.pt"))), 60, "a checkpoint is written")
         everything = [process.pid, *(one.pid for one in psutil.Process(process.pid).children(True))]
         assert len(everything) >= 6
         for pid in everything:

@@ -111,9 +111,7 @@ def test_a_backup_of_a_project_that_writes_is_whole(project: Context, tmp_path: 
         with project.sessions.begin() as session:
             session.add(image)
             session.flush()
-            row = Embedding(
-                image_id=image.id, encoder_version=ENCODER, file=name, row=0, regions=2
-            )
+            row = Embedding(image_id=image.id, encoder_version=ENCODER, file=name, row=0, regions=2)
             session.add(row)
         open_index(project, ENCODER, WIDTH).add([image.id], [vectors], [boxes])
         with project.sessions.begin() as session:
@@ -132,7 +130,9 @@ def test_a_backup_of_a_project_that_writes_is_whole(project: Context, tmp_path: 
     with opened(target) as restored:
         assert before <= frames_of(restored) <= after
         # An image that was embedded a moment ago may wait for the index, as in the project then.
-        wrong = [one for one in invariants.check(restored) if "nothing will index it" not in one.found]
+        wrong = [
+            one for one in invariants.check(restored) if "nothing will index it" not in one.found
+        ]
         assert wrong == []
     assert len([one for one in project.project.index.iterdir() if one.name.startswith(".")]) == 0
 
@@ -187,9 +187,7 @@ def test_nothing_is_written_over(project: Context, tmp_path: Path) -> None:
         backup.make(project, tmp_path / "new", nobody)
 
 
-def test_what_cannot_be_finished_leaves_nothing(
-    project: Context, tmp_path: Path
-) -> None:
+def test_what_cannot_be_finished_leaves_nothing(project: Context, tmp_path: Path) -> None:
     def full(what: str, _done: int, _all: int) -> None:
         if what == "images":
             raise OSError(28, "No space left on device")

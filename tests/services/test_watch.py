@@ -386,7 +386,9 @@ def test_a_folder_that_is_away_for_a_while_does_not_end_the_watch(
         database_url=sqlite_url,
         ingest={"watch_folder": "inbox", "watch_interval_s": 0.02},
     )
-    context = Context(watched, sqlite_context.project, sqlite_context.engine, sqlite_context.sessions)
+    context = Context(
+        watched, sqlite_context.project, sqlite_context.engine, sqlite_context.sessions
+    )
     stop = threading.Event()
     thread = threading.Thread(target=watch, args=(context, stop))
     thread.start()
@@ -410,7 +412,9 @@ def test_the_doctor_names_what_was_refused(
     put(folder, "mute.png", bad_images.png(1))
     looked(watcher, WORDLESS_LOOKS)
     settings = Settings(project=sqlite_context.project.root, ingest={"watch_folder": folder})
-    context = Context(settings, sqlite_context.project, sqlite_context.engine, sqlite_context.sessions)
+    context = Context(
+        settings, sqlite_context.project, sqlite_context.engine, sqlite_context.sessions
+    )
     (finding,) = [one for one in doctor_files.examine(context) if one.what == "watch"]
     assert finding.state == "warn"
     assert "mute.png" in finding.found
