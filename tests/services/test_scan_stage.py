@@ -108,14 +108,14 @@ def test_words_that_came_in_while_the_frame_was_looked_at_count(
     lite: Field, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lite.say(objects=[*lite.shown, PHANTOM])
-    predict = type(tiny_ssd()).predict
+    look = type(tiny_ssd()).look
 
     def correct_meanwhile(*arguments: object) -> object:
         monkeypatch.undo()
         lite.say(objects=lite.shown)
-        return predict(*arguments)  # type: ignore[arg-type]
+        return look(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(tiny_ssd()), "predict", correct_meanwhile)
+    monkeypatch.setattr(type(tiny_ssd()), "look", correct_meanwhile)
     lite.scan()
     assert lite.states() == []
 
