@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from services.file_names import shown
+from services.plain import visible
 from services.sidecars import sidecar_of
 from services.storage import write_bytes
 
@@ -36,7 +37,7 @@ def shape_of(image: Path) -> Shape:
 def note(image: Path, reason: str, judged: Shape) -> None:
     """Say why a refused file, which lies where it was moved to, was refused."""
     numbers = " ".join(str(value) for value in judged)
-    text = f"{shown(reason)}\n{AGAIN}\njudged by: {numbers}\n"
+    text = f"{visible(shown(reason), lines=False)}\n{AGAIN}\njudged by: {numbers}\n"
     write_bytes(_note_of(image), text.encode())
     # Who copies files in may be another user than the one whom we run as.
     _note_of(image).chmod(0o644)
