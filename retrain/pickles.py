@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,12 @@ def _why(path: Path, said: str, error: Exception) -> str:
         return (
             'TorchScript, which is code; a state dict is needed: `python -c "import torch; '
             f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pth')\"`"
+        )
+    if "Unsupported operand" in said and zipfile.is_zipfile(path):  # noise has operands too
+        return (
+            "written with another protocol of pickle than that of `torch.save` (2), which cannot "
+            "be read without running code. If the file is yours, make safetensors of it: "
+            f"`{conversion(path)}`"
         )
     found = _UNPICKLER_SAYS.search(said)
     if found is None:
