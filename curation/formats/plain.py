@@ -24,7 +24,7 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
         hint = hint_above(source)
         told = ["no image and no annotation file in this folder", *notes, *([hint] if hint else [])]
         why = "; ".join(told)
-        raise AnnotationsInvalid(f"{source.name}: {why}")
+        raise AnnotationsInvalid(f"{source.resolve().name}: {why}")
     nothing = np.zeros((0, 4), np.float32)
     items = tuple(
         ImportedImage(path, 0, 0, nothing, (), (), _group(path, source), unlabelled=True)

@@ -66,7 +66,8 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     pictures = tree if options.images is None else Tree.below(options.images)
     if not pictures.images():
         raise AnnotationsInvalid(
-            f"{source.name}: no image in it; name the folder that they lie in with `--images`"
+            f"{source.resolve().name}: no image in it; name the folder that they lie in with "
+            "`--images`"
         )
     named = class_names(tree, chosen, options.class_names)
     described = descriptions(tree, chosen)

@@ -265,7 +265,7 @@ def test_classes_that_count_from_one(tmp_path: Path) -> None:
 def test_rows_are_read_as_they_stand() -> None:
     rows = Rows.of("\ufeff0 1 2 3 4\n\n# no\n1\t.5 5e-1 +0.5 5.E-1  \nx 1 2 3 4\n0 1 2 3 ４\n")
 
-    assert [(row.line, row.number, row.values) for row in rows.good] == [
+    assert [(row.line, row.number, tuple(row.values)) for row in rows.good] == [
         (1, 0, (1, 2, 3, 4)),
         (4, 1, (0.5, 0.5, 0.5, 0.5)),
     ]
