@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from curation.errors import AnnotationsInvalid
@@ -13,7 +14,7 @@ from curation.formats.coco_files import require_json as require_json
 from curation.formats.coco_images import Part, shared, splits_of
 from curation.formats.coco_objects import Reader
 from curation.formats.coco_write import dump as dump
-from curation.formats.splits import Aside
+from curation.formats.splits import Aside, rest_of
 from curation.formats.tree import Tree
 
 
@@ -35,7 +36,10 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     pictures = tree if options.images is None else Tree.below(options.images)
     if options.images is not None:
         for part in parts:
-            part.file = CocoFile(part.file.path, "", part.file.subset, part.file.split)
+            part.file = replace(part.file, base="")
+    available = {part.file.split for part in parts} - {""}
+    for part in parts:
+        part.file = replace(part.file, split=part.file.split or rest_of(available))
     aside = Aside(options.splits.among({part.file.split for part in parts} - {""}))
     taken = [part for part in parts if aside.taken.has({part.file.split})]
     for part in parts:

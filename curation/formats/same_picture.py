@@ -31,7 +31,7 @@ def one_each(
             good.append(several[0][1])
             repeated += len(several) - 1
             continue
-        places = ", ".join(where for where, _ in several[:4])
+        places = " and ".join(where for where, _ in several[:4])
         for where, item in several:
             why = f"left out: {item.path.name!r} has {how} ({places}), with other objects in each"
             problems.append(Problem(where, f"{why}: join them", "image"))

@@ -40,6 +40,14 @@ def split_in(text: str) -> str:
     return ""
 
 
+def rest_of(available: Collection[str]) -> str:
+    """The split of images that are in none, where only held-out ones are marked: to train on.
+
+    Else "". Without it a set that only names its test images would be trained on whole.
+    """
+    return TRAIN if available and set(available) <= set(HELD_OUT) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class SplitChoice:
     """Which splits a person asked for, or what the images are for.

@@ -39,14 +39,15 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     if not files:
         raise AnnotationsInvalid(f"{source.name}: no XML file of Pascal VOC in it")
     sets = ImageSets.of(tree)
-    aside = Aside(options.splits.among(sets.available(files)))
+    splits = sets.of_files(files)
+    aside = Aside(options.splits.among(set[str]().union(*splits.values())))
     problems = [Problem("ImageSets", told, "nothing") for told in sets.problems]
     problems += _broken(tree)
     pictures = Pictures(source, tree if options.images is None else Tree.below(options.images))
     found: list[Annotation] = []
     corners: list[list[float]] = []
     for file in files:
-        if not aside.takes(sets.of_file(file)):
+        if not aside.takes(splits[file]):
             corners += _corners_in(file)
         elif (annotation := _annotation(file, pictures, problems)) is not None:
             found.append(annotation)

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from curation.errors import AnnotationsInvalid
 from curation.formats.names import name_key
-from curation.formats.splits import TEST, TRAIN, TRAINVAL, VAL, split_in, split_name
+from curation.formats.splits import TEST, TRAIN, TRAINVAL, VAL, rest_of, split_in, split_name
 from curation.formats.text_files import decode, read_bytes
 from curation.formats.tree import IMAGE_SUFFIXES, Ambiguous, Tree
 
@@ -201,9 +201,11 @@ class ImageSets:
                 of_name.setdefault(name, set()).add(split)
         return sets
 
-    def available(self, files: Iterable[Path]) -> set[str]:
-        """All splits that files are in."""
-        return {split for file in files for split in self.of_file(file)}
+    def of_files(self, files: Iterable[Path]) -> dict[Path, set[str]]:
+        """The splits of XML files; those that are in none may be the rest of the others."""
+        found = {file: self.of_file(file) for file in files}
+        rest = {rest_of({split for among in found.values() for split in among})} - {""}
+        return {file: among or rest for file, among in found.items()}
 
     def of_file(self, file: Path) -> set[str]:
         """The splits of an XML file."""

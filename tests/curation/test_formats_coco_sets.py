@@ -185,6 +185,16 @@ def test_splits_that_number_their_pictures_anew(tmp_path: Path) -> None:
     }
 
 
+def test_what_is_beside_a_held_out_split_is_to_train_on(tmp_path: Path) -> None:
+    _write(tmp_path / "annotations.json", _document(["a.png", "b.png"]))
+    _write(tmp_path / "test.json", _document(["b.png"]))
+    for number, name in enumerate(("a", "b")):
+        _picture(tmp_path / "images" / f"{name}.png", number)
+    assert _found(formats.load(tmp_path, options=TRAINING), tmp_path) == ["images/a.png"]
+    alone = formats.load(tmp_path / "test.json", options=TRAINING)
+    assert _found(alone, tmp_path) == ["images/b.png"]
+
+
 def test_a_file_without_an_annotation_says_so(tmp_path: Path) -> None:
     _write(tmp_path / "annotations.json", {**_document(["a.png"]), "annotations": []})
     _picture(tmp_path / "a.png")

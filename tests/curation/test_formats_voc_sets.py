@@ -191,6 +191,13 @@ def test_the_lists_of_splits_are_honoured(tmp_path: Path) -> None:
     assert _found(tested, tmp_path) == ["JPEGImages/f3.png"]
 
 
+def test_what_no_list_holds_out_is_to_train_on(tmp_path: Path) -> None:
+    _listed(tmp_path, test="f2\nf3")
+    found = formats.load(tmp_path, options=TRAINING)
+    assert _found(found, tmp_path) == ["JPEGImages/f0.png", "JPEGImages/f1.png"]
+    assert "2 images of split test" in found.notes[0]
+
+
 def test_names_in_lists_may_have_folders(tmp_path: Path) -> None:
     for number, folder in enumerate(("day", "night")):
         _write(tmp_path / "Annotations" / folder / "a.xml")

@@ -20,6 +20,7 @@ from tests.services.api_server import error_of
 from tests.services.builders import add_champion, add_holdout_image, make_image
 from tests.services.commands import CommandLine
 from tests.services.label_queue import CAR, LONG_S, TASKS, add_labelling, lease, submit
+from tests.services.label_queue import answered as as_saved
 
 CARS = [CAR, {"box": [20, 10, 50, 30], "label": "car"}]
 
@@ -86,10 +87,12 @@ def test_a_late_answer_does_not_replace_that_of_a_later_cycle(
 def test_the_api_imports_late_labels_too(client: httpx.Client, api: Context) -> None:
     number = _add_tasks(api, 2)
     document = client.get("/labels/export").json()
-    client.post("/labels/import", json={**document, "images": document["images"][:1]})
+    client.post(
+        "/labels/import?take_empty=true", json={**document, "images": document["images"][:1]}
+    )
     assert client.post(f"/cycles/{number}/train").status_code == 200
 
-    report = client.post("/labels/import", json=document).json()
+    report = client.post("/labels/import?take_empty=true", json=document).json()
 
     assert (report["submitted"], report["late"], report["unchanged"]) == (2, 2, 1)
     assert report["problems"] == []
@@ -164,7 +167,7 @@ def test_a_long_file_takes_few_statements(sqlite_context: Context) -> None:
 
     event.listen(sqlite_context.engine, "before_cursor_execute", count)
     try:
-        assert coco.import_coco(sqlite_context, document, "tool").submitted == 80
+        assert coco.import_coco(sqlite_context, document, "tool", take_empty=True).submitted == 80
         assert 80 <= len(writing) < 100  # one for each answer, a few for all
         assert coco.import_coco(sqlite_context, document, "tool").unchanged == 80
     finally:
@@ -175,7 +178,7 @@ def test_import_and_owners_at_once_lose_nothing_and_train_once(waiting: Context)
     with waiting.sessions.begin() as session:
         session.scalars(select(Cycle)).one().budget_boxes = 3
     with waiting.sessions() as session:
-        document, _images = coco.export_coco(session)
+        document = as_saved(coco.export_coco(session)[0])
     leased = lease(waiting, count=TASKS - 1, lease_s=LONG_S)
     together = threading.Barrier(TASKS + 1)
 
@@ -207,7 +210,7 @@ def test_import_and_owners_at_once_lose_nothing_and_train_once(waiting: Context)
 
 def test_a_task_that_was_closed_stays_its_owners_until_he_gives_it_up(waiting: Context) -> None:
     with waiting.sessions() as session:
-        document, _images = coco.export_coco(session)
+        document = as_saved(coco.export_coco(session)[0])
     skipped, given_back, answered = lease(waiting, count=3, lease_s=LONG_S)
     with waiting.sessions.begin() as session:
         cycles.cancel(session, waiting, session.scalars(select(Cycle)).one().id, "test")
