@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -20,15 +19,16 @@ from services import dismissals, modes, registry
 from services.context import Context
 from services.db import units
 from services.db.base import utc_now
+from services.db.engine import reading
 from services.db.patience import CLOCKS_DIFFER, LONG_QUEUE_FACTOR
 from services.db.tables import TERMINAL, FailureRow, FailureState, Outbox, Unit
-from services.db.unit_counts import forget_ended
+from services.db.unit_counts import forget, forgettable
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH = 200
 """Rows a transaction: some 10 ms of SQLite's write lock."""
-BATCHES = 100
+BATCHES = 250
 """In one run at most; the next goes on."""
 KEEP_PUBLISHED_S = 3600.0
 
@@ -73,30 +73,40 @@ def forget_published(context: Context, keep: timedelta | None = None) -> int:
         resend_s = context.settings.workers.resend_after_s * LONG_QUEUE_FACTOR
         keep = timedelta(seconds=max(KEEP_PUBLISHED_S, 2 * resend_s))
 
-    def some(session: Session) -> int:
-        now = utc_now()
-        needless = or_(
-            Outbox.published_at < now - keep,
-            Outbox.published_at > now + CLOCKS_DIFFER,  # by a clock that was ahead
-            Outbox.published_at.is_(None) & Unit.state.in_(TERMINAL),
-        )
-        query = select(Outbox.id).join(Unit, Unit.id == Outbox.unit_id).where(needless).limit(BATCH)
-        ids = session.scalars(query).all()
-        session.execute(delete(Outbox).where(Outbox.id.in_(ids)))
-        return len(ids)
+    total = 0
+    for _ in range(BATCHES):
+        with context.sessions.begin() as session:
+            done = _forget_messages(session, keep)
+        total += done
+        if done < BATCH:
+            break
+    return total
 
-    return _in_batches(context, some)
+
+def _forget_messages(session: Session, keep: timedelta) -> int:
+    now = utc_now()
+    needless = or_(
+        Outbox.published_at < now - keep,
+        Outbox.published_at > now + CLOCKS_DIFFER,  # by a clock that was ahead
+        Outbox.published_at.is_(None) & Unit.state.in_(TERMINAL),
+    )
+    query = select(Outbox.id).join(Unit, Unit.id == Outbox.unit_id).where(needless).limit(BATCH)
+    ids = session.scalars(query).all()
+    session.execute(delete(Outbox).where(Outbox.id.in_(ids)))
+    return len(ids)
 
 
 def forget_units(context: Context) -> int:
     """Delete units that ended long ago, or of which there are too many; how many."""
     workers = context.settings.workers
-
-    def some(session: Session) -> int:
-        before = utc_now() - timedelta(days=workers.keep_days)
-        return forget_ended(session, before, workers.keep_units, BATCH)
-
-    return _in_batches(context, some)
+    before = utc_now() - timedelta(days=workers.keep_days)
+    with reading(context.sessions) as session:
+        found = forgettable(session, before, workers.keep_units, BATCHES * BATCH)
+    total = 0
+    for start in range(0, len(found), BATCH):
+        with context.sessions.begin() as session:
+            total += forget(session, found[start : start + BATCH])
+    return total
 
 
 def explain_again(context: Context) -> int:
@@ -132,14 +142,3 @@ def judge_modes(context: Context) -> None:
     with context.sessions.begin() as session:
         if not dismissals.is_under_way(session):
             modes.settle(session, context.settings)
-
-
-def _in_batches(context: Context, some: Callable[[Session], int]) -> int:
-    total = 0
-    for _ in range(BATCHES):
-        with context.sessions.begin() as session:
-            done = some(session)
-        total += done
-        if done < BATCH:
-            break
-    return total

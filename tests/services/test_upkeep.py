@@ -113,13 +113,13 @@ def test_much_goes_in_several_transactions(
 ) -> None:
     add(sqlite_context, 2 * BATCH + 1, UnitState.DONE, OLD)
     sizes: list[int] = []
-    some = upkeep.forget_ended
+    some = upkeep.forget
 
     def counted(*arguments: Any) -> int:
         sizes.append(some(*arguments))
         return sizes[-1]
 
-    monkeypatch.setattr(upkeep, "forget_ended", counted)
+    monkeypatch.setattr(upkeep, "forget", counted)
     assert upkeep.forget_units(sqlite_context) == 2 * BATCH + 1
     assert sizes == [BATCH, BATCH, 1]
 
