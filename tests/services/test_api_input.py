@@ -38,11 +38,9 @@ def test_every_route_but_health_needs_the_token(address: str) -> None:
     for path, methods in document["paths"].items():
         for method in methods:
             answer = httpx.request(method, address + path.replace("{", "").replace("}", ""))
-            allowed = path in ("/healthz", "/readyz")
-            assert answer.status_code == (200 if allowed else 401) or answer.status_code == 422, (
-                path
-            )
-            assert allowed or answer.status_code in (401, 422)
+            # Nothing works here: whether that is so is told to everybody.
+            expected = {"/healthz": (200,), "/readyz": (503,)}.get(path, (401, 422))
+            assert answer.status_code in expected, path
 
 
 def test_a_token_is_made_once_and_only_its_owner_may_read_it(sqlite_context: Context) -> None:
