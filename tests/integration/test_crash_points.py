@@ -124,6 +124,7 @@ def indexing(_dataset: Path, _weights: SsdDetector) -> Operation:
     """A unit of the index queue, as a worker does it; what a killed one held is soon free."""
 
     def index(context: Context) -> None:
+        context.settings.selection.seal_rows = 1  # below its bound: every batch ends in a seal
         with reading(context.sessions) as session:
             unit_id = session.scalar(select(Unit.id).where(Unit.kind == "index"))
         assert unit_id is not None

@@ -67,7 +67,10 @@ def test_whatever_only_reads_does_not_wait_for_writers(
     for path in addresses:
         started_s = time.monotonic()
         answer = client.get(f"{address}{path}")
-        assert answer.status_code < 500, f"{path}: {answer.text}"
+        if path == "/readyz":  # there is no broker here, and that is said
+            assert answer.json()["parts"]["database"]["ready"]
+        else:
+            assert answer.status_code < 500, f"{path}: {answer.text}"
         assert time.monotonic() - started_s < AT_ONCE_S, path
 
 

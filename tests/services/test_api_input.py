@@ -42,8 +42,9 @@ def test_every_route_but_health_needs_the_token(address: str) -> None:
     for path, methods in document["paths"].items():
         for method in methods:
             answer = httpx.request(method, address + path.replace("{", "").replace("}", ""))
-            allowed = path in ("/healthz", "/readyz")
-            assert answer.status_code == (200 if allowed else 401), path
+            # Nothing works here: whether that is so is told to everybody.
+            expected = {"/healthz": (200,), "/readyz": (503,)}.get(path, (401,))
+            assert answer.status_code in expected, path
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/docsx", "/healthz/", "//healthz"])
