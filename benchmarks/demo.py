@@ -32,6 +32,7 @@ from scipy import stats
 
 from services.demo.run import DemoOptions, run_demo
 from services.demo.sizes import DemoSize
+from services.worker import threads
 
 RESULTS = Path(__file__).parent / "results" / "demo.json"
 PACKAGES = ("torch", "torchvision", "timm", "faiss-gpu", "celery", "sqlalchemy", "scikit-image")
@@ -94,6 +95,7 @@ def main() -> None:
         return
     if len(set(given.seeds)) < 2:
         parser.error("an interval takes at least two different seeds")
+    threads.set_variables(threads.cores())  # as the command does, before PyTorch loads
     console = Console()
     results = [
         _result(given.folder / str(seed), seed, given.compare, console) for seed in given.seeds
