@@ -1,4 +1,4 @@
-"""Boxes: the only overlap and the only conversions of the project."""
+"""Boxes: overlaps of whole sets of them, conversions, and what makes a box a box."""
 
 from __future__ import annotations
 

@@ -225,31 +225,36 @@ class RegionEmbedder:
             boxes_xyxy: each failure's object, px of the original image.
             regions: each failure's harmful regions, masks on the network-input grid.
         """
+        if not boxes_xyxy:
+            return []
         features = self._encoder.encode([image])[0]
         whole = _whole(features)
+        drawn = [
+            box_mask(box, image.shape[:2], self._size_hw, self._scheme.ring) for box in boxes_xyxy
+        ]
+        # All at once: an image of the pool has twenty boxes, and thousands are looked at.
+        objects = pool_regions(
+            features, np.stack([mask for mask, _ in drawn]), np.stack([ring for _, ring in drawn])
+        )
         return [
-            self._embed_failure(features, image.shape[:2], box, own, whole)
-            for box, own in zip(boxes_xyxy, regions, strict=True)
+            self._embed_failure(features, own, vector, whole)
+            for own, vector in zip(regions, objects, strict=True)
         ]
 
     def _embed_failure(
         self,
         features: torch.Tensor,
-        image_hw: tuple[int, ...],
-        box: Box,
         regions: Sequence[Region],
+        object_vector: FloatArray,
         whole: FloatArray,
     ) -> FailureEmbedding:
-        mask, ring = box_mask(box, image_hw, self._size_hw, self._scheme.ring)
         vectors = np.zeros((0, self.width), np.float32)
         if regions:
             vectors = pool_regions(
                 features, np.stack([r.mask for r in regions]), np.stack([r.ring for r in regions])
             )
         weights = np.array([region.weight for region in regions], np.float32)
-        return FailureEmbedding(
-            vectors, weights, pool_regions(features, mask[None], ring[None])[0], whole
-        )
+        return FailureEmbedding(vectors, weights, object_vector, whole)
 
     def _weights(self, features: torch.Tensor) -> torch.Tensor:
         grid = (features.shape[1], features.shape[2])

@@ -193,30 +193,48 @@ class SsdDetector:
             images: RGB uint8 [H, W, 3], sizes may differ.
             score_threshold: detections score above it, in 0..1.
         """
-        config, found = self.config, []
-        for size_hw, boxes, probabilities in self._forward(images):
-            index, labels = suppress(
-                boxes,
-                probabilities,
-                score_threshold,
-                config.nms_iou,
-                config.max_candidates,
-                config.max_detections,
-            )
-            in_image = to_image(boxes, self.input_size_hw, size_hw)
-            found.append(detections(in_image, probabilities, index, labels))
-        return found
+        return [self._shown(*one, score_threshold) for one in self._forward(images)]
 
     def propose(self, images: Sequence[ImageArray]) -> list[Proposals]:
         """Every default box of each image, decoded, with its class probabilities."""
+        return [self._proposed(*one) for one in self._forward(images)]
+
+    def look(
+        self, images: Sequence[ImageArray], score_threshold: float = 0.01
+    ) -> list[tuple[Detections, Proposals]]:
+        """What :meth:`predict` and :meth:`propose` say of each image, from one pass."""
         return [
-            Proposals(
-                to_image(boxes, self.input_size_hw, size_hw),
-                probabilities.cpu().numpy().astype(np.float32),
-                to_image(self._default_boxes, self.input_size_hw, size_hw),
-            )
-            for size_hw, boxes, probabilities in self._forward(images)
+            (self._shown(*one, score_threshold), self._proposed(*one))
+            for one in self._forward(images)
         ]
+
+    def _shown(
+        self,
+        size_hw: tuple[int, int],
+        boxes: torch.Tensor,
+        probabilities: torch.Tensor,
+        score_threshold: float,
+    ) -> Detections:
+        config = self.config
+        index, labels = suppress(
+            boxes,
+            probabilities,
+            score_threshold,
+            config.nms_iou,
+            config.max_candidates,
+            config.max_detections,
+        )
+        in_image = to_image(boxes, self.input_size_hw, size_hw)
+        return detections(in_image, probabilities, index, labels)
+
+    def _proposed(
+        self, size_hw: tuple[int, int], boxes: torch.Tensor, probabilities: torch.Tensor
+    ) -> Proposals:
+        return Proposals(
+            to_image(boxes, self.input_size_hw, size_hw),
+            probabilities.cpu().numpy().astype(np.float32),
+            to_image(self._default_boxes, self.input_size_hw, size_hw),
+        )
 
     def save(self, folder: Path, record: WeightsRecord | None = None) -> Path:
         """Write ``model.safetensors`` and ``config.json``; atomic a file, configuration last."""

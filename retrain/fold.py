@@ -8,10 +8,9 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.detection.ssd import SSD
 
+from curation.fold import fold_batch_norm
 from retrain.ssd import feature_maps
 
 TOLERANCE = 1e-3
@@ -30,7 +29,7 @@ def folded(model: SSD, input_size_hw: tuple[int, int]) -> SSD:
     """
     with torch.no_grad():
         copied: SSD = copy.deepcopy(model)
-        _fold_children(copied)
+        fold_batch_norm(copied)  # the probe checks it
         probe = torch.linspace(-1, 1, 3 * input_size_hw[0] * input_size_hw[1])
         probe = probe[torch.randperm(len(probe), generator=torch.Generator().manual_seed(0))]
         inputs = probe.reshape(1, 3, *input_size_hw).to(next(model.parameters()).device)
@@ -42,22 +41,3 @@ def folded(model: SSD, input_size_hw: tuple[int, int]) -> SSD:
 
 def _logits(model: SSD, inputs: torch.Tensor) -> torch.Tensor:
     return model.head.classification_head(feature_maps(model, inputs))  # type: ignore[no-any-return]
-
-
-def _fold_children(module: nn.Module) -> None:
-    """Registration order is the order of execution in all three networks; the probe checks it."""
-    before: tuple[str, nn.Module] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and before and _fits(before[1], child):
-            conv = before[1]
-            assert isinstance(conv, nn.Conv2d)
-            setattr(module, before[0], fuse_conv_bn_eval(conv, child))
-            setattr(module, name, getattr(child, "act", nn.Identity()))  # timm's carries an act
-            before = None
-            continue
-        _fold_children(child)
-        before = (name, child)
-
-
-def _fits(conv: nn.Module, norm: nn.BatchNorm2d) -> bool:
-    return isinstance(conv, nn.Conv2d) and conv.out_channels == norm.num_features

@@ -35,6 +35,7 @@ from curation.errors import CurationError
 from curation.files import write_json
 from curation.images import ImageLimits
 from curation.manifest import Manifest
+from retrain import checkpoint
 from retrain.config import FINE_TUNING, DetectorConfig, TrainConfig
 from retrain.detector import SsdDetector
 from retrain.errors import ConfigInvalid, RetrainError, TrainingInterrupted
@@ -125,6 +126,7 @@ def _train(job_file: Path, job: Mapping[str, Any], out: Path, beat: _Heartbeat) 
         limits=_limits(job_file, job),
         on_lost=lost.extend,
     )
+    checkpoint.load(model)  # what lies on the disk is whole and finite, before anybody hears of it
     description = json.loads((model / "config.json").read_text())
     return {
         "model": str(model),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,18 @@ _DICTS = (
     "pytorch_lightning.utilities.parsing.AttributeDict",
 )
 """Subclasses of ``dict``, kept as one; Lightning has its hyper-parameters in them."""
+_OF_NO_NETWORK = (
+    "os",
+    "posix",
+    "nt",
+    "sys",
+    "subprocess",
+    "socket",
+    "shutil",
+    "runpy",
+    "importlib",
+)
+"""Modules that reach the machine; nobody is told to run what wants them."""
 _UNPICKLER_SAYS = re.compile(r"GLOBAL (\S+)")
 
 
@@ -84,16 +97,24 @@ def _why(path: Path, said: str, error: Exception) -> str:
             'TorchScript, which is code; a state dict is needed: `python -c "import torch; '
             f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pth')\"`"
         )
+    if "Unsupported operand" in said and zipfile.is_zipfile(path):  # noise has operands too
+        return (
+            "written with another protocol of pickle than that of `torch.save` (2), which cannot "
+            "be read without running code. If the file is yours, make safetensors of it: "
+            f"`{conversion(path)}`"
+        )
     found = _UNPICKLER_SAYS.search(said)
     if found is None:
         return (
             "not a state dict of tensors only, or damaged; pickles with code are refused "
             f"({type(error).__name__})"
         )
+    wants = f"a pickle that wants the code of {found[1]}; pickles with code are refused, since"
+    if found[1].split(".")[0] in _OF_NO_NETWORK or "." not in found[1]:  # a builtin has no module
+        return f"{wants} reading one runs it. No network needs this: the file may be an attack"
     return (
-        f"a pickle that wants the code of {found[1]}; pickles with code are refused, since reading "
-        "one runs it. If the file is yours, make safetensors of it where that class can be "
-        f"imported: `{conversion(path)}`"
+        f"{wants} reading one runs it. If the file is yours, make safetensors of it where that "
+        f"class can be imported: `{conversion(path)}`"
     )
 
 

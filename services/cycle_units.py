@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from services.context import Context
 from services.db import units
 from services.db.tables import TERMINAL, Cycle, CycleState, Image, Role, Unit, UnitState
+from services.db.unit_batches import enqueue_all
 from services.pipeline import FEEDS_SELECTION
 
 STATE_OF = {
@@ -48,14 +49,15 @@ def ask_pool_scores(session: Session, context: Context, cycle: Cycle) -> None:
     """Let the champion look at every pool image: policies need its detections."""
     pool = list(session.scalars(select(Image.id).where(Image.role == Role.POOL).order_by(Image.id)))
     size = context.settings.selection.batch_images
-    for number, first in enumerate(range(0, len(pool), size)):
-        units.enqueue(
-            session,
-            "score_pool",
-            f"score_pool:{cycle.id}:{number}",
-            {"images": pool[first : first + size], "model": cycle.champion_id, "number": number},
-            cycle_id=cycle.id,
-        )
+    wanted = {
+        f"score_pool:{cycle.id}:{number}": {
+            "images": pool[first : first + size],
+            "model": cycle.champion_id,
+            "number": number,
+        }
+        for number, first in enumerate(range(0, len(pool), size))
+    }
+    enqueue_all(session, "score_pool", wanted, cycle_id=cycle.id)
 
 
 def asked(session: Session, cycle: Cycle, kind: str) -> int:

@@ -13,9 +13,9 @@ ADDED_BYTES = len(".json")
 
 
 def shown(name: str) -> str:
-    """A name, or a text with names in it, as it can be stored, logged and sent.
+    r"""A name, or a text with names in it, as it can be stored, logged and sent.
 
-    Bytes that are no UTF-8 stand as ``\\xe9``.
+    Bytes that are no UTF-8 stand as ``\xe9``.
     """
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 

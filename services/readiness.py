@@ -64,7 +64,7 @@ def _broker_and_workers(context: Context) -> dict[str, Part]:
     url = redis_server.broker_url(context.settings, context.project)
     try:
         signs = alive.signs(url)
-    except (redis.RedisError, OSError):
+    except (redis.RedisError, OSError, ValueError):
         unknown = Part(ready=False, detail="unknown while the broker does not answer")
         silent = Part(
             ready=False, detail="does not answer: `e2x up` runs it, or look at broker_url"

@@ -1,8 +1,8 @@
 """The files that a watched folder refused: why, by what they were judged, and whether they changed.
 
-Beside ``rejected/frame.png`` lies ``frame.png.txt``. Its first line is for people; the last says the
-sizes and times of change that the file and its words had when they were judged. When they differ
-later, as those of a copy that only paused, the file is judged again.
+Beside ``rejected/frame.png`` lies ``frame.png.txt``. Its first line is for people; the last says
+the sizes and times of change that the file and its words had when they were judged. When they
+differ later, as those of a copy that only paused, the file is judged again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from services.file_names import shown
+from services.plain import visible
 from services.sidecars import sidecar_of
 from services.storage import write_bytes
 
@@ -36,7 +37,7 @@ def shape_of(image: Path) -> Shape:
 def note(image: Path, reason: str, judged: Shape) -> None:
     """Say why a refused file, which lies where it was moved to, was refused."""
     numbers = " ".join(str(value) for value in judged)
-    text = f"{shown(reason)}\n{AGAIN}\njudged by: {numbers}\n"
+    text = f"{visible(shown(reason), lines=False)}\n{AGAIN}\njudged by: {numbers}\n"
     write_bytes(_note_of(image), text.encode())
     # Who copies files in may be another user than the one whom we run as.
     _note_of(image).chmod(0o644)

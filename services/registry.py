@@ -26,7 +26,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.errors import ChampionChanged, Conflict, NotFound
-from services.stages.requests import CHAMPION, ask_scan
+from services.stages.requests import CHAMPION, ask_scans
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,8 @@ def find(session: Session, name: str) -> Model:
     if name.isdecimal() and len(name) < 8:
         found = list(session.scalars(select(Model).where(Model.number == int(name))))
     else:
-        found = list(session.scalars(select(Model).where(Model.id.startswith(name))))
+        begins = Model.id.startswith(name, autoescape=True)  # % and _ would match anything
+        found = list(session.scalars(select(Model).where(begins)))
     if len(found) != 1:
         raise NotFound(f"{len(found)} models match {name!r}: see `e2x models list`")
     return found[0]
@@ -201,8 +202,7 @@ def _scan_anew(session: Session, pointer: Pointer, cycle_id: int | None) -> None
 def scan_field(session: Session, pointer: Pointer, cycle_id: int | None) -> int:
     """Ask for a scan of every field image by the champion; the number of images."""
     images = list(session.scalars(select(Image.id).where(Image.role == Role.FIELD)))
-    for image_id in images:
-        ask_scan(session, image_id, pointer, cycle_id=cycle_id)
+    ask_scans(session, images, pointer, cycle_id)
     return len(images)
 
 

@@ -16,8 +16,8 @@ from curation import select as policies
 from curation.errors import ShardCorrupt
 from curation.modes import FailureEvidence
 from curation.types import Detections, FailureKind
+from services.classes import TRAINING_ROLES
 from services.context import Context
-from services.datasets import TRAINING_ROLES
 from services.db.engine import reading
 from services.db.tables import (
     EVALUATION_ROLES,

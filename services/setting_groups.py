@@ -104,7 +104,7 @@ class DetectorSettings(Group):
     architecture: Literal[
         "ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "ssdlite_efficientnet_lite0"
     ] = Field(
-        default=_DETECTOR.architecture,
+        default=_DETECTOR.architecture,  # type: ignore[arg-type]  # text there, checked here
         description="Which SSD is trained first; retraining keeps the champion's, with its input "
         "and default boxes.",
     )
@@ -151,7 +151,8 @@ class TrainingSettings(Group):
         default=FINE_TUNING.learning_rate, gt=0, description="Peak, retraining."
     )
     mixed_precision: Literal["no", "fp16", "bf16"] = Field(
-        default=_TRAINING.mixed_precision, description="Arithmetic of the forward pass."
+        default=_TRAINING.mixed_precision,  # type: ignore[arg-type]  # text there, checked here
+        description="Arithmetic of the forward pass.",
     )
     ema: bool = Field(
         default=_TRAINING.ema_decay > 0,

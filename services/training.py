@@ -22,7 +22,7 @@ from services import datasets, model_folders, registry, science
 from services.context import Context
 from services.db import units
 from services.db.engine import reading
-from services.db.tables import Cycle, Model, ModelState, Role, Unit
+from services.db.tables import Cycle, Model, ModelState, Role, Unit, UnitState
 from services.errors import Conflict
 from services.supervise import run_job
 from services.worker import threads
@@ -50,7 +50,7 @@ class Trained:
 
 
 def request(session: Session) -> Unit:
-    """Ask the workers for the first detector.
+    """Ask for the first detector; once more, where the last try was parked.
 
     Raises:
         Conflict: there is a champion already, or nothing to train on.
@@ -59,14 +59,8 @@ def request(session: Session) -> Unit:
         raise Conflict("there is a champion already: `e2x cycle run` trains the next")
     if not datasets.labelled_images(session):
         raise Conflict("there is nothing to train on: run `e2x import FOLDER --role seed`")
-    return units.enqueue(session, "train", FIRST_KEY, {"cycle": None})
-
-
-def train_now(context: Context, on_beat: Callable[[dict[str, Any]], None]) -> Model:
-    """Train the first detector in a process of this one, evaluate it, make it the champion."""
-    trained = run(context, None, on_beat)
-    with context.sessions.begin() as session:
-        return register_first(session, trained)
+    unit = units.enqueue(session, "train", FIRST_KEY, {"cycle": None})
+    return units.redrive(session, unit.id) if unit.state == UnitState.DEAD else unit
 
 
 def run(

@@ -205,7 +205,7 @@ class Watcher:
             sidecar.replace(target.with_name(f"{target.name}.json"))
 
     def _judge_again(self) -> None:
-        """Put what was refused, and has changed since, back into the folder once it stands still."""
+        """Put what has changed since it was refused back into the folder once it stands still."""
         changed = {}
         for path, judged in list(self._refused.items()):
             try:

@@ -33,6 +33,10 @@ class Postgres:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
 
+    def program(self, name: str) -> Path:
+        """One of the programs that come with the server."""
+        return self._binaries / name
+
     def start(self) -> None:
         """Make the cluster and start the server."""
         if os.getuid() == 0:

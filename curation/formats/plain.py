@@ -8,6 +8,7 @@ import numpy as np
 
 from curation.errors import AnnotationsInvalid
 from curation.formats.base import Imported, ImportedImage, ReadOptions
+from curation.formats.hints import hint_above
 from curation.formats.tree import Tree
 
 
@@ -20,8 +21,10 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     tree = Tree.below(source)
     files, notes = tree.images(), tree.unlooked()
     if not files:
-        why = "; ".join(["no image and no annotation file in this folder", *notes])
-        raise AnnotationsInvalid(f"{source.name}: {why}")
+        hint = hint_above(source)
+        told = ["no image and no annotation file in this folder", *notes, *([hint] if hint else [])]
+        why = "; ".join(told)
+        raise AnnotationsInvalid(f"{source.resolve().name}: {why}")
     nothing = np.zeros((0, 4), np.float32)
     items = tuple(
         ImportedImage(path, 0, 0, nothing, (), (), _group(path, source), unlabelled=True)

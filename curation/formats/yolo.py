@@ -29,7 +29,8 @@ from curation.formats.text_files import decode, read_bytes
 from curation.formats.tree import Tree
 from curation.formats.yolo_boxes import NotABox, box_of, doubt_of_rows
 from curation.formats.yolo_description import descriptions, is_description
-from curation.formats.yolo_layout import Pairs, is_labelled, pairs_of
+from curation.formats.yolo_label_files import is_labelled
+from curation.formats.yolo_layout import Pairs, pairs_of
 from curation.formats.yolo_names import Named, class_lists, class_names
 from curation.formats.yolo_rows import SIXTH, Reading, Row, Rows
 from curation.formats.yolo_splits import Splits, splits_of
@@ -65,13 +66,14 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     pictures = tree if options.images is None else Tree.below(options.images)
     if not pictures.images():
         raise AnnotationsInvalid(
-            f"{source.name}: no image in it; `--images FOLDER` says where they lie"
+            f"{source.resolve().name}: no image in it; name the folder that they lie in with "
+            "`--images`"
         )
     named = class_names(tree, chosen, options.class_names)
     described = descriptions(tree, chosen)
     splits = splits_of(tree, pictures, described)
     pairs = pairs_of(tree, pictures, splits.lists)
-    aside = _aside(splits, options)
+    aside = _aside(splits, options, pictures.images())
     taken = [image for image in pictures.images() if aside.takes(splits.of.get(image, ()))]
     key_points = max((one.key_points for one in described), default=0)
     reader = _Reader(tree, named, options, key_points=key_points)
@@ -90,11 +92,15 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     )
 
 
-def _aside(splits: Splits, options: ReadOptions) -> Aside:
+def _aside(splits: Splits, options: ReadOptions, images: Sequence[Path]) -> Aside:
     try:
-        return Aside(options.splits.among(splits.available()))
+        taken = options.splits.among(splits.available())
     except AnnotationsInvalid as error:
         raise AnnotationsInvalid("; ".join([str(error), *splits.notes])) from error
+    others = sum(not splits.of.get(image) for image in images)
+    if taken.splits is None and splits.described and others:
+        splits.notes.append(f"{others} images are in no split that is listed; they were taken, too")
+    return Aside(taken)
 
 
 def _doubt_of_files(pairs: Pairs, taken: Sequence[Path]) -> str:
@@ -143,7 +149,8 @@ class _Reader:
                 self.problems.append(Problem(where, f"left out: {told}", "image"))
                 continue
             self.files.append((image, label, Rows.of(text)))
-        self.reading = Reading.of([rows.good for _, _, rows in self.files], self.key_points)
+        rows = [rows.good for _, _, rows in self.files]
+        self.reading = Reading.of(rows, self.key_points, self.options.enclose_rotated)
         for label in pairs.alone:
             told = "left out: there is no image of this name"
             self.problems.append(Problem(self.shown(label), told))
@@ -217,7 +224,10 @@ class _Reader:
         self.mended.outlines += self.kinds["outline"]
         self.mended.enclosing += self.kinds["enclosing"]
         sixth = {
-            "confidence": "taken for a confidence; a small angle in radians would look alike",
+            "confidence": (
+                "taken for a confidence; small angles in radians would look alike, and "
+                "`--enclose-rotated` reads them"
+            ),
             "track": "taken for the number of a track",
             "radians": "taken for an angle in radians",
             "degrees": "taken for an angle in degrees",

@@ -153,7 +153,7 @@ def doubt_of_rows(rows: Sequence[Row], reading: Reading, names: Sequence[str | N
     if 2 * outside > len(rows):
         return _PIXELS
     raw, sizes = doubt.as_boxes(
-        [row.values[:SIDES] for row in rows if _is_box(row, reading)],
+        [list(row.values[:SIDES]) for row in rows if _is_box(row, reading)],
         [(1.0, 1.0) for row in rows if _is_box(row, reading)],
     )
     return _doubt_of_boxes(raw, sizes)

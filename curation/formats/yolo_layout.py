@@ -7,29 +7,24 @@ between the two. What more than one picture claims belongs to none of them.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from pathlib import Path
 
 from curation.formats.base import Problem
 from curation.formats.names import readings
 from curation.formats.splits import split_in
 from curation.formats.tree import Tree
+from curation.formats.yolo_label_files import LABELS, SUFFIX, Key, is_label, is_prose, key_of
 from curation.formats.yolo_names import is_class_list
-from curation.formats.yolo_rows import begins_like_rows
 
-LABELS, SUFFIX = "labels", ".txt"
-_IMAGES = ("images", "jpegimages")
-"""Folders beside which the labels' own is, in lower case; the second as darknet has it."""
-_HEAD = 4096
-_LOOKED_AT = 100
-"""Texts beside pictures that are opened to find out whether they are labels; captions are none."""
-
-Key: TypeAlias = tuple[str, ...]
-"""Parts of a path below its root, without the suffix."""
+_IMAGES = re.compile(r"(?<![a-z])(jpeg)?images(?![a-z])")
+"""In the name of a folder beside which the labels' own is; darknet has JPEGImages, too."""
+_UPLOAD = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{8}(-|__)")
+"""Label Studio's prefix of an uploaded file, with a letter in it."""
 
 
 @dataclass(slots=True)
@@ -63,12 +58,17 @@ def pairs_of(labels: Tree, pictures: Tree, lists: Sequence[Path] = ()) -> Pairs:
     ]
     found = _Matching(labels.root, files, pictures.root, pictures.images())
     for form in (_as_is, _composed, _folded):
-        found.match(form, _places)
-    found.match(_without_prefix, _places, back=True)
+        found.take(found.hits(form, _places))
+    # Eight digits may be a date, which is no prefix: letters in another one tell.
+    prefixed = found.hits(_without_prefix, _places)
+    names = [path.name for image, hits in prefixed.items() for path in (image, *hits)]
+    found.take(prefixed, sure=any(map(_UPLOAD.match, names)))
     if labels is not pictures:
         for form in (_folded, _without_prefix):
-            found.match(form, _name_alone, back=True, only=True)
-    return found.pairs(labels.root)
+            only = found.only(form)
+            for image, hits in found.hits(form, _name_alone, alone=True).items():
+                found.take({image: hits}, sure=image in only)
+    return found.pairs()
 
 
 def _as_is(key: Key) -> Key:
@@ -92,8 +92,9 @@ def _without_prefix(key: Key) -> Key:
 def _places(key: Key) -> Iterator[Key]:
     """Where the label file of a picture may lie."""
     for place in reversed(range(len(key) - 1)):
-        if key[place].casefold() in _IMAGES:
-            yield (*key[:place], LABELS, *key[place + 1 :])
+        folder, changed = _IMAGES.subn(LABELS, key[place].casefold())
+        if changed:
+            yield (*key[:place], folder, *key[place + 1 :])
     yield key
     yield (*key[:-1], LABELS, key[-1])
     yield (LABELS, *key)
@@ -105,52 +106,55 @@ def _name_alone(key: Key) -> Iterator[Key]:
 
 @dataclass(slots=True)
 class _Matching:
+    """Pictures that have no label file yet, and label files that no picture has."""
+
     label_root: Path
     labels: Sequence[Path]
     image_root: Path
     images: Sequence[Path]
     found: dict[Path, list[Path]] = field(default_factory=dict)
+    unsure: dict[Path, list[Path]] = field(default_factory=dict)
 
-    def match(
+    def hits(
         self,
         form: Callable[[Key], Key],
         places: Callable[[Key], Iterator[Key]],
-        back: bool = False,
-        only: bool = False,
-    ) -> None:
-        """Match what is left, by names of this form in these places.
+        alone: bool = False,
+    ) -> dict[Path, list[Path]]:
+        """Label files that pictures may have among those that are left.
 
         Args:
             form: what of a name counts.
             places: where a picture's label file may be.
-            back: whether the form loses something that told files apart: then a label file that
-                several pictures mean, or several that one means, are left alone.
-            only: whether nothing but the file's own name counts, except that splits must agree.
+            alone: whether folders count for nothing, except that splits must agree.
         """
         used = {label for labels in self.found.values() for label in labels}
         by_key: dict[Key, list[Path]] = defaultdict(list)
         for label in self.labels:
             if label not in used:
                 key = _label_key(label.relative_to(self.label_root))
-                by_key[form(key[-1:] if only else key)].append(label)
+                by_key[form(key[-1:] if alone else key)].append(label)
         hits: dict[Path, list[Path]] = {}
         for image in self.images:
             if image in self.found or not by_key:
                 continue
-            key = _key(image.relative_to(self.image_root))
+            key = key_of(image.relative_to(self.image_root))
             keys = dict.fromkeys(form(place) for place in places(key))
             labels = [label for place in keys for label in by_key.get(place, ())]
-            if only:
-                labels = [one for one in labels if self._may_belong(image, one)]
-            if labels and not (back and len(labels) > 1):
+            if labels := [one for one in labels if not alone or self._may_belong(image, one)]:
                 hits[image] = labels
-        claims: dict[Path, int] = defaultdict(int)
-        for labels in hits.values():
-            for label in labels:
-                claims[label] += 1
-        for image, labels in hits.items():
-            if not back or claims[labels[0]] == 1:
-                self.found[image] = labels
+        return hits
+
+    def take(self, hits: dict[Path, list[Path]], sure: bool = True) -> None:
+        """Match pictures with label files, or note that they may belong together."""
+        (self.found if sure else self.unsure).update(hits)
+
+    def only(self, form: Callable[[Key], Key]) -> set[Path]:
+        """Pictures of whose names there are one picture and one label file, wherever they lie."""
+        names = {image: form(key_of(Path(image.name))) for image in self.images}
+        images = Counter(names.values())
+        labels = Counter(form(key_of(Path(label.name))) for label in self.labels)
+        return {one for one, name in names.items() if images[name] == 1 and labels[name] == 1}
 
     def _may_belong(self, image: Path, label: Path) -> bool:
         splits = [
@@ -159,40 +163,46 @@ class _Matching:
         ]
         return not all(splits) or bool(splits[0] & splits[1])
 
-    def pairs(self, root: Path) -> Pairs:
+    def pairs(self) -> Pairs:
         """What was found, without what contradicts itself."""
         pairs = Pairs()
         claims: dict[Path, list[Path]] = defaultdict(list)
         for image, labels in self.found.items():
-            if not _all_alike(labels):
-                listed = ", ".join(path.relative_to(root).as_posix() for path in labels)
-                why = f"its label files contradict each other: {listed}; keep the one that is right"
-                pairs.contested[image] = _left_out(image, why)
+            rows = [one for one in labels if not is_prose(one)] if len(labels) > 1 else labels
+            if not rows or not _all_alike(rows):
+                why = f"its label files contradict each other: {self._listed(labels)}"
+                pairs.contested[image] = _left_out(image, f"{why}; keep the one that is right")
                 continue
-            pairs.label_of[image] = labels[0]
-            claims[labels[0]].append(image)
+            pairs.label_of[image] = rows[0]
+            claims[rows[0]].append(image)
         for label, images in claims.items():
             if len(images) > 1 and not _all_alike(images):
-                self._contested(label, images, pairs)
+                _contest(label, images, pairs)
+        for image, labels in self.unsure.items():
+            why = f"{self._listed(labels)} may be its label file or another's: name them alike"
+            if image not in self.found:
+                pairs.contested[image] = _left_out(image, why)
         used = {label for labels in self.found.values() for label in labels}
-        pairs.alone = [one for one in self.labels if one not in used and _is_label(one, root)]
+        pairs.alone = [
+            one for one in self.labels if one not in used and is_label(one, self.label_root)
+        ]
         return pairs
 
-    def _contested(self, label: Path, images: Sequence[Path], pairs: Pairs) -> None:
-        for image in images:
-            others = ", ".join(one.name for one in images if one != image)
-            why = f"{label.name} may be its label file or that of {others}: rename one of them"
-            pairs.contested[image] = _left_out(image, why)
-            del pairs.label_of[image]
+    def _listed(self, labels: Sequence[Path]) -> str:
+        return ", ".join(path.relative_to(self.label_root).as_posix() for path in labels)
 
 
-def _key(path: Path) -> Key:
-    return PurePosixPath(path.as_posix()).with_suffix("").parts
+def _contest(label: Path, images: Sequence[Path], pairs: Pairs) -> None:
+    for image in images:
+        others = ", ".join(one.name for one in images if one != image)
+        why = f"{label.name} may be its label file or that of {others}: rename one of them"
+        pairs.contested[image] = _left_out(image, why)
+        del pairs.label_of[image]
 
 
 def _label_key(path: Path) -> Key:
     """As of a picture, with the usual spelling of ``labels``."""
-    *folders, name = _key(path)
+    *folders, name = key_of(path)
     return (*(LABELS if one.casefold() == LABELS else one for one in folders), name)
 
 
@@ -207,32 +217,5 @@ def _all_alike(files: Sequence[Path]) -> bool:
     try:
         content = first.read_bytes()
         return all(other.read_bytes() == content for other in others)
-    except OSError:
-        return False
-
-
-def is_labelled(tree: Tree) -> bool:
-    """Whether a folder has label files: below ``labels``, or beside its pictures."""
-    texts = [path for path in tree.with_suffix(SUFFIX) if not is_class_list(path)]
-    if any(_in_labels(path, tree.root) for path in texts):
-        return True
-    pictures = {_folded(_key(path)) for path in tree.images()}
-    beside = [path for path in texts if _folded(_key(path)) in pictures]
-    return any(_has_rows(path) for path in beside[:_LOOKED_AT])
-
-
-def _is_label(file: Path, root: Path) -> bool:
-    """Whether a text file that no picture claims is a label file all the same."""
-    return _in_labels(file, root) or _has_rows(file)
-
-
-def _in_labels(file: Path, root: Path) -> bool:
-    return any(part.casefold() == LABELS for part in file.relative_to(root).parts[:-1])
-
-
-def _has_rows(file: Path) -> bool:
-    try:
-        with file.open(encoding="utf-8-sig", errors="replace") as stream:
-            return begins_like_rows(stream.read(_HEAD))
     except OSError:
         return False

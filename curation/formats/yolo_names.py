@@ -81,8 +81,8 @@ def class_names(tree: Tree, chosen: Path | None = None, given: Names | None = No
     if not files:
         hint = hint_above(tree.root) or "name the set's own folder, with `--split` for a part of it"
         raise AnnotationsInvalid(
-            f"{tree.root.name}: no names of classes in it (classes.txt, obj.names, or data.yaml "
-            f"with `names`): {hint}, or give the list with `--classes FILE`"
+            f"{tree.root.resolve().name}: no names of classes in it (classes.txt, obj.names, or "
+            f"data.yaml with `names`): {hint}, or give the list with `--classes FILE`"
         )
     lists = [(path, read_class_list(path).names) for path in files]
     shown = [path.relative_to(tree.root).as_posix() for path, _ in lists]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -33,12 +34,19 @@ _LEAST_DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row: where it stands, the number of its class, and the numbers behind that."""
+    """A row of numbers.
+
+    Attributes:
+        line: where it stands, from 1.
+        number: of its class.
+        values: the numbers behind that, packed: outlines of a large set are many.
+        sixth: the last of them as it is written, where it is one more than a box has.
+    """
 
     line: int
     number: int
-    values: tuple[float, ...]
-    texts: tuple[str, ...] = ()
+    values: array[float]
+    sixth: str = ""
 
 
 @dataclass(slots=True)
@@ -102,7 +110,8 @@ def _row(line: int, words: Sequence[str]) -> Row | str:
         return f"the class {words[0]} is no whole number"
     if len(words) <= SIDES:
         return f"{_EXPECTED}, found {len(words)} numbers"
-    return Row(line, int(values[0]), tuple(values[1:]), tuple(words[1:]))
+    sixth = words[-1] if len(words) == 1 + SIXTH else ""
+    return Row(line, int(values[0]), array("d", values[1:]), sixth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +131,15 @@ class Reading:
     key_points: int = 0
 
     @classmethod
-    def of(cls, files: Sequence[Sequence[Row]], key_points: int = 0) -> Reading:
+    def of(
+        cls, files: Sequence[Sequence[Row]], key_points: int = 0, rotated: bool = False
+    ) -> Reading:
         """Judge all rows of a source, each file's by themselves.
 
         Args:
             files: the good rows of each.
             key_points: numbers of all key points of an object, as ``kpt_shape`` says; else 0.
+            rotated: whether a person said that rectangles are rotated.
         """
         rows = [row for file in files for row in file]
         counts = {len(row.values) for row in rows}
@@ -136,10 +148,12 @@ class Reading:
         with_points = SIDES + key_points if key_points else 0
         others = counts - {SIDES, SIXTH, QUAD, with_points} - ({TRIPLE} if tracks else set())
         outlines = any(count >= TRIPLE and count % 2 == 0 for count in others)
-        return cls(_sixth(files), "outline" if outlines else "rotated", tracks, with_points)
+        return cls(
+            _sixth(files, rotated), "outline" if outlines else "rotated", tracks, with_points
+        )
 
 
-def _sixth(files: Sequence[Sequence[Row]]) -> Sixth:
+def _sixth(files: Sequence[Sequence[Row]], rotated: bool) -> Sixth:
     """What the sixth numbers are: judged together, for one alone may be anything."""
     with_sixth = [[row for row in file if len(row.values) == SIXTH] for file in files]
     rows = [row for file in with_sixth for row in file]
@@ -148,9 +162,8 @@ def _sixth(files: Sequence[Sequence[Row]]) -> Sixth:
         return ""
     if all(0 <= value <= 1 for value in values):
         mixed = any(len(row.values) == SIDES for file in files for row in file)
-        return (
-            "?" if not mixed and _may_be_angles([row.texts[-1] for row in rows]) else "confidence"
-        )
+        alike = rotated or _may_be_angles([row.sixth for row in rows])
+        return "?" if alike and not mixed else "confidence"
     if any(value < 0 or not value.is_integer() for value in values):
         return "radians" if all(abs(value) <= _FULL_TURN for value in values) else "degrees"
     once = all(len({row.values[-1] for row in file}) == len(file) for file in with_sixth)

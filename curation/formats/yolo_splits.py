@@ -33,18 +33,20 @@ class Splits:
     Attributes:
         of: the splits of each picture; one that is in none is missing.
         described: whether a description or a list says so, and not only folders.
+        named: splits that a description names, whether or not it leads to a picture.
         lists: text files that are lists of pictures.
         notes: what a person should know of it.
     """
 
     of: dict[Path, set[str]] = field(default_factory=lambda: defaultdict(set))
     described: bool = False
+    named: set[str] = field(default_factory=set)
     lists: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def available(self) -> set[str]:
-        """All splits that have a picture."""
-        return set[str]().union(*self.of.values()) if self.of else set()
+        """All splits that have a picture; and train, if it is not here, for val is not train."""
+        return set[str]().union(*self.of.values(), self.named & {TRAIN})
 
 
 def splits_of(tree: Tree, pictures: Tree, described: Sequence[Description]) -> Splits:
@@ -70,6 +72,7 @@ def splits_of(tree: Tree, pictures: Tree, described: Sequence[Description]) -> S
             if split := next(filter(None, map(folder_split, parts)), ""):
                 splits.of[image].add(split)
     _same_twice(splits)
+    _train_by_default(splits, pictures.images())
     return splits
 
 
@@ -85,6 +88,7 @@ def _as_described(splits: Splits, description: Description, tree: Tree, pictures
     bases = bases_of(description, tree.root)
     if description.splits and (note := note_on_base(description, tree.root)):
         splits.notes.append(note)
+    splits.named.update(description.splits)
     for split, texts in description.splits.items():
         for text in texts:
             found = None if pictures is tree else resolve(text, [pictures.root])
@@ -146,6 +150,16 @@ def _same_twice(splits: Splits) -> None:
             splits.notes.append(f"its {split} is its {TRAIN}: no picture is held out")
             for image in images[split]:
                 splits.of[image].discard(split)
+
+
+def _train_by_default(splits: Splits, images: Sequence[Path]) -> None:
+    """Where only held-out splits are set apart, train is what is in none."""
+    others = [image for image in images if not splits.of.get(image)]
+    available = splits.available()
+    if others and available and available <= set(HELD_OUT):
+        splits.notes.append(f"{len(others)} images are in no split: they count as {TRAIN}")
+        for image in others:
+            splits.of[image].add(TRAIN)
 
 
 def _by_split(of: Mapping[Path, set[str]]) -> dict[str, set[Path]]:

@@ -13,7 +13,7 @@ from curation.world.config import (
     WorldConfig,
 )
 from curation.world.export import read_cause_masks, write_coco
-from curation.world.generate import generate
+from curation.world.generate import draw_scene, generate
 from curation.world.scene import Lookalike, Scene
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Scene",
     "Split",
     "WorldConfig",
+    "draw_scene",
     "generate",
     "read_cause_masks",
     "write_coco",

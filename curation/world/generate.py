@@ -67,9 +67,17 @@ def generate(config: WorldConfig, split: Split, count: int, seed: int) -> Iterat
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is unknown, choose from {SPLITS}")
     for index in range(count):
-        entropy = np.random.SeedSequence([seed, SPLITS.index(split), index])
-        rng = np.random.default_rng(entropy)
-        yield _scene(rng, config, split, f"{split}-{seed}-{index:06d}")
+        yield draw_scene(config, split, index, seed)
+
+
+def draw_scene(config: WorldConfig, split: Split, index: int, seed: int) -> Scene:
+    """One scene of a split: that which :func:`generate` yields at this place.
+
+    It depends on nothing else, so that several processes may share a split out.
+    """
+    entropy = np.random.SeedSequence([seed, SPLITS.index(split), index])
+    rng = np.random.default_rng(entropy)
+    return _scene(rng, config, split, f"{split}-{seed}-{index:06d}")
 
 
 def _scene(rng: np.random.Generator, config: WorldConfig, split: Split, name: str) -> Scene:

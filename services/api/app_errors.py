@@ -8,20 +8,22 @@ request: 503, and when to try again. Anything else is a fault of the service, an
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 from collections.abc import Mapping
+from functools import cache
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from sqlalchemy import exc as database
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.routing import Match
+from starlette.routing import compile_path
 
 from curation.errors import CurationError
 from retrain.errors import RetrainError
 from services.db.races import sqlstate
 from services.errors import ServiceError
+from services.plain import json_text
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +65,10 @@ def answer(app: FastAPI) -> None:
 
 def answer_of(
     status: int, code: str, message: str, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
-    """The one form of all errors."""
-    return JSONResponse({"code": code, "message": message}, status_code=status, headers=headers)
+) -> Response:
+    """The one form of all errors; messages may quote what was sent, and be read in a terminal."""
+    body = json_text({"code": code, "message": message}).encode()
+    return Response(body, status, headers, "application/json")
 
 
 def _known(_request: Request, error: Exception) -> Response:
@@ -84,13 +87,20 @@ def _unserved(request: Request, error: Exception) -> Response:
     return answer_of(error.status_code, code, message, error.headers)
 
 
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    return compile_path(path)[0]
+
+
 def _wrong_method(request: Request) -> Response:
     """What this address understands; asked by ``OPTIONS``, that is the answer."""
-    methods = {"OPTIONS"}
-    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
-        asked = {**request.scope, "method": method}
-        if any(route.matches(asked)[0] is Match.FULL for route in request.app.routes):
-            methods |= {method, "HEAD"} if method == "GET" else {method}
+    described: dict[str, dict[str, object]] = request.app.openapi()["paths"]
+    matching = [path for path in described if _pattern(path).match(request.url.path)]
+    # /models/rollback is /models/{name} too; the address with fewer blanks is what is meant.
+    found = described[min(matching, key=lambda path: path.count("{"))] if matching else ("get",)
+    methods = {"OPTIONS", *(method.upper() for method in found)}
+    if "GET" in methods:
+        methods.add("HEAD")
     allowed = {"Allow": ", ".join(sorted(methods))}
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=allowed)

@@ -7,14 +7,15 @@ from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Path, Query, Request
 from sqlalchemy.orm import Session
+from starlette.convertors import Convertor, register_url_convertor
 
 from services.context import Context
 from services.db.engine import reading
 from services.errors import InvalidRequest
 
 MAX_PAGE = 500
-MAX_ROW = 2**63 - 1
-"""Databases count rows in 64 bits."""
+MAX_ROW = 2**53 - 1
+"""Databases count further, but beyond it readers of JSON take two numbers for one."""
 DECODED_AT_ONCE = 2
 """Uploads: the largest image that is taken needs under 500 MB for a moment, a WebP 800 MB."""
 
@@ -59,11 +60,39 @@ SessionOf: TypeAlias = Annotated[Session, Depends(get_session, scope="function")
 ViewOf: TypeAlias = Annotated[Session, Depends(get_view, scope="function")]
 IN_A_PLACE_TO_DECODE = Depends(place_to_decode, scope="function")
 IN_A_PLACE_TO_DRAW = Depends(place_to_draw, scope="function")
+
+
+class RowConvertor(Convertor[int]):
+    """``{task_id:row}`` in a path: digits; anything else is another address, and not found."""
+
+    regex = "[0-9]{1,20}"
+
+    def convert(self, value: str) -> int:
+        """The number."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """Its digits."""
+        return str(value)
+
+
+register_url_convertor("row", RowConvertor())
 RowId: TypeAlias = Annotated[int, Path(ge=1, le=MAX_ROW)]
 OfCycle: TypeAlias = Annotated[int | None, Query(ge=1, le=MAX_ROW, description="Of this cycle.")]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows at most.")]
 Cursor: TypeAlias = Annotated[
-    str | None, Query(description="`next` of the page before; leave out for the first page.")
+    str | None,
+    Query(
+        pattern="^[0-9]{1,18}$",
+        description="`next` of the page before; leave out for the first page.",
+    ),
+]
+IdCursor: TypeAlias = Annotated[
+    str | None,
+    Query(
+        pattern="^[0-9a-f]{64}$",
+        description="`next` of the page before; leave out for the first page.",
+    ),
 ]
 
 

@@ -1,8 +1,8 @@
 """Who may keep a connection open: so many in all, so many of one address.
 
-A stranger needs no token to connect. When the door is full, whoever has waited longest without a
-request of its own worth goes, so that a thousand connections that say nothing do not keep out the
-one that speaks. A connection whose request brought the token is never sent away for another.
+A stranger needs no token to connect. When the door is full, whoever has been there longest without
+asking for anything goes, so that a thousand connections that say nothing do not keep out the one
+that speaks. A connection whose request brought the token is never sent away for another.
 """
 
 from __future__ import annotations
@@ -41,8 +41,13 @@ class Visitor(Protocol):
     """A connection, as the door sees it."""
 
     @property
+    def answering(self) -> bool:
+        """Whether a request has come and is not answered yet."""
+        ...
+
+    @property
     def at_work(self) -> bool:
-        """Whether a request with the token is being served."""
+        """Whether that request has the token."""
         ...
 
     def drop(self) -> None:
@@ -102,7 +107,8 @@ class Door:
     def _make_room(self, among: dict[Visitor, str] | dict[Visitor, None], limit: int) -> bool:
         if len(among) < limit:
             return True
-        longest = next((visitor for visitor in among if not visitor.at_work), None)
+        longest = next((visitor for visitor in among if not visitor.answering), None)
+        longest = longest or next((visitor for visitor in among if not visitor.at_work), None)
         if longest is None:
             return False
         self.release(longest)

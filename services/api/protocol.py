@@ -98,11 +98,12 @@ class GuardedProtocol(H11Protocol):
 
     @property
     def at_work(self) -> bool:
-        """Whether a request with the token is being served."""
-        return self._answering and bool(self.scope.get("state", {}).get(TRUSTED))
+        """Whether the request that is being answered has the token."""
+        return self.answering and bool(self.scope.get("state", {}).get(TRUSTED))
 
     @property
-    def _answering(self) -> bool:
+    def answering(self) -> bool:
+        """Whether a request has come and is not answered yet."""
         return self.cycle is not None and not self.cycle.response_complete
 
     @property
@@ -166,7 +167,7 @@ class GuardedProtocol(H11Protocol):
         if self._wire.is_closing():
             return
         reading = self.conn.their_state is h11.SEND_BODY
-        now = (Phase.BODY if reading else Phase.ANSWER) if self._answering else Phase.HEAD
+        now = (Phase.BODY if reading else Phase.ANSWER) if self.answering else Phase.HEAD
         if now is self._phase:
             return
         self._phase, self._come = now, 0
@@ -197,7 +198,7 @@ class GuardedProtocol(H11Protocol):
         """Answer in the place of the application, and end."""
         if self._wire.is_closing():
             return
-        if self._answering:  # the application learns that nobody listens
+        if self.answering:  # the application learns that nobody listens
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):

@@ -16,6 +16,7 @@ Box = Annotated[
 ]
 Item = TypeVar("Item")
 MAX_INT = 2**31 - 1
+MAX_LABEL = 300
 
 
 class Body(BaseModel):
@@ -51,7 +52,7 @@ class ObjectIn(Body):
     """One object in an image."""
 
     box: Box
-    label: str
+    label: str = Field(min_length=1, max_length=MAX_LABEL)
     ignore: bool = False
 
 
@@ -60,7 +61,7 @@ class ReportIn(Body):
 
     kind: Literal["missed", "false"]
     box: Box
-    label: str
+    label: str = Field(min_length=1, max_length=MAX_LABEL)
 
 
 class FrameOut(Row):

@@ -16,9 +16,11 @@ from services.setting_groups import ApiSettings
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 256
-"""Connections that the system holds ready. So many may be accepted in one go, before any is
-counted, so that as many files are kept free for them."""
+AT_ONCE = 64
+"""Connections that are taken in one go, before any of them is read. Few against what one address
+may have: else a burst would push out a request that has just come. As many files are kept free."""
+QUEUE = 1024
+"""Connections that the system holds ready for us; it drops what is over, to be sent again."""
 OTHER_FILES = 256
 """Database, logs, images that are read, uploads on their way to the disk."""
 NOTIFY_S = 10
@@ -39,6 +41,20 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, repeats: RepeatLimit | None) -> None:
         super().__init__(config)
         self._repeats = repeats
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop.
+
+        Args:
+            sockets: to listen on; None: one is made, as the settings say.
+        """
+        super().run(sockets=sockets or [self.config.bind_socket()])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        for one in sockets or ():
+            one.listen(QUEUE)  # asyncio has one number for this and for what it takes at once
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop; the signal that asked for it ends the process right after."""
@@ -80,7 +96,7 @@ def server(
             http=guarded(limits),
             ws="none",
             lifespan="off",
-            backlog=BACKLOG,
+            backlog=AT_ONCE,
             h11_max_incomplete_event_size=HEAD_BYTES,
             timeout_keep_alive=settings.keep_alive_s,
             timeout_graceful_shutdown=STOP_S,
@@ -97,14 +113,14 @@ def room_for(connections: int) -> int:
 
     A server that runs out of files accepts nobody, and says so with a traceback a second.
     """
-    wanted = connections + BACKLOG + OTHER_FILES
+    wanted = connections + AT_ONCE + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     if soft == unlimited or soft >= wanted:
         return connections
     soft = wanted if hard == unlimited else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    fit = max(1, min(connections, soft - BACKLOG - OTHER_FILES))
+    fit = max(1, min(connections, soft - AT_ONCE - OTHER_FILES))
     if fit < connections:
         logger.warning(
             "only %d connections at once, not %d: the system lets this process open %d files "

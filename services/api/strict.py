@@ -16,6 +16,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 
 from services import strict_json
 from services.errors import InvalidRequest
@@ -60,18 +61,39 @@ class StrictRoute(APIRoute):
         async def strict(plain: Request) -> Response:
             request = StrictRequest(plain.scope, plain.receive)
             require_once("query", (name for name, _ in plain.query_params.multi_items()), known)
-            if by_form:
-                form: FormData = await request.form()
-                try:
-                    require_once("body", (name for name, _ in form.multi_items()), fields)
-                except InvalidRequest:
-                    await form.close()
-                    raise
-            elif self.body_field is not None and is_json(request) and await request.body():
-                await request.json()
+            if self.body_field is not None:
+                await _read(request, fields if by_form else None)
             return await handle(request)
 
         return strict
+
+
+async def _read(request: StrictRequest, fields: Collection[str] | None) -> None:
+    """Read a body, which the request then holds; not one that is neither form nor JSON.
+
+    Args:
+        request: whose body.
+        fields: of its form; None: it is none.
+
+    Raises:
+        InvalidRequest: a field is unknown or there twice, or this is not quite JSON.
+        HTTPException: this is no form, or the sender has broken off.
+    """
+    try:
+        if fields is not None:
+            form: FormData = await request.form()
+        elif is_json(request) and await request.body():
+            await request.json()
+    except (HTTPException, InvalidRequest):
+        raise
+    except Exception as error:  # a reader of forms may raise anything, as hostile bytes have it
+        raise HTTPException(400, f"the body cannot be read ({type(error).__name__})") from error
+    if fields is not None:
+        try:
+            require_once("body", (name for name, _ in form.multi_items()), fields)
+        except InvalidRequest:
+            await form.close()
+            raise
 
 
 def _queries(dependant: Dependant) -> Iterator[str]:

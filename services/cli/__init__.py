@@ -19,6 +19,7 @@ MODULES = (
     "services.cli.init",
     "services.cli.config",
     "services.cli.doctor",
+    "services.cli.backup",
     "services.cli.up",
     "services.cli.imports",
     "services.cli.train",

@@ -279,9 +279,10 @@ def _running(context: Context) -> Finding:
 
 def _contents(context: Context) -> Iterator[Finding]:
     from services import registry
-    from services.db import units
+    from services.db import label_uses, units
 
     with reading(context.sessions) as session:
+        wrong = label_uses.recount(session)
         roles = {
             row[0]: row[1]
             for row in session.execute(
@@ -298,6 +299,9 @@ def _contents(context: Context) -> Iterator[Finding]:
     images = ", ".join(f"{count} {role}" for role, count in roles.items()) or "none yet"
     yield Finding("images", "ok", images, "" if roles else "e2x import FOLDER --role seed")
     yield _champion(context, champion, trained)
+    if wrong:
+        told = f"the classes that are kept of {wrong} images are not those of their labels"
+        yield Finding("classes", "warn", told, f"`e2x init {context.project.root}` counts anew")
     yield Finding("labels", "ok", f"{labels} tasks wait for somebody")
     yield _work(counts, unsent or 0)
 

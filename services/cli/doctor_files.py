@@ -67,5 +67,3 @@ def _watched(context: Context) -> Iterator[Finding]:
         yield Finding("watch", "warn", found, advice)
     for name, why in watch.read_troubles(context.project).items():
         yield Finding("watch", "warn", f"{name} is tried again: {why}", f"see {folder}")
-    if not refused:
-        yield Finding("watch", "ok", f"{folder}, nothing refused")

@@ -1,4 +1,4 @@
-"""Watching work that other processes do: bars that end when it ends."""
+"""Watching work that other processes do, those that are up or ones started to do it."""
 
 from __future__ import annotations
 

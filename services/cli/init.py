@@ -95,12 +95,17 @@ def _prepare() -> None:
     """Tables and token of the chosen project."""
     from services import context as wiring
     from services.api.auth import project_token
-    from services.db import migrate
-    from services.db.engine import sqlite_file
+    from services.db import label_uses, migrate
+    from services.db.engine import reading, sqlite_file
 
     context = wiring.build(get_settings())
     try:
         migrate.upgrade(context.engine)
+        with reading(context.sessions) as session:
+            wrong = label_uses.recount(session)  # an older version may not have kept them
+        if wrong:
+            with context.sessions.begin() as session:
+                label_uses.recount(session, mend=True)
         project_token(context)
         private.close(context.project, sqlite_file(context.engine))
     finally:

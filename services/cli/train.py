@@ -40,7 +40,10 @@ def train() -> None:
         by_workers = context.settings.broker_url or running(context.project) is not None
         model = _by_workers(context) if by_workers else _here(context)
         reports = training.evaluate_splits(context, model.id)
-    console().print(f"model {model.number} is the champion", style="bold")
+        with reading(context.sessions) as session:
+            first = registry.require_champion(session).id == model.id
+    said = "the champion" if first else "a challenger: another became the champion meanwhile"
+    console().print(f"model {model.number} is {said}", style="bold")
     print_evaluation(reports)
 
 
@@ -65,7 +68,7 @@ def print_evaluation(reports: Mapping[str, EvaluationReport]) -> None:
 
 def _here(context: Context) -> Model:
     """In a process of this one."""
-    from services import training
+    from services.first_training import train_here
 
     with progress() as bars:
         task = bars.add_task(TITLE, total=None, note="loading")
@@ -73,14 +76,14 @@ def _here(context: Context) -> Model:
         def on_beat(beat: dict[str, Any]) -> None:
             show_beat(bars, task, beat)
 
-        model = training.train_now(context, on_beat)
+        model = train_here(context, on_beat)
         bars.update(task, completed=1, total=1, note="")
     return model
 
 
 def _by_workers(context: Context) -> Model:
     """By the train worker that runs."""
-    from services import registry, training
+    from services import training
     from services.supervise import read_progress
 
     folder = context.project.runs / training.run_name(None)
@@ -96,7 +99,7 @@ def _by_workers(context: Context) -> Model:
         said = (unit.error or "").strip().splitlines()[-1:] or ["no reason was given"]
         raise ServiceError(
             f"training ended as {unit.state}: {said[0]}; `e2x units show {unit.id}` has the rest, "
-            f"`e2x units redrive {unit.id}` tries again"
+            "`e2x train` tries again"
         )
     with reading(context.sessions) as session:
-        return registry.require_champion(session)
+        return session.get_one(Model, (unit.result or {})["model"])

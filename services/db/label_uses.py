@@ -46,7 +46,7 @@ def labels(session: Session, roles: Collection[Role], *, counted: bool = False) 
 
 
 @lru_cache(maxsize=32)
-def _labels_query(roles: tuple[Role, ...], counted: bool) -> Select[tuple[str]] | CompoundSelect:
+def _labels_query(roles: tuple[Role, ...], counted: bool) -> Select[str] | CompoundSelect[str]:
     """Built once: putting it together takes longer than the database does with it."""
     pairs = [
         (role, ignored) for role in roles for ignored in ((False,) if counted else (False, True))
@@ -122,7 +122,7 @@ def _uses(session: Session, image_ids: Collection[str]) -> Iterator[Use]:
         yield from ((image_id, label, ignored, role) for label, ignored in sorted(named))
 
 
-def _distinct(role: Role, ignored: bool, number: int) -> Select[tuple[str]]:
+def _distinct(role: Role, ignored: bool, number: int) -> Select[str]:
     """The distinct labels of one role, each found by one step of the index from the one before.
 
     A plain ``SELECT DISTINCT`` reads every row of the index.

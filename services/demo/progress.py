@@ -55,7 +55,8 @@ class Board:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=self.console) as progress:
+        # Often enough to be seen to move; ten times a second cost a twentieth of a core.
+        with Progress(*columns, console=self.console, refresh_per_second=3) as progress:
             task = progress.add_task(title, total=total)
             yield Bar(progress, task)
             seen = progress.tasks[0]

@@ -31,7 +31,9 @@ from services.storage import write_bytes
 from services.worker.supervisor import Supervisor
 
 E2X_POLICY = "e2x"
-MEMORY_POLL_S = 3.0
+MEMORY_POLL_S = 10.0
+"""The kernel walks every page of every process for it, a tenth of a second; what a training or an
+explanation holds, it holds for longer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
-from curation.world import SPLITS, WorldConfig, generate, write_coco
+from curation.world import SPLITS, Scene, Split, WorldConfig, draw_scene, write_coco
 from services.demo.sizes import DemoSize
+from services.worker.threads import cores
 
 DONE_FILE = "world.json"
+WORTH_A_PROCESS = 200
+"""Scenes that are drawn while a process starts."""
+AT_ONCE = 8
+"""Scenes a message between processes."""
 
 
 def make_world(
@@ -29,12 +37,26 @@ def make_world(
     if done.is_file() and json.loads(done.read_text()) == wanted:
         return
     shutil.rmtree(folder, ignore_errors=True)
-    for split in SPLITS:
-        count = size.splits[split]
-        scenes = generate(WorldConfig(pool_share=size.pool_share), split, count, seed)
+    config = WorldConfig(pool_share=size.pool_share)
+    processes = max(1, min(cores(), sum(size.splits.values()) // WORTH_A_PROCESS))
+    # Spawned, since a fork would take the threads of the progress bar for its own.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for split in SPLITS:
+            count = size.splits[split]
 
-        def told(number: int, split: str = split, count: int = count) -> None:
-            on_scene(split, number, count)
+            def told(number: int, split: str = split, count: int = count) -> None:
+                on_scene(split, number, count)
 
-        write_coco(scenes, folder / split, told)
+            drawing = pool if processes > 1 else None
+            write_coco(_scenes(config, split, count, seed, drawing), folder / split, told)
     done.write_text(json.dumps(wanted))
+
+
+def _scenes(
+    config: WorldConfig, split: Split, count: int, seed: int, pool: ProcessPoolExecutor | None
+) -> Iterator[Scene]:
+    """Scenes of a split in their order, drawn by all cores where there is a pool."""
+    draw = partial(draw_scene, config, split, seed=seed)
+    if pool is None:
+        return map(draw, range(count))
+    return pool.map(draw, range(count), chunksize=AT_ONCE)

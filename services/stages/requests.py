@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from services.db import units
 from services.db.tables import Pointer
+from services.db.unit_batches import enqueue_all
 
 CHAMPION = "champion"
 
@@ -28,9 +29,7 @@ def request_scan(session: Session, image_id: str, said: str = "") -> None:
         ask_scan(session, image_id, pointer, said)
 
 
-def ask_scan(
-    session: Session, image_id: str, pointer: Pointer, said: str = "", cycle_id: int | None = None
-) -> None:
+def ask_scan(session: Session, image_id: str, pointer: Pointer, said: str = "") -> None:
     """Look for failures of the model that a pointer means, once for each time that it is swapped.
 
     The pointer's version is part of the key: a model that comes back looks at the field again,
@@ -41,15 +40,30 @@ def ask_scan(
         image_id: of the field image.
         pointer: to the model.
         said: digest of what was said about the image.
-        cycle_id: the cycle that waits for it.
     """
-    units.enqueue(
-        session,
-        "scan",
-        ":".join(filter(None, ("scan", image_id, pointer.target, str(pointer.version), said))),
-        {"image": image_id, "model": pointer.target},
-        cycle_id=cycle_id,
-    )
+    key, payload = _scan(image_id, pointer, said)
+    units.enqueue(session, "scan", key, payload)
+
+
+def ask_scans(
+    session: Session, image_ids: Sequence[str], pointer: Pointer, cycle_id: int | None = None
+) -> None:
+    """The same for many images, whatever was said about them.
+
+    Args:
+        session: the caller's transaction.
+        image_ids: of field images.
+        pointer: to the model.
+        cycle_id: the cycle that waits for them.
+    """
+    wanted = dict(_scan(image_id, pointer, "") for image_id in image_ids)
+    enqueue_all(session, "scan", wanted, cycle_id=cycle_id)
+
+
+def _scan(image_id: str, pointer: Pointer, said: str) -> tuple[str, dict[str, str]]:
+    """Key and payload of a scan."""
+    parts = ("scan", image_id, pointer.target, str(pointer.version), said)
+    return ":".join(filter(None, parts)), {"image": image_id, "model": pointer.target}
 
 
 def request_embed(

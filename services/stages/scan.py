@@ -110,12 +110,13 @@ def run(stage: StageContext, claim: Claim) -> Store:
         image = session.get_one(Image, image_id)
         said = words_of(session, image_id)
     pixels = open_image(context, image)
+    detections, proposals = detector.look([pixels])[0]
     look = _Look(
         image_id=image_id,
         model_id=model_id,
         names=detector.class_names,
-        detections=detector.predict([pixels])[0],
-        proposals=detector.propose([pixels])[0],
+        detections=detections,
+        proposals=proposals,
         rules=science.failure_rules(context.settings),
         max_explained=context.settings.explanation.max_failures_per_image,
     )

@@ -1,4 +1,4 @@
-"""Signs of life of relay and workers, in the broker: whoever asks whether work gets done looks here.
+"""Signs of life of relay and workers, in the broker: whether work gets done is asked here.
 
 A sign is a key that the broker forgets by itself, so that a process that hangs, is stopped or has
 died is missed within :data:`KEEP_S`. It is given by the loop that does the work, not by a thread
@@ -64,14 +64,14 @@ class Giver:
         """Give a sign if one is due; a broker that is away is no reason to stop."""
         if time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + EVERY_S
+        self._next = time.monotonic() + EVERY_S / 2  # a timer may come a little early
         try:
             connection = redis_server.client(self._url)
             try:
                 connection.set(self._key, self._value, ex=KEEP_S)
             finally:
                 connection.close()
-        except redis.RedisError as error:
+        except (redis.RedisError, OSError, ValueError) as error:
             logger.debug("no sign of life: %s", error)
 
 
@@ -80,6 +80,7 @@ def signs(url: str) -> list[Sign]:
 
     Raises:
         redis.RedisError: the broker does not answer.
+        ValueError: its URL is none of Redis's own.
     """
     connection = redis_server.client(url)
     try:

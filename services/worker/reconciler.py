@@ -96,8 +96,12 @@ def _waiting_queues(context: Context) -> Sequence[str]:
 
 def _resend(context: Context, queue: str, empty: bool) -> int:
     patience_s = context.settings.workers.resend_after_s * (1 if empty else LONG_QUEUE_FACTOR)
+    before = utc_now() - timedelta(seconds=patience_s)
+    with reading(context.sessions) as session:  # mostly there is none, and nobody need wait
+        if not _unheard(session, queue, before):
+            return 0
     with context.sessions.begin() as session:
-        lost = _unheard(session, queue, utc_now() - timedelta(seconds=patience_s))
+        lost = _unheard(session, queue, before)
         for unit in lost:
             units.announce(session, unit)
     return len(lost)

@@ -99,7 +99,7 @@ def _answers_in_time(process: subprocess.Popen[bytes], url: str) -> bool:
 
 
 def _writes(url: str) -> bool:
-    """Whether what is sent reaches the disk: after a write that failed the server takes no other."""
+    """Whether what is sent reaches the disk: after a failed write the server takes no other."""
     connection = redis_server.client(url)
     try:
         for number in range(3):

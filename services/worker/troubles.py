@@ -24,7 +24,8 @@ class Troubles:
 
     def met(self, name: str, error: BaseException) -> None:
         """Something went wrong; said with its traceback unless it is what was said last."""
-        message = f"{type(error).__name__}: {error}"
+        # The first line: what a database driver adds below holds the time of each statement.
+        message = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         if self._now.get(name) != message:
             self._now[name] = message
             self._say("%s: %s; it is tried again", name, message, error=error)

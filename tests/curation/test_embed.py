@@ -17,7 +17,7 @@ from curation.embed import (
     mask_weights,
     pool_regions,
 )
-from curation.encoder import TimmEncoder
+from curation.encoder import TimmEncoder, _build, _folded
 from curation.errors import EncoderMismatch
 from curation.types import ImageArray, Region
 
@@ -73,6 +73,36 @@ def test_an_image_has_the_same_vectors_alone_and_in_a_batch(encoder: TimmEncoder
         assert (alone.boxes_xyxy >= 0).all()
         assert (alone.boxes_xyxy <= np.array(limits) + 1e-3).all()
     assert embedder.embed_pool([]) == []
+
+
+def test_folded_normalisation_changes_no_map(encoder: TimmEncoder) -> None:
+    plain, *_ = _build("tf_efficientnet_lite0", "package", (3, 4))
+    assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in plain.modules()) > 20
+    folded = encoder._model
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in folded.modules())
+    inputs = torch.cat([encoder._warp(image) for image in photographs()])
+    inputs = (inputs - encoder._mean) / encoder._std
+    with torch.inference_mode():
+        for expected, found in zip(plain.eval()(inputs), folded(inputs), strict=True):
+            # far below the half precision that vectors are stored in
+            assert float((expected - found).abs().max()) < 1e-4 * float(expected.abs().max())
+
+
+def test_normalisation_that_does_not_fold_is_kept() -> None:
+    class Elsewhere(torch.nn.Module):
+        """Its normalisation comes before the convolution that it is registered after."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = torch.nn.Conv2d(3, 3, 3, padding=1)
+            self.normalisation = torch.nn.BatchNorm2d(3)
+
+        def forward(self, inputs: torch.Tensor) -> list[torch.Tensor]:
+            return [self.convolution(self.normalisation(inputs))]
+
+    model = Elsewhere().eval()
+    model.normalisation.running_var.fill_(9.0)
+    assert _folded(model, (8, 8)) is model
 
 
 def test_a_region_finds_itself_in_the_right_photograph(encoder: TimmEncoder) -> None:

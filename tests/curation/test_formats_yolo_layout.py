@@ -98,6 +98,13 @@ LAYOUTS: dict[str, dict[str, str]] = {
         "Labels/B.txt": "",
         "data.yaml": YAML,
     },
+    "words in the names of folders": {
+        "train_images/a.png": "picture",
+        "train_labels/a.txt": ROW,
+        "train_images/b.png": "picture",
+        "train_labels/b.txt": "",
+        "data.yaml": YAML,
+    },
     "Roboflow's darknet": {
         "train/a_png.rf.0123.png": "picture",
         "train/a_png.rf.0123.txt": ROW,
@@ -142,6 +149,7 @@ def test_a_name_that_fits_exactly_comes_before_one_that_nearly_does(tmp_path: Pa
         "images/a.png": "picture",
         "images/A.png": "picture",
         "images/0a1b2c3d-a.png": "picture",
+        "images/20260101-a.png": "picture",
         "labels/a.txt": ROW,
         "labels/A.txt": ROW * 2 + "0 0.5 0.5 0.1 0.1\n",
         "data.yaml": YAML,
@@ -151,6 +159,7 @@ def test_a_name_that_fits_exactly_comes_before_one_that_nearly_does(tmp_path: Pa
 
     assert _labels(found, tmp_path) == {
         "images/0a1b2c3d-a.png": -1,
+        "images/20260101-a.png": -1,
         "images/A.png": 2,
         "images/a.png": 1,
     }
@@ -193,6 +202,69 @@ def test_two_label_files_of_one_picture_contradict_each_other(tmp_path: Path) ->
 
     assert _labels(found, tmp_path) == {"images/b.png": 1}
     assert "labels/a.txt, images/a.txt; keep" in found.problems[0].message
+
+
+def test_uploads_of_one_name_are_not_guessed(tmp_path: Path) -> None:
+    files = {
+        "images/a.png": "picture",
+        "labels/0a1b2c3d-a.txt": ROW,
+        "labels/4e5f6a7b-a.txt": "0 0.5 0.5 0.1 0.1\n",
+        "images/0a1b2c3d-b.png": "picture",
+        "images/4e5f6a7b-b.png": "picture",
+        "labels/b.txt": ROW,
+        "images/c.png": "picture",
+        "labels/c.txt": "",
+        "data.yaml": YAML,
+    }
+
+    found = formats.load(_make(tmp_path, files))
+
+    assert _labels(found, tmp_path) == {"images/c.png": 0}
+    assert [one.where for one in found.problems] == ["0a1b2c3d-b.png", "4e5f6a7b-b.png", "a.png"]
+
+
+def test_a_date_before_a_name_is_no_prefix_of_an_upload(tmp_path: Path) -> None:
+    files = {
+        "images/a.png": "picture",
+        "labels/20260101-a.txt": ROW,
+        "images/b.png": "picture",
+        "labels/b.txt": ROW,
+        "data.yaml": YAML,
+    }
+
+    found = formats.load(_make(tmp_path, files))
+
+    assert _labels(found, tmp_path) == {"images/b.png": 1}
+    assert [one.where for one in found.problems] == ["a.png", "20260101-a.txt"]
+
+
+def test_captions_beside_pictures_are_no_labels(tmp_path: Path) -> None:
+    files = {
+        "images/a.png": "picture",
+        "images/a.txt": "a bus in the rain\n",
+        "labels/a.txt": ROW,
+        "data.yaml": YAML,
+    }
+
+    found = formats.load(_make(tmp_path, files))
+
+    assert found.problems == ()
+    assert _labels(found, tmp_path) == {"images/a.png": 1}
+
+
+def test_folders_that_differ_are_no_reason_to_guess_by_a_common_name(tmp_path: Path) -> None:
+    labels = _make(
+        tmp_path / "a",
+        {"classes.txt": "car\nbus\n", "one/0001.txt": ROW, "three/0001.txt": ROW},
+    )
+    pictures = _make(
+        tmp_path / "b", {"one/0001.png": "picture", "two/0001.png": "picture", "x.png": "picture"}
+    )
+
+    found = formats.load(labels, "yolo", options=ReadOptions(images=pictures))
+
+    assert _labels(found, pictures) == {"one/0001.png": 1, "x.png": -1}
+    assert [one.where for one in found.problems] == ["0001.png", "three/0001.txt"]
 
 
 def test_labels_without_a_picture_are_named(tmp_path: Path) -> None:
@@ -259,7 +331,9 @@ def test_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
             "two/e.jpg": "picture",
         },
     )
-    with pytest.raises(AnnotationsInvalid, match="no image in it; `--images FOLDER` says where"):
+    with pytest.raises(
+        AnnotationsInvalid, match="no image in it; name the folder that they lie in with `--images`"
+    ):
         formats.load(labels, "yolo")
 
     found = formats.load(labels, options=ReadOptions(images=pictures))
@@ -269,10 +343,9 @@ def test_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
         "c.png": 1,
         "day/b.png": 1,
         "new/d.png": 1,
-        "one/e.jpg": -1,
-        "two/e.jpg": -1,
     }
-    assert [one.where for one in found.problems] == ["e.txt"]
+    assert [one.where for one in found.problems] == ["e.jpg", "e.jpg", "e.txt"]
+    assert "labels/e.txt may be its label file or another's" in found.problems[0].message
 
 
 CONTRADICTIONS = {
@@ -353,6 +426,8 @@ def test_a_folder_of_pictures_in_a_set_is_told_where_its_labels_lie(tmp_path: Pa
     assert formats.hint_above(root / "images" / "test") == (
         "'data.yaml' lies above it, in 'set': name that folder instead, with `--split test`"
     )
+    with pytest.raises(AnnotationsInvalid, match=r"no image and .* lies above it, in 'set'"):
+        formats.load(root / "labels" / "test")
     assert formats.hint_above(root) == ""
     assert formats.hint_above(tmp_path / "gone") == ""
 

@@ -66,6 +66,7 @@ def test_more_numbers_of_detectors_are_no_part_of_the_box(
 ANGLES = {
     "radians of whole degrees": (["0.7854", "0.7854"], math.pi / 4),
     "radians": (["0.6", "-0.6"], 0.6),
+    "a number that is always the same": (["0.6", "0.6"], 0.6),
     "more than a quarter turn": (["2.1", "0.9"], None),
     "degrees": (["37.5", "37.5"], math.radians(37.5)),
     "whole degrees": (["45", "45"], math.pi / 4),
@@ -102,6 +103,15 @@ def test_a_rectangle_that_is_turned_by_quarters_is_upright(tmp_path: Path) -> No
     assert found.problems == ()
     assert _boxes(found) == [[26, 8, 38, 40], [16, 18, 48, 30], [16, 18, 48, 30]]
     assert "taken for an angle in radians" in " ".join(found.notes)
+
+
+def test_who_says_that_rectangles_are_rotated_gets_small_angles_read(tmp_path: Path) -> None:
+    rows = [BOX + " 0.61", BOX.replace("0 ", "1 ", 1) + " 0.17"]
+
+    found = _load(tmp_path, rows, options=ENCLOSE)
+
+    assert "2 rotated rectangles became the upright boxes around them" in found.notes
+    assert "2 rows have a sixth number: taken for an angle in radians" in found.notes
 
 
 def test_small_whole_numbers_may_be_tracks_or_degrees(tmp_path: Path) -> None:
@@ -255,7 +265,7 @@ def test_classes_that_count_from_one(tmp_path: Path) -> None:
 def test_rows_are_read_as_they_stand() -> None:
     rows = Rows.of("\ufeff0 1 2 3 4\n\n# no\n1\t.5 5e-1 +0.5 5.E-1  \nx 1 2 3 4\n0 1 2 3 ４\n")
 
-    assert [(row.line, row.number, row.values) for row in rows.good] == [
+    assert [(row.line, row.number, tuple(row.values)) for row in rows.good] == [
         (1, 0, (1, 2, 3, 4)),
         (4, 1, (0.5, 0.5, 0.5, 0.5)),
     ]

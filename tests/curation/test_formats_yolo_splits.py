@@ -182,3 +182,30 @@ def test_a_picture_in_two_splits_is_not_trained_on(tmp_path: Path) -> None:
 
     assert list(_labels(found, tmp_path)) == ["images/a.png"]
     assert any("listed in a split that was taken" in note for note in found.notes)
+
+
+def test_what_is_in_no_split_is_train_where_only_others_are_set_apart(tmp_path: Path) -> None:
+    files = _pairs("images/a.png", "images/val/b.png") | {"data.yaml": YAML}
+
+    found = formats.load(_make(tmp_path, files), options=TRAIN)
+
+    assert list(_labels(found, tmp_path)) == ["images/a.png"]
+    assert "1 images are in no split: they count as train" in found.notes
+
+
+def test_val_alone_is_not_trained_on_where_train_is_elsewhere(tmp_path: Path) -> None:
+    yaml = f"{YAML}train: images/train\nval: images/val\ntest: images/test\n"
+    root = _make(tmp_path, _pairs("images/val/b.png") | {"data.yaml": yaml})
+
+    assert formats.load(root, options=TRAIN).items == ()
+    assert "its train (images/train) is not inside" in formats.load(root, options=TRAIN).notes[0]
+    assert len(formats.load(root, options=EVALUATE).items) == 1
+
+
+def test_what_a_single_list_leaves_out_is_told(tmp_path: Path) -> None:
+    files = FLAT | {"train.txt": "images/a.png\n", "data.yaml": f"{YAML}train: train.txt\n"}
+
+    found = formats.load(_make(tmp_path, files), options=TRAIN)
+
+    assert len(found.items) == 3
+    assert "2 images are in no split that is listed; they were taken, too" in found.notes

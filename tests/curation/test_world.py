@@ -18,6 +18,7 @@ from curation.world import (
     Scene,
     Split,
     WorldConfig,
+    draw_scene,
     generate,
 )
 from curation.world.config import BICYCLE, BUS, CAR, CAR_ON_BILLBOARD
@@ -164,3 +165,11 @@ def test_a_wrong_configuration_is_refused(wrong: dict[str, object]) -> None:
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown, choose from"):
         next(generate(WorldConfig(), "test", 1, seed=0))  # type: ignore[arg-type]
+
+
+def test_a_scene_drawn_alone_is_that_of_its_split() -> None:
+    *_, last = generate(WorldConfig(), "pool", 4, 7)
+    alone = draw_scene(WorldConfig(), "pool", 3, 7)
+    assert alone.name == last.name
+    assert (alone.image == last.image).all()
+    assert (alone.truth.boxes_xyxy == last.truth.boxes_xyxy).all()

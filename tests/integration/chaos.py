@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -15,7 +16,10 @@ from sqlalchemy import select
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Unit, UnitState
+from services.errors import ToolUnavailable
 from services.worker.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
 
 LOOK_S = 3.0
 """How long a running unit is looked for; all workers may be down."""
@@ -30,6 +34,8 @@ class Chaos:
         seed: of the choice and of the waits.
         pause_s: the longest wait between two kills.
         targets: names of processes, and ``child`` for a pool process that works on a unit.
+        settled_s: how long to wait before each kill for all processes to do their work again;
+            with 0 a slow machine may do nothing else than start them.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class Chaos:
         seed: int,
         pause_s: float = 1.0,
         targets: tuple[str, ...] = ("child", "child", "worker-explain", "redis", "relay"),
+        settled_s: float = 0.0,
     ) -> None:
         self.kills: Counter[str] = Counter()
         self._up = up
@@ -46,6 +53,7 @@ class Chaos:
         self._random = random.Random(seed)
         self._pause_s = pause_s
         self._targets = targets
+        self._settled_s = settled_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chaos", daemon=True)
 
@@ -63,6 +71,7 @@ class Chaos:
             if not deck:  # every target comes in every round
                 deck = self._random.sample(self._targets, len(self._targets))
             name = deck.pop()
+            self._settle()
             pid = self._busy_child() if name == "child" else self._up.pids.get(name)
             if pid is not None:
                 try:
@@ -70,6 +79,14 @@ class Chaos:
                 except ProcessLookupError:
                     continue
                 self.kills[name] += 1
+
+    def _settle(self) -> None:
+        if not self._settled_s:
+            return
+        try:
+            self._up.wait_ready(self._settled_s)
+        except ToolUnavailable:  # it is killed all the same: it may be what it never recovers from
+            logger.warning("killed before all was up again")
 
     def _busy_child(self) -> int | None:
         """The pool process of a unit that runs now; killing an idle one shows little."""

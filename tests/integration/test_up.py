@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from services import readiness
 from services.context import Context
 from services.errors import Conflict, ToolUnavailable
 from services.settings import Settings
@@ -51,6 +52,9 @@ def test_up_starts_restarts_and_stops_everything(quick: Context) -> None:
         seen = supervisor.running(quick.project)
         assert seen is not None
         assert seen["pid"] == os.getpid()
+
+        wait_until(lambda: readiness.look(quick).ready, 30, "all parts give signs of life")
+        assert "nobody serves explain" in readiness.look(quick).parts["workers"].detail
 
         with pytest.raises(Conflict, match="up already"):
             supervisor_of(quick, ONE_WORKER).start()

@@ -40,6 +40,20 @@ def test_predict_equals_torchvision(model, detector, pictures):
         assert (found.labels == expected["labels"].numpy()).mean() > 0.98  # near ties may swap
 
 
+def test_one_look_is_a_prediction_and_proposals_from_one_pass(detector, pictures):
+    passes = []
+    hook = detector.model.head.register_forward_hook(lambda *_: passes.append(1))
+    looked = detector.look(pictures, 0.05)
+    hook.remove()
+    assert len(passes) == 1
+    pairs = zip(looked, detector.predict(pictures, 0.05), detector.propose(pictures), strict=True)
+    for (found, all_boxes), predicted, proposed in pairs:
+        for name in ("boxes_xyxy", "scores", "labels", "default_boxes"):
+            assert (getattr(found, name) == getattr(predicted, name)).all()
+        assert (all_boxes.boxes_xyxy == proposed.boxes_xyxy).all()
+        assert (all_boxes.probabilities == proposed.probabilities).all()
+
+
 def test_the_network_gives_the_scores_of_every_default_box(detector, pictures):
     network = detector.network()
     inputs = detector.preprocess(pictures)

@@ -122,7 +122,7 @@ def test_evaluates_in_this_process(project, tmp_path, detector):
     ("changes", "code"),
     [
         ({"train": {"epochs": 0}}, "config_invalid"),
-        ({"image_root": "nowhere"}, "training_data_invalid"),
+        ({"image_root": "nowhere"}, "images_unreadable"),
         ({"init": "nowhere"}, "checkpoint_corrupt"),
         ({"manifest": None}, "config_invalid"),
         ({"manifest": "gone.jsonl"}, "internal_error"),

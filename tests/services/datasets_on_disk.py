@@ -19,7 +19,8 @@ def write_coco(
 ) -> Path:
     """A folder with ``annotations.json``; every picture has the same objects."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, (name, data) in enumerate(pictures.items(), 1):
         (folder / "images" / name).write_bytes(data)
         sides = {"width": bad_images.WIDTH, "height": bad_images.HEIGHT}

@@ -6,6 +6,7 @@ Real sockets against the real server; waiting is for what the server does, never
 from __future__ import annotations
 
 import json
+import logging
 import resource
 import socket
 import subprocess
@@ -43,6 +44,10 @@ class Running:
     def open(self) -> int:
         door: Door = self._server.config.http_protocol_class.door  # type: ignore[attr-defined]
         return len(door)
+
+    @property
+    def answering(self) -> int:
+        return len(self._server.server_state.tasks)
 
     def connect(self, *said: bytes, source: str = "127.0.0.1") -> socket.socket:
         sock = socket.create_connection(self.address, timeout=30, source_address=(source, 0))
@@ -177,8 +182,8 @@ def test_open_files_are_raised_to_what_the_connections_need() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert said.stdout.split() == ["50", "562", "188", "700"]
-    assert "only 188 connections at once, not 1000" in said.stderr
+    assert said.stdout.split() == ["50", "370", "380", "700"]
+    assert "only 380 connections at once, not 1000" in said.stderr
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 700
 
 
@@ -248,6 +253,20 @@ def test_an_endless_body_after_an_early_answer_is_cut(start: Start) -> None:
     answer = rest_of(sock)
     assert answer.startswith(b"HTTP/1.1 401")
     assert b"connection: close" in answer.lower()
+
+
+def test_who_breaks_off_is_no_fault_of_the_service(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = start()
+    kinds = (b"application/json", b"multipart/form-data; boundary=x")
+    for path, kind in zip((b"/v1/cycles", b"/v1/frames"), kinds, strict=True):
+        head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\n" % (path, kind) + TOKEN
+        api.at_work(head + b"Content-Length: 99\r\n").close()
+
+    wait_until(lambda: api.open == 0, 30, "they are gone")
+    wait_until(lambda: api.answering == 0, 30, "their requests have ended")
+    assert [line for line in caplog.records if line.levelno >= logging.ERROR] == []
 
 
 def test_a_small_body_and_its_error_leave_the_connection_open(start: Start) -> None:

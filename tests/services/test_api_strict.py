@@ -47,6 +47,28 @@ def test_a_form_says_everything_once(
 
 
 @pytest.mark.parametrize(
+    ("kind", "body", "why"),
+    [
+        ("multipart/form-data", b"x", "Missing boundary"),
+        ("multipart/form-data; boundary=x", b"no part", "Invalid multipart data"),
+        ("multipart/form-data; boundary=x", b"--x\r\n\r\n\r\n--x--", "Content-Disposition"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\n\r\n' * 9,
+            "Too many files",
+        ),
+    ],
+)
+def test_what_is_no_form_is_told(
+    client: httpx.Client, api: Context, kind: str, body: bytes, why: str
+) -> None:
+    answer = client.post("/frames", content=body, headers={"Content-Type": kind})
+
+    assert why in error_of(answer, 400, "invalid_request")
+    assert stored(api) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
     ("path", "why"),
     [
         ("/failures?limit=1&limit=2", "query.limit: sent 2 times"),
@@ -155,7 +177,7 @@ def test_without_the_token_too(address: str) -> None:
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/cycles", "GET, HEAD, OPTIONS, POST"), ("/models/rollback", "GET, HEAD, OPTIONS, POST"),
+        ("/cycles", "GET, HEAD, OPTIONS, POST"), ("/models/rollback", "OPTIONS, POST"),
         ("/frames", "OPTIONS, POST"), ("/models", "GET, HEAD, OPTIONS"),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 from typer.testing import CliRunner, Result
 
 from services.cli import make_app
@@ -276,3 +276,35 @@ def test_a_file_that_is_not_coco_is_refused(run: Run, tmp_path: Path, text: str)
     result = run("labels", "import", file)
     assert result.exit_code == 2
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--missed", "--false"])
+def test_shares_for_pixels_are_told(
+    run: Run, sqlite_context: Context, tmp_path: Path, option: str
+) -> None:
+    _seed(run, tmp_path)
+    (tmp_path / "f.png").write_bytes(bad_images.png(20))
+
+    result = run("ingest", tmp_path / "f.png", option, "car:0.1,0.2,0.5,0.6")
+
+    assert result.exit_code == 1
+    assert "coordinates look normalised: give x1, y1, x2, y2 in pixels" in result.stdout
+    assert "[6.4, 9.6, 32.0, 28.8] of this image of 64x48" in result.stdout
+    with sqlite_context.sessions() as session:
+        assert session.scalar(select(func.count()).select_from(Observation)) == 0
+
+
+def test_annotations_of_another_size_are_refused(
+    run: Run, sqlite_context: Context, tmp_path: Path
+) -> None:
+    _seed(run, tmp_path)
+    said = _coco(tmp_path / "said", {"f.png": bad_images.png(20)}) / "annotations.json"
+    document = json.loads(said.read_text())
+    document["images"][0] |= {"width": 64, "height": 48}
+    said.write_text(json.dumps(document))
+    (tmp_path / "f.png").write_bytes(bad_images.png(20, 128, 96))
+
+    result = run("ingest", tmp_path / "f.png", "--annotations", said)
+
+    assert result.exit_code == 1
+    assert "it is 128x96 but spoken of as 64x48" in result.stdout

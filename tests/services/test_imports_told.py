@@ -104,7 +104,7 @@ def test_pictures_that_lie_elsewhere_are_named(sqlite_context: Context, tmp_path
     source = write_coco(tmp_path / "words", pictures(1, 2))
     (source / "images").rename(tmp_path / "pictures")
 
-    with pytest.raises(AnnotationsInvalid, match="name the folder that they lie in with `--images`"):
+    with pytest.raises(AnnotationsInvalid, match="that they lie in with `--images`"):
         import_dataset(sqlite_context, source, Role.SEED)
     found = import_dataset(
         sqlite_context, source, Role.SEED, ImportOptions(images=tmp_path / "pictures")

@@ -17,6 +17,7 @@ from services.db import label_uses
 from services.db.engine import reading
 from services.db.tables import Annotation, Image, Role
 from tests.services.builders import add_champion, add_holdout_image, make_image
+from tests.services.commands import CommandLine
 
 NAMES = ("car", "bus", "Bus", "bicycle", "über", "tram 2", "a'b")
 
@@ -156,3 +157,17 @@ def test_the_classes_are_found_by_steps_of_the_index(sqlite_context: Context) ->
     for step in steps:
         assert step.startswith("SEARCH label_uses USING COVERING INDEX ix_label_uses_role"), step
     assert "label>?" in steps[1]
+
+
+def test_the_doctor_finds_what_is_wrong_and_init_mends_it(line: CommandLine) -> None:
+    with line.opened() as context, context.sessions.begin() as session:
+        session.add(image := make_image(1, Role.SEED))
+        session.flush()
+        row = {"image_id": image.id, "objects": _objects("bus")}
+        session.execute(insert(Annotation.__table__), [row])  # type: ignore[arg-type]
+
+    assert "classes that are kept of 1 images" in line.run("doctor").out
+    line.done("init", line.root)
+    assert "classes that are kept" not in line.run("doctor").out
+    with line.opened() as context, reading(context.sessions) as session:
+        assert class_names(session) == ("background", "bus")

@@ -97,6 +97,7 @@ def test_the_page_shows_queries_and_chosen_images(planned: Context, tmp_path: Pa
     assert "harm" in page.text
     assert any(f"{number}.jpg" in page.text for number in range(6))
     assert len(page.pictures) >= 2 + 1
+    assert "default-src 'none'; img-src data:" in file.read_text()
     assert not [address for address in page.addresses if not address.startswith("data:image/")]
     with planned.sessions() as session:
         for table in (Cycle, CandidateRow, LabelTask, ModeRow):

@@ -49,9 +49,7 @@ def test_a_broker_that_hangs_is_missed(sqlite_context: Context, broker: str) -> 
     assert "unknown" in seen.parts["workers"].detail
 
 
-def test_the_api_says_which_part_is_not_ready(
-    sqlite_context: Context, broker: str
-) -> None:
+def test_the_api_says_which_part_is_not_ready(sqlite_context: Context, broker: str) -> None:
     with TestClient(create_app(sqlite_context)) as client:
         answer = client.get("/readyz")
         assert answer.status_code == 503

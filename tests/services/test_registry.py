@@ -144,3 +144,12 @@ def test_models_are_found_by_number_and_id(context: Context, name: str) -> None:
         assert registry.find(session, name).number == 1
         with pytest.raises(NotFound, match="models list"):
             registry.find(session, "99")
+
+
+@pytest.mark.parametrize("name", ["%", "_", "0%1", "0" * 59 + "_0001", "\\"])
+def test_a_name_is_no_pattern(context: Context, name: str) -> None:
+    with context.sessions.begin() as session:
+        session.add(make_model(1))
+        session.flush()
+        with pytest.raises(NotFound, match="0 models match"):
+            registry.find(session, name)

@@ -92,6 +92,7 @@ def test_needs_nothing_but_itself(sqlite_context: Context, tmp_path: Path) -> No
         assert address.startswith(("data:image/", "#"))
     assert not re.search(r"https?://|//cdn|@import|url\(", out.read_text())
     assert "prefers-color-scheme: dark" in out.read_text()
+    assert "default-src 'none'; img-src data:" in out.read_text()  # if something slips in yet
 
 
 def test_every_picture_decodes(sqlite_context: Context, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from services import supervise
 from services.supervise import JobFailed, run_job
+from tests.integration.small_disk import fill, small_disk
 from tests.service_fixtures import wait_until
 
 MOVES = """
@@ -41,6 +42,7 @@ def test_a_clock_that_is_set_does_not_stall_a_run(
     monkeypatch.setattr(supervise, "POLL_S", 0.02)
     jumps = [0.0] * 4 + [hours * 3600.0] * 16
     process = moving(tmp_path, *jumps)
+    wait_until((tmp_path / "progress.json").is_file, 30, "it moves")
     supervise._watch(process, tmp_path, 2.0, lambda _beat: None)
     assert process.returncode == 0
 
@@ -91,3 +93,16 @@ def test_damaged_words_of_a_run_are_no_words(tmp_path: Path) -> None:
     with pytest.raises(JobFailed) as failed:  # it is run again, and says what this job lacks
         run_job("train", tmp_path, {}, 60.0, lambda _beat: None)
     assert failed.value.code != "job_killed"
+
+
+def test_a_run_that_could_not_write_its_result_waits_for_space(tmp_path: Path) -> None:
+    """It ended without a word, as one that was killed does; but a full disk uses up no tries."""
+    with small_disk(tmp_path / "disk", 4) as disk:
+        filler = fill(disk)
+        with pytest.raises(JobFailed) as failed:
+            supervise._read_result(disk, 1)
+        assert failed.value.code == "disk_full"
+        filler.unlink()
+        with pytest.raises(JobFailed) as failed:
+            supervise._read_result(disk, -9)
+        assert failed.value.code == "job_killed"

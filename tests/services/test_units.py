@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from services.context import Context
 from services.db import units
 from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.tables import TERMINAL, Outbox, Unit, UnitState
+from services.db.unit_batches import enqueue_all
 from services.errors import Conflict, InvalidRequest, LeaseLost, NotFound
 
 LEASE_S = 60.0
@@ -184,6 +186,45 @@ def test_a_unit_that_kills_its_workers_is_parked(context: Context) -> None:
         assert units.park_exhausted(session, unit_id) is None
 
 
+def test_a_power_cut_uses_up_no_try(context: Context) -> None:
+    """All leases run out at once, time and again; every try is left for errors of its own."""
+    unit_id = enqueue(context)
+    for lost in range(1, context.settings.workers.max_lost):
+        claim(context, unit_id, lease_s=-1)
+        with context.sessions.begin() as session:
+            assert units.requeue_expired(session, unit_id)
+            unit = units.find(session, unit_id)
+            assert (unit.attempts, unit.lost) == (0, lost)
+    for attempt in (1, 2, 3):
+        taken = claim(context, unit_id)
+        assert taken.attempt == attempt
+        with context.sessions.begin() as session:
+            units.fail(session, taken, "boom", "traceback", True, backoff_s=0)
+    with reading(context.sessions) as session:
+        assert units.find(session, unit_id).error_code == "boom"
+
+
+def test_the_next_claim_counts_a_lost_worker_too(context: Context) -> None:
+    unit_id = enqueue(context)
+    claim(context, unit_id, lease_s=-1)
+    assert claim(context, unit_id).attempt == 1
+    with context.sessions.begin() as session:
+        unit = units.find(session, unit_id)
+        assert (unit.attempts, unit.lost) == (1, 1)
+
+
+def test_a_redriven_unit_forgets_the_workers_that_it_lost(context: Context) -> None:
+    unit_id = enqueue(context)
+    for _ in range(context.settings.workers.max_lost):
+        claim(context, unit_id, lease_s=-1)
+    with context.sessions.begin() as session:
+        assert units.park_exhausted(session, unit_id)
+        parked = units.find(session, unit_id)
+        assert (parked.attempts, parked.lost) == (0, context.settings.workers.max_lost)
+        assert units.redrive(session, unit_id).lost == 0
+    assert claim(context, unit_id).attempt == 1
+
+
 @pytest.mark.parametrize("ending", sorted(TERMINAL))
 def test_no_way_out_of_a_terminal_state_but_redrive(context: Context, ending: str) -> None:
     unit_id = enqueue(context)
@@ -262,3 +303,25 @@ def test_a_reader_is_not_held_up_by_a_writer(context: Context) -> None:
         units.enqueue(writer, "scan", "b", {})
         with reading(context.sessions) as session:  # would wait 30 s if it took the write lock
             assert units.counts(session)["queued"] == 1
+
+
+def test_many_are_asked_for_in_a_few_statements(context: Context) -> None:
+    with context.sessions.begin() as session:
+        units.enqueue(session, "scan", "s:3", {"image": "3"})
+    sent: list[str] = []
+    event.listen(context.engine, "before_cursor_execute", lambda *given: sent.append(str(given[2])))
+    with context.sessions.begin() as session:
+        wanted = {f"s:{n}": {"image": str(n)} for n in range(300)}
+        assert enqueue_all(session, "scan", wanted) == 299
+        assert enqueue_all(session, "scan", wanted) == 0
+        with pytest.raises(InvalidRequest, match="no stage"):
+            enqueue_all(session, "gone", wanted)
+    assert len(sent) < 12, sent
+
+    with context.sessions() as session:
+        rows = session.scalars(select(Unit)).all()
+        announced = Counter(session.scalars(select(Outbox.unit_id)))
+    assert sorted(row.key for row in rows) == sorted(wanted)
+    assert all(row.payload == wanted[row.key] for row in rows)
+    assert {row.state for row in rows} == {UnitState.QUEUED}
+    assert announced == Counter(row.id for row in rows)

@@ -33,19 +33,19 @@ def list_cycles(session: ViewOf, limit: Limit = 100, cursor: Cursor = None) -> P
     return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
 
 
-@router.get("/cycles/{cycle_id}", response_model=CycleOut)
+@router.get("/cycles/{cycle_id:row}", response_model=CycleOut)
 def show_cycle(cycle_id: RowId, session: ViewOf) -> Cycle:
     """One cycle with the gate's decision."""
     return cycles.find(session, cycle_id)
 
 
-@router.post("/cycles/{cycle_id}/cancel", response_model=CycleOut)
+@router.post("/cycles/{cycle_id:row}/cancel", response_model=CycleOut)
 def cancel_cycle(cycle_id: RowId, session: SessionOf, context: ContextOf) -> Cycle:
     """Stop a cycle; its labels and models stay."""
     return cycles.cancel(session, context, cycle_id, ACTOR)
 
 
-@router.post("/cycles/{cycle_id}/train", response_model=CycleOut)
+@router.post("/cycles/{cycle_id:row}/train", response_model=CycleOut)
 def train_cycle(cycle_id: RowId, session: SessionOf, context: ContextOf) -> Cycle:
     """Close the open label tasks and retrain with what is there."""
     cycles.train_with_what_is_there(session, context, cycle_id)

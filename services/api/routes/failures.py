@@ -12,7 +12,7 @@ from services.api.deps import (
     IN_A_PLACE_TO_DRAW,
     MAX_ROW,
     ContextOf,
-    Cursor,
+    IdCursor,
     Limit,
     SessionOf,
     ViewOf,
@@ -30,7 +30,7 @@ ACTOR = "api"
 def list_failures(
     session: ViewOf,
     limit: Limit = 100,
-    cursor: Cursor = None,
+    cursor: IdCursor = None,
     state: str | None = None,
     kind: str | None = None,
     label: str | None = None,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, File, Form, UploadFile
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 
 from services import strict_json
 from services.api.deps import IN_A_PLACE_TO_DECODE, ContextOf, RowId, ViewOf
@@ -16,6 +17,7 @@ from services.errors import InvalidRequest, NotFound
 from services.ingest import ingest_frame
 
 router = APIRouter(tags=["frames"], route_class=StrictRoute)
+Pixels: TypeAlias = Annotated[int, Field(ge=1, le=MAX_INT)] | SkipJsonSchema[None]
 OBJECTS = TypeAdapter(list[ObjectIn])
 REPORTS = TypeAdapter(list[ReportIn])
 
@@ -27,18 +29,17 @@ def report_frame(
     context: ContextOf,
     file: Annotated[UploadFile, File(description="The image.")],
     objects: Annotated[
-        str | None, Form(description='Its truth: `[{"box": [x1,y1,x2,y2], "label": "car"}]`.')
+        str | SkipJsonSchema[None],
+        Form(description='Its truth: `[{"box": [x1,y1,x2,y2], "label": "car"}]`.'),
     ] = None,
     reports: Annotated[
-        str | None,
+        str | SkipJsonSchema[None],
         Form(description='`[{"kind": "missed" | "false", "box": […], "label": "car"}]`.'),
     ] = None,
     reporter: Annotated[str, Form(max_length=120)] = "",
     group: Annotated[str, Form(max_length=120)] = "",
-    width_px: Annotated[
-        int | None, Form(ge=1, le=MAX_INT, description="Of the picture that the boxes are of.")
-    ] = None,
-    height_px: Annotated[int | None, Form(ge=1, le=MAX_INT, description="The same.")] = None,
+    width_px: Annotated[Pixels, Form(description="Of the picture that the boxes are of.")] = None,
+    height_px: Annotated[Pixels, Form(description="The same.")] = None,
 ) -> Observation:
     """Take in one frame, with its truth or with an operator's report; the same frame is one frame.
 
@@ -57,7 +58,7 @@ def report_frame(
     )
 
 
-@router.get("/frames/{frame_id}", response_model=FrameOut)
+@router.get("/frames/{frame_id:row}", response_model=FrameOut)
 def show_frame(frame_id: RowId, session: ViewOf) -> Observation:
     """One frame."""
     frame = session.get(Observation, frame_id)

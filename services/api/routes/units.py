@@ -43,7 +43,7 @@ def list_units(
     return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
 
 
-@router.post("/units/{unit_id}/redrive", response_model=UnitOut)
+@router.post("/units/{unit_id:row}/redrive", response_model=UnitOut)
 def redrive_unit(unit_id: RowId, session: SessionOf) -> Unit:
     """Try a parked unit again; a cycle that failed with it goes on, unless another one runs."""
     redrive.redrive(session, unit_id)
