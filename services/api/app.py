@@ -100,8 +100,9 @@ class NoZeroBytes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope["query_string"]):
-            answer = app_errors.answer_of(422, "invalid_request", "a zero byte in the address")
-            await answer(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+        answer = None
+        if scope["type"] == "http" and "\0" in scope["path"]:
+            answer = app_errors.answer_of(404, "not_found", "no address has a zero byte")
+        elif scope["type"] == "http" and b"%00" in scope["query_string"]:
+            answer = app_errors.answer_of(422, "invalid_request", "query: it has a zero byte")
+        await (answer or self._app)(scope, receive, send)

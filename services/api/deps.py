@@ -83,10 +83,13 @@ Limit: TypeAlias = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows at 
 Cursor: TypeAlias = Annotated[
     str | None,
     Query(
-        pattern="^[0-9]{1,18}$",
+        pattern="^[0-9]{1,15}$",
         description="`next` of the page before; leave out for the first page.",
     ),
 ]
+NO_ZERO_BYTE = r"^[^\x00]*$"
+"""PostgreSQL cannot compare with a text that has one."""
+Word: TypeAlias = Annotated[str | None, Query(pattern=NO_ZERO_BYTE)]
 IdCursor: TypeAlias = Annotated[
     str | None,
     Query(

@@ -16,6 +16,7 @@ from services.api.deps import (
     Limit,
     SessionOf,
     ViewOf,
+    Word,
 )
 from services.api.schemas import DismissIn, ExplanationOut, FailureDetail, FailureOut, Page
 from services.api.strict import StrictRoute
@@ -31,13 +32,13 @@ def list_failures(
     session: ViewOf,
     limit: Limit = 100,
     cursor: IdCursor = None,
-    state: str | None = None,
-    kind: str | None = None,
-    label: str | None = None,
+    state: Word = None,
+    kind: Word = None,
+    label: Word = None,
     mode: Annotated[
         int | None, Query(ge=1, le=MAX_ROW, description="Of this failure mode.")
     ] = None,
-    model: Annotated[str | None, Query(description="Made by this model.")] = None,
+    model: Annotated[Word, Query(description="Made by this model.")] = None,
 ) -> Page[FailureOut]:
     """Failures by id; those that were withdrawn or dismissed only where `state` names them."""
     query = select(FailureRow).order_by(FailureRow.id).limit(limit + 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Query
 
-from services.api.deps import ContextOf, OfCycle, ViewOf
+from services.api.deps import NO_ZERO_BYTE, ContextOf, OfCycle, ViewOf
 from services.api.strict import StrictRoute
 from services.labeling import coco
 
@@ -30,7 +30,7 @@ def export_labels(session: ViewOf, cycle_id: OfCycle = None) -> dict[str, Any]:
 def import_labels(
     document: Annotated[dict[str, Any], Body(json_schema_extra=COCO)],
     context: ContextOf,
-    author: str = "import",
+    author: Annotated[str, Query(pattern=NO_ZERO_BYTE)] = "import",
     replace: bool = False,
     enclose_rotated: bool = False,
     take_empty: bool = False,

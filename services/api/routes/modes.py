@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from curation.mode_states import ModeState
 from services import mode_trends
-from services.api.deps import Cursor, Limit, RowId, ViewOf, row_after
+from services.api.deps import Cursor, Limit, RowId, ViewOf, Word, row_after
 from services.api.schemas import FailureOut, ModeChangeOut, ModeDetail, ModeOut, Page
 from services.api.strict import StrictRoute
 from services.db.tables import ModeRow
@@ -21,7 +21,7 @@ def list_modes(
     limit: Limit = 100,
     cursor: Cursor = None,
     state: ModeState | None = None,
-    label: str | None = None,
+    label: Word = None,
 ) -> Page[ModeOut]:
     """Failure modes by number, with their size in each cycle."""
     query = select(ModeRow).order_by(ModeRow.id).limit(limit + 1)

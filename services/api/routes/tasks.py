@@ -5,7 +5,17 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import select
 
-from services.api.deps import ContextOf, Cursor, Limit, OfCycle, RowId, SessionOf, ViewOf, row_after
+from services.api.deps import (
+    ContextOf,
+    Cursor,
+    Limit,
+    OfCycle,
+    RowId,
+    SessionOf,
+    ViewOf,
+    Word,
+    row_after,
+)
 from services.api.schemas import AnnotationOut, CloseIn, LeaseIn, Page, SubmitIn, TaskOut
 from services.api.strict import StrictRoute
 from services.db.tables import LabelTask
@@ -27,7 +37,7 @@ def list_tasks(
     session: ViewOf,
     limit: Limit = 100,
     cursor: Cursor = None,
-    state: str | None = None,
+    state: Word = None,
     cycle_id: OfCycle = None,
 ) -> Page[TaskOut]:
     """Tasks by number."""

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from sqlalchemy import select
 
 from services import redrive
-from services.api.deps import Cursor, Limit, OfCycle, RowId, SessionOf, ViewOf, row_after
+from services.api.deps import Cursor, Limit, OfCycle, RowId, SessionOf, ViewOf, Word, row_after
 from services.api.schemas import Page, UnitOut
 from services.api.strict import StrictRoute
 from services.db import units
@@ -26,8 +26,8 @@ def list_units(
     session: ViewOf,
     limit: Limit = 100,
     cursor: Cursor = None,
-    state: str | None = None,
-    kind: str | None = None,
+    state: Word = None,
+    kind: Word = None,
 ) -> Page[UnitOut]:
     """Units by number; `state=dead` lists the dead letters."""
     query = select(Unit).order_by(Unit.id).limit(limit + 1)
