@@ -55,7 +55,8 @@ def main() -> None:
     parser.add_argument("--database", default="sqlite", help="sqlite, postgresql or a URL")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, database(given.database, Path(folder)) as url:
-        context = make_context(Path(folder) / "project", url, workers=QUICK_WORKERS)
+        often = {**QUICK_WORKERS, "max_lost": light_stage.MAX_ATTEMPTS}
+        context = make_context(Path(folder) / "project", url, workers=often)
         migrate.upgrade(context.engine)
         figures = measure(context, given.units, given.workers, given.pause, given.seed)
         context.engine.dispose()

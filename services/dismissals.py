@@ -63,7 +63,7 @@ def dismiss(
             _dismiss(session, row, actor, note, settings.failures.iou_threshold)
             dismissed.append(row)
     session.flush()
-    if dismissed and not _is_under_way(session):
+    if dismissed and not is_under_way(session):
         modes.settle(session, settings)
     return dismissed
 
@@ -131,7 +131,7 @@ def _gives(report: dict[str, Any], row: FailureRow, least_iou: float) -> bool:
     return row.truth_index is None and report["box"] == row.box
 
 
-def _is_under_way(session: Session) -> bool:
+def is_under_way(session: Session) -> bool:
     """Whether the field is being scanned, so that modes would be judged by half of it."""
     scans = select(Unit.id).where(Unit.kind == "scan", Unit.state.not_in(TERMINAL)).limit(1)
     return session.scalar(scans) is not None or cycles.running(session) is not None

@@ -74,8 +74,15 @@ def training_sample(
     path = context.project.embeddings / f"training-{embedder.version[:16]}-{digest[:16]}.npz"
     arrays = _kept(path)
     if arrays is None:
-        write_npz(path, **_arrays(context, sample, names, embedder))
-        arrays = read_npz(path)
+        arrays, lost = _arrays(context, sample, names, embedder)
+        if lost:  # not kept: the next cycle asks whether they are back
+            logger.warning(
+                "%d of %d training images cannot be opened: what is rare is judged without them",
+                lost,
+                len(sample),
+            )
+        else:
+            write_npz(path, **arrays)
     return TrainingSample(KnownObjects(arrays["vectors"], arrays["labels"]), arrays["wholes"])
 
 
@@ -89,21 +96,24 @@ def _kept(path: Path) -> dict[str, npt.NDArray[Any]] | None:
 
 def _arrays(
     context: Context, sample: Sequence[ManifestItem], names: Sequence[str], embedder: RegionEmbedder
-) -> dict[str, npt.NDArray[Any]]:
-    """What is kept of a sample; without the images that cannot be opened."""
+) -> tuple[dict[str, npt.NDArray[Any]], int]:
+    """What is kept of a sample, and how many images cannot be opened and are left out."""
     objects = [np.zeros((0, embedder.width), np.float32)]
-    wholes, labels = list[FloatArray](), list[int]()
+    wholes, labels, lost = list[FloatArray](), list[int](), 0
     for item in sample:
         found = _embedded(context, item, embedder)
-        if found:
+        if found is None:
+            lost += 1
+        elif found:
             objects.append(np.stack([one.object_vector for one in found]))
             wholes.append(found[0].whole)
             labels.extend(names.index(label) if label in names else 0 for label in item.labels)
-    return {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "vectors": np.concatenate(objects),
         "labels": np.array(labels, np.int64),
         "wholes": np.stack(wholes) if wholes else np.zeros((0, 0), np.float32),
     }
+    return arrays, lost
 
 
 def _sample(items: Sequence[ManifestItem]) -> Iterator[ManifestItem]:
@@ -117,15 +127,17 @@ def _sample(items: Sequence[ManifestItem]) -> Iterator[ManifestItem]:
 
 def _embedded(
     context: Context, item: ManifestItem, embedder: RegionEmbedder
-) -> list[FailureEmbedding]:
-    """An item's objects; none where the image cannot be opened."""
+) -> list[FailureEmbedding] | None:
+    """An item's objects; None where the image cannot be opened."""
     with reading(context.sessions) as session:
         row = session.get(Image, item.image)
     if row is None:
-        return []
+        logger.warning("training image %s has no row", item.image)
+        return None
     try:
         pixels = open_image(context.project, row)
-    except (CurationError, OSError):
-        return []
+    except (CurationError, OSError) as error:
+        logger.warning("training image %s: %s", item.image, error)
+        return None
     boxes: list[Box] = list(item.boxes_xyxy)
     return embedder.embed_failures(pixels, boxes, [[] for _ in boxes])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from sqlalchemy import select
@@ -14,6 +15,8 @@ from services.db.tables import Cycle, Image, Model, Role
 from services.report import Predict
 from services.stages.score_pool import read_pool_scores
 from services.storage import open_image
+
+logger = logging.getLogger(__name__)
 
 
 def known_scores(context: Context, champion: Model) -> dict[str, Detections]:
@@ -55,7 +58,8 @@ def score(
     for image in images:
         try:
             pixels = open_image(context.project, image)
-        except (CurationError, OSError):
+        except (CurationError, OSError) as error:
+            logger.warning("image %s cannot be chosen: %s", image.id, error)
             continue
         finally:
             on_image()

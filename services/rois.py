@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Container, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from services.storage import open_image
 
 if TYPE_CHECKING:
     from curation.embed import RegionEmbedder
+
+logger = logging.getLogger(__name__)
 
 POLICIES = frozenset({"talisman", "ppal"})
 """Policies that need them of every image; each costs one more pass of the encoder."""
@@ -80,7 +83,8 @@ def with_rois(
             row = session.get_one(Image, image.image)
         try:
             found.append(_with_rois(context, row, image, embedder))
-        except (CurationError, OSError):
+        except (CurationError, OSError) as error:
+            logger.warning("image %s is compared by no detection: %s", image.image, error)
             found.append(replace(image, detections=None))
     return found
 

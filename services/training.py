@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -13,6 +15,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation.manifest import Manifest
+from retrain.errors import ReportMismatch
 from retrain.report import EvaluationReport
 from services import datasets, model_folders, registry, science
 from services.context import Context
@@ -26,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 FIRST_KEY = "train:first"
 EVALUATED = (Role.HOLDOUT, Role.SIBLINGS)
+REPORT_FORM = 1
+"""Raised when the same model, labels and settings give another report."""
+AGAINST = "against"
+"""Key of a summary: the labels and thresholds that its figures follow from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,9 @@ def evaluate_model(
 ) -> EvaluationReport:
     """A model on a labelled set; the report is kept beside the model and read when it is there.
 
+    It is named by all that it follows from: what is labelled, the classes, the thresholds and the
+    arithmetic. A report of anything else, or a damaged one, is passed over.
+
     Args:
         context: wiring.
         model_id: the model.
@@ -172,10 +182,10 @@ def evaluate_model(
         model = session.get_one(Model, model_id)
         folder, all_names = context.project.root / model.folder, model.class_names
     names = list(all_names if class_names is None else class_names)
-    some = "" if names == all_names else f"-{len(names)}-classes"
-    path = folder / f"report-{manifest.version[:16]}{some}.json"
-    if path.is_file():
-        return EvaluationReport.read(path)
+    path = folder / f"report-{report_key(context, manifest, names)}.json"
+    kept = _kept_report(path)
+    if kept is not None:
+        return kept
     from retrain.evaluate import evaluate  # loads PyTorch, which reading a report does not need
 
     detector = science.load_detector(folder, context.settings)
@@ -191,14 +201,50 @@ def evaluate_model(
     return report
 
 
+def report_key(context: Context, manifest: Manifest, class_names: Sequence[str]) -> str:
+    """What a report of any one model follows from, beside the model, as 32 hex digits."""
+    told = {
+        **_against(context, manifest.version),
+        "form": REPORT_FORM,
+        "classes": list(class_names),
+        "device": context.settings.detector.device,
+    }
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _kept_report(path: Path) -> EvaluationReport | None:
+    """A report that is kept, None where there is none that can be read."""
+    try:
+        return EvaluationReport.read(path)
+    except FileNotFoundError:
+        return None
+    except (ReportMismatch, OSError) as error:
+        logger.warning("the model is evaluated again, its report cannot be read: %s", error)
+        return None
+
+
 def evaluate_splits(context: Context, model_id: str) -> dict[str, EvaluationReport]:
     """A model on every evaluation role that has images; summaries go to its row."""
     reports = reports_of(context, model_id)
     with context.sessions.begin() as session:
         session.get_one(Model, model_id).reports = {
-            role: summary(report) for role, report in reports.items()
+            role: {
+                **summary(report),
+                AGAINST: _against(context, report.manifest_version),
+            }
+            for role, report in reports.items()
         }
     return reports
+
+
+def _against(context: Context, manifest_version: str) -> dict[str, Any]:
+    failures = context.settings.failures
+    return {
+        "labelled": manifest_version,
+        "score_threshold": failures.score_threshold,
+        "iou_threshold": failures.iou_threshold,
+    }
 
 
 def measured(context: Context, model_id: str) -> Model:
@@ -208,9 +254,12 @@ def measured(context: Context, model_id: str) -> Model:
     """
     with context.sessions() as session:
         model = session.get_one(Model, model_id)
-        images = len(datasets.labelled_set(session, Role.HOLDOUT).items)
+        holdout = datasets.labelled_set(session, Role.HOLDOUT)
     known = (model.reports or {}).get(Role.HOLDOUT, {})
-    if images in (0, known.get("images")):
+    now = _against(context, holdout.version)
+    # Figures of an older version of this program do not say what they follow from.
+    fresh = known.get(AGAINST, now) == now and known.get("images") == len(holdout.items)
+    if fresh or not holdout.items:
         return model
     evaluate_splits(context, model_id)
     with context.sessions() as session:

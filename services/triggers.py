@@ -4,12 +4,15 @@ What has started one starts no other, whatever comes of it: after a cycle that f
 nothing, the same failures or labels would start the next at every look. Only what has come in since
 counts as new. What is refused a start, such as without a holdout, is not spent: it starts one as
 soon as the cause is mended.
+
+What is dated in the future was written while a clock was ahead. It counts from its day on; until
+then it neither starts anything nor holds anything up.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from sqlalchemy.orm import Session
 from services import cycles, registry
 from services.context import Context
 from services.db.base import utc_now
+from services.db.patience import CLOCKS_DIFFER
 from services.db.tables import (
     Annotation,
     Cycle,
@@ -37,6 +41,7 @@ from services.setting_groups import TriggerSettings
 
 logger = logging.getLogger(__name__)
 
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 STARTED_BY = ("failures", "labels")
 """Triggers that count what is new; a cron expression waits for its next time in any case."""
 
@@ -74,11 +79,11 @@ def _start_due(
     cause = None
     if rules.new_failures and new_failures(session) >= rules.new_failures:
         cause = (cycles.FULL, "failures")
-    elif _cron_due(session, cycles.FULL, rules.cycle_cron, now):
+    elif _cron_due(session, cycles.FULL, rules.cycle_cron, rules, now):
         cause = (cycles.FULL, "cron")
     elif rules.new_labels and new_labels(session) >= rules.new_labels:
         cause = (cycles.RETRAIN, "labels")
-    elif _cron_due(session, cycles.RETRAIN, rules.retrain_cron, now):
+    elif _cron_due(session, cycles.RETRAIN, rules.retrain_cron, rules, now):
         cause = (cycles.RETRAIN, "cron")
     if cause is None:
         return []
@@ -109,13 +114,17 @@ def _tell_failed(session: Session, rules: TriggerSettings, now: datetime) -> Non
     latest = cycles.latest(session)
     if latest is None or latest.state != CycleState.FAILED or latest.trigger not in STARTED_BY:
         return
-    if latest.finished_at and latest.finished_at > now - timedelta(seconds=rules.interval_s):
+    if latest.finished_at and now - _look(rules) < latest.finished_at <= now:
         logger.warning(
             "cycle %d failed (%s): what started it starts none again; mend the cause and redrive "
             "its unit, or start a cycle",
             latest.id,
             latest.error,
         )
+
+
+def _look(rules: TriggerSettings) -> timedelta:
+    return timedelta(seconds=rules.interval_s)
 
 
 @lru_cache(maxsize=64)
@@ -132,12 +141,18 @@ def new_failures(session: Session) -> int:
     champion = registry.champion(session)
     if champion is None:
         return 0
+    now = utc_now()
     conditions = [
         FailureRow.model_id == champion.id,
         FailureRow.state == FailureState.EXPLAINED,
         FailureRow.mode_id.is_(None),
+        FailureRow.created_at <= now,
     ]
-    since = session.scalar(select(func.max(Cycle.created_at)).where(Cycle.kind == cycles.FULL))
+    since = session.scalar(
+        select(func.max(Cycle.created_at)).where(
+            Cycle.kind == cycles.FULL, Cycle.created_at <= now + CLOCKS_DIFFER
+        )
+    )
     if since is not None:
         conditions.append(FailureRow.created_at > since)
     return session.scalar(select(func.count()).where(*conditions)) or 0
@@ -148,35 +163,54 @@ def new_labels(session: Session) -> int:
     champion = registry.champion(session)
     if champion is None:
         return 0
+    now = utc_now()
+    began = champion.created_at if champion.created_at <= now else LONG_AGO
+    since = _last_training(session, now) or began
     return (
         session.scalar(
             select(func.count(func.distinct(Annotation.image_id)))
             .join(Image, Image.id == Annotation.image_id)
             .where(
                 Image.role == Role.POOL,
-                Annotation.created_at > (_last_training(session) or champion.created_at),
+                Annotation.created_at > since,
+                Annotation.created_at <= now,
             )
         )
         or 0
     )
 
 
-def _last_training(session: Session) -> datetime | None:
+def _last_training(session: Session, now: datetime) -> datetime | None:
     """When the last training was given its labels, or was asked for if it did not come so far.
 
     A dataset version is made as a training begins. What comes in later is not in it, even if the
     model that comes of it is younger.
     """
-    version = session.scalar(select(func.max(DatasetVersion.created_at)))
-    asked = session.scalar(select(func.max(Unit.created_at)).where(Unit.kind == "train"))
+    version = session.scalar(
+        select(func.max(DatasetVersion.created_at)).where(DatasetVersion.created_at <= now)
+    )
+    asked = session.scalar(
+        select(func.max(Unit.created_at)).where(Unit.kind == "train", Unit.created_at <= now)
+    )
     return max(filter(None, (version, asked)), default=None)
 
 
-def _cron_due(session: Session, kind: str, expression: str, now: datetime) -> bool:
-    """True if the expression fired since the last cycle of this kind, or since the champion."""
+def _cron_due(
+    session: Session, kind: str, expression: str, rules: TriggerSettings, now: datetime
+) -> bool:
+    """True if the expression fired since the last cycle of this kind, or since the champion.
+
+    Or since the last look, where both are of the future.
+    """
     if not expression:
         return False
     champion = registry.require_champion(session)
-    since = session.scalar(select(func.max(Cycle.created_at)).where(Cycle.kind == kind))
-    due: datetime = croniter(expression, since or champion.created_at).get_next(datetime)
+    since = session.scalar(
+        select(func.max(Cycle.created_at)).where(
+            Cycle.kind == kind, Cycle.created_at <= now + CLOCKS_DIFFER
+        )
+    )
+    if since is None and champion.created_at <= now:
+        since = champion.created_at
+    due: datetime = croniter(expression, since or now - _look(rules)).get_next(datetime)
     return due <= now

@@ -9,26 +9,26 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
-from services import registry
+from services import dismissals, modes, registry
 from services.context import Context
 from services.db import units
 from services.db.base import utc_now
+from services.db.engine import reading
 from services.db.patience import CLOCKS_DIFFER, LONG_QUEUE_FACTOR
 from services.db.tables import TERMINAL, FailureRow, FailureState, Outbox, Unit
-from services.db.unit_counts import forget_ended
+from services.db.unit_counts import forget, forgettable
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500
+BATCH = 200
 """Rows a transaction: some 10 ms of SQLite's write lock."""
-BATCHES = 100
+BATCHES = 250
 """In one run at most; the next goes on."""
 KEEP_PUBLISHED_S = 3600.0
 
@@ -49,7 +49,8 @@ class Upkeep:
 
 
 def run(context: Context) -> Upkeep:
-    """Delete what nobody needs, and ask for the explanations that are missing."""
+    """Delete what nobody needs, ask for what is missing, and judge the failure modes."""
+    judge_modes(context)
     done = Upkeep(forget_published(context), forget_units(context), explain_again(context))
     if done != Upkeep(0, 0, 0):
         logger.info("upkeep: %s", done)
@@ -72,30 +73,40 @@ def forget_published(context: Context, keep: timedelta | None = None) -> int:
         resend_s = context.settings.workers.resend_after_s * LONG_QUEUE_FACTOR
         keep = timedelta(seconds=max(KEEP_PUBLISHED_S, 2 * resend_s))
 
-    def some(session: Session) -> int:
-        now = utc_now()
-        needless = or_(
-            Outbox.published_at < now - keep,
-            Outbox.published_at > now + CLOCKS_DIFFER,  # by a clock that was ahead
-            Outbox.published_at.is_(None) & Unit.state.in_(TERMINAL),
-        )
-        query = select(Outbox.id).join(Unit, Unit.id == Outbox.unit_id).where(needless).limit(BATCH)
-        ids = session.scalars(query).all()
-        session.execute(delete(Outbox).where(Outbox.id.in_(ids)))
-        return len(ids)
+    total = 0
+    for _ in range(BATCHES):
+        with context.sessions.begin() as session:
+            done = _forget_messages(session, keep)
+        total += done
+        if done < BATCH:
+            break
+    return total
 
-    return _in_batches(context, some)
+
+def _forget_messages(session: Session, keep: timedelta) -> int:
+    now = utc_now()
+    needless = or_(
+        Outbox.published_at < now - keep,
+        Outbox.published_at > now + CLOCKS_DIFFER,  # by a clock that was ahead
+        Outbox.published_at.is_(None) & Unit.state.in_(TERMINAL),
+    )
+    query = select(Outbox.id).join(Unit, Unit.id == Outbox.unit_id).where(needless).limit(BATCH)
+    ids = session.scalars(query).all()
+    session.execute(delete(Outbox).where(Outbox.id.in_(ids)))
+    return len(ids)
 
 
 def forget_units(context: Context) -> int:
     """Delete units that ended long ago, or of which there are too many; how many."""
     workers = context.settings.workers
-
-    def some(session: Session) -> int:
-        before = utc_now() - timedelta(days=workers.keep_days)
-        return forget_ended(session, before, workers.keep_units, BATCH)
-
-    return _in_batches(context, some)
+    before = utc_now() - timedelta(days=workers.keep_days)
+    with reading(context.sessions) as session:
+        found = forgettable(session, before, workers.keep_units, BATCHES * BATCH)
+    total = 0
+    for start in range(0, len(found), BATCH):
+        with context.sessions.begin() as session:
+            total += forget(session, found[start : start + BATCH])
+    return total
 
 
 def explain_again(context: Context) -> int:
@@ -126,12 +137,8 @@ def explain_again(context: Context) -> int:
     return len(frames)
 
 
-def _in_batches(context: Context, some: Callable[[Session], int]) -> int:
-    total = 0
-    for _ in range(BATCHES):
-        with context.sessions.begin() as session:
-            done = some(session)
-        total += done
-        if done < BATCH:
-            break
-    return total
+def judge_modes(context: Context) -> None:
+    """Let the modes follow what scans have found since a cycle ended or a champion came back."""
+    with context.sessions.begin() as session:
+        if not dismissals.is_under_way(session):
+            modes.settle(session, context.settings)

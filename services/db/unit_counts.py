@@ -15,9 +15,11 @@ whose failures are explained, and images that are embedded.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from services.db.tables import (
@@ -52,17 +54,14 @@ def counts(session: Session, cycle_id: int | None = None) -> dict[str, int]:
     return {state.value: found[state.value] for state in UnitState}
 
 
-def forget_ended(session: Session, before: datetime, keep: int, limit: int) -> int:
-    """Delete units that have ended, the oldest first; their counts stay.
+def forgettable(session: Session, before: datetime, keep: int, limit: int) -> Sequence[int]:
+    """Units that may be deleted, the oldest first.
 
     Args:
-        session: the caller's transaction, which should hold nothing else.
+        session: only read from: a long look must not hold up others' writing.
         before: what ended earlier goes.
         keep: of those that have ended, so many of the newest stay if they are young enough.
-        limit: rows at most.
-
-    Returns:
-        How many were deleted.
+        limit: numbers at most.
     """
     ended = Unit.state.in_(DELETED)
     newest_gone = session.scalar(
@@ -71,15 +70,25 @@ def forget_ended(session: Session, before: datetime, keep: int, limit: int) -> i
     old = Unit.finished_at < before
     if newest_gone is not None:
         old = or_(old, Unit.id <= newest_gone)
+    query = select(Unit.id).where(ended, old, _needed_by_none(session))
+    return session.scalars(query.order_by(Unit.id).limit(limit)).all()
+
+
+def forget(session: Session, unit_ids: Sequence[int]) -> int:
+    """Delete units, but for those that somebody has revived meanwhile; their counts stay.
+
+    Args:
+        session: the caller's transaction, which should hold nothing else.
+        unit_ids: some hundreds at most.
+
+    Returns:
+        How many were deleted.
+    """
     rows = session.execute(
         select(Unit.id, Unit.kind, Unit.state, Unit.cycle_id, Unit.payload)
-        .where(ended, old, _needed_by_none(session))
-        .order_by(Unit.id)
-        .limit(limit)
+        .where(Unit.id.in_(unit_ids), Unit.state.in_(DELETED))
         .with_for_update(skip_locked=True)
     ).all()
-    if not rows:
-        return 0
     ids = [row.id for row in rows]
     session.execute(delete(Outbox).where(Outbox.unit_id.in_(ids)))
     session.execute(delete(Unit).where(Unit.id.in_(ids)))
@@ -89,8 +98,10 @@ def forget_ended(session: Session, before: datetime, keep: int, limit: int) -> i
         for row in rows
         if row.kind == "scan" and row.state == UnitState.DONE
     }
-    for model_id, image_id in sorted(looks):
-        session.merge(Look(model_id=model_id, image_id=image_id))
+    if looks:
+        values = [{"model_id": model, "image_id": image} for model, image in sorted(looks)]
+        dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+        session.execute(dialect.insert(Look).values(values).on_conflict_do_nothing())
     return len(ids)
 
 

@@ -9,6 +9,7 @@ database   its own check of its file; no row names another that is not there
 images     every image has its file, and the file has the image's hash
 datasets   every version has its manifest, named by its hash
 models     exactly one champion once there is a model; every folder holds the weights it names
+frames     the champion has looked at every frame, or will
 failures   what is explained has an explanation, what is fixed says by whom
 files      every explanation and every trace of a mode has its file
 index      the region index holds what the embeddings say, and its files are what was written
@@ -54,6 +55,7 @@ def examine(
 def _all(context: Context, sample: int | None, tell: OnProgress) -> Iterator[Finding]:
     yield from rows.database(context)
     yield from rows.models(context)
+    yield from rows.frames(context)
     yield from rows.failures(context)
     yield from loop.units(context)
     yield from loop.cycles(context)

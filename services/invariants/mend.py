@@ -20,8 +20,9 @@ from services.db import units
 from services.db.engine import reading
 from services.db.tables import Embedding, Explanation
 from services.invariants.index import Known, by_encoder, damage_of, embeddings, held, width_of
+from services.invariants.rows import never_looked_at
 from services.stages.index import open_index
-from services.stages.requests import request_embed
+from services.stages.requests import request_embed, request_scan
 from services.storage import read_npz
 
 BATCH = 500
@@ -30,9 +31,19 @@ BATCH = 500
 
 def mend(context: Context) -> Iterator[str]:
     """Ask again for what can be made again, and say what was asked for."""
+    yield from _scans(context)
     yield from _explanations(context)
     yield from _embeddings(context)
     yield from _index(context)
+
+
+def _scans(context: Context) -> Iterator[str]:
+    frames = never_looked_at(context)
+    if frames:
+        with context.sessions.begin() as session:
+            for image_id in frames:
+                request_scan(session, image_id)
+        yield f"{len(frames)} frames are looked at"
 
 
 def _explanations(context: Context) -> Iterator[str]:

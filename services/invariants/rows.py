@@ -9,7 +9,19 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import Explanation, FailureRow, FailureState, Model, ModelState, Pointer
+from services.db.tables import (
+    Explanation,
+    FailureRow,
+    FailureState,
+    Image,
+    Look,
+    Model,
+    ModelState,
+    Pointer,
+    Role,
+    Unit,
+    UnitState,
+)
 from services.invariants.finding import Finding
 from services.stages.requests import CHAMPION
 
@@ -62,6 +74,29 @@ def models(context: Context) -> Iterator[Finding]:
             f"the champion is model {meant.number}, marked as champions are: {names}",
             promote,
         )
+
+
+def frames(context: Context) -> Iterator[Finding]:
+    """The champion looks at every frame, or has."""
+    for image_id in never_looked_at(context):
+        found = f"frame {image_id[:12]} was never looked at by the champion, and nothing will"
+        yield Finding("frames", "fail", found, "`e2x doctor --deep --mend` asks for it")
+
+
+def never_looked_at(context: Context) -> list[str]:
+    """Frames that no unit lets the champion look at, whatever came of it."""
+    model, image = Unit.payload["model"].as_string(), Unit.payload["image"].as_string()
+    with reading(context.sessions) as session:
+        pointer = session.get(Pointer, CHAMPION)
+        if pointer is None:
+            return []
+        asked = select(image).where(
+            Unit.kind == "scan", Unit.state != UnitState.CANCELLED, model == pointer.target
+        )
+        looked = select(Look.image_id).where(Look.model_id == pointer.target)
+        known = {*session.scalars(asked), *session.scalars(looked)}
+        stored = session.scalars(select(Image.id).where(Image.role == Role.FIELD)).all()
+    return sorted(set(stored) - known)
 
 
 def failures(context: Context) -> Iterator[Finding]:

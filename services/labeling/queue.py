@@ -7,15 +7,16 @@ A task that the loop has closed may still be answered, under the token of its le
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from services import cycles
 from services.context import Context
 from services.db.base import utc_now
+from services.db.patience import CLOCKS_DIFFER
 from services.db.tables import OPEN_TASKS, Annotation, LabelTask, TaskState
 from services.errors import Conflict, LeaseLost, NotFound
 from services.labeling import answers
@@ -23,6 +24,8 @@ from services.objects import plain_text
 
 BATCH = 500
 """Databases bound the number of parameters of a query."""
+LONGEST_LEASE = timedelta(days=2)
+"""Twice what the API lets people ask for."""
 ANSWERED = f"submitted already, with another answer; {answers.HOW_TO_CORRECT}"
 
 
@@ -44,7 +47,7 @@ def lease(
     now = utc_now()
     free = or_(
         LabelTask.state == TaskState.WAITING,
-        and_(LabelTask.state == TaskState.LEASED, LabelTask.lease_until < now),
+        and_(LabelTask.state == TaskState.LEASED, _is_over(now)),
     )
     query = select(LabelTask.id, LabelTask.token).where(free)
     if cycle_id is not None:
@@ -61,6 +64,7 @@ def lease(
                 state=TaskState.LEASED,
                 owner=plain_text(owner, 120),
                 token=token + 1,
+                leased_at=now,
                 lease_until=now + timedelta(seconds=lease_s),
             )
         )
@@ -139,13 +143,29 @@ def require_free(task: LabelTask) -> None:
         Conflict: it has ended, but not by the loop, or somebody else has it right now.
     """
     open_still = task.state in OPEN_TASKS or answers.is_closed(task)
-    if open_still and task.lease_until and task.lease_until > utc_now():
+    if open_still and _is_held(task, utc_now()):
         raise Conflict(
             f"task {task.id} is leased by {task.owner}: import again when it is given back or the "
             "lease is over"
         )
     if not open_still:
         raise Conflict(f"task {task.id} is {task.state} already")
+
+
+def _is_over(now: datetime) -> ColumnElement[bool]:
+    """Leases whose end has come, or cannot be right: a clock was ahead when they were given."""
+    return or_(
+        LabelTask.lease_until.is_(None),
+        LabelTask.lease_until < now,
+        LabelTask.lease_until > now + LONGEST_LEASE,
+        LabelTask.leased_at > now + CLOCKS_DIFFER,
+    )
+
+
+def _is_held(task: LabelTask, now: datetime) -> bool:
+    """Whether somebody has a lease of this task that counts: the opposite of :func:`_is_over`."""
+    given, end = task.leased_at or now, task.lease_until
+    return end is not None and now < end <= now + LONGEST_LEASE and given <= now + CLOCKS_DIFFER
 
 
 def skip(session: Session, context: Context, task_id: int, token: int, note: str = "") -> LabelTask:

@@ -97,7 +97,8 @@ class Artist:
         """Pixels of an image; a lost or damaged file costs its own pictures only."""
         try:
             return open_image(self.context.project, image)
-        except (CurationError, OSError):
+        except (CurationError, OSError) as error:
+            logger.warning("image %s is not shown: %s", image.id, error)
             return None
 
     def _before(self, pixels: ImageArray, failure: FailureRow, view: View) -> Panel:
@@ -121,7 +122,8 @@ class Artist:
             attribution = attribution_of(self.context, failure, explanation)
             folder = self.context.project.explanations
             masks = read_npz(self.context.project.inside(folder, explanation.file))["masks"]
-        except (CurationError, OSError):
+        except (CurationError, OSError) as error:
+            logger.warning("why failure %s fails is not shown: %s", failure.id, error)
             return []
         supports = failure.kind == "false_positive"  # there the harm is what supports the score
         failed = [_failed(failure, "")]

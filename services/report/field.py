@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Subquery, func, select
 from sqlalchemy.orm import Session
 
-from services.db.tables import TAKEN_BACK, FailureRow, Model, ModelState, Unit, UnitState
+from services.db.tables import TAKEN_BACK, FailureRow, Look, Model, ModelState, Unit, UnitState
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ def _looked() -> Subquery:
     """Which model has looked at which frame, each pair once, failures or none."""
     image, model = Unit.payload["image"].as_string(), Unit.payload["model"].as_string()
     done = (Unit.kind == "scan", Unit.state == UnitState.DONE)
-    return select(model.label("model"), image.label("image")).where(*done).distinct().subquery()
+    units = select(model.label("model"), image.label("image")).where(*done)
+    return units.union(select(Look.model_id, Look.image_id)).subquery()  # each pair once
 
 
 def _failures(session: Session, *conditions: Any) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from services.report.page import Exemplar, Outcome, Panel
 from services.report.pictures import PANEL_PX, SAMPLE_PX, Ledger, Mark, View
 from services.selection import Chosen, Terms
 from services.storage import open_image, read_npz, write_bytes
+
+logger = logging.getLogger(__name__)
 
 EXEMPLARS, SAMPLES = 2, 12
 """Pictured failures and pictured images a mode."""
@@ -162,7 +165,8 @@ class _Artist:
             attribution = attribution_of(self.context, failure, explanation)
             folder = self.context.project.explanations
             masks = read_npz(self.context.project.inside(folder, explanation.file))["masks"]
-        except (CurationError, OSError):
+        except (CurationError, OSError) as error:
+            logger.warning("why failure %s fails is not shown: %s", failure_id, error)
             return None
         supports = failure.kind == "false_positive"
         view = pictures.zoom(
@@ -216,5 +220,6 @@ class _Artist:
         """Pixels of an image; a lost or damaged file costs its own picture only."""
         try:
             return open_image(self.context.project, image)
-        except (CurationError, OSError):
+        except (CurationError, OSError) as error:
+            logger.warning("image %s is not shown: %s", image.id, error)
             return None

@@ -34,7 +34,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     """
     context = stage.context
     embedder = embedder_of(stage)
-    known = _embedded_already(context, claim.payload["images"], embedder.version)
+    known = embedded_already(context, claim.payload["images"], embedder.version)
     wanted = [image for image in claim.payload["images"] if image not in known]
     found = _embedded(embedder, dict(readable(context, wanted)))
     if not found:
@@ -77,7 +77,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     return store
 
 
-def _embedded_already(context: Context, image_ids: Sequence[str], encoder_version: str) -> set[str]:
+def embedded_already(context: Context, image_ids: Sequence[str], encoder_version: str) -> set[str]:
     """Those with vectors of this encoder in a file that is there."""
     with context.sessions() as session:
         rows = session.execute(

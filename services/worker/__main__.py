@@ -106,7 +106,7 @@ def run_beat(settings: Settings, project: Project) -> None:
         [
             "--quiet",
             "beat",
-            "--scheduler=celery.beat:Scheduler",  # no file of its own to be damaged or full
+            "--scheduler=services.worker.beat:SteadyScheduler",  # no file to be damaged or full
             "--pidfile=",
             f"--loglevel={settings.log_level}",
         ]

@@ -37,7 +37,8 @@ def test_units_survive_kills(
 ) -> None:
     database_url = request.getfixturevalue(database)
     light_stage.register_stages()
-    context = make_context(tmp_path / "p", database_url, workers=QUICK_WORKERS)
+    workers = {**QUICK_WORKERS, "max_lost": light_stage.MAX_ATTEMPTS}
+    context = make_context(tmp_path / "p", database_url, workers=workers)
     up = services(context, WORKERS)
     started = time.monotonic()
     with context.sessions.begin() as session:

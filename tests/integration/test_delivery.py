@@ -59,7 +59,8 @@ def shared(
     """One project whose processes run for several tests; each asks for units of its own."""
     root = tmp_path_factory.mktemp("shared")
     shutil.copy(sqlite_template, root / "e2x.db")
-    context = make_context(root / "p", f"sqlite:///{root / 'e2x.db'}", workers=QUICK_WORKERS)
+    workers = {**QUICK_WORKERS, "max_lost": 3}
+    context = make_context(root / "p", f"sqlite:///{root / 'e2x.db'}", workers=workers)
     with supervisor_of(context, WORKERS) as up:
         up.wait_ready()
         yield context, up
@@ -143,7 +144,8 @@ def test_a_unit_that_kills_its_worker_is_parked_and_others_go_on(
     assert state_of(quick_sqlite, poison) == UnitState.DEAD
     assert all(written(quick_sqlite)[str(unit_id)] == 1 for unit_id in good)
     with reading(quick_sqlite.sessions) as session:
-        assert units.find(session, poison).error_code == "worker_lost"
+        parked = units.find(session, poison)
+        assert (parked.error_code, parked.attempts, parked.lost) == ("worker_lost", 0, 3)
 
 
 def test_losing_the_whole_broker_loses_nothing(

@@ -11,6 +11,7 @@ from rich.console import Console
 from sqlalchemy import select
 
 from services import context as wiring
+from services import invariants
 from services.context import Context
 from services.db.tables import (
     Annotation,
@@ -99,6 +100,10 @@ def test_no_unit_is_left_or_parked(project: Context) -> None:
     assert {kind for kind, _ in states} == {
         *("scan", "explain", "embed", "index", "score_pool", "select", "train", "gate")
     }
+
+
+def test_every_invariant_holds(project: Context) -> None:
+    assert invariants.check(project) == []
 
 
 def test_cycle_ends_with_a_stored_decision(project: Context) -> None:

@@ -41,7 +41,7 @@ FRAMES, TASKS, KILLS = 500, 40, 12
 SIZE_HW = (64, 96)
 WORKERS = {"explain": ("explain",), "extra": ("explain",), "default": ("default",)}
 SETTINGS: dict[str, Any] = {
-    "workers": {**QUICK_WORKERS, "lease_s": 6.0, "max_attempts": 20, "threads": 1},
+    "workers": {**QUICK_WORKERS, "lease_s": 6.0, "max_attempts": 20, "max_lost": 20, "threads": 1},
     "explanation": {"num_samples": 4, "num_segments": 16, "max_failures_per_image": 1},
     "selection": {"encoder_height_px": 64, "encoder_width_px": 96},
     "api": {"port": 0},

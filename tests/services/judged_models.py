@@ -7,7 +7,7 @@ from dataclasses import replace
 from sqlalchemy.orm import Session
 
 from retrain.report import ClassMetrics, EvaluationReport, ObjectOutcome
-from services import datasets
+from services import datasets, training
 from services.context import Context
 from services.db import units
 from services.db.tables import Annotation, Cycle, CycleState, Model, Role
@@ -75,11 +75,10 @@ def add_report(session: Session, context: Context, model: Model, quality: float 
     )
     folder = context.project.root / model.folder
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"report-{manifest.version[:16]}"
-    names = tuple(model.class_names)
-    replace(report, class_names=names).write(folder / f"{name}.json")
-    if names != report.class_names:  # what it is compared by with a model that knows cars alone
-        report.write(folder / f"{name}-2-classes.json")
+    # also what it is compared by with a model that knows cars alone
+    for names in (tuple(model.class_names), report.class_names):
+        key = training.report_key(context, manifest, names)
+        replace(report, class_names=names).write(folder / f"report-{key}.json")
 
 
 def add_gating_cycle(session: Session, champion: Model, challenger: Model) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import time
 import pytest
 from sqlalchemy import update
 
+from services import cycle_units
 from services.db import units
 from services.db.tables import (
     Cycle,
@@ -153,6 +154,8 @@ def test_the_bar_counts_older_explanations_that_a_cycle_waits_for(
         for key in ("a", "b", "c"):
             units.enqueue(session, "explain", f"explain:{key}", {})
     add_cycle(champion, CycleState.EXPLAINING)
+    with champion.opened() as context, context.sessions.begin() as session:
+        cycle_units.adopt(session, session.get_one(Cycle, 1))
 
     def work() -> None:
         with champion.opened() as context:

@@ -144,6 +144,10 @@ BROKEN: dict[str, tuple[Callable[[Context], None], str]] = {
         _rows(lambda s: s.execute(delete(Explanation))),
         "failures: failure .* is explained and has no explanation",
     ),
+    "scan": (
+        _rows(lambda s: s.execute(update(Unit).values(state=UnitState.CANCELLED))),
+        "frames: frame .* was never looked at by the champion",
+    ),
     "fixed by nobody": (
         _rows(lambda s: s.execute(update(FailureRow).values(state=FailureState.FIXED))),
         "failures: failure .* is fixed by nobody",
@@ -287,7 +291,7 @@ def test_a_store_that_is_gone_does_not_fill_the_screen(whole: Context) -> None:
     assert lines[-1] == "images: … and 5 more like these"
 
 
-LOST = ["explanation file", "explanation bytes", "no explanation", "embeddings", "index"]
+LOST = ["scan", "explanation file", "explanation bytes", "no explanation", "embeddings", "index"]
 
 
 @pytest.mark.parametrize("what", [*LOST, "index bytes", "index entry", "index stranger"])
@@ -299,7 +303,7 @@ def test_what_can_be_made_again_is_asked_for_again(whole: Context, what: str) ->
     assert found(whole) == []
     with whole.sessions() as session:
         waiting = set(session.scalars(select(Unit.kind).where(Unit.state == UnitState.QUEUED)))
-    wanted = {"embeddings": {"embed"}, "index stranger": set()}
+    wanted = {"embeddings": {"embed"}, "scan": {"scan"}}
     is_index = what.startswith("index")
     assert waiting == wanted.get(what, set() if is_index else {"explain"})
     assert list(mend(whole)) == []

@@ -88,17 +88,26 @@ def test_what_a_failure_asked_for_is_not_known(
 
 
 def test_an_unreadable_training_image_is_left_out(
-    sqlite_context: Context, embedder: RegionEmbedder
+    sqlite_context: Context, embedder: RegionEmbedder, caplog: pytest.LogCaptureFixture
 ) -> None:
     champion = trained(sqlite_context)
     with sqlite_context.sessions() as session:
         first = session.query(Image).order_by(Image.id).first()
         assert first is not None
-        (sqlite_context.project.images / first.file).write_bytes(b"no image")
+    file = sqlite_context.project.images / first.file
+    whole = file.read_bytes()
+    file.write_bytes(b"no image")
     found = known.training_sample(sqlite_context, champion, embedder)
     assert found is not None
     assert len(found.objects.vectors) == len(found.objects.labels) == 4
     assert len(found.wholes) == 2
+    assert f"training image {first.id}" in caplog.text
+    assert "1 of 3 training images cannot be opened" in caplog.text
+
+    file.write_bytes(whole)  # it is back
+    again = known.training_sample(sqlite_context, champion, embedder)
+    assert again is not None
+    assert len(again.wholes) == 3
 
 
 def test_a_model_from_elsewhere_is_taken_to_know_the_seed_set(
@@ -195,7 +204,10 @@ def test_modes_are_as_wide_as_their_class(
 
 
 def test_only_the_shortlist_is_looked_at_closely(
-    sqlite_context: Context, embedder: RegionEmbedder, monkeypatch: pytest.MonkeyPatch
+    sqlite_context: Context,
+    embedder: RegionEmbedder,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with sqlite_context.sessions.begin() as session:
         photos = [skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket()]
@@ -224,3 +236,8 @@ def test_only_the_shortlist_is_looked_at_closely(
     assert [image.rois is not None for image in closer] == [False, True, False]
     assert closer[1].rois is not None
     assert closer[1].rois.shape == (1, embedder.width)
+
+    with sqlite_context.sessions() as session:
+        (sqlite_context.project.images / session.get_one(Image, ids[1]).file).write_bytes(b"no")
+    assert rois.with_rois(sqlite_context, pool, embedder, near)[1].detections is None
+    assert f"image {ids[1]} is compared by no detection" in caplog.text

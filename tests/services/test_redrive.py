@@ -117,6 +117,23 @@ def test_other_units_of_a_finished_cycle_are_tried_again(context: Context) -> No
         assert session.get_one(Unit, scan).state == UnitState.QUEUED
 
 
+def test_cancelled_work_that_others_need_is_tried_again_and_that_of_a_cycle_is_not(
+    context: Context,
+) -> None:
+    number, train = _failed(context)
+    with context.sessions.begin() as session:
+        scan = units.enqueue(session, "scan", "shared", {}).id
+        session.get_one(Unit, train).state = UnitState.QUEUED
+        for unit_id in (scan, train):
+            assert units.cancel(session, unit_id)
+    _redrive(context, scan)
+    with pytest.raises(Conflict, match=f"was cancelled with cycle {number}"):
+        _redrive(context, train)
+    with context.sessions() as session:
+        states = [session.get_one(Unit, one).state for one in (scan, train)]
+    assert states == [UnitState.QUEUED, UnitState.CANCELLED]
+
+
 def test_only_dead_units_are_tried_again(context: Context) -> None:
     _number, unit_id = _failed(context)
     _redrive(context, unit_id)

@@ -7,6 +7,7 @@ import logging
 import pytest
 from sqlalchemy import select
 
+from services import registry
 from services.db import units
 from services.db.tables import FailureRow, FailureState, Unit, UnitState
 from tests.services.field_frames import PHANTOM, Field, blind
@@ -196,6 +197,27 @@ def test_a_champion_that_came_back_opens_what_another_had_fixed(
         (FailureState.FOUND, None),
     }
     assert lite.explains() > 0
+
+
+def test_failures_that_were_fixed_before_they_were_explained_are_explained_in_the_end(
+    lite: Field,
+) -> None:
+    lite.say(objects=[*lite.shown, PHANTOM])
+    lite.scan()
+    assert lite.explains() == 1
+    second = lite.add_model(2, blind())
+    with lite.context.sessions.begin() as session:  # before a worker came to explain it
+        row = session.scalars(select(FailureRow)).one()
+        row.state, row.fixed_by = FailureState.FIXED, second.id
+        session.scalars(select(Unit).where(Unit.kind == "explain")).one().state = UnitState.DONE
+        registry.promote(session, second, "person", {})
+        registry.rollback(session, "person")
+        assert row.state == FailureState.FOUND
+
+    lite.scan()
+
+    assert lite.states() == [FailureState.FOUND]
+    assert lite.explains() == 1
 
 
 # --- classes that the model does not know

@@ -184,6 +184,45 @@ def test_a_unit_that_kills_its_workers_is_parked(context: Context) -> None:
         assert units.park_exhausted(session, unit_id) is None
 
 
+def test_a_power_cut_uses_up_no_try(context: Context) -> None:
+    """All leases run out at once, time and again; every try is left for errors of its own."""
+    unit_id = enqueue(context)
+    for lost in range(1, context.settings.workers.max_lost):
+        claim(context, unit_id, lease_s=-1)
+        with context.sessions.begin() as session:
+            assert units.requeue_expired(session, unit_id)
+            unit = units.find(session, unit_id)
+            assert (unit.attempts, unit.lost) == (0, lost)
+    for attempt in (1, 2, 3):
+        taken = claim(context, unit_id)
+        assert taken.attempt == attempt
+        with context.sessions.begin() as session:
+            units.fail(session, taken, "boom", "traceback", True, backoff_s=0)
+    with reading(context.sessions) as session:
+        assert units.find(session, unit_id).error_code == "boom"
+
+
+def test_the_next_claim_counts_a_lost_worker_too(context: Context) -> None:
+    unit_id = enqueue(context)
+    claim(context, unit_id, lease_s=-1)
+    assert claim(context, unit_id).attempt == 1
+    with context.sessions.begin() as session:
+        unit = units.find(session, unit_id)
+        assert (unit.attempts, unit.lost) == (1, 1)
+
+
+def test_a_redriven_unit_forgets_the_workers_that_it_lost(context: Context) -> None:
+    unit_id = enqueue(context)
+    for _ in range(context.settings.workers.max_lost):
+        claim(context, unit_id, lease_s=-1)
+    with context.sessions.begin() as session:
+        assert units.park_exhausted(session, unit_id)
+        parked = units.find(session, unit_id)
+        assert (parked.attempts, parked.lost) == (0, context.settings.workers.max_lost)
+        assert units.redrive(session, unit_id).lost == 0
+    assert claim(context, unit_id).attempt == 1
+
+
 @pytest.mark.parametrize("ending", sorted(TERMINAL))
 def test_no_way_out_of_a_terminal_state_but_redrive(context: Context, ending: str) -> None:
     unit_id = enqueue(context)
