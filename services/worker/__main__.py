@@ -113,7 +113,7 @@ def run_beat(settings: Settings, project: Project) -> None:
         [
             "--quiet",
             "beat",
-            "--scheduler=services.worker.beat:SteadyScheduler",  # keeps no file to be damaged
+            "--scheduler=services.worker.beat:SteadyScheduler",  # no file to be damaged or full
             "--pidfile=",
             f"--loglevel={settings.log_level}",
         ]
