@@ -72,7 +72,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         units.enqueue(
             session,
             "index",
-            f"index:{file}",
+            f"index:{file}:{claim.unit_id}",  # the same images may be embedded once more
             {"file": file, "images": names, "encoder": embedder.version, "width": embedder.width},
             cycle_id=units.cycle_of(session, claim),
         )
