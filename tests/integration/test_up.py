@@ -19,6 +19,7 @@ from services.errors import Conflict, ToolUnavailable
 from services.settings import Settings
 from services.worker import redis_server, supervisor, surroundings, up_file
 from services.worker.environment import environment_of
+from services.worker.lifecycle import ready_file
 from services.worker.supervisor import Supervisor
 from tests.factories import QUICK_WORKERS, make_context, make_project
 from tests.integration.processes import ROOT, supervisor_of
@@ -85,8 +86,10 @@ def test_all_die_with_a_killed_supervisor(quick: Context) -> None:
 
         wait_until(lambda: len(pids()) == 4, 60, "all processes run")
         started = pids()
+        # Not any child: while it loads, a worker runs other programs for a moment.
+        ready = ready_file(quick.project, "worker-default")
+        wait_until(ready.is_file, 60, "the worker has its pool")
         pool = psutil.Process(started["worker-default"])
-        wait_until(lambda: bool(pool.children()), 60, "the worker has its pool")
         started["pool"] = pool.children()[0].pid
     finally:
         process.kill()
