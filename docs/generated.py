@@ -51,7 +51,7 @@ def _openapi() -> dict[str, Any]:
     """The description of the API, from the application itself on a project that is thrown away."""
     from services import context
     from services.api.app import create_app
-    from services.settings import PROJECT_FILE, Settings
+    from services.config.settings import PROJECT_FILE, Settings
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / PROJECT_FILE).touch()

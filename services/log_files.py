@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from services.setting_groups import LogSettings
+from services.config.setting_groups import LogSettings
 
 LOOK_EVERY = 64
 """Lines between two looks at the size."""

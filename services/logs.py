@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from services.config.setting_groups import LogSettings
 from services.log_files import LogFile
 from services.plain import json_text
-from services.setting_groups import LogSettings
 
 FIELDS = (
     "unit",

@@ -107,7 +107,7 @@ def load_extra_stages() -> None:
 
 def after(session: Session, context: Context, claim: Claim) -> None:
     """Move the cycles that may have waited for this unit; called when it is done or parked."""
-    from services import cycles  # the cycle's steps enqueue units, which read this table
+    from services.cycle import cycles  # the cycle's steps enqueue units, which read this table
 
     if claim.kind in FEEDS_SELECTION:  # another cycle may wait for it by now
         cycles.advance_waiting(session, context)

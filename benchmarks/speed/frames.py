@@ -21,10 +21,9 @@ import uvicorn
 
 from benchmarks.speed.scene import Row, interval
 from curation.images import encode_png
-from services import revisions
 from services.api.app import create_app
 from services.context import Context
-from services.db import migrate
+from services.db import migrate, revisions
 from services.db.tables import Annotation, Image, Role, TruthSource
 from tests.databases import Postgres, postgres_binaries, run_postgres
 from tests.factories import make_context

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 
 from services import context as wiring
-from services import logs, private
+from services import logs
 from services.api.app import create_app
 from services.api.log_repeats import RepeatLimit
 from services.api.server import server
+from services.store import private
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.protocol import TRUSTED
-from services.objects import plain_text
+from services.intake.objects import plain_text
 
 logger = logging.getLogger(__name__)
 strangers = logging.getLogger(f"{__name__}.strangers")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.api.deps import MAX_ROW
-from services.setting_groups import MOST_OBJECTS
+from services.config.setting_groups import MOST_OBJECTS
 
 Box = Annotated[
     list[float],

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from services.api.door import Limits
 from services.api.log_repeats import RepeatLimit
 from services.api.protocol import guarded
-from services.setting_groups import ApiSettings
+from services.config.setting_groups import ApiSettings
 
 logger = logging.getLogger(__name__)
 

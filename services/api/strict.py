@@ -18,8 +18,8 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
-from services import strict_json
 from services.errors import InvalidRequest
+from services.intake import strict_json
 
 MAX_FILES, MAX_FIELDS, MAX_FIELD_BYTES = 4, 32, 2**20
 """Of a form, before it is looked at; more than any route has, so that the answer can name what is
@@ -33,7 +33,7 @@ class StrictRequest(Request):
         """The body.
 
         Raises:
-            InvalidRequest: see :func:`services.strict_json.loads`.
+            InvalidRequest: see :func:`services.intake.strict_json.loads`.
         """
         if not hasattr(self, "_json"):
             self._json = await run_in_threadpool(strict_json.loads, await self.body(), "body")

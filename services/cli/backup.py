@@ -16,7 +16,7 @@ from services.errors import ServiceError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from services.backup import Tell
+    from services.upkeep.backup import Tell
 
 
 class BackupDamaged(ServiceError):
@@ -56,7 +56,7 @@ def backup(
 
 
 def _verify(target: Path) -> None:
-    from services import backup_manifest
+    from services.upkeep import backup_manifest
 
     with _bars() as tell:
         wrong = backup_manifest.verify(target, tell)
@@ -69,8 +69,8 @@ def _verify(target: Path) -> None:
 
 
 def _make(target: Path, dump: Path | None, copy: bool) -> None:
-    from services import backup as backups
     from services.db.engine import sqlite_file
+    from services.upkeep import backup as backups
 
     out = console()
     with opened() as context:

@@ -24,9 +24,9 @@ from typer.core import TyperGroup
 
 from curation.errors import CurationError
 from retrain.errors import RetrainError
+from services.config.settings import get_settings
 from services.errors import ServiceError
 from services.plain import json_text, visible
-from services.settings import get_settings
 
 if TYPE_CHECKING:
     from services.context import Context

@@ -17,9 +17,9 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from services.cli.common import JsonOption, print_json, print_table
+from services.config.settings import PROJECT_FILE, Settings, get_settings
 from services.errors import NotFound
 from services.plain import visible
-from services.settings import PROJECT_FILE, Settings, get_settings
 
 MASK = "********"
 PASSWORD = re.compile(r"(://[^/@:]*:)[^@]+@")

@@ -211,7 +211,7 @@ def show(number: NumberArgument = None, as_json: JsonOption = False) -> None:
 @cycle_app.command("cancel")
 def cancel(number: NumberArgument = None) -> None:
     """Stop a cycle; its labels and models stay."""
-    from services import cycles
+    from services.cycle import cycles
 
     with opened() as context:
         cycle_id = _find(context, number).id
@@ -223,7 +223,7 @@ def cancel(number: NumberArgument = None) -> None:
 @cycle_app.command("train")
 def train(number: NumberArgument = None) -> None:
     """Close the open label tasks of a cycle and retrain on the labels that are in."""
-    from services import cycles
+    from services.cycle import cycles
 
     with opened() as context:
         cycle_id = _find(context, number).id
@@ -235,7 +235,8 @@ def train(number: NumberArgument = None) -> None:
 def _start(
     context: Context, kind: str, policy: str | None, budget: int | None, seed: int | None
 ) -> int:
-    from services import cycles, explainers
+    from services.config import explainers
+    from services.cycle import cycles
 
     explainers.check(context.settings.explanation)  # or it would begin at the next `e2x up`
     with context.sessions.begin() as session:
@@ -254,7 +255,7 @@ def _follow(context: Context, cycle_id: int, through_labels: bool, timeout_s: fl
 
 
 def _find(context: Context, number: int | None) -> Cycle:
-    from services import cycles
+    from services.cycle import cycles
 
     with reading(context.sessions) as session:
         cycle = cycles.latest(session) if number is None else cycles.find(session, number)

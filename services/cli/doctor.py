@@ -17,10 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.cli import doctor_files
 from services.cli.common import OURS, JsonOption, console, print_json
+from services.config.settings import Settings, get_settings
 from services.db.engine import reading
 from services.db.tables import Image, LabelTask, Model, Outbox, TaskState
 from services.errors import InvalidRequest
-from services.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from services.context import Context
@@ -150,7 +150,7 @@ def _device(settings: Settings) -> Finding:
 
 def _precision(settings: Settings) -> Iterator[Finding]:
     """Half precision that costs more than it saves; it never costs a right map."""
-    from services.science import device_name
+    from services.config.builders import device_name
 
     if settings.explanation.mixed_precision == "fp16" and device_name(settings) == "cpu":
         yield Finding(
@@ -170,7 +170,8 @@ def _index() -> Finding:
 
 def _names(settings: Settings) -> Iterator[Finding]:
     """Settings whose value is a name in a registry."""
-    from services import cycles, explainers
+    from services.config import explainers
+    from services.cycle import cycles
 
     try:
         explainers.configured(settings.explanation)
@@ -278,8 +279,8 @@ def _running(context: Context) -> Finding:
 
 
 def _contents(context: Context) -> Iterator[Finding]:
-    from services import registry
     from services.db import label_uses, units
+    from services.models import registry
 
     with reading(context.sessions) as session:
         wrong = label_uses.recount(session)

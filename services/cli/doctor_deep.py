@@ -10,7 +10,7 @@ from rich.progress import TaskID
 from services import context as wiring
 from services.cli.doctor import Finding
 from services.cli.follow import progress
-from services.settings import Settings
+from services.config.settings import Settings
 
 
 def examine(settings: Settings, sample: int | None, mend: bool) -> Iterator[Finding]:
@@ -21,8 +21,8 @@ def examine(settings: Settings, sample: int | None, mend: bool) -> Iterator[Find
         sample: files of a kind to read at most; None: all.
         mend: whether to have made again what can be, before the look.
     """
-    from services import invariants
-    from services.invariants.mend import mend as made_again
+    from services.upkeep import invariants
+    from services.upkeep.invariants.mend import mend as made_again
 
     context = wiring.build(settings)
     try:

@@ -18,9 +18,9 @@ def examine(context: Context) -> Iterator[Finding]:
 
 
 def _private(context: Context) -> Iterator[Finding]:
-    from services import private
     from services.cli.doctor import Finding
     from services.db.engine import sqlite_file
+    from services.store import private
 
     found = private.exposed(context.project, sqlite_file(context.engine))
     if found:
@@ -48,9 +48,9 @@ def _moved_aside(context: Context) -> Iterator[Finding]:
 
 
 def _watched(context: Context) -> Iterator[Finding]:
-    from services import refusals, watch
     from services.cli.doctor import Finding
-    from services.file_names import shown
+    from services.intake import refusals, watch
+    from services.intake.file_names import shown
 
     folder = watch.watched_folder(context)
     if folder is None:

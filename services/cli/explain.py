@@ -20,12 +20,12 @@ from rich.progress import (
 
 from services.cli.common import FAILURE_EXIT, JsonOption, Screen, show_error
 from services.cli.explain_checks import check, check_output
+from services.config.settings import Settings, get_settings
 from services.errors import InvalidRequest
-from services.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from services.cli.explain_targets import Question
-    from services.explaining import Outcome
+    from services.explaining.one_image import Outcome
 
 SINGLE_TOP, COMPARE_TOP = 3, 1
 """Detections that are explained where nothing is said: by one method, and by many."""
@@ -193,10 +193,11 @@ def _explain(
     asked: Question, explainers: dict[str, Any], settings: Settings
 ) -> tuple[list[list[Outcome]], list[list[float]]]:
     """Outcomes by subject and method, and the centres of the segments."""
-    from services import explaining, science
-    from services.explaining_sheet import segment_centres
+    from services.config import builders
+    from services.explaining import one_image
+    from services.explaining.sheet import segment_centres
 
-    rules = science.region_rules(settings)
+    rules = builders.region_rules(settings)
     by_method: list[list[Outcome]] = []
     with _bar() as bar:
         task = bar.add_task("explain", total=len(explainers) + 1, note="superpixels")
@@ -209,7 +210,7 @@ def _explain(
                 bar.update(task, note=f"{name}: {count} inputs")
 
             by_method.append(
-                explaining.run(
+                one_image.run(
                     name,
                     explainer,
                     asked.detector,

@@ -14,10 +14,10 @@ from typing import TypeAlias
 
 from curation import images
 from curation.types import Box, ImageArray
-from services import science
 from services.cli.common import opened
+from services.config import builders
+from services.config.settings import PROJECT_FILE, Settings
 from services.errors import InvalidRequest, NotFound
-from services.settings import PROJECT_FILE, Settings
 
 FORM = "X1,Y1,X2,Y2:LABEL"
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -82,7 +82,7 @@ def check(
     if not file.is_file():
         raise NotFound(f"{file}: {'a folder, not an image' if file.is_dir() else 'no such file'}")
     data = file.read_bytes()
-    image = images.decode(data, science.image_limits(settings), file.name)
+    image = images.decode(data, builders.image_limits(settings), file.name)
     for corners, _ in wanted:
         _require_inside(corners, image)
     annotated = None if truth is None else _annotated(truth, file)
@@ -128,8 +128,8 @@ def _model(settings: Settings, name: str) -> tuple[str, Path]:
             f"{said}no project here to take a model from: name a folder with "
             "model.safetensors and config.json by --model, or a project by --project"
         )
-    from services import registry
     from services.db.engine import reading
+    from services.models import registry
 
     with opened() as context, reading(context.sessions) as session:
         row = registry.find(session, name) if name else registry.require_champion(session)

@@ -12,14 +12,14 @@ from services.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from curation.explain import Explainer
-    from services.settings import Settings
+    from services.config.settings import Settings
 
 
 def print_methods(as_json: bool, settings: Settings) -> None:
     """Every method with what it asks of the model and what it costs here."""
     from curation import explain
     from curation.explain.about import about
-    from services.explainers import parameters_of
+    from services.config.explainers import parameters_of
 
     rows = []
     for name in explain.names():
@@ -37,7 +37,7 @@ def _samples(name: str, settings: Settings) -> int | None:
     wanted = settings.explanation
     if name != wanted.method:
         return None
-    from services.explainers import configured
+    from services.config.explainers import configured
 
     number: int | None = configured(wanted).parameters.get("num_samples")
     return number
@@ -55,7 +55,7 @@ def chosen(
     """
     from curation import explain
     from curation.explain.about import UNCOMPARED
-    from services import explainers
+    from services.config import explainers
 
     wanted = settings.explanation
     known = explain.names()
@@ -75,7 +75,7 @@ def chosen(
 
 def _shared_out(given: Sequence[str], picked: Sequence[str]) -> dict[str, dict[str, Any]]:
     """``[METHOD.]KEY=VALUE`` to the methods that take it."""
-    from services.explainers import parameters_of
+    from services.config.explainers import parameters_of
 
     accepted = {name: parameters_of(name) for name in picked}
     result: dict[str, dict[str, Any]] = {name: {} for name in picked}

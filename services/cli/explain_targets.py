@@ -13,12 +13,13 @@ from curation.candidates import FailureRules
 from curation.class_names import same_class
 from curation.superpixels import SegmentArray, segment
 from curation.types import Box, Detections, ImageArray, Truth
-from services import explaining, science
 from services.cli.explain_checks import Annotated, Said, in_project
+from services.config import builders
+from services.config.settings import Settings
 from services.errors import InvalidRequest
-from services.explaining import Subject
-from services.project import Project
-from services.settings import Settings
+from services.explaining import one_image
+from services.explaining.one_image import Subject
+from services.store.project import Project
 
 if TYPE_CHECKING:
     from retrain.detector import SsdDetector
@@ -66,7 +67,7 @@ class Question:
 
     def segments(self, settings: Settings) -> SegmentArray:
         """Superpixels of the image; in a project they are kept."""
-        from services.segments import segments_of
+        from services.store.superpixels import segments_of
 
         wanted = settings.explanation
         size_hw = self.detector.input_size_hw
@@ -86,8 +87,8 @@ def ask(settings: Settings, said: Said) -> Question:
         CheckpointCorrupt: the model folder is damaged.
     """
     image, wanted = said.image, said.wanted
-    detector = science.load_detector(said.model_folder, settings)
-    rules = science.failure_rules(settings)
+    detector = builders.load_detector(said.model_folder, settings)
+    rules = builders.failure_rules(settings)
     found = detector.predict([image], rules.fn_floor)[0]
     asked = Question(
         said.file, image, said.identity, said.model, detector, (), found, nothing=_none(rules)
@@ -97,14 +98,14 @@ def ask(settings: Settings, said: Said) -> Question:
         proposals = detector.propose([image])[0]
         labels = [_label(word, names) for _, word in wanted]
         subjects = [
-            explaining.of_box(corners, label, found, proposals, names, rules)
+            one_image.of_box(corners, label, found, proposals, names, rules)
             for (corners, _), label in zip(wanted, labels, strict=True)
         ]
         return replace(asked, subjects=tuple(subjects))
     if said.annotated is not None:
         return _wrong(asked, said.annotated, settings)
     shown = found.above(rules.score_threshold)
-    return replace(asked, subjects=tuple(explaining.of_detections(shown, names)))
+    return replace(asked, subjects=tuple(one_image.of_detections(shown, names)))
 
 
 def _none(rules: FailureRules) -> str:
@@ -129,8 +130,8 @@ def _wrong(asked: Question, annotated: Sequence[Annotated], settings: Settings) 
         np.array([entry[2] for entry in rows], np.bool_),
     )
     proposals = asked.detector.propose([asked.image])[0]
-    subjects = explaining.of_truth(
-        truth, asked.candidates, proposals, names, science.failure_rules(settings)
+    subjects = one_image.of_truth(
+        truth, asked.candidates, proposals, names, builders.failure_rules(settings)
     )
     right = f"all {len(rows)} annotated objects are found and nothing else; --all explains them"
     return replace(asked, subjects=tuple(subjects), truth_boxes=boxes, nothing=right)

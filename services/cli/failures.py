@@ -50,7 +50,7 @@ def list_failures(
 
     A failure is withdrawn when the truth of its frame was corrected, and dismissed by a person.
     """
-    from services import registry
+    from services.models import registry
 
     with opened() as context, reading(context.sessions) as session:
         wanted = FailureRow.state.not_in(TAKEN_BACK) if state is None else FailureRow.state == state
@@ -113,8 +113,8 @@ def show_failure(
     as_json: JsonOption = False,
 ) -> None:
     """Show one failure and draw its explanation: red supports, blue hurts."""
-    from services.drawings import newest_explanation, overlay_png
-    from services.storage import write_bytes
+    from services.store.drawings import newest_explanation, overlay_png
+    from services.store.storage import write_bytes
 
     with opened() as context, reading(context.sessions) as session:
         failure = find_failure(session, name)
@@ -176,7 +176,7 @@ def dismiss(
     take a dismissal back, report the failure anew: `e2x ingest FRAME --missed CLASS:X1,Y1,X2,Y2`
     or `--false`, with a box of your own.
     """
-    from services import dismissals
+    from services.cycle import dismissals
 
     with opened() as context, context.sessions.begin() as session:
         ids = [find_failure(session, name).id for name in names]

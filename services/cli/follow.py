@@ -98,7 +98,7 @@ def may_be_up(context: Context) -> bool:
 @contextmanager
 def workers(context: Context, console: Console) -> Iterator[None]:
     """The project's services for the length of a block: those that are up, or ones of our own."""
-    from services import explainers
+    from services.config import explainers
     from services.worker.supervisor import Supervisor
 
     explainers.check(context.settings.explanation)
@@ -186,7 +186,7 @@ def _counts(session: Session, cycle: Cycle, most: int) -> tuple[int, int, int]:
     since; else units of the cycle.
     """
     if cycle.state == CycleState.EXPLAINING:
-        from services import cycle_units
+        from services.cycle import cycle_units
 
         waiting = cycle_units.evidence_waiting(session, cycle)
         most = max(most, waiting)
@@ -202,9 +202,9 @@ def _counts(session: Session, cycle: Cycle, most: int) -> tuple[int, int, int]:
 
 
 def _show_training(context: Context, cycle_id: int, bars: Progress, task: TaskID) -> None:
-    from services.supervise import read_progress
+    from services.models.training_process import read_progress
 
-    # The folder's name is that of services.training.run_name, which would load PyTorch here.
+    # The folder's name is that of services.models.training.run_name, which would load PyTorch here.
     show_beat(bars, task, read_progress(context.project.runs / f"train-cycle-{cycle_id}"))
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from services.db.tables import Role
-    from services.imports import ImportOptions, ImportReport, Part
+    from services.intake.imports import ImportOptions, ImportReport, Part
 
 SHOWN_PROBLEMS = 10
 BROKEN_OFF = "broke off: what is counted here is stored; the same command takes up the rest"
@@ -126,7 +126,7 @@ def import_sources(
     left out, 2 if a source was refused as a whole.
     """
     from services.db.tables import Role
-    from services.imports import ImportOptions
+    from services.intake.imports import ImportOptions
 
     options = ImportOptions(
         fmt=fmt,
@@ -176,8 +176,8 @@ def _run(sources: Sequence[Path], role: Role, options: ImportOptions) -> _Outcom
     """Read all sources, then store them: which truths contradict each other, only all can tell."""
     from sqlalchemy.exc import DBAPIError
 
-    from services.imports import Loaded, agree, load_source, store
-    from services.storage import DiskFull
+    from services.intake.imports import Loaded, agree, load_source, store
+    from services.store.storage import DiskFull
 
     outcome = _Outcome()
     with opened() as context, progress() as bars:
@@ -220,7 +220,7 @@ def _all_came_in(reports: Collection[ImportReport]) -> bool:
 
 
 def _part(text: str, block: int) -> Part:
-    from services.imports import Part
+    from services.intake.imports import Part
 
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal()):

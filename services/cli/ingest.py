@@ -16,7 +16,7 @@ from services.errors import InvalidRequest, NotFound
 if TYPE_CHECKING:
     from services.cli.truth import Truth
     from services.context import Context
-    from services.sidecars import Words
+    from services.intake.sidecars import Words
 
 SHOWN_REFUSALS = 20
 FORM = "LABEL:X1,Y1,X2,Y2"
@@ -97,8 +97,8 @@ def _ingest_one(
     """One frame in its own transaction: a bad one costs its neighbours nothing."""
     from curation.errors import CurationError
     from services.errors import ServiceError
-    from services.ingest import ingest_frame
-    from services.sidecars import Words, read_words
+    from services.intake.frames import ingest_frame
+    from services.intake.sidecars import Words, read_words
 
     try:
         if said is None:
@@ -134,7 +134,7 @@ def _truth(context: Context, annotations: Path, refused: list[dict[str, str]]) -
 
 def _said(missed: Sequence[str], false: Sequence[str], empty: bool) -> Words | None:
     """What the options say; None where they say nothing."""
-    from services.sidecars import Words
+    from services.intake.sidecars import Words
 
     reports = [_report("missed", text) for text in missed]
     reports += [_report("false", text) for text in false]

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from services import private
 from services.cli.common import choose_project, console
+from services.config.settings import PROJECT_FILE, Settings, get_settings
 from services.errors import InvalidRequest
-from services.project import Project
-from services.settings import PROJECT_FILE, Settings, get_settings
+from services.store import private
+from services.store.project import Project
 
 USEFUL = (
     "seed",

@@ -94,7 +94,7 @@ def export(
     Annotations that lie in the folder may hold somebody's work: other ones are not written over.
     """
     from services.labeling import coco
-    from services.storage import write_bytes
+    from services.store.storage import write_bytes
 
     folder = out.expanduser()
     if folder.exists() and not folder.is_dir():
@@ -132,7 +132,7 @@ def _require_no_other(file: Path, data: bytes) -> None:
 
 def _copy_images(context: Context, rows: list[Image], folder: Path) -> None:
     """Copy images, each whole or not at all; what an export left half written is made good."""
-    from services.storage import write_bytes
+    from services.store.storage import write_bytes
 
     for image in rows:
         source = context.project.inside(context.project.images, image.file)

@@ -22,7 +22,7 @@ from services.cli.cycle_output import print_gate
 from services.cli.train import print_evaluation
 from services.db.engine import reading
 from services.db.tables import Cycle, DatasetVersion, Model
-from services.model_import import DefaultBoxes
+from services.models.importing import DefaultBoxes
 
 models_app = typer.Typer(help="Trained detectors; one of them is the champion.")
 ACTOR = "command line"
@@ -43,7 +43,7 @@ def figure(model: Model, role: str, name: str) -> Any:
 @models_app.command("list")
 def list_models(as_json: JsonOption = False) -> None:
     """List all models, the newest first."""
-    from services import registry
+    from services.models import registry
 
     with opened() as context, reading(context.sessions) as session:
         rows = registry.models(session)
@@ -78,7 +78,7 @@ def _found(model: Model) -> str:
 @models_app.command("show")
 def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
     """Show one model: where it comes from, how it does, what the gate said of it."""
-    from services import registry
+    from services.models import registry
 
     with opened() as context, reading(context.sessions) as session:
         model = registry.find(session, name)
@@ -157,14 +157,14 @@ def add_model(
     ] = "",
 ) -> None:
     """Add a detector that was trained elsewhere; the first becomes the champion."""
-    from services import model_import, registry, training
+    from services.models import importing, registry, training
 
-    names = model_import.read_class_names(classes) if classes else ()
-    source = model_import.Source(path, names, architecture or None, default_boxes, network)
+    names = importing.read_class_names(classes) if classes else ()
+    source = importing.Source(path, names, architecture or None, default_boxes, network)
     with opened() as context:
         with console().status("reading and checking the network"):
-            loaded = model_import.load(source, context.settings)
-            model = model_import.add(context, loaded.detector, path, ACTOR)
+            loaded = importing.load(source, context.settings)
+            model = importing.add(context, loaded.detector, path, ACTOR)
         with console().status("evaluating it"):
             reports = training.evaluate_splits(context, model.id)
         with reading(context.sessions) as session:
@@ -182,7 +182,7 @@ def promote(
     reason: Annotated[str, typer.Option(help="For the audit trail.")] = "",
 ) -> None:
     """Make a model the champion, whatever the gate said."""
-    from services import registry
+    from services.models import registry
 
     with opened() as context, context.sessions.begin() as session:
         model = registry.find(session, name)
@@ -195,11 +195,12 @@ def promote(
 @models_app.command("rollback")
 def rollback() -> None:
     """Bring back the champion before this one."""
-    from services import modes, registry
+    from services.models import registry
+    from services.modes import recognise
 
     with opened() as context, context.sessions.begin() as session:
         model = registry.rollback(session, ACTOR)
-        modes.settle(session, context.settings)
+        recognise.settle(session, context.settings)
     console().print(
         f"model {model.number} is the champion again; the workers look at the field frames again"
     )

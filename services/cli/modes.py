@@ -51,7 +51,7 @@ def list_modes(
     state: StateOption = None, limit: LimitOption = SHOWN_MODES, as_json: JsonOption = False
 ) -> None:
     """List failure modes, what needs work first; JSON has all of them."""
-    from services.mode_trends import state_in_words, trends, worst_first
+    from services.modes.trends import state_in_words, trends, worst_first
 
     with opened() as context, reading(context.sessions) as session:
         query = select(ModeRow).order_by(ModeRow.id)
@@ -87,7 +87,7 @@ def show_mode(
     as_json: JsonOption = False,
 ) -> None:
     """Show one failure mode: its exemplars, its size by cycle, and how it came to its state."""
-    from services import mode_trends
+    from services.modes import trends as mode_trends
 
     with opened() as context, reading(context.sessions) as session:
         (found,) = mode_trends.trends(session, [mode_trends.find(session, number)])
@@ -124,7 +124,7 @@ def show_mode(
 
 def print_seen_modes(modes: Any) -> None:
     """A table of failure modes as a cycle saw them, with their states of now."""
-    from services.mode_trends import state_in_words
+    from services.modes.trends import state_in_words
 
     print_table(
         "Failure modes",
@@ -152,7 +152,7 @@ def _print_rest(modes: int, failures: int, shown: int) -> None:
 
 
 def _print_mode(found: Any) -> None:
-    from services.mode_trends import state_in_words
+    from services.modes.trends import state_in_words
 
     print_facts(
         f"Failure mode {found.mode.id}",

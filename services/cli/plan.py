@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services import pool_scores
 from services.cli.common import console
 from services.cli.follow import progress
 from services.db.engine import reading
@@ -28,6 +27,7 @@ from services.db.tables import (
     TaskState,
 )
 from services.errors import Conflict, NotFound
+from services.store import pool_scores
 
 NO_CHAMPION = (
     "there is no champion: `e2x import FOLDER --role seed`, then `e2x train`; or `e2x models add`"
@@ -72,7 +72,7 @@ class Plan:
 
 def read_plan(session: Session, context: Context) -> Plan:
     """Count what a cycle would take up now; writes nothing."""
-    from services import registry
+    from services.models import registry
 
     champion = registry.champion(session)
     by_class: dict[str, int] = {}
@@ -117,10 +117,11 @@ def draw_plan(
     Raises:
         NotFound: no policy has this name.
     """
-    from services import registry, science, training
-    from services.cycles import check_policy
+    from services.config import builders
+    from services.cycle.cycles import check_policy
+    from services.models import registry, training
     from services.report import plan, predictor
-    from services.selection import Terms, choose
+    from services.selection.choose import Terms, choose
 
     wanted = context.settings.selection
     with reading(context.sessions) as session:
@@ -147,20 +148,22 @@ def draw_plan(
                 )
             )
     with console().status("choosing and drawing"):
-        embedder = science.region_embedder(context.settings, science.load_encoder(context.settings))
+        embedder = builders.region_embedder(
+            context.settings, builders.load_encoder(context.settings)
+        )
         chosen = choose(context, champion, embedder, scores, terms)
         plan.build(context, out, champion, chosen, terms, scores)
 
 
 def _unmeasured(session: Session, champion: Model | None) -> Iterator[str]:
-    from services import cycle_holdout
+    from services.cycle import holdout
 
     if champion is None:
         if not _count(session, Image.id, Image.role == Role.HOLDOUT):
-            yield cycle_holdout.NO_HOLDOUT
+            yield holdout.NO_HOLDOUT
         return
     try:
-        cycle_holdout.require(session, champion)
+        holdout.require(session, champion)
     except Conflict as refusal:
         yield str(refusal)
 

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def train() -> None:
     """Train the first detector on the seed set; later ones come from cycles."""
-    from services import datasets, registry, training
+    from services.models import datasets, registry, training
     from services.worker.supervisor import running
 
     with opened() as context:
@@ -68,7 +68,7 @@ def print_evaluation(reports: Mapping[str, EvaluationReport]) -> None:
 
 def _here(context: Context) -> Model:
     """In a process of this one."""
-    from services.first_training import train_here
+    from services.models.first_training import train_here
 
     with progress() as bars:
         task = bars.add_task(TITLE, total=None, note="loading")
@@ -83,8 +83,8 @@ def _here(context: Context) -> Model:
 
 def _by_workers(context: Context) -> Model:
     """By the train worker that runs."""
-    from services import training
-    from services.supervise import read_progress
+    from services.models import training
+    from services.models.training_process import read_progress
 
     folder = context.project.runs / training.run_name(None)
     with context.sessions.begin() as session:

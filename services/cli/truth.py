@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from curation.errors import AnnotationsInvalid
 from curation.formats.names import name_key
 from services.errors import InvalidRequest, NotFound
-from services.sidecars import Words
+from services.intake.sidecars import Words
 
 if TYPE_CHECKING:
     from curation.formats import ImportedImage, Problem
@@ -39,7 +39,7 @@ class Truth:
             InvalidRequest: the file says nothing about it, has several images of this name, or
                 has an object of it that cannot be used: the rest is not the whole truth.
         """
-        from services.import_truth import objects_of
+        from services.intake.import_truth import objects_of
 
         item = self.by_path.get(frame.resolve())
         if item is None:

@@ -136,7 +136,7 @@ def _dead(context: Context) -> list[int]:
 
 def _redrive(context: Context, unit_ids: list[int]) -> dict[int, ServiceError]:
     """Each in a transaction of its own; those that are refused, and why."""
-    from services import redrive as units_again
+    from services.cycle import redrive as units_again
 
     refused: dict[int, ServiceError] = {}
     for unit_id in unit_ids:

@@ -23,7 +23,7 @@ def up(
     api: Annotated[bool, typer.Option("--api/--no-api", help="Run the HTTP API.")] = True,
 ) -> None:
     """Run broker, relay, scheduler, workers and API; Ctrl-C stops them cleanly."""
-    from services import explainers
+    from services.config import explainers
     from services.worker.supervisor import Supervisor
 
     out = console()

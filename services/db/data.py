@@ -65,7 +65,7 @@ class Annotation(Base):
     """One revision of the truth of one image; revisions are added, never changed.
 
     ``objects`` is a list of ``{"box": [x1, y1, x2, y2], "label": name, "ignore": bool}`` in px of
-    the original image. The greatest revision counts. :mod:`services.revisions` adds them.
+    the original image. The greatest revision counts. :mod:`services.db.revisions` adds them.
     """
 
     __tablename__ = "annotations"

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from services.db.tables import Unit, UnitState
 
 if TYPE_CHECKING:
-    from services.setting_groups import WorkerSettings
+    from services.config.setting_groups import WorkerSettings
 
 INFO = "patience"
 """Key of ``Session.info``."""

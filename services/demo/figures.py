@@ -9,11 +9,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from retrain.report import EvaluationReport
-from services import datasets, registry
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import TAKEN_BACK, Annotation, Cycle, FailureRow, Image, Model, Role
-from services.training import evaluate_model
+from services.models import datasets, registry
+from services.models.training import evaluate_model
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 from sqlalchemy import func, select
 
-from services import cycles, registry, training
 from services.context import Context
+from services.cycle import cycles
 from services.db.engine import reading
 from services.db.tables import (
     FINISHED_CYCLES,
@@ -29,8 +29,9 @@ from services.demo.annotator import Annotator, hidden_truth
 from services.demo.client import check, report_frames
 from services.demo.progress import Board
 from services.errors import ServiceError
-from services.imports import import_dataset
-from services.supervise import read_progress
+from services.intake.imports import import_dataset
+from services.models import registry, training
+from services.models.training_process import read_progress
 
 POLL_S = 0.3
 DEADLINE_S = 1800.0

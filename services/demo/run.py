@@ -17,6 +17,7 @@ from rich.table import Table
 
 from services import context as wiring
 from services.api.auth import project_token
+from services.config.settings import Settings
 from services.context import Context
 from services.db.tables import Role
 from services.demo.client import make_client
@@ -26,8 +27,7 @@ from services.demo.progress import Board
 from services.demo.report import write_report
 from services.demo.sizes import DemoSize, write_settings
 from services.demo.world import make_world
-from services.settings import Settings
-from services.storage import write_bytes
+from services.store.storage import write_bytes
 from services.worker.supervisor import Supervisor
 
 E2X_POLICY = "e2x"

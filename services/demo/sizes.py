@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from services.settings import PROJECT_FILE
+from services.config.settings import PROJECT_FILE
 
 
 @dataclass(frozen=True, slots=True)

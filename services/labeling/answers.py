@@ -16,8 +16,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services import revisions
-from services.classes import class_names
+from services.db import revisions
 from services.db.base import utc_now
 from services.db.tables import (
     OPEN_TASKS,
@@ -30,7 +29,8 @@ from services.db.tables import (
     TruthSource,
 )
 from services.errors import Conflict
-from services.objects import clean_objects, plain_text
+from services.intake.objects import clean_objects, plain_text
+from services.models.classes import class_names
 
 CLOSED = "closed: "
 """How the note of a task begins that the loop closed; a person's skip has the person's words."""

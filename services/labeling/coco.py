@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 
 from curation.formats import Problem
 from services.context import Context
+from services.db.convert import latest_annotations
 from services.db.races import in_transaction
 from services.db.tables import Annotation, LabelTask, TaskState
 from services.errors import Conflict
 from services.labeling import answers, coco_answers, queue
 from services.labeling.coco_answers import Answer, How
 from services.labeling.coco_export import export_coco as export_coco
-from services.rows import latest_annotations
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.classes import class_names
 from services.db.tables import OPEN_TASKS, Image, LabelTask
+from services.models.classes import class_names
 
 DONE = "e2x_done"
 """Key of an image that says whether somebody has looked at it, whatever else is said of it."""

@@ -14,7 +14,7 @@ from curation.errors import AnnotationsInvalid
 from curation.formats.coco_document import size_of
 from curation.formats.names import readings
 from services.db.tables import OPEN_TASKS, Image, LabelTask
-from services.objects import plain_text
+from services.intake.objects import plain_text
 
 _IMAGE_ID = re.compile("[0-9a-f]{64}")
 MAX_NAME = 300

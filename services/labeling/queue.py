@@ -13,14 +13,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from services import cycles
 from services.context import Context
+from services.cycle import cycles
 from services.db.base import utc_now
 from services.db.patience import CLOCKS_DIFFER
 from services.db.tables import OPEN_TASKS, Annotation, LabelTask, TaskState
 from services.errors import Conflict, LeaseLost, NotFound
+from services.intake.objects import plain_text
 from services.labeling import answers
-from services.objects import plain_text
 
 BATCH = 500
 """Databases bound the number of parameters of a query."""

@@ -18,7 +18,7 @@ from services.report.page import Page, PageCycle, PageMode
 from services.report.pictures import Ledger
 from services.report.read import CycleRows, ModeRows, ReportRows, read_rows
 from services.report.summary import cycles_table, models_table, tiles_of
-from services.storage import write_bytes
+from services.store.storage import write_bytes
 
 EXEMPLARS, SAMPLES, LINEAGE = 3, 6, 40
 """Pictured failures, pictured samples and lines of lineage a mode."""

@@ -12,13 +12,13 @@ from retrain.errors import RetrainError
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Cycle, Explanation, FailureRow, FailureState, Image
-from services.drawings import attribution_of
 from services.report import pictures, words
 from services.report.extra import Predict
 from services.report.page import Exemplar, Panel
 from services.report.pictures import PANEL_PX, SAMPLE_PX, THUMB_PX, Ledger, Mark, View
 from services.report.read import ReportRows, Sample
-from services.storage import open_image, read_npz
+from services.store.drawings import attribution_of
+from services.store.storage import open_image, read_npz
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ class Artist:
         return str(failure.fixed_by if fixed else cycle.challenger_id)
 
     def _is_right(self, failure: FailureRow, found: Detections, model_id: str) -> bool:
-        from services.failure_check import is_wrong, words_about  # loads PyTorch, as predict has
+        from services.failures.check import is_wrong, words_about  # loads PyTorch, as predict has
 
         rules = self.context.settings.failures
         shown = found.above(rules.score_threshold)

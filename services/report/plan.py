@@ -18,14 +18,14 @@ from curation.types import Detections, ImageArray
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import FailureRow, Image, Model
-from services.drawings import attribution_of, newest_explanation
-from services.modes import Recognised
+from services.modes.recognise import Recognised
 from services.report import pictures, words
 from services.report.builder import environment
 from services.report.page import Exemplar, Outcome, Panel
 from services.report.pictures import PANEL_PX, SAMPLE_PX, Ledger, Mark, View
-from services.selection import Chosen, Terms
-from services.storage import open_image, read_npz, write_bytes
+from services.selection.choose import Chosen, Terms
+from services.store.drawings import attribution_of, newest_explanation
+from services.store.storage import open_image, read_npz, write_bytes
 
 logger = logging.getLogger(__name__)
 

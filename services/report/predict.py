@@ -21,11 +21,11 @@ def predictor(context: Context) -> Predict:
 
     def predict(model_id: str, images: Sequence[ImageArray]) -> list[Detections]:
         if model_id not in loaded:
-            from services import science  # loads PyTorch
+            from services.config import builders  # loads PyTorch
 
             with reading(context.sessions) as session:
                 folder = context.project.root / session.get_one(Model, model_id).folder
-            loaded[model_id] = science.load_detector(folder, context.settings)
+            loaded[model_id] = builders.load_detector(folder, context.settings)
         return loaded[model_id].predict(images)
 
     return predict

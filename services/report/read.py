@@ -10,7 +10,6 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation.variety import distinct_first
-from services import mode_trends
 from services.db.tables import (
     TAKEN_BACK,
     Annotation,
@@ -28,7 +27,8 @@ from services.db.tables import (
     ModeSighting,
 )
 from services.errors import NotFound
-from services.mode_trends import ModeChange, ModeTrend
+from services.modes import trends as mode_trends
+from services.modes.trends import ModeChange, ModeTrend
 from services.report.field import FieldCounts, read_field
 
 BATCH = 500

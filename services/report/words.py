@@ -15,7 +15,7 @@ from services.db.tables import (
     FailureState,
     LabelTask,
 )
-from services.mode_trends import FAMILY_KINDS, state_in_words
+from services.modes.trends import FAMILY_KINDS, state_in_words
 from services.report.page import Lineage, Outcome
 from services.report.read import CycleRows, ModeRows, ReportRows, Sample
 

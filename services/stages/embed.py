@@ -21,7 +21,7 @@ from services.db.tables import Embedding, Image
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
 from services.stages.resident import embedder_of
-from services.storage import open_image, write_npz
+from services.store.storage import open_image, write_npz
 
 if TYPE_CHECKING:
     from curation.embed import ImageEmbedding, RegionEmbedder

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services import cycles
 from services.context import Context
+from services.cycle import cycles
 from services.db import units
 from services.db.engine import reading
 from services.db.tables import (

@@ -15,15 +15,15 @@ from sqlalchemy.orm import Session
 from curation.embed import FailureEmbedding
 from curation.regions import harmful_regions
 from curation.types import Attribution, Failure, Region
-from services import science
+from services.config import builders
+from services.db.convert import failure_of
 from services.db.engine import reading
 from services.db.tables import Explanation, FailureRow, FailureState, Image
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
-from services.rows import failure_of
-from services.segments import segments_of
 from services.stages.resident import detector_of, embedder_of, explainer_of
-from services.storage import open_image, write_npz
+from services.store.storage import open_image, write_npz
+from services.store.superpixels import segments_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _regions(
         attribution,
         failure.hurts_positive,
         image_size_wh,
-        science.region_rules(stage.context.settings),
+        builders.region_rules(stage.context.settings),
         focus_box=failure.box_xyxy,
     )
 

@@ -16,8 +16,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retrain.gate import GateInputs, Verdict, decide
-from services import cycle_holdout, cycles, registry, science, training
+from services.config import builders
 from services.context import Context
+from services.cycle import cycles, holdout
 from services.db.engine import reading
 from services.db.tables import (
     TAKEN_BACK,
@@ -33,9 +34,10 @@ from services.db.tables import (
 from services.db.tables import Model as ModelRow
 from services.db.units import Claim
 from services.errors import ChampionChanged, Conflict
-from services.failure_check import still_failing, words_about
+from services.failures.check import still_failing, words_about
+from services.failures.findings import Words
+from services.models import registry, training
 from services.pipeline import StageContext, Store
-from services.stages.findings import Words
 
 ACTOR = "gate"
 
@@ -117,7 +119,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         questions = _Questions.read(session, cycle.id, (opponent_id, challenger_id))
     before = _answers(stage, opponent_id, questions)
     after = _answers(stage, challenger_id, questions)
-    verdict = decide(before.inputs, after.inputs, science.gate_rules(context.settings))
+    verdict = decide(before.inputs, after.inputs, builders.gate_rules(context.settings))
     judged = _Judgement(cycle.id, opponent_id, challenger_id, verdict, before.found, after.found)
 
     def store(session: Session) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def _answers(stage: StageContext, model_id: str, asked: _Questions) -> _Answers:
     training.evaluate_splits(stage.context, model_id)
     reports = training.reports_of(stage.context, model_id, asked.class_names)
     if "holdout" not in reports:
-        raise Conflict(cycle_holdout.NO_HOLDOUT)
+        raise Conflict(holdout.NO_HOLDOUT)
     rows = asked.rows()
     failing = still_failing(stage, model_id, rows, asked.said) if rows else set()
     found = {
@@ -157,7 +159,7 @@ def _answers(stage: StageContext, model_id: str, asked: _Questions) -> _Answers:
 
 def _holdout_labels(context: Context) -> set[str]:
     with reading(context.sessions) as session:
-        return cycle_holdout.counted_labels(session)
+        return holdout.counted_labels(session)
 
 
 def _all_rows(fixed: list[FailureRow], modes: dict[str, list[FailureRow]]) -> list[FailureRow]:

@@ -13,7 +13,7 @@ from services.context import Context
 from services.db.tables import Embedding
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
-from services.storage import read_npz
+from services.store.storage import read_npz
 
 
 def run(stage: StageContext, claim: Claim) -> Store:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services import science
+from services.config import builders
 from services.db.engine import reading
 from services.db.tables import Model
 from services.pipeline import StageContext
@@ -21,7 +21,7 @@ def detector_of(stage: StageContext, model_id: str) -> SsdDetector:
     with reading(context.sessions) as session:
         folder = context.project.root / session.get_one(Model, model_id).folder
     detector: SsdDetector = stage.resident.get(
-        f"detector:{model_id}", lambda: science.load_detector(folder, context.settings)
+        f"detector:{model_id}", lambda: builders.load_detector(folder, context.settings)
     )
     return detector
 
@@ -30,7 +30,7 @@ def embedder_of(stage: StageContext) -> RegionEmbedder:
     """What turns pool images and failures into vectors."""
     settings = stage.context.settings
     embedder: RegionEmbedder = stage.resident.get(
-        "embedder", lambda: science.region_embedder(settings, science.load_encoder(settings))
+        "embedder", lambda: builders.region_embedder(settings, builders.load_encoder(settings))
     )
     return embedder
 
@@ -43,6 +43,6 @@ def explainer_of(stage: StageContext) -> Explainer:
     """
     settings = stage.context.settings
     explainer: Explainer = stage.resident.get(
-        f"explainer:{settings.explanation.model_dump_json()}", lambda: science.explainer(settings)
+        f"explainer:{settings.explanation.model_dump_json()}", lambda: builders.explainer(settings)
     )
     return explainer

@@ -22,16 +22,17 @@ from curation.failures import (
     from_report,
 )
 from curation.types import Detections, Failure, Proposals
-from services import registry, science
+from services.config import builders
 from services.db import units
+from services.db.convert import truth_of
 from services.db.engine import reading
 from services.db.tables import TERMINAL, FailureRow, FailureState, Image, Unit
 from services.db.units import Claim
+from services.failures.findings import OPERATOR, Words, keep_own, settle_earlier, words_of
+from services.models import registry
 from services.pipeline import StageContext, Store
-from services.rows import truth_of
-from services.stages.findings import OPERATOR, Words, keep_own, settle_earlier, words_of
 from services.stages.resident import detector_of
-from services.storage import open_image
+from services.store.storage import open_image
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         names=detector.class_names,
         detections=detections,
         proposals=proposals,
-        rules=science.failure_rules(context.settings),
+        rules=builders.failure_rules(context.settings),
         max_explained=context.settings.explanation.max_failures_per_image,
     )
     found = look.failures(said)

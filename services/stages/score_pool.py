@@ -12,10 +12,10 @@ from curation.errors import ShardCorrupt
 from curation.types import Detections
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
-from services.project import Project
 from services.stages.embed import readable
 from services.stages.resident import detector_of
-from services.storage import read_npz, write_npz
+from services.store.project import Project
+from services.store.storage import read_npz, write_npz
 
 logger = logging.getLogger(__name__)
 

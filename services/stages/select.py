@@ -8,13 +8,15 @@ from sqlalchemy.orm import Session
 
 from curation import select as policies
 from curation.types import Detections
-from services import cycles, modes, training
+from services.cycle import cycles
+from services.db.convert import detections_as_json
 from services.db.engine import reading
 from services.db.tables import CandidateRow, Cycle, LabelTask, ModeRow, ModeSighting
 from services.db.units import Claim
+from services.models import training
+from services.modes import recognise
 from services.pipeline import StageContext, Store
-from services.rows import detections_as_json
-from services.selection import Terms, choose
+from services.selection.choose import Terms, choose
 from services.stages import evidence
 from services.stages.resident import embedder_of
 from services.stages.score_pool import read_pool_scores
@@ -37,13 +39,15 @@ def run(stage: StageContext, claim: Claim) -> Store:
     scores = read_pool_scores(context.project, cycle.id)
     terms = Terms(cycle.policy, cycle.seed, cycle.budget_boxes)
     chosen = choose(context, champion, embedder, scores, terms)
-    modes.keep_traces(context, cycle.id, chosen.modes)
+    recognise.keep_traces(context, cycle.id, chosen.modes)
 
     def store(session: Session) -> dict[str, Any]:
         current = session.get_one(Cycle, cycle.id)
-        rows = modes.store(session, current, chosen.modes, chosen.known_as, embedder.version, names)
+        rows = recognise.store(
+            session, current, chosen.modes, chosen.known_as, embedder.version, names
+        )
         _store_candidates(session, cycle.id, chosen.candidates, rows, scores, names)
-        modes.settle(session, context.settings, cycle.id)
+        recognise.settle(session, context.settings, cycle.id)
         cycles.begin_labelling(session, context, current, chosen.note)
         return {"modes": len(chosen.modes), "candidates": len(chosen.candidates)}
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from services import cycles, training
+from services.cycle import cycles
 from services.db.tables import Cycle
 from services.db.units import Claim
+from services.models import training
 from services.pipeline import StageContext, Store
 
 

@@ -21,9 +21,10 @@ from collections.abc import Sequence
 from celery.exceptions import CPendingDeprecationWarning
 
 from services import context as wiring
-from services import logs, pipeline, private
-from services.project import Project, open_project
-from services.settings import Settings, get_settings
+from services import logs, pipeline
+from services.config.settings import Settings, get_settings
+from services.store import private
+from services.store.project import Project, open_project
 from services.worker import alive, lifecycle, redis_server, threads
 from services.worker.app import make_app
 

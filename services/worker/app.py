@@ -11,9 +11,9 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
+from services.config.settings import Settings
 from services.pipeline import QUEUES
-from services.project import Project
-from services.settings import Settings
+from services.store.project import Project
 from services.worker import tasks
 from services.worker.redis_server import broker_url
 

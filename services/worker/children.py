@@ -16,7 +16,7 @@ from typing import IO
 import psutil
 
 from services import log_files
-from services.setting_groups import LogSettings
+from services.config.setting_groups import LogSettings
 from services.worker.guard import guarded
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from services.settings import Settings
+from services.config.settings import Settings
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from services.private import only_ours
+from services.store.private import only_ours
 
 PR_SET_PDEATHSIG = 1
 

@@ -22,10 +22,10 @@ from celery import Celery, signals
 
 from services import context as wiring
 from services import logs
+from services.config.settings import Settings
 from services.context import Context
 from services.pipeline import load_extra_stages
-from services.project import Project
-from services.settings import Settings
+from services.store.project import Project
 from services.worker.idle import Idle
 from services.worker.resident import Resident
 

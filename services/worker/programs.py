@@ -55,7 +55,7 @@ def _programs(context: Context, wish: Wish) -> Iterator[Program]:
         served = (f"--queues={','.join(queues)}", f"--name=worker-{name}")
         yield _python(context, wish, f"worker-{name}", "worker", *served, pool=True)
     if context.settings.ingest.watch_folder is not None:
-        yield _python(context, wish, "watch", module="services.watch")
+        yield _python(context, wish, "watch", module="services.intake.watch")
     if wish.port is not None:
         yield _api(context, wish, wish.port)
 

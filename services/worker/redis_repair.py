@@ -16,7 +16,7 @@ from pathlib import Path
 
 import redis
 
-from services.project import Project
+from services.store.project import Project
 from services.worker import redis_server
 from services.worker.guard import guarded
 

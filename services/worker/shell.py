@@ -33,7 +33,7 @@ from services.db.races import in_transaction
 from services.db.tables import UnitState
 from services.db.units import Claim
 from services.errors import LeaseLost
-from services.storage import DiskFull
+from services.store.storage import DiskFull
 from services.worker import threads
 from services.worker.lease import LeaseKeeper
 from services.worker.resident import Resident

@@ -23,11 +23,13 @@ from typing import IO, Self
 
 import psutil
 
-from services import log_files, private, sweep
+from services import log_files
 from services.context import Context
 from services.db import migrate
 from services.db.engine import sqlite_file
 from services.errors import ServiceError, ToolUnavailable
+from services.store import private
+from services.upkeep import sweep
 from services.worker import redis_server, surroundings, up_file
 from services.worker.children import Child
 from services.worker.environment import environment_of

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import socket
 
+from services.config.setting_groups import ApiSettings
 from services.errors import ToolUnavailable
-from services.setting_groups import ApiSettings
 from services.worker import redis_server
 
 BROKER_S = 5.0

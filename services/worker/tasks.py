@@ -8,8 +8,9 @@ from typing import Any
 
 from celery import Celery
 
-from services import log_files, sweep
-from services.settings import Settings
+from services import log_files
+from services.config.settings import Settings
+from services.upkeep import sweep
 from services.worker import lifecycle, reconciler, shell
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ RECONCILE = "e2x.reconcile"
 TRIGGERS = "e2x.triggers"
 HOUSEKEEPING = "e2x.housekeeping"
 HOUSEKEEPING_S = 600.0
-TRIGGERS_FUNCTION, UPKEEP_FUNCTION = "services.triggers:check", "services.upkeep:run"
+TRIGGERS_FUNCTION, UPKEEP_FUNCTION = "services.cycle.triggers:check", "services.upkeep.rows:run"
 """Named, not imported: they reach far into the loop, and only the scheduler's worker runs them."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from services.errors import Conflict
-from services.project import Project
+from services.store.project import Project
 
 
 def up_file(project: Project) -> Path:

@@ -20,7 +20,7 @@ from curation.explain.vebi_checks import _score_without, ablation_curve, average
 from curation.explain.vebi_examples import examples
 from curation.explain.vebi_features import FeatureModel, fit, responses
 from curation.types import ScoreTarget, Truth
-from services import explainers
+from services.config import explainers
 from services.errors import InvalidRequest
 from tests.oracles import vebi as oracle
 from tests.tiny_ssd import tiny_ssd

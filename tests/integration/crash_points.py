@@ -18,8 +18,8 @@ from typing import Any
 from sqlalchemy import event
 
 from services import context as wiring
+from services.config.settings import Settings
 from services.context import Context
-from services.settings import Settings
 
 Operation = Callable[[Context], None]
 

@@ -16,7 +16,7 @@ from services.context import Context
 from services.db import units
 from services.db.engine import reading
 from services.db.tables import Audit
-from services.project import Project
+from services.store.project import Project
 from services.worker import redis_repair, redis_server
 from services.worker.supervisor import Supervisor
 from tests.factories import QUICK_WORKERS, make_context, make_project

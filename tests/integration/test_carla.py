@@ -13,17 +13,18 @@ import pytest
 from rich.console import Console
 
 from services import context as wiring
-from services import cycles, registry
 from services.api.auth import project_token
+from services.config.settings import Settings
 from services.context import Context
+from services.cycle import cycles
 from services.db import migrate
 from services.db.tables import CycleState, Image, Role
 from services.demo.annotator import Annotator, hidden_truth
 from services.demo.client import make_client
 from services.demo.loop import DemoLoop
 from services.demo.progress import Board
-from services.imports import ImportOptions, Part, import_dataset
-from services.settings import Settings
+from services.intake.imports import ImportOptions, Part, import_dataset
+from services.models import registry
 from services.worker.supervisor import Supervisor
 
 SETTINGS = """

@@ -16,18 +16,20 @@ from sqlalchemy import func, select
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from services import context as wiring
-from services import invariants, model_import, registry
+from services.config.settings import Settings
 from services.context import Context
 from services.db import migrate, units
 from services.db.base import Base
 from services.db.engine import reading
 from services.db.tables import TERMINAL, Embedding, Role, Unit
 from services.errors import Conflict
-from services.imports import import_dataset
-from services.ingest import ingest_frame
-from services.settings import Settings
+from services.intake.frames import ingest_frame
+from services.intake.imports import import_dataset
+from services.models import importing as model_import
+from services.models import registry
 from services.stages.index import open_index
-from services.storage import put_image, write_npz
+from services.store.storage import put_image, write_npz
+from services.upkeep import invariants
 from services.worker import shell
 from services.worker.resident import Resident
 from tests import bad_images

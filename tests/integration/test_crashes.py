@@ -14,13 +14,14 @@ import pytest
 from sqlalchemy import func, select
 
 from services import context as wiring
-from services import invariants, registry, training
+from services.config.settings import Settings
 from services.context import Context
 from services.db import migrate, units
 from services.db.engine import reading
 from services.db.tables import Audit, Role, UnitState
-from services.imports import import_dataset
-from services.settings import Settings
+from services.intake.imports import import_dataset
+from services.models import registry, training
+from services.upkeep import invariants
 from services.worker import redis_server
 from services.worker.environment import environment_of
 from services.worker.up_file import running

@@ -11,7 +11,7 @@ from rich.console import Console
 from sqlalchemy import select
 
 from services import context as wiring
-from services import invariants
+from services.config.settings import Settings
 from services.context import Context
 from services.db.tables import (
     Annotation,
@@ -30,7 +30,7 @@ from services.db.tables import (
 )
 from services.demo.run import DemoOptions, run_demo
 from services.demo.sizes import DemoSize
-from services.settings import Settings
+from services.upkeep import invariants
 
 pytestmark = pytest.mark.timeout(600)  # whichever test is first runs the demo
 SIZE = DemoSize(

@@ -15,7 +15,6 @@ from sqlalchemy import func, select
 from curation.images import encode_jpeg
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
-from services import registry
 from services.api.auth import project_token
 from services.context import Context
 from services.db.engine import reading
@@ -29,7 +28,8 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
-from services.ingest import ingest_frame
+from services.intake.frames import ingest_frame
+from services.models import registry
 from tests.factories import QUICK_WORKERS, make_context, make_model
 from tests.integration.chaos import Chaos
 from tests.integration.processes import StartServices

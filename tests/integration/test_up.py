@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services import readiness
+from services.config.settings import Settings
 from services.context import Context
 from services.errors import Conflict, ToolUnavailable
-from services.settings import Settings
+from services.upkeep import readiness
 from services.worker import redis_server, supervisor, surroundings, up_file
 from services.worker.environment import environment_of
 from services.worker.lifecycle import ready_file

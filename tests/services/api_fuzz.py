@@ -16,7 +16,7 @@ import httpx
 from services.context import Context
 from services.db import units
 from services.db.tables import LabelTask, Observation, Role
-from services.imports import import_dataset
+from services.intake.imports import import_dataset
 from tests.factories import make_model
 from tests.services.builders import add_champion, add_holdout_image, make_failure, make_image
 from tests.services.datasets_on_disk import pictures, write_coco

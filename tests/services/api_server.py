@@ -18,10 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.api import server as serve
 from services.api.app import create_app
+from services.config.setting_groups import ApiSettings
 from services.context import Context
 from services.db.tables import Image, Observation, Role
-from services.imports import import_dataset
-from services.setting_groups import ApiSettings
+from services.intake.imports import import_dataset
 from tests.factories import make_context
 from tests.service_fixtures import wait_until
 from tests.services.datasets_on_disk import pictures, write_coco

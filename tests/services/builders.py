@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from services import registry
 from services.context import Context
 from services.db import units
 from services.db.tables import (
@@ -23,6 +22,7 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
+from services.models import registry
 from tests.factories import make_model
 
 

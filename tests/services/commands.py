@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from services import context as wiring
 from services.cli import make_app
+from services.config.settings import Settings, get_settings
 from services.context import Context
-from services.settings import Settings, get_settings
 from tests.services.builders import add_champion, add_holdout_image
 
 

@@ -13,7 +13,6 @@ from curation.images import encode_png
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from retrain.ssd import build
-from services import registry
 from services.context import Context
 from services.db.tables import (
     Annotation,
@@ -26,7 +25,8 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
-from services.ingest import ingest_frame
+from services.intake.frames import ingest_frame
+from services.models import registry
 from services.worker import shell
 from services.worker.resident import Resident
 from tests.factories import make_model

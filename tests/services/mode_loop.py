@@ -12,8 +12,8 @@ from sqlalchemy import select
 
 from curation.images import encode_png
 from curation.types import FloatArray
-from services import cycles, registry
 from services.context import Context
+from services.cycle import cycles
 from services.db.tables import (
     CandidateRow,
     Cycle,
@@ -30,10 +30,11 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
+from services.failures import findings
 from services.labeling import queue
-from services.stages import findings
+from services.models import registry
 from services.stages.requests import request_embed
-from services.storage import put_image, read_npz, write_npz
+from services.store.storage import put_image, read_npz, write_npz
 from services.worker import shell
 from services.worker.resident import Resident
 from tests.factories import make_model

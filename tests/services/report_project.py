@@ -15,7 +15,6 @@ from curation import images, superpixels
 from curation.mode_history import name_of
 from curation.regions import RegionRules, harmful_regions
 from curation.types import Attribution, Detections, ImageArray, Region, ScoreTarget
-from services import registry
 from services.context import Context
 from services.db.tables import (
     Annotation,
@@ -36,8 +35,9 @@ from services.db.tables import (
     Role,
     TaskState,
 )
+from services.models import registry
 from services.report import Predict
-from services.storage import put_image, write_npz
+from services.store.storage import put_image, write_npz
 from tests.factories import make_model
 from tests.services.builders import make_failure
 

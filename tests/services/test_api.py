@@ -14,11 +14,11 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from services import registry
 from services.api.auth import project_token
 from services.context import Context
 from services.db import units
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, Role
+from services.models import registry
 from tests.factories import make_context, make_model
 from tests.service_fixtures import wait_until
 from tests.services.api_server import CAR, error_of

@@ -15,7 +15,7 @@ from services.api.auth import project_token
 from services.context import Context
 from services.db.tables import Image, Role
 from services.errors import NotAllowed
-from services.imports import import_dataset
+from services.intake.imports import import_dataset
 from tests import bad_images
 from tests.services.api_server import CAR, MAX_BYTES, error_of, send_frame, stored
 from tests.services.datasets_on_disk import pictures, write_coco

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from services import strict_json
 from services.context import Context
 from services.errors import InvalidRequest
+from services.intake import strict_json
 from tests import bad_images
 from tests.services.api_server import error_of, stored
 

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from services import backup, backup_manifest, invariants
 from services import context as wiring
-from services.backup_manifest import verify
+from services.config.settings import Settings
 from services.context import Context
 from services.db import migrate
 from services.db.engine import reading
 from services.db.tables import Embedding, Image, Role
 from services.errors import Conflict, InvalidRequest
-from services.ingest import ingest_frame
-from services.settings import Settings
+from services.intake.frames import ingest_frame
 from services.stages.index import open_index
-from services.storage import put_image, write_npz
+from services.store.storage import put_image, write_npz
+from services.upkeep import backup, backup_manifest, invariants
+from services.upkeep.backup_manifest import verify
 from tests import bad_images
 from tests.databases import Postgres
 from tests.factories import make_context, make_project

@@ -12,7 +12,7 @@ from retrain.config import ARCHITECTURES, DetectorConfig
 from retrain.errors import ConfigInvalid
 from services.cli.explain_targets import _label
 from services.errors import InvalidRequest
-from services.objects import clean_objects
+from services.intake.objects import clean_objects
 from tests import bad_images
 
 KNOWN = ("v\u00e9lo", "garde boue", "می‌روم")

@@ -14,7 +14,7 @@ import pytest
 from typer.main import get_command
 
 from services.cli import MODULES, make_app
-from services.settings import Settings
+from services.config.settings import Settings
 from tests.services.commands import CommandLine
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import time
 import pytest
 from sqlalchemy import update
 
-from services import cycle_units
+from services.cycle import cycle_units
 from services.db import units
 from services.db.tables import (
     Cycle,

@@ -186,7 +186,7 @@ def test_in_a_project_the_champion_explains_and_superpixels_are_kept(
     line.done("init", line.root)
     assert "no champion" in line.refused("explain", frame)
     with line.opened() as context, context.sessions.begin() as session:
-        from services import registry
+        from services.models import registry
 
         folder = context.project.models / "tiny"
         tiny_ssd().save(folder)

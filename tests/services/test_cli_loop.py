@@ -29,7 +29,7 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
-from services.storage import write_npz
+from services.store.storage import write_npz
 from services.worker import supervisor
 from tests import bad_images
 from tests.factories import make_model

@@ -12,8 +12,9 @@ import torch
 from retrain.description import config_of
 from retrain.detector import SsdDetector
 from retrain.published import from_file
-from services import label_cost, training
 from services.db.tables import Cycle, Role
+from services.models import training
+from services.selection import label_cost
 from tests.services.builders import add_champion, make_image
 from tests.services.commands import CommandLine
 from tests.services.datasets_on_disk import pictures, write_coco

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from services import cycles, registry, triggers, upkeep
+from services.config.setting_groups import TriggerSettings
 from services.context import Context
+from services.cycle import cycles, triggers
 from services.db import units
 from services.db.base import clock, utc_now
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, Outbox, Role, Unit
 from services.errors import Conflict
 from services.labeling import queue
-from services.setting_groups import TriggerSettings
+from services.models import registry
+from services.upkeep import rows
 from services.worker.app import make_app
 from services.worker.beat import SteadyScheduler
 from services.worker.reconciler import Reconciled, reconcile
@@ -158,7 +160,7 @@ def test_messages_of_the_future_are_sent_and_sent_again(
         session.scalars(select(Outbox)).one().published_at = NOW + ahead
     assert reconcile(context, empty) == Reconciled(0, 0, resent=1)
     assert relay.publish() == 1
-    assert upkeep.forget_published(context) == 1
+    assert rows.forget_published(context) == 1
     assert claim(context, unit_id) is not None
     context.engine.dispose()
 

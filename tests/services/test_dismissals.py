@@ -9,9 +9,9 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from services import dismissals, triggers
 from services.cli.plan import read_plan
 from services.context import Context
+from services.cycle import dismissals, triggers
 from services.db.tables import (
     Audit,
     Cycle,

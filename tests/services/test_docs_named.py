@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from services.cli import make_app
-from services.settings import Settings
+from services.config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TREES = ("curation", "retrain", "services", "benchmarks", "tests", "docs")

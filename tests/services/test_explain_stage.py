@@ -10,6 +10,7 @@ import pytest
 from curation import images
 from curation.regions import harmful_regions
 from curation.types import ImageArray
+from services.config.builders import region_rules
 from services.context import Context
 from services.db import units
 from services.db.tables import (
@@ -21,10 +22,9 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
-from services.drawings import attribution_of, box_of
-from services.project import Project
-from services.science import region_rules
-from services.storage import put_image, read_npz
+from services.store.drawings import attribution_of, box_of
+from services.store.project import Project
+from services.store.storage import put_image, read_npz
 from services.worker import shell
 from services.worker.resident import Resident
 from tests.factories import make_model

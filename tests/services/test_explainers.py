@@ -11,10 +11,10 @@ import pytest
 from curation import explain, images
 from curation.detector import ScoreKind
 from curation.explain.patches import PatchSource
-from services import explainers, science
+from services.config import builders, explainers
+from services.config.setting_groups import ExplanationSettings
+from services.config.settings import Settings
 from services.errors import InvalidRequest
-from services.setting_groups import ExplanationSettings
-from services.settings import Settings
 from tests.toy import textured_image
 
 WRITTEN = (str, int, float, tuple)
@@ -86,7 +86,7 @@ def test_parameters_come_from_the_projects_file(tmp_path: Path) -> None:
         '[explanation]\nmethod = "e2x"\n[explanation.parameters]\nlevels = "jittered"\n'
     )
     settings = Settings(project=tmp_path)
-    assert science.explainer(settings).parameters["levels"] == "jittered"
+    assert builders.explainer(settings).parameters["levels"] == "jittered"
 
 
 @pytest.mark.parametrize("method", ["gp_shap", "e2x"])
@@ -94,7 +94,7 @@ def test_a_check_loads_no_network_here(method: str) -> None:
     """The process that supervises the others does not pay for PyTorch."""
     code = (
         "import sys; from services import explainers;"
-        "from services.setting_groups import ExplanationSettings;"
+        "from services.config.setting_groups import ExplanationSettings;"
         f"explainers.check(ExplanationSettings(method='{method}'));"
         "sys.exit('torch' in sys.modules)"
     )

@@ -8,8 +8,8 @@ import pytest
 from curation import draw
 from curation.draw import Colour
 from curation.types import Box, ImageArray, ScoreTarget
-from services.explaining import Outcome, Subject
-from services.explaining_sheet import picture
+from services.explaining.one_image import Outcome, Subject
+from services.explaining.sheet import picture
 
 GAP_PX = 10
 BOX: Box = (10, 12, 40, 30)

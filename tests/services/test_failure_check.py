@@ -11,9 +11,9 @@ from hypothesis import given
 from curation.candidates import FailureRules
 from curation.failures import find_failures
 from curation.types import Detections, Proposals, Truth
-from services.failure_check import is_wrong, still_failing, words_about
+from services.failures.check import is_wrong, still_failing, words_about
+from services.failures.findings import OPERATOR, Words
 from services.pipeline import StageContext
-from services.stages.findings import OPERATOR, Words
 from services.worker.resident import Resident
 from tests import strategies
 from tests.factories import make_model

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from services import training
 from services.db import units
 from services.db.base import utc_now
 from services.db.tables import Model, Unit, UnitState
+from services.models import training
 from tests.service_fixtures import wait_until
 from tests.services.commands import CommandLine
 from tests.services.datasets_on_disk import pictures, write_coco

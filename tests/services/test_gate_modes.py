@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from services import registry
 from services.db.tables import (
     CandidateRow,
     Cycle,
@@ -17,6 +16,7 @@ from services.db.tables import (
     ModeSighting,
     Unit,
 )
+from services.models import registry
 from services.worker import shell
 from services.worker.resident import Resident
 from tests.services.builders import make_image

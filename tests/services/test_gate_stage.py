@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services import registry
 from services.context import Context
 from services.db.tables import Cycle, CycleState, Model, ModelState
 from services.errors import ChampionChanged
+from services.models import registry
 from services.pipeline import StageContext
 from services.stages import gate
 from services.worker import shell

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from services import revisions
 from services.context import Context
+from services.db import revisions
+from services.db.convert import latest_annotations
 from services.db.tables import Annotation, Cycle, CycleState, Image, LabelTask, Role
-from services.import_files import ImportReport
-from services.imports import ImportOptions, import_dataset
-from services.ingest import ingest_frame
+from services.intake.frames import ingest_frame
+from services.intake.import_files import ImportReport
+from services.intake.imports import ImportOptions, import_dataset
 from services.labeling import queue
-from services.rows import latest_annotations
 from tests.services.builders import add_champion
 from tests.services.commands import CommandLine
 from tests.services.datasets_on_disk import BUS, pictures, write_coco

@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import func, select
 
 from curation.formats import ImportedImage
-from services.classes import class_names
 from services.context import Context
 from services.db.tables import Annotation, Image, Observation, Role, Unit
 from services.errors import InvalidRequest, NotFound
-from services.imports import ImportOptions, Part, import_dataset
-from services.storage import DiskFull
+from services.intake.imports import ImportOptions, Part, import_dataset
+from services.models.classes import class_names
+from services.store.storage import DiskFull
 from tests import bad_images
 from tests.factories import make_context
 from tests.services.builders import add_champion

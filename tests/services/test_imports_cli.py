@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from typer.testing import CliRunner, Result
 
 from services.cli import make_app
+from services.config.settings import get_settings
 from services.context import Context
 from services.db.tables import (
     Annotation,
@@ -23,7 +24,6 @@ from services.db.tables import (
     Role,
     TaskState,
 )
-from services.settings import get_settings
 from tests import bad_images
 from tests.services.builders import add_champion
 from tests.services.label_queue import answered

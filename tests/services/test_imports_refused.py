@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import func, select
 
 from curation.errors import AnnotationsInvalid
-from services import imports
 from services.context import Context
 from services.db.tables import EVALUATION_ROLES, Annotation, Image, Role
 from services.errors import InvalidRequest
-from services.import_files import ImportReport
-from services.imports import ImportOptions, import_dataset
-from services.storage import DiskFull
+from services.intake import imports
+from services.intake.import_files import ImportReport
+from services.intake.imports import ImportOptions, import_dataset
+from services.store.storage import DiskFull
 from tests import bad_images
 from tests.factories import make_context
 from tests.services.commands import CommandLine

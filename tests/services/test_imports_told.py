@@ -16,8 +16,8 @@ from curation.errors import AnnotationsInvalid
 from services.context import Context
 from services.db.tables import Annotation, Image, Role
 from services.errors import InvalidRequest
-from services.import_parts import Part
-from services.imports import ImportOptions, Loaded, agree, import_dataset, load_source, store
+from services.intake.imports import ImportOptions, Loaded, agree, import_dataset, load_source, store
+from services.intake.parts import Part
 from tests import bad_images
 from tests.services.datasets_on_disk import BUS, CAR, pictures, write_coco
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from services.context import Context
 from services.db.tables import Image, Role
-from services.imports import import_dataset
+from services.intake.imports import import_dataset
 from tests import bad_images
 from tests.services.datasets_on_disk import pictures, write_coco
 

@@ -14,8 +14,8 @@ from curation.errors import CurationError, ImageUnreadable, InvalidBoxes
 from services.context import Context
 from services.db.tables import Annotation, Image, Observation, Role, Unit
 from services.errors import Conflict, InvalidRequest
-from services.imports import import_dataset
-from services.ingest import ingest_frame
+from services.intake.frames import ingest_frame
+from services.intake.imports import import_dataset
 from tests import bad_images
 from tests.services.builders import add_champion
 from tests.services.datasets_on_disk import pictures, write_coco

@@ -14,7 +14,6 @@ import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
-from services import invariants, upkeep
 from services.context import Context
 from services.db import units
 from services.db.base import utc_now
@@ -36,11 +35,12 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
-from services.invariants.files import spread
-from services.invariants.finding import TOLD
-from services.invariants.mend import mend
 from services.stages import index as index_stage
 from services.stages.index import open_index
+from services.upkeep import invariants, rows
+from services.upkeep.invariants.files import spread
+from services.upkeep.invariants.finding import TOLD
+from services.upkeep.invariants.mend import mend
 from tests.services.commands import CommandLine
 from tests.services.whole_project import ENCODER, WIDTH, make_whole
 
@@ -328,9 +328,9 @@ def _work_on_index(context: Context) -> None:
 
 def test_failures_without_their_explanation_are_put_right_by_themselves(whole: Context) -> None:
     BROKEN["no explanation"][0](whole)
-    assert upkeep.run(whole).frames == 1
+    assert rows.run(whole).frames == 1
     assert found(whole) == []
-    assert upkeep.run(whole).frames == 0
+    assert rows.run(whole).frames == 0
 
 
 def test_the_doctor_looks_deep(line: CommandLine) -> None:

@@ -11,14 +11,14 @@ from curation.encoder import TimmEncoder
 from curation.index import RegionIndex
 from curation.select import ModeQuery, PoolImage
 from curation.types import Detections, FailureKind, FloatArray
-from services import known, rois
 from services.context import Context
-from services.datasets import build_version
 from services.db.tables import Annotation, FailureState, Image, Model, Role
-from services.selection import Terms, choose
-from services.selection_inputs import barred_hashes
+from services.models.datasets import build_version
+from services.selection import rois, training_sample
+from services.selection.choose import Terms, choose
+from services.selection.inputs import barred_hashes
 from services.stages.index import open_index
-from services.storage import write_npz
+from services.store.storage import write_npz
 from tests.services.builders import add_champion, make_failure
 from tests.services.report_project import add_explanation, add_photo
 
@@ -54,7 +54,7 @@ def test_training_objects_are_embedded_once(
     sqlite_context: Context, embedder: RegionEmbedder
 ) -> None:
     champion = trained(sqlite_context)
-    found = known.training_sample(sqlite_context, champion, embedder)
+    found = training_sample.training_sample(sqlite_context, champion, embedder)
     assert found is not None
     assert found.objects.vectors.shape == (6, embedder.width)
     assert sorted(found.objects.labels) == [0, 1, 1, 1, 1, 1]  # a class the champion lacks is 0
@@ -64,7 +64,7 @@ def test_training_objects_are_embedded_once(
     with sqlite_context.sessions() as session:
         for image in session.query(Image):
             (sqlite_context.project.images / image.file).unlink()
-    again = known.training_sample(sqlite_context, champion, embedder)
+    again = training_sample.training_sample(sqlite_context, champion, embedder)
     assert again is not None
     assert np.array_equal(again.objects.vectors, found.objects.vectors)
     assert np.array_equal(again.wholes, found.wholes)
@@ -81,7 +81,7 @@ def test_what_a_failure_asked_for_is_not_known(
     version = build_version(sqlite_context)
     assert version.id != champion.dataset_version_id
     champion.dataset_version_id = version.id
-    found = known.training_sample(sqlite_context, champion, embedder)
+    found = training_sample.training_sample(sqlite_context, champion, embedder)
     assert found is not None
     assert len(found.objects.vectors) == 6
     kept = list(sqlite_context.project.embeddings.glob("training-*.npz"))
@@ -98,7 +98,7 @@ def test_an_unreadable_training_image_is_left_out(
     file = sqlite_context.project.images / first.file
     whole = file.read_bytes()
     file.write_bytes(b"no image")
-    found = known.training_sample(sqlite_context, champion, embedder)
+    found = training_sample.training_sample(sqlite_context, champion, embedder)
     assert found is not None
     assert len(found.objects.vectors) == len(found.objects.labels) == 4
     assert len(found.wholes) == 2
@@ -106,7 +106,7 @@ def test_an_unreadable_training_image_is_left_out(
     assert "1 of 3 training images cannot be opened" in caplog.text
 
     file.write_bytes(whole)  # it is back
-    again = known.training_sample(sqlite_context, champion, embedder)
+    again = training_sample.training_sample(sqlite_context, champion, embedder)
     assert again is not None
     assert len(again.wholes) == 3
 
@@ -116,12 +116,12 @@ def test_a_model_from_elsewhere_is_taken_to_know_the_seed_set(
 ) -> None:
     with sqlite_context.sessions.begin() as session:
         champion = add_champion(session)
-    assert known.training_sample(sqlite_context, champion, embedder) is None
+    assert training_sample.training_sample(sqlite_context, champion, embedder) is None
     with sqlite_context.sessions.begin() as session:
         image = add_photo(session, sqlite_context, skimage.data.coffee(), Role.SEED, "c.jpg")
         objects = [{"box": [20, 20, 120, 90], "label": "car", "ignore": False}]
         session.add(Annotation(image_id=image.id, objects=objects))
-    found = known.training_sample(sqlite_context, champion, embedder)
+    found = training_sample.training_sample(sqlite_context, champion, embedder)
     assert found is not None
     assert list(found.objects.labels) == [1]
 
@@ -130,10 +130,10 @@ def test_damage_to_what_is_kept_costs_only_time(
     sqlite_context: Context, embedder: RegionEmbedder
 ) -> None:
     champion = trained(sqlite_context)
-    found = known.training_sample(sqlite_context, champion, embedder)
+    found = training_sample.training_sample(sqlite_context, champion, embedder)
     [kept] = sqlite_context.project.embeddings.glob("training-*.npz")
     kept.write_bytes(kept.read_bytes()[:100])
-    again = known.training_sample(sqlite_context, champion, embedder)
+    again = training_sample.training_sample(sqlite_context, champion, embedder)
     assert found is not None
     assert again is not None
     assert np.array_equal(again.objects.vectors, found.objects.vectors)
@@ -192,7 +192,7 @@ def test_modes_are_as_wide_as_their_class(
             )
 
     def modes(around: float) -> int:
-        known.training_sample(sqlite_context, champion, embedder)
+        training_sample.training_sample(sqlite_context, champion, embedder)
         (kept,) = sqlite_context.project.embeddings.glob("training-*.npz")
         cars = np.ones(40, np.int64)
         none = np.zeros((0, 0), np.float32)

@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import select
 
 from curation.errors import AnnotationsInvalid
-from services import cycles, datasets
 from services.context import Context
+from services.cycle import cycles
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, TaskState
 from services.errors import Conflict, LeaseLost
 from services.labeling import answers, coco, queue
+from services.models import datasets
 from tests.services.api_server import error_of
 from tests.services.label_queue import (
     CAR,

@@ -7,7 +7,7 @@ import pytest
 
 from curation.select import PoolImage
 from curation.types import Detections
-from services.label_cost import MOST, Rate, boxes_estimate, rate_of
+from services.selection.label_cost import MOST, Rate, boxes_estimate, rate_of
 
 
 def detections(*scores: float) -> Detections:

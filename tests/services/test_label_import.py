@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from services import cycles
 from services.context import Context
+from services.cycle import cycles
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, TaskState, Unit
 from services.errors import LeaseLost
 from services.labeling import answers, coco, queue

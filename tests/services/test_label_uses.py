@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import Engine, event, insert, select, update
 from sqlalchemy.orm import Session
 
-from services import cycle_holdout, cycles, revisions
-from services.classes import class_names
 from services.context import Context
-from services.db import label_uses
+from services.cycle import cycles, holdout
+from services.db import label_uses, revisions
 from services.db.engine import reading
 from services.db.tables import Annotation, Image, Role
+from services.models.classes import class_names
 from tests.services.builders import add_champion, add_holdout_image, make_image
 from tests.services.commands import CommandLine
 
@@ -140,7 +140,7 @@ def test_neither_the_classes_nor_the_start_of_a_cycle_read_all_annotations(
         add_holdout_image(session)
     with _rows_read(context.engine) as seen, context.sessions.begin() as session:
         assert class_names(session) == ("background", "car")
-        assert cycle_holdout.counted_labels(session) == {"car"}
+        assert holdout.counted_labels(session) == {"car"}
         assert seen == []
         cycles.start(session, context, kind=cycles.RETRAIN)
     assert all("LIMIT" in statement or "count(" in statement for statement in seen), seen

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from services.context import Context
 from services.db.tables import Annotation, Cycle, Image, LabelTask, Role
-from services.storage import put_image
+from services.store.storage import put_image
 from tests import bad_images
 from tests.services.commands import CommandLine
 from tests.services.label_queue import NEW, corrected

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 from sqlalchemy import event, select
 
-from services import cycles
 from services.context import Context
+from services.cycle import cycles
 from services.db import units
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, TaskState, Unit
 from services.labeling import answers, coco, queue

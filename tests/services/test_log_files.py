@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from services import log_files, logs
+from services.config.setting_groups import LogSettings
 from services.log_files import LOOK_EVERY, LogFile
-from services.setting_groups import LogSettings
 from services.worker.children import Child, Program
 
 SMALL = LogSettings(max_file_bytes=4096, keep_files=2, keep_days=1)

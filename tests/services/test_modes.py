@@ -13,10 +13,10 @@ from sqlalchemy import select
 
 from curation import modes as clustering
 from curation.mode_states import ModeState
-from services import cycles, mode_trends, modes, registry, selection_inputs
 from services.api.app import create_app
 from services.api.auth import project_token
 from services.context import Context
+from services.cycle import cycles
 from services.db.tables import (
     Audit,
     FailureRow,
@@ -26,8 +26,11 @@ from services.db.tables import (
     ModeSighting,
     Role,
 )
+from services.failures import findings
+from services.models import registry
+from services.modes import recognise, trends
 from services.report.trends import sparkline
-from services.stages import findings
+from services.selection import inputs
 from services.stages.index import open_index
 from tests.factories import make_model
 from tests.services.api_server import Switch
@@ -80,14 +83,14 @@ def repaired(original: ModeLoop, tmp_path: Path) -> Iterator[ModeLoop]:
 def sizes(loop: ModeLoop, name: str) -> list[int]:
     with loop.context.sessions() as session:
         row = session.scalars(select(ModeRow).where(ModeRow.name == name)).one()
-        (found,) = mode_trends.trends(session, [row])
+        (found,) = trends.trends(session, [row])
     return [size for _, size in found.sizes]
 
 
 def steps(loop: ModeLoop, name: str) -> list[tuple[int, str]]:
     with loop.context.sessions() as session:
         row = session.scalars(select(ModeRow).where(ModeRow.name == name)).one()
-        return [(step.cycle, step.state) for step in mode_trends.changes(session, row.id)]
+        return [(step.cycle, step.state) for step in trends.changes(session, row.id)]
 
 
 def test_a_mode_is_opened_worked_on_fixed_and_re_opened(context: Context) -> None:
@@ -125,7 +128,7 @@ def test_a_mode_is_opened_worked_on_fixed_and_re_opened(context: Context) -> Non
     assert loop.states() == {RAINY: "fixed", DARK: "fixed"}
     with loop.context.sessions() as session:
         rows = session.scalars(select(ModeRow)).all()
-        counts = [(one.places, one.failing) for one in mode_trends.trends(session, rows)]
+        counts = [(one.places, one.failing) for one in trends.trends(session, rows)]
     assert counts == [(7, 0), (3, 0)]
 
 
@@ -134,7 +137,7 @@ def test_with_every_mode_fixed_nothing_is_asked(repaired: ModeLoop) -> None:
         for row in session.scalars(select(FailureRow).where(FailureRow.label == "car")):
             if row.place in (f"{106:064x}", f"{107:064x}"):  # the night is fixed, too
                 row.state = FailureState.FIXED
-        modes.settle(session, repaired.context.settings)
+        recognise.settle(session, repaired.context.settings)
     assert repaired.states() == {RAINY: "fixed", DARK: "fixed"}
     second = repaired.select()
     assert repaired.asked(second) == []
@@ -163,7 +166,7 @@ def test_after_a_rollback_a_fixed_mode_is_open_again(repaired: ModeLoop) -> None
     loop = repaired
     with loop.context.sessions.begin() as session:
         registry.rollback(session, "test")
-        modes.settle(session, loop.context.settings)
+        recognise.settle(session, loop.context.settings)
     assert loop.states() == {RAINY: "re_opened", DARK: "being_fixed"}
     with loop.context.sessions() as session:
         last = session.scalars(select(Audit).where(Audit.action == "mode").order_by(Audit.id)).all()
@@ -175,7 +178,7 @@ def test_judging_again_changes_nothing(repaired: ModeLoop) -> None:
     before = loop.states()
     for _ in range(2):
         with loop.context.sessions.begin() as session:
-            modes.settle(session, loop.context.settings)
+            recognise.settle(session, loop.context.settings)
     assert loop.states() == before
     with loop.context.sessions() as session:
         assert len(session.scalars(select(Audit).where(Audit.action == "mode")).all()) == 5
@@ -203,13 +206,13 @@ def test_a_plan_names_modes_and_stores_nothing(repaired: ModeLoop) -> None:
     assert loop.states() == {RAINY: "fixed", DARK: "being_fixed"}
 
 
-def known_by(loop: ModeLoop, encoder: str) -> dict[str, modes.Recognised]:
+def known_by(loop: ModeLoop, encoder: str) -> dict[str, recognise.Recognised]:
     champion = loop.champion()
     names = tuple(champion.class_names)
-    evidence = selection_inputs.evidence_of(loop.context, champion.id, loop.encoder, names)
+    evidence = inputs.evidence_of(loop.context, champion.id, loop.encoder, names)
     transform = open_index(loop.context, loop.encoder, loop.width).metric.apply
     found = clustering.cluster(evidence, transform)
-    return modes.recognise(loop.context, champion, found, encoder, transform)
+    return recognise.recognise(loop.context, champion, found, encoder, transform)
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"PK\x03\x04")])

@@ -7,8 +7,8 @@ import random
 from typing import Any
 
 from services.db.tables import FailureRow, FailureState
-from services.stages.findings import overlap_of
-from services.stages.places import SAME_IOU, SAME_OBJECT_IOU, Places, Spots, is_false
+from services.failures.findings import overlap_of
+from services.failures.places import SAME_IOU, SAME_OBJECT_IOU, Places, Spots, is_false
 
 
 def _is_same(first: FailureRow, second: FailureRow) -> bool:

@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 
 from curation.select import names
 from curation.types import Detections, ImageArray
-from services import pool_scores, science
 from services.cli.plan import draw_plan
+from services.config import builders
 from services.context import Context
 from services.db import units
 from services.db.tables import (
@@ -30,8 +30,9 @@ from services.db.tables import (
 )
 from services.errors import InvalidRequest, NotFound
 from services.report import predictor
-from services.selection import Terms, choose
+from services.selection.choose import Terms, choose
 from services.stages.requests import request_embed
+from services.store import pool_scores
 from services.worker import shell
 from services.worker.resident import Resident
 from tests.factories import make_context
@@ -123,7 +124,7 @@ def test_a_budget_that_buys_nothing_says_so(planned: Context, tmp_path: Path) ->
 def test_every_policy_of_the_registry_chooses_in_the_service(planned: Context) -> None:
     with planned.sessions() as session:
         champion = session.scalars(select(Model)).one()
-    embedder = science.region_embedder(planned.settings, science.load_encoder(planned.settings))
+    embedder = builders.region_embedder(planned.settings, builders.load_encoder(planned.settings))
     images = pool_scores.unknown(planned, {})
     looked: list[int] = []
     scores = pool_scores.score(
@@ -140,7 +141,7 @@ def test_a_detector_that_misses_half_makes_images_cost_twice_as_much(planned: Co
     with planned.sessions() as session:
         champion = session.scalars(select(Model)).one()
         images = {image.id for image in pool_scores.unknown(planned, {})}
-    embedder = science.region_embedder(planned.settings, science.load_encoder(planned.settings))
+    embedder = builders.region_embedder(planned.settings, builders.load_encoder(planned.settings))
     boxes = np.tile(np.array([10, 10, 40, 40], np.float32), (3, 1))
     seen = Detections(boxes, np.full(3, 0.9, np.float32), np.ones(3, np.int64), np.arange(3))
     scores = dict.fromkeys(images, seen)

@@ -13,13 +13,13 @@ from sqlalchemy import select
 from curation.embed import RegionEmbedder
 from curation.images import encode_png
 from curation.types import ImageArray
-from services import cycles
 from services.context import Context
+from services.cycle import cycles
 from services.db.tables import Embedding, Image, Role, Unit, UnitState
 from services.stages.index import open_index
 from services.stages.requests import request_embed
 from services.stages.score_pool import read_pool_scores
-from services.storage import put_image, read_npz
+from services.store.storage import put_image, read_npz
 from services.worker import shell
 from services.worker.resident import Resident
 from tests.services.builders import add_champion, add_holdout_image, make_image

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from services import private
 from services.cli import doctor_files
 from services.context import Context
+from services.store import private
 from services.worker.supervisor import Supervisor
 from tests.factories import make_project
 from tests.services.commands import CommandLine

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from retrain.ssd import build
-from services import datasets, model_import, modes, registry, revisions
 from services.context import Context
+from services.db import revisions
 from services.db.races import in_transaction, insert_new
 from services.db.tables import (
     Annotation,
@@ -34,8 +34,10 @@ from services.db.tables import (
     TaskState,
 )
 from services.errors import Conflict, ServiceError
-from services.imports import import_dataset
+from services.intake.imports import import_dataset
 from services.labeling import queue
+from services.models import datasets, importing, registry
+from services.modes import recognise
 from tests.factories import make_model
 from tests.services.builders import add_champion, make_image
 from tests.services.datasets_on_disk import BUS, pictures, write_coco
@@ -179,7 +181,7 @@ def _detector(*names: str) -> SsdDetector:
 def test_models_that_are_added_at_once_get_numbers_of_their_own(context: Context) -> None:
     detectors = [_detector("car"), _detector("car", "bus")]
     works = [
-        (lambda d=one: model_import.add(context, d, Path("a"), "test").number)
+        (lambda d=one: importing.add(context, d, Path("a"), "test").number)
         for one in (*detectors, detectors[0])
     ]
 
@@ -218,7 +220,7 @@ def test_two_who_judge_the_modes_note_a_change_once(context: Context) -> None:
 
     def settle() -> None:
         with context.sessions.begin() as session:
-            modes.settle(session, context.settings)
+            recognise.settle(session, context.settings)
 
     at_once(settle, settle, settle)
 
@@ -230,7 +232,7 @@ def test_two_who_judge_the_modes_note_a_change_once(context: Context) -> None:
 
 def _changes(context: Context) -> int:
     with context.sessions() as session:
-        query = select(func.count()).where(Audit.action == modes.ACTION)
+        query = select(func.count()).where(Audit.action == recognise.ACTION)
         return session.scalar(query) or 0
 
 

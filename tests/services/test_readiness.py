@@ -8,9 +8,9 @@ import signal
 import pytest
 from fastapi.testclient import TestClient
 
-from services import readiness
 from services.api.app import create_app
 from services.context import Context
+from services.upkeep import readiness
 from services.worker import alive, redis_server
 from services.worker.alive import Giver, Sign
 from tests.service_fixtures import wait_until

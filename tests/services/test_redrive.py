@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services import cycles, redrive
 from services.context import Context
+from services.cycle import cycles, redrive
 from services.db import units
 from services.db.base import utc_now
 from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, Unit, UnitState

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from services import registry
 from services.context import Context
 from services.db.tables import (
     Audit,
@@ -20,6 +19,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.errors import Conflict, NotFound
+from services.models import registry
 from services.stages.requests import request_scan
 from tests.factories import make_model
 from tests.services.builders import (

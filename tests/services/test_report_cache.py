@@ -11,10 +11,10 @@ import pytest
 
 from curation.images import encode_png
 from retrain.report import EvaluationReport, require_comparable
-from services import datasets, training
 from services.context import Context
 from services.db.tables import Annotation, Model, Role
-from services.storage import put_image
+from services.models import datasets, training
+from services.store.storage import put_image
 from tests.factories import make_model
 from tests.services.builders import make_image
 from tests.services.field_frames import blind

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from services import dismissals, mode_trends, registry
 from services.context import Context
+from services.cycle import dismissals
 from services.db import units
 from services.db.tables import FailureRow, FailureState, Image, Model, Role, UnitState
+from services.models import registry
+from services.modes import trends
 from services.report import build
 from services.report.read import read_rows
 from services.report.summary import models_table, tiles_of
@@ -114,8 +116,8 @@ def test_a_mode_is_shown_without_what_was_taken_back(
     assert f"failure {gone[:8]}" not in page.text
     assert f"{gone[:8]} missed car, field-0.png (dismissed since)" in page.text
     with sqlite_context.sessions() as session:
-        (trend,) = mode_trends.trends(session, [mode_trends.find(session, 1)])
-        shown = mode_trends.exemplars(session, trend.last)
+        (trend,) = trends.trends(session, [trends.find(session, 1)])
+        shown = trends.exemplars(session, trend.last)
     assert (trend.places, trend.failing) == (2, 0)  # model 2 is the champion
     assert list(trend.exemplars) == [row.id for row in shown] == project.failures[1:]
     assert FailureState.DISMISSED not in {row.state for row in shown}

@@ -7,9 +7,9 @@ import logging
 import pytest
 from sqlalchemy import select
 
-from services import registry
 from services.db import units
 from services.db.tables import FailureRow, FailureState, Unit, UnitState
+from services.models import registry
 from tests.services.field_frames import PHANTOM, Field, blind
 from tests.tiny_ssd import tiny_ssd
 

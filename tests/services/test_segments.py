@@ -9,7 +9,7 @@ import pytest
 
 from curation import superpixels
 from curation.types import ImageArray
-from services import segments
+from services.store import superpixels as segments
 from tests.toy import textured_image
 
 SIZE = (48, 64)

@@ -6,11 +6,11 @@ import numpy as np
 from sqlalchemy import select
 
 from curation.images import encode_png
-from services import cycles
 from services.context import Context
+from services.cycle import cycles
 from services.db.tables import Cycle, CycleState, Embedding, Image, Role, Unit, UnitState
 from services.stages.requests import request_embed
-from services.storage import put_image
+from services.store.storage import put_image
 from services.worker import shell
 from services.worker.resident import Resident
 from tests.services.builders import add_champion, add_holdout_image, finish_units

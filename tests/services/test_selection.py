@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import select, update
 
 from curation.select import names
-from services import cycles, rois, science
+from services.config import builders
 from services.context import Context
+from services.cycle import cycles
 from services.db.tables import (
     CandidateRow,
     Cycle,
@@ -22,9 +23,10 @@ from services.db.tables import (
     ModeMember,
     Role,
 )
-from services.selection import Terms, choose
+from services.selection import rois
+from services.selection.choose import Terms, choose
 from services.stages.score_pool import read_pool_scores
-from services.storage import write_npz
+from services.store.storage import write_npz
 from tests.services.builders import finish_units
 from tests.services.mode_loop import ModeLoop
 
@@ -205,7 +207,7 @@ def test_a_pool_of_which_nothing_can_be_read_ends_the_cycle(loop: ModeLoop) -> N
     cycle = cycle_of(loop, "random", 20)
     assert cycle.state == CycleState.DONE
     assert "can be read" in str(cycle.error)
-    embedder = science.region_embedder(context.settings, science.load_encoder(context.settings))
+    embedder = builders.region_embedder(context.settings, builders.load_encoder(context.settings))
     for policy in sorted(set(names()) - rois.POLICIES):  # these refuse a pool nobody looked at
         chosen = choose(context, loop.champion(), embedder, {}, Terms(policy, 0, 20))
         assert (chosen.candidates, "can be read" in chosen.note) == ([], True), policy
@@ -250,7 +252,7 @@ def test_a_choice_says_why_it_is_empty(loop: ModeLoop) -> None:
     context = loop.context
     cycle = cycle_of(loop, "random", 5, pool_of(context))
     scores = read_pool_scores(context.project, cycle.id)
-    embedder = science.region_embedder(context.settings, science.load_encoder(context.settings))
+    embedder = builders.region_embedder(context.settings, builders.load_encoder(context.settings))
     empty_one = choose(context, loop.champion(), embedder, scores, Terms("random", 0, 5))
     assert (empty_one.candidates, "buys none" in empty_one.note) == ([], True)
     full = choose(context, loop.champion(), embedder, scores, Terms("random", 0, 9))

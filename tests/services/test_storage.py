@@ -17,10 +17,11 @@ from PIL import Image
 
 from curation import images
 from curation.errors import ImageUnreadable, ShardCorrupt
-from services import science, storage
+from services.config import builders
 from services.context import Context
 from services.errors import NotAllowed
-from services.storage import DiskFull
+from services.store import storage
+from services.store.storage import DiskFull
 from tests import bad_images
 from tests.factories import make_project
 from tests.services.builders import make_image
@@ -176,7 +177,7 @@ def test_workers_open_what_the_door_lets_in(sqlite_context: Context) -> None:
     Image.new("1", (10_000, 5_100)).save(buffer, "PNG")
     wide = _limited(sqlite_context, max_pixels=51_000_000)
     stored = storage.put_image(
-        wide.project, buffer.getvalue(), science.image_limits(wide.settings), "wide.png"
+        wide.project, buffer.getvalue(), builders.image_limits(wide.settings), "wide.png"
     )
     row = make_image(1, id=stored.id, file=stored.file)
 

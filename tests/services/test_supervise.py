@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services import supervise
-from services.supervise import JobFailed, run_job
+from services.models import training_process
+from services.models.training_process import JobFailed, run_job
 from tests.integration.small_disk import fill, small_disk
 from tests.service_fixtures import wait_until
 
@@ -39,23 +39,23 @@ def moving(folder: Path, *jumps_s: float) -> subprocess.Popen[bytes]:
 def test_a_clock_that_is_set_does_not_stall_a_run(
     hours: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervise, "POLL_S", 0.02)
+    monkeypatch.setattr(training_process, "POLL_S", 0.02)
     jumps = [0.0] * 4 + [hours * 3600.0] * 16
     process = moving(tmp_path, *jumps)
     wait_until((tmp_path / "progress.json").is_file, 30, "it moves")
-    supervise._watch(process, tmp_path, 2.0, lambda _beat: None)
+    training_process._watch(process, tmp_path, 2.0, lambda _beat: None)
     assert process.returncode == 0
 
 
 def test_a_run_that_stands_still_is_stalled_whatever_its_clock_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervise, "POLL_S", 0.02)
+    monkeypatch.setattr(training_process, "POLL_S", 0.02)
     (tmp_path / "progress.json").write_text(json.dumps({"updated_s": 4e9, "step": 1}))
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         with pytest.raises(JobFailed, match="no progress") as stalled:
-            supervise._watch(process, tmp_path, 0.3, lambda _beat: None)
+            training_process._watch(process, tmp_path, 0.3, lambda _beat: None)
         assert stalled.value.retryable
     finally:
         process.kill()
@@ -66,8 +66,8 @@ PARENT = """
 import sys
 from pathlib import Path
 from services import supervise
-supervise.POLL_S = 0.05
-supervise.run_job("train", Path(sys.argv[1]), {"wait": True}, 60.0, lambda beat: None)
+training_process.POLL_S = 0.05
+training_process.run_job("train", Path(sys.argv[1]), {"wait": True}, 60.0, lambda beat: None)
 """
 
 
@@ -89,7 +89,7 @@ def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
 def test_damaged_words_of_a_run_are_no_words(tmp_path: Path) -> None:
     for name in ("result.json", "progress.json", "job.json"):
         (tmp_path / name).write_text('{"half')
-    assert supervise.read_progress(tmp_path) is None
+    assert training_process.read_progress(tmp_path) is None
     with pytest.raises(JobFailed) as failed:  # it is run again, and says what this job lacks
         run_job("train", tmp_path, {}, 60.0, lambda _beat: None)
     assert failed.value.code != "job_killed"
@@ -100,9 +100,9 @@ def test_a_run_that_could_not_write_its_result_waits_for_space(tmp_path: Path) -
     with small_disk(tmp_path / "disk", 4) as disk:
         filler = fill(disk)
         with pytest.raises(JobFailed) as failed:
-            supervise._read_result(disk, 1)
+            training_process._read_result(disk, 1)
         assert failed.value.code == "disk_full"
         filler.unlink()
         with pytest.raises(JobFailed) as failed:
-            supervise._read_result(disk, -9)
+            training_process._read_result(disk, -9)
         assert failed.value.code == "job_killed"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from curation import files
-from services import sweep
+from services.config.settings import Settings
 from services.context import Context
-from services.settings import Settings
+from services.upkeep import sweep
 
 KILLED = """
 import os, signal, sys

@@ -17,22 +17,22 @@ from retrain.config import (
     TrainConfig,
 )
 from retrain.job import run_job
-from services import science
-from services.setting_groups import DetectorSettings, TrainingSettings
-from services.settings import Settings
+from services.config import builders
+from services.config.setting_groups import DetectorSettings, TrainingSettings
+from services.config.settings import Settings
 
 NAMES = ("background", "car")
 
 
 def test_a_project_that_sets_nothing_has_the_defaults_of_the_science(tmp_path: Path) -> None:
     settings = Settings(project=tmp_path)
-    assert science.detector_config(settings, NAMES) == DetectorConfig(ARCHITECTURES[0], NAMES)
-    first = science.train_config(settings, fine_tune=False, seed=0, threads=0)
+    assert builders.detector_config(settings, NAMES) == DetectorConfig(ARCHITECTURES[0], NAMES)
+    first = builders.train_config(settings, fine_tune=False, seed=0, threads=0)
     assert first == TrainConfig()
-    later = science.train_config(settings, fine_tune=True, seed=0, threads=0)
+    later = builders.train_config(settings, fine_tune=True, seed=0, threads=0)
     assert later == FINE_TUNING
-    assert science.gate_rules(settings) == GateRules()
-    assert science.failure_rules(settings) == FailureRules()
+    assert builders.gate_rules(settings) == GateRules()
+    assert builders.failure_rules(settings) == FailureRules()
 
 
 def test_what_can_be_set_reaches_the_training(tmp_path: Path) -> None:
@@ -47,10 +47,10 @@ def test_what_can_be_set_reaches_the_training(tmp_path: Path) -> None:
     common = {"seed": 7, "num_threads": 1, "batch_size": 4, "ema_decay": 0.0}
     common |= {"mixed_precision": "bf16", "weights": "random"}
     common |= {"freeze_stages": 0, "freeze_batch_norm": False}
-    assert science.train_config(settings, fine_tune=False, seed=7, threads=1) == replace(
+    assert builders.train_config(settings, fine_tune=False, seed=7, threads=1) == replace(
         TrainConfig(), epochs=3, learning_rate=0.01, **common
     )
-    assert science.train_config(settings, fine_tune=True, seed=7, threads=1) == replace(
+    assert builders.train_config(settings, fine_tune=True, seed=7, threads=1) == replace(
         FINE_TUNING, epochs=2, learning_rate=0.02, boost=5.0, **common
     )
 

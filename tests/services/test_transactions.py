@@ -14,17 +14,18 @@ from sqlalchemy.engine import make_url
 import services
 from curation import images
 from curation.types import ImageArray
-from services import cycle_holdout, training, triggers
-from services.classes import class_names
 from services.context import Context
+from services.cycle import holdout, triggers
 from services.db import engine as databases
 from services.db.engine import reading
 from services.db.tables import FailureState, Role
 from services.db.units import Claim
 from services.errors import Conflict
-from services.failure_check import still_failing, words_about
+from services.failures.check import still_failing, words_about
+from services.models import training
+from services.models.classes import class_names
 from services.pipeline import STAGES, StageContext
-from services.storage import put_image
+from services.store.storage import put_image
 from services.worker.resident import Resident
 from tests.factories import make_context, make_model
 from tests.services.builders import make_failure, make_image
@@ -154,7 +155,7 @@ def test_looks_of_the_service_do_not_wait_for_writers(
     with reading(context.sessions) as session:
         assert class_names(session) == ("background",)
         with pytest.raises(Conflict, match="holdout"):
-            cycle_holdout.require(session, make_model(1))
+            holdout.require(session, make_model(1))
         assert words_about(session, []) == {}
     stage = StageContext(context, Resident(), lambda: None)
     assert still_failing(stage, model_id, [], {}) == set()

@@ -10,12 +10,12 @@ import pytest
 from kombu.exceptions import OperationalError
 from sqlalchemy import func, select, update
 
-from services import upkeep
 from services.context import Context
 from services.db import units
 from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.tables import Outbox, Unit, UnitState
+from services.upkeep import rows
 from services.worker import reconciler
 from services.worker.app import make_app
 from services.worker.reconciler import Reconciled, reconcile
@@ -103,11 +103,11 @@ def test_a_broker_that_is_away_counts_as_a_long_queue(context: Context) -> None:
 
 def test_only_old_messages_are_forgotten(context: Context) -> None:
     enqueue(context, "a")
-    assert upkeep.forget_published(context) == 0
+    assert rows.forget_published(context) == 0
     publish_all(context, timedelta(minutes=1))
-    assert upkeep.forget_published(context) == 0
+    assert rows.forget_published(context) == 0
     publish_all(context, LONG_AGO)
-    assert upkeep.forget_published(context) == 1
+    assert rows.forget_published(context) == 1
     assert reconcile(context, empty) == Reconciled(0, 0, resent=1)  # a unit that waits is not
 
 

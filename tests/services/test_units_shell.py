@@ -20,9 +20,9 @@ from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.tables import Audit, Unit, UnitState
 from services.errors import InvalidRequest, LeaseLost
+from services.models.training_process import JobFailed
 from services.pipeline import Stage, StageContext, Store
-from services.storage import DiskFull
-from services.supervise import JobFailed
+from services.store.storage import DiskFull
 from services.worker import reconciler, shell
 from services.worker.resident import Resident
 

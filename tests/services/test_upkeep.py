@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from services import registry, upkeep
 from services.context import Context
 from services.db import units
 from services.db.base import utc_now
@@ -27,11 +26,13 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
+from services.models import registry
 from services.report.field import read_field
 from services.stages.embed import embedded_already
 from services.stages.requests import request_scan
-from services.storage import write_npz
-from services.upkeep import BATCH, Upkeep
+from services.store.storage import write_npz
+from services.upkeep import rows as upkeep
+from services.upkeep.rows import BATCH, Upkeep
 from tests.factories import make_model
 from tests.services.builders import add_champion, make_explanation, make_failure, make_image
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from services.config.settings import Settings
 from services.context import Context
 from services.db.tables import Annotation, Image, Role
-from services.settings import Settings
-from services.watch import WORDLESS_LOOKS, Watcher, watched_folder
+from services.intake.watch import WORDLESS_LOOKS, Watcher, watched_folder
 from services.worker import lifecycle
 from services.worker.environment import environment_of
 from services.worker.programs import Wish, programs
@@ -207,7 +207,7 @@ def test_up_runs_it_where_a_folder_is_set(watched: bool, tmp_path: Path, sqlite_
     found = {program.name: program for program in programs(context, WISH)}
     assert ("watch" in found) is watched
     if watched:
-        assert found["watch"].command[1:] == ("-m", "services.watch")
+        assert found["watch"].command[1:] == ("-m", "services.intake.watch")
     context.engine.dispose()
 
 
@@ -223,7 +223,7 @@ def test_the_process_takes_frames_until_it_is_told_to_stop(
         ingest={"watch_folder": "inbox", "watch_interval_s": 0.05},
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "services.watch"],
+        [sys.executable, "-m", "services.intake.watch"],
         env={**os.environ, **environment_of(settings)},
         cwd=Path(__file__).parents[2],
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from services.cli import doctor_files
+from services.config.settings import Settings
 from services.context import Context
-from services.settings import Settings
-from services.watch import STILL_LOOKS, WORDLESS_LOOKS, Watcher, watch
+from services.intake.watch import STILL_LOOKS, WORDLESS_LOOKS, Watcher, watch
 from tests import bad_images
 from tests.service_fixtures import wait_until
 from tests.services.builders import add_champion

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from services.context import Context
 from services.db.tables import Observation
-from services.watch import STILL_LOOKS, Watcher
+from services.intake.watch import STILL_LOOKS, Watcher
 from tests.services.builders import add_champion
 
 __all__ = ["CAR", "Raw", "folder", "frames", "looked", "names", "put", "watcher"]

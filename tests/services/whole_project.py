@@ -10,8 +10,8 @@ from curation.images import encode_png
 from curation.manifest import Manifest
 from retrain import checkpoint
 from retrain.config import DetectorConfig
-from services import registry
 from services.context import Context
+from services.db.convert import manifest_of
 from services.db.tables import (
     Annotation,
     CandidateRow,
@@ -29,9 +29,9 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
-from services.rows import manifest_of
+from services.models import registry
 from services.stages.index import open_index
-from services.storage import put_image, write_npz
+from services.store.storage import put_image, write_npz
 from tests.factories import make_model
 from tests.services.builders import (
     make_explanation,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import select
 
-from services import cycles
 from services.api.deps import ContextOf, Cursor, Limit, RowId, SessionOf, ViewOf, row_after
 from services.api.schemas import CycleIn, CycleOut, Page
 from services.api.strict import StrictRoute
+from services.cycle import cycles
 from services.db.tables import Cycle
 
 router = APIRouter(tags=["cycles"], route_class=StrictRoute)

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 
-from services import dismissals, drawings
 from services.api.deps import (
     IN_A_PLACE_TO_DRAW,
     MAX_ROW,
@@ -20,8 +19,10 @@ from services.api.deps import (
 )
 from services.api.schemas import DismissIn, ExplanationOut, FailureDetail, FailureOut, Page
 from services.api.strict import StrictRoute
+from services.cycle import dismissals
 from services.db.tables import TAKEN_BACK, Explanation, FailureRow
 from services.errors import NotFound
+from services.store import drawings
 
 router = APIRouter(tags=["failures"], route_class=StrictRoute)
 ACTOR = "api"

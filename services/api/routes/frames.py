@@ -8,13 +8,13 @@ from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
-from services import strict_json
 from services.api.deps import IN_A_PLACE_TO_DECODE, ContextOf, RowId, ViewOf
 from services.api.schemas import MAX_INT, FrameOut, ObjectIn, ReportIn
 from services.api.strict import StrictRoute
 from services.db.tables import Observation
 from services.errors import InvalidRequest, NotFound
-from services.ingest import ingest_frame
+from services.intake import strict_json
+from services.intake.frames import ingest_frame
 
 router = APIRouter(tags=["frames"], route_class=StrictRoute)
 Pixels: TypeAlias = Annotated[int, Field(ge=1, le=MAX_INT)] | SkipJsonSchema[None]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from services import readiness
 from services.api.deps import ContextOf
+from services.upkeep import readiness
 
 router = APIRouter(tags=["health"])
 

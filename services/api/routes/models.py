@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from services import modes, registry
 from services.api.deps import ContextOf, SessionOf, ViewOf
 from services.api.schemas import ModelOut, Page
 from services.api.strict import StrictRoute
 from services.db.tables import Model
+from services.models import registry
+from services.modes import recognise
 
 router = APIRouter(tags=["models"], route_class=StrictRoute)
 ACTOR = "api"
@@ -38,5 +39,5 @@ def promote_model(name: str, session: SessionOf) -> Model:
 def rollback_model(session: SessionOf, context: ContextOf) -> Model:
     """Bring back the champion before this one."""
     model = registry.rollback(session, ACTOR)
-    modes.settle(session, context.settings)
+    recognise.settle(session, context.settings)
     return model

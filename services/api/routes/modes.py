@@ -6,11 +6,11 @@ from fastapi import APIRouter
 from sqlalchemy import select
 
 from curation.mode_states import ModeState
-from services import mode_trends
 from services.api.deps import Cursor, Limit, RowId, ViewOf, Word, row_after
 from services.api.schemas import FailureOut, ModeChangeOut, ModeDetail, ModeOut, Page
 from services.api.strict import StrictRoute
 from services.db.tables import ModeRow
+from services.modes import trends
 
 router = APIRouter(tags=["failure modes"], route_class=StrictRoute)
 
@@ -33,7 +33,7 @@ def list_modes(
     if after is not None:
         query = query.where(ModeRow.id > after)
     rows = session.scalars(query).all()
-    found = mode_trends.trends(session, rows[:limit])
+    found = trends.trends(session, rows[:limit])
     items = [ModeOut.model_validate(one.to_dict()) for one in found]
     return Page(items=items, next=str(rows[limit - 1].id) if len(rows) > limit else None)
 
@@ -41,9 +41,9 @@ def list_modes(
 @router.get("/modes/{mode_id:row}", response_model=ModeDetail)
 def show_mode(mode_id: RowId, session: ViewOf) -> ModeDetail:
     """One failure mode: the failures that show it best, and how it came to its state."""
-    (found,) = mode_trends.trends(session, [mode_trends.find(session, mode_id)])
-    typical = mode_trends.exemplars(session, found.last)
-    steps = mode_trends.changes(session, mode_id)
+    (found,) = trends.trends(session, [trends.find(session, mode_id)])
+    typical = trends.exemplars(session, found.last)
+    steps = trends.changes(session, mode_id)
     return ModeDetail(
         **found.to_dict(),
         failures=[FailureOut.model_validate(row) for row in typical],

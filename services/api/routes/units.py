@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import select
 
-from services import redrive
 from services.api.deps import Cursor, Limit, OfCycle, RowId, SessionOf, ViewOf, Word, row_after
 from services.api.schemas import Page, UnitOut
 from services.api.strict import StrictRoute
+from services.cycle import redrive
 from services.db import units
 from services.db.tables import Unit
 

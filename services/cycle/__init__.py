@@ -1,0 +1,1 @@
+"""Cycles of the loop: begun, followed, cancelled, triggered, taken up again."""

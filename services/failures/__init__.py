@@ -1,0 +1,1 @@
+"""What is wrong with a frame, and whether a model still gets it wrong."""

@@ -1,0 +1,1 @@
+"""What comes in: frames, sidecars, watched folders, imports."""

@@ -1,0 +1,1 @@
+"""Models: classes, dataset versions, training, registry, those from elsewhere."""

@@ -1,0 +1,105 @@
+"""Dataset versions: which labelled images a model is trained and judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from curation.manifest import Manifest, leaks
+from services.context import Context
+from services.db.base import utc_now
+from services.db.convert import manifest_of
+from services.db.engine import reading
+from services.db.races import insert_new
+from services.db.tables import Annotation, DatasetVersion, Image, Role
+from services.errors import Conflict
+from services.models import registry
+from services.models.classes import TRAINING_ROLES, class_names
+
+
+def build_version(context: Context, cycle_id: int | None = None) -> DatasetVersion:
+    """Freeze everything that is labelled for training into an immutable version.
+
+    The same labels give the same version, also when it is built twice, or by two at once. All is
+    read from one view and written to the file before the transaction, which writes a row.
+
+    Args:
+        context: wiring.
+        cycle_id: what it is built for; the champion's version becomes the parent.
+
+    Raises:
+        Conflict: nothing is labelled, or an evaluation image would be trained on.
+    """
+    with reading(context.sessions) as session:
+        manifest = _manifest(session)
+    with reading(context.sessions) as session:
+        known = session.get(DatasetVersion, manifest.version)
+    if known is not None:
+        return known
+    path = manifest.write(context.project.manifests)
+    row = {
+        "id": manifest.version,
+        "parent_id": manifest.parent,
+        "cycle_id": cycle_id,
+        "file": path.name,
+        "images": len(manifest.items),
+        "boxes": sum(len(item.labels) for item in manifest.items),
+        "created_at": utc_now(),
+    }
+    with context.sessions.begin() as session:
+        insert_new(session, DatasetVersion, [row], ("id",))
+        return session.get_one(DatasetVersion, manifest.version)
+
+
+def _manifest(session: Session) -> Manifest:
+    """What would be trained on now."""
+    images = session.scalars(
+        select(Image)
+        .where(
+            Image.role.in_(TRAINING_ROLES),
+            select(Annotation.id).where(Annotation.image_id == Image.id).exists(),
+        )
+        .order_by(Image.id)
+    ).all()
+    if not images:
+        raise Conflict("there is nothing to train on: run `e2x import FOLDER --role seed`")
+    manifest = manifest_of(session, images, class_names(session), _parent(session))
+    _refuse_leaks(session, manifest)
+    return manifest
+
+
+def read_version(context: Context, row: DatasetVersion) -> Manifest:
+    """The manifest of a stored version, checked against its name."""
+    return Manifest.read(context.project.manifests / row.file)
+
+
+def labelled_set(session: Session, role: Role) -> Manifest:
+    """All labelled images of a role, under the classes that the project knows."""
+    images = session.scalars(select(Image).where(Image.role == role).order_by(Image.id)).all()
+    return manifest_of(session, images, class_names(session))
+
+
+def _parent(session: Session) -> str | None:
+    champion = registry.champion(session)
+    return None if champion is None else champion.dataset_version_id
+
+
+def _refuse_leaks(session: Session, manifest: Manifest) -> None:
+    for role in (Role.HOLDOUT, Role.SIBLINGS):
+        shared = leaks(manifest, labelled_set(session, role))
+        if shared:
+            raise Conflict(f"{len(shared)} images of {role} would be trained on: {min(shared)} …")
+
+
+def labelled_images(session: Session, roles: Sequence[Role] = TRAINING_ROLES) -> int:
+    """How many images of these roles are labelled; without: how many could be trained on."""
+    return (
+        session.scalar(
+            select(func.count(func.distinct(Annotation.image_id)))
+            .join(Image, Image.id == Annotation.image_id)
+            .where(Image.role.in_(roles))
+        )
+        or 0
+    )

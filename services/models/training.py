@@ -1,0 +1,304 @@
+"""From labels to a registered model: dataset version, supervised run, evaluation, registry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from curation.manifest import Manifest
+from retrain.description import config_of
+from retrain.errors import ReportMismatch
+from retrain.report import EvaluationReport
+from services.config import builders
+from services.context import Context
+from services.db import units
+from services.db.engine import reading
+from services.db.tables import Cycle, Model, ModelState, Role, Unit, UnitState
+from services.errors import Conflict
+from services.models import datasets, registry
+from services.models.training_process import run_job
+from services.store import model_folders
+from services.worker import threads
+
+logger = logging.getLogger(__name__)
+
+FIRST_KEY = "train:first"
+EVALUATED = (Role.HOLDOUT, Role.SIBLINGS)
+REPORT_FORM = 1
+"""Raised when the same model, labels and settings give another report."""
+AGAINST = "against"
+"""Key of a summary: the labels and thresholds that its figures follow from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished run, not yet registered."""
+
+    model_id: str
+    folder: str
+    class_names: tuple[str, ...]
+    dataset_id: str
+    parent_id: str | None
+    training: dict[str, Any]
+
+
+def request(session: Session) -> Unit:
+    """Ask for the first detector; once more, where the last try was parked.
+
+    Raises:
+        Conflict: there is a champion already, or nothing to train on.
+    """
+    if registry.champion(session) is not None:
+        raise Conflict("there is a champion already: `e2x cycle run` trains the next")
+    if not datasets.labelled_images(session):
+        raise Conflict("there is nothing to train on: run `e2x import FOLDER --role seed`")
+    unit = units.enqueue(session, "train", FIRST_KEY, {"cycle": None})
+    return units.redrive(session, unit.id) if unit.state == UnitState.DEAD else unit
+
+
+def run(
+    context: Context, cycle_id: int | None, on_beat: Callable[[dict[str, Any]], None]
+) -> Trained:
+    """Build the dataset version and train on it; a killed run resumes.
+
+    Args:
+        context: wiring.
+        cycle_id: the cycle that retrains; None for the first detector.
+        on_beat: told the progress of the process.
+    """
+    settings = context.settings
+    version = datasets.build_version(context, cycle_id)
+    with reading(context.sessions) as session:
+        cycle = None if cycle_id is None else session.get_one(Cycle, cycle_id)
+        champion = None if cycle is None else registry.require_champion(session)
+        seed = settings.seed if cycle is None else cycle.seed
+    manifest = datasets.read_version(context, version)
+    folder = context.project.runs / run_name(cycle_id)
+    fine_tune = champion is not None and tuple(champion.class_names) == manifest.class_names
+    config = builders.train_config(
+        settings,
+        fine_tune=fine_tune,
+        seed=seed,
+        threads=threads.available(context),
+    )
+    init = None
+    detector = builders.detector_config(settings, manifest.class_names)
+    if champion is not None and fine_tune:
+        init = str(context.project.root / champion.folder)
+        # Weights fit the input and the default boxes that they were trained with.
+        detector = config_of(context.project.root / champion.folder)
+    job = {
+        "out": str(folder),
+        "manifest": str(context.project.manifests / version.file),
+        "image_root": str(context.project.images),
+        "train": config.to_dict(),
+        "detector": detector.to_dict(),
+        "init": init,
+        "limits": asdict(builders.image_limits(settings)),
+    }
+    result = run_job("train", folder, job, settings.training.stall_s, on_beat)
+    if result["unreadable"]:
+        logger.warning(
+            "trained without %d images that cannot be read, such as %s: put the files back from a "
+            "backup, the next training takes them up",
+            len(result["unreadable"]),
+            result["unreadable"][0],
+        )
+    return Trained(
+        model_id=result["version"],
+        folder=model_folders.keep(
+            context, result["version"], partial(shutil.copytree, Path(result["model"]))
+        ),
+        class_names=manifest.class_names,
+        dataset_id=version.id,
+        parent_id=None if champion is None else champion.id,
+        training={
+            "architecture": detector.architecture,
+            "seconds": result["seconds"],
+            **config.to_dict(),
+            "weights": result["weights"],
+            "unreadable": result["unreadable"],
+        },
+    )
+
+
+def run_name(cycle_id: int | None) -> str:
+    """The folder of a cycle's training run below ``runs/``."""
+    return "train-first" if cycle_id is None else f"train-cycle-{cycle_id}"
+
+
+def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
+    """Put a trained model into the registry as a challenger; twice is once."""
+    number = registry.next_number(session)
+    known = session.get(Model, trained.model_id)
+    if known is not None:
+        return known
+    model = Model(
+        id=trained.model_id,
+        number=number,
+        state=ModelState.CHALLENGER,
+        folder=trained.folder,
+        architecture=trained.training["architecture"],
+        class_names=list(trained.class_names),
+        dataset_version_id=trained.dataset_id,
+        parent_id=trained.parent_id,
+        cycle_id=cycle_id,
+        training=trained.training,
+    )
+    session.add(model)
+    session.flush()
+    return model
+
+
+def register_first(session: Session, trained: Trained) -> Model:
+    """Register the first detector and make it the champion: there is none to compare with."""
+    model = register(session, trained, None)
+    if registry.champion(session) is None:
+        registry.promote(session, model, "training", {"first": True})
+    return model
+
+
+def evaluate_model(
+    context: Context,
+    model_id: str,
+    manifest: Manifest,
+    class_names: Sequence[str] | None = None,
+) -> EvaluationReport:
+    """A model on a labelled set; the report is kept beside the model and read when it is there.
+
+    It is named by all that it follows from: what is labelled, the classes, the thresholds and the
+    arithmetic. A report of anything else, or a damaged one, is passed over.
+
+    Args:
+        context: wiring.
+        model_id: the model.
+        manifest: the labelled set.
+        class_names: the first of its classes, of which alone the report speaks; None: all.
+    """
+    with reading(context.sessions) as session:
+        model = session.get_one(Model, model_id)
+        folder, all_names = context.project.root / model.folder, model.class_names
+    names = list(all_names if class_names is None else class_names)
+    path = folder / f"report-{report_key(context, manifest, names)}.json"
+    kept = _kept_report(path)
+    if kept is not None:
+        return kept
+    from retrain.evaluate import evaluate  # loads PyTorch, which reading a report does not need
+
+    detector = builders.load_detector(folder, context.settings)
+    report = evaluate(
+        detector,
+        manifest,
+        context.project.images,
+        score_threshold=context.settings.failures.score_threshold,
+        iou_threshold=context.settings.failures.iou_threshold,
+        class_names=names,
+        limits=builders.image_limits(context.settings),
+    )
+    if not report.unreadable:  # else it is evaluated again once the files are back
+        report.write(path)
+    return report
+
+
+def report_key(context: Context, manifest: Manifest, class_names: Sequence[str]) -> str:
+    """What a report of any one model follows from, beside the model, as 32 hex digits."""
+    told = {
+        **_against(context, manifest.version),
+        "form": REPORT_FORM,
+        "classes": list(class_names),
+        "device": context.settings.detector.device,
+    }
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _kept_report(path: Path) -> EvaluationReport | None:
+    """A report that is kept, None where there is none that can be read."""
+    try:
+        return EvaluationReport.read(path)
+    except FileNotFoundError:
+        return None
+    except (ReportMismatch, OSError) as error:
+        logger.warning("the model is evaluated again, its report cannot be read: %s", error)
+        return None
+
+
+def evaluate_splits(context: Context, model_id: str) -> dict[str, EvaluationReport]:
+    """A model on every evaluation role that has images; summaries go to its row."""
+    reports = reports_of(context, model_id)
+    with context.sessions.begin() as session:
+        session.get_one(Model, model_id).reports = {
+            role: {
+                **summary(report),
+                AGAINST: _against(context, report.manifest_version),
+            }
+            for role, report in reports.items()
+        }
+    return reports
+
+
+def _against(context: Context, manifest_version: str) -> dict[str, Any]:
+    failures = context.settings.failures
+    return {
+        "labelled": manifest_version,
+        "score_threshold": failures.score_threshold,
+        "iou_threshold": failures.iou_threshold,
+    }
+
+
+def measured(context: Context, model_id: str) -> Model:
+    """A model with its figures on the holdout, which may be younger than the model.
+
+    What images cost to label is told from them, and the gate needs them later in any case.
+    """
+    with reading(context.sessions) as session:
+        model = session.get_one(Model, model_id)
+        holdout = datasets.labelled_set(session, Role.HOLDOUT)
+    known = (model.reports or {}).get(Role.HOLDOUT, {})
+    now = _against(context, holdout.version)
+    # Figures of an older version of this program do not say what they follow from.
+    judged = known.get("images", 0) + known.get("unreadable", 0)
+    fresh = known.get(AGAINST, now) == now and judged == len(holdout.items)
+    if fresh or not holdout.items:
+        return model
+    evaluate_splits(context, model_id)
+    with reading(context.sessions) as session:
+        return session.get_one(Model, model_id)
+
+
+def reports_of(
+    context: Context, model_id: str, class_names: Sequence[str] | None = None
+) -> dict[str, EvaluationReport]:
+    """A model on every evaluation role that has images; see :func:`evaluate_model`."""
+    with reading(context.sessions) as session:
+        sets = {role: datasets.labelled_set(session, role) for role in EVALUATED}
+    return {
+        str(role): evaluate_model(context, model_id, manifest, class_names)
+        for role, manifest in sets.items()
+        if manifest.items
+    }
+
+
+def summary(report: EvaluationReport) -> dict[str, Any]:
+    """The figures of a report that a table shows."""
+    found = sum(outcome.found for outcome in report.objects)
+    return {
+        "map": report.map,
+        "map50": report.map50,
+        "objects": len(report.objects),
+        "found": found,
+        "missed": len(report.objects) - found,
+        "false_positives": report.false_positives,
+        "images": report.num_images,
+        "unreadable": report.unreadable,
+        "per_class50": {name: metrics.ap50 for name, metrics in report.per_class.items()},
+    }

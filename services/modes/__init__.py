@@ -1,0 +1,1 @@
+"""Failure modes over the cycles: known again, counted, followed."""

@@ -1,0 +1,145 @@
+"""What is stored about failure modes, counted: places, failures of the champion, images asked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from curation.mode_states import ModeState, Progress
+from services.db.tables import (
+    OPEN_TASKS,
+    TAKEN_BACK,
+    CandidateRow,
+    Cycle,
+    FailureRow,
+    FailureState,
+    LabelTask,
+    Model,
+    ModeMember,
+    ModeRow,
+    ModeSighting,
+    TaskState,
+)
+from services.models import registry
+
+COUNTED_TASKS = (*OPEN_TASKS, TaskState.SUBMITTED)
+"""Tasks that may still bring a label, or have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Counts of all modes at one moment, by number of the mode.
+
+    Attributes:
+        champion: the model in use; None before the first.
+        places: where its failures lie, of all cycles, without those taken back.
+        failing: places where the champion fails now, of whatever mode.
+        asked: pool images asked for since it was opened, without those that came back unlabelled.
+        seen_with: id of the champion when a cycle saw it last.
+    """
+
+    champion: Model | None
+    places: Mapping[int, frozenset[str]]
+    failing: frozenset[str]
+    asked: Mapping[int, int]
+    seen_with: Mapping[int, str | None]
+
+    def progress(self, mode_id: int, now: frozenset[str] = frozenset()) -> Progress:
+        """What a judgement goes by.
+
+        Args:
+            mode_id: which mode.
+            now: places where a cycle sees it at this moment.
+        """
+        before = self.places[mode_id]
+        champion = None if self.champion is None else self.champion.id
+        return Progress(
+            places=len(before | now),
+            failing=len((before | now) & self.failing),
+            joined=len(now - before),
+            asked=self.asked.get(mode_id, 0),
+            new_champion=champion != self.seen_with.get(mode_id),
+        )
+
+    def words(self, mode_id: int, state: ModeState, now: frozenset[str] = frozenset()) -> str:
+        """What a state follows from, for people."""
+        known = self.progress(mode_id, now)
+        model = "the champion" if self.champion is None else f"model {self.champion.number}"
+        fails = f"{model} fails {known.failing} of {known.places}"
+        match state:
+            case ModeState.BEING_FIXED:
+                return f"{known.asked} image{'s' if known.asked != 1 else ''} asked for"
+            case ModeState.REOPENED:
+                return f"{known.joined} new; {fails}"
+            case ModeState.FIXED:
+                return fails
+            case _:
+                return "no image that was asked for was labelled"
+
+
+def read_ledger(session: Session) -> Ledger:
+    """Count everything that is stored about modes."""
+    champion = registry.champion(session)
+    places: dict[int, set[str]] = defaultdict(set)
+    members = (
+        select(ModeSighting.mode_id, FailureRow.place)
+        .join(ModeMember, ModeMember.sighting_id == ModeSighting.id)
+        .join(FailureRow, FailureRow.id == ModeMember.failure_id)
+        .where(FailureRow.state.not_in(TAKEN_BACK))
+        .distinct()
+    )
+    for mode_id, place in session.execute(members):
+        places[mode_id].add(place)
+    return Ledger(
+        champion=champion,
+        places=defaultdict(frozenset, {key: frozenset(own) for key, own in places.items()}),
+        failing=frozenset() if champion is None else _failing(session, champion.id),
+        asked=_asked(session),
+        seen_with=_seen_with(session),
+    )
+
+
+def last_sightings(session: Session) -> dict[int, ModeSighting]:
+    """How each mode was seen last, by number of the mode."""
+    newest = select(func.max(ModeSighting.id)).group_by(ModeSighting.mode_id)
+    rows = session.scalars(
+        select(ModeSighting).where(ModeSighting.id.in_(newest)).order_by(ModeSighting.mode_id)
+    )
+    return {row.mode_id: row for row in rows}
+
+
+def _failing(session: Session, model_id: str) -> frozenset[str]:
+    query = select(FailureRow.place).where(
+        FailureRow.model_id == model_id,
+        FailureRow.state.not_in((FailureState.FIXED, *TAKEN_BACK)),
+    )
+    return frozenset(session.scalars(query))
+
+
+def _asked(session: Session) -> dict[int, int]:
+    query = (
+        select(ModeRow.id, func.count())
+        .join(CandidateRow, CandidateRow.mode_id == ModeRow.id)
+        .join(
+            LabelTask,
+            (LabelTask.cycle_id == CandidateRow.cycle_id)
+            & (LabelTask.image_id == CandidateRow.image_id),
+        )
+        .where(CandidateRow.cycle_id >= ModeRow.opened_cycle_id, LabelTask.state.in_(COUNTED_TASKS))
+        .group_by(ModeRow.id)
+    )
+    return {row[0]: row[1] for row in session.execute(query)}
+
+
+def _seen_with(session: Session) -> dict[int, str | None]:
+    newest = select(func.max(ModeSighting.id)).group_by(ModeSighting.mode_id)
+    query = (
+        select(ModeSighting.mode_id, Cycle.champion_id)
+        .join(Cycle, Cycle.id == ModeSighting.cycle_id)
+        .where(ModeSighting.id.in_(newest))
+    )
+    return {row[0]: row[1] for row in session.execute(query)}

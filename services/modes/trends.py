@@ -1,0 +1,184 @@
+"""Failure modes for people: size by cycle, state, how it came to that."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from curation.mode_states import ModeState
+from services.db.tables import (
+    TAKEN_BACK,
+    Audit,
+    Cycle,
+    CycleState,
+    FailureRow,
+    ModeRow,
+    ModeSighting,
+)
+from services.errors import NotFound
+from services.modes.counts import Ledger, read_ledger
+from services.modes.recognise import ACTION
+
+UNSEEING = (
+    CycleState.EXPLAINING,
+    CycleState.SELECTING,
+    CycleState.FAILED,
+    CycleState.CANCELLED,
+)
+"""A cycle in such a state may have looked at no mode: it counts only where it saw one."""
+STATE_WORDS = {
+    ModeState.OPEN: "open",
+    ModeState.BEING_FIXED: "being fixed",
+    ModeState.FIXED: "fixed",
+    ModeState.REOPENED: "re-opened",
+}
+FAMILY_KINDS = {"missed": "false_negative", "false": "false_positive"}
+"""The kind that a family's name already says."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModeTrend:
+    """A failure mode over the cycles.
+
+    Attributes:
+        mode: its row.
+        last: as it was seen last.
+        places: where its failures lie, of all cycles, without those taken back.
+        failing: of these, where the champion fails now.
+        asked: pool images asked for since it was opened or re-opened.
+        exemplars: failures that show it best, the most typical first, without those taken back.
+        sizes: cycle and number of failures that it saw, from the first that saw the mode on.
+    """
+
+    mode: ModeRow
+    last: ModeSighting
+    places: int
+    failing: int
+    asked: int
+    exemplars: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+    @property
+    def size(self) -> int:
+        """Failures that the newest cycle saw."""
+        return self.sizes[-1][1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "id": self.mode.id,
+            "name": self.mode.name,
+            "state": self.mode.state,
+            "family": self.mode.family,
+            "kind": self.last.kind,
+            "label": self.mode.label,
+            "size": self.size,
+            "places": self.places,
+            "failing": self.failing,
+            "asked": self.asked,
+            "trend": [{"cycle": cycle, "size": size} for cycle, size in self.sizes],
+            "exemplars": list(self.exemplars),
+            "created_at": self.mode.created_at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ModeChange:
+    """One step of a mode's state, and what it followed from."""
+
+    at: datetime
+    cycle: int
+    state: str
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"at": self.at, "cycle": self.cycle, "state": self.state, "why": self.why}
+
+
+def state_in_words(state: str) -> str:
+    """A state as people read it."""
+    return STATE_WORDS[ModeState(state)]
+
+
+def find(session: Session, mode_id: int) -> ModeRow:
+    """A mode by number.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = session.get(ModeRow, mode_id)
+    if row is None:
+        raise NotFound(f"no failure mode {mode_id}: see `e2x modes`")
+    return row
+
+
+def trends(session: Session, rows: Sequence[ModeRow]) -> list[ModeTrend]:
+    """Sizes and counts of some modes, in their order."""
+    sightings: dict[int, list[ModeSighting]] = defaultdict(list)
+    for sighting in session.scalars(select(ModeSighting).order_by(ModeSighting.cycle_id)):
+        sightings[sighting.mode_id].append(sighting)
+    cycles = _seeing(session, {s.cycle_id for own in sightings.values() for s in own})
+    ledger = read_ledger(session)
+    gone = set(session.scalars(select(FailureRow.id).where(FailureRow.state.in_(TAKEN_BACK))))
+    return [
+        _trend(row, sightings[row.id], cycles, ledger, gone) for row in rows if sightings[row.id]
+    ]
+
+
+def worst_first(found: Sequence[ModeTrend]) -> list[ModeTrend]:
+    """What needs work before what is fixed, the largest first."""
+    return sorted(
+        found, key=lambda one: (one.mode.state == ModeState.FIXED, -one.size, one.mode.id)
+    )
+
+
+def changes(session: Session, mode_id: int) -> list[ModeChange]:
+    """How a mode came to its state, the first step first."""
+    rows = session.scalars(
+        select(Audit)
+        .where(Audit.action == ACTION, Audit.subject == f"mode:{mode_id}")
+        .order_by(Audit.id)
+    )
+    return [ModeChange(r.at, r.detail["cycle"], r.detail["to"], r.detail["why"]) for r in rows]
+
+
+def exemplars(session: Session, sighting: ModeSighting) -> list[FailureRow]:
+    """The failures that show a mode best, the most typical first, without those taken back."""
+    found = [session.get(FailureRow, name) for name in sighting.exemplars]
+    return [row for row in found if row is not None and row.state not in TAKEN_BACK]
+
+
+def _trend(
+    row: ModeRow,
+    sightings: Sequence[ModeSighting],
+    cycles: Sequence[int],
+    ledger: Ledger,
+    gone: Collection[str],
+) -> ModeTrend:
+    sizes = {sighting.cycle_id: sighting.size for sighting in sightings}
+    first = min(sizes)
+    progress = ledger.progress(row.id)
+    return ModeTrend(
+        mode=row,
+        last=sightings[-1],
+        places=progress.places,
+        failing=progress.failing,
+        asked=progress.asked,
+        exemplars=tuple(name for name in sightings[-1].exemplars if name not in gone),
+        sizes=tuple((cycle, sizes.get(cycle, 0)) for cycle in cycles if cycle >= first),
+    )
+
+
+def _seeing(session: Session, seen_in: Collection[int]) -> list[int]:
+    """Cycles that looked at modes, those that saw none included."""
+    looked = session.scalars(
+        select(Cycle.id).where(Cycle.kind == "full", Cycle.state.not_in(UNSEEING))
+    )
+    return sorted({*looked, *seen_in})

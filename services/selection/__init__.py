@@ -1,0 +1,1 @@
+"""What to label: everything a decision needs, and the decision."""

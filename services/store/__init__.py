@@ -1,0 +1,1 @@
+"""Files of a project: images, superpixels, model folders, arrays."""

@@ -1,0 +1,75 @@
+"""Pictures of failures, from their rows and stored arrays."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from curation import draw, images
+from curation.types import Attribution, Box, ScoreTarget
+from services.context import Context
+from services.db.tables import Explanation, FailureRow, Image
+from services.errors import NotFound
+from services.store.storage import open_image, read_npz
+
+
+def attribution_of(context: Context, failure: FailureRow, explanation: Explanation) -> Attribution:
+    """A stored attribution, arrays and all."""
+    arrays = read_npz(context.project.inside(context.project.explanations, explanation.file))
+    return Attribution(
+        target=ScoreTarget(failure.default_box, 0),
+        segments=arrays["segments"],
+        values=arrays["values"],
+        standard_errors=arrays["standard_errors"],
+        score=explanation.score,
+        baseline_score=explanation.baseline_score,
+        method=explanation.method,
+        parameters=explanation.parameters,
+        pixels=arrays.get("pixels"),
+        notes=tuple(str(note) for note in arrays.get("notes", ())),
+        region_values=arrays.get("region_values"),
+        region_errors=arrays.get("region_errors"),
+    )
+
+
+def newest_explanation(session: Session, failure_id: str) -> Explanation | None:
+    """The latest explanation of a failure."""
+    return session.scalar(
+        select(Explanation)
+        .where(Explanation.failure_id == failure_id)
+        .order_by(Explanation.created_at.desc())
+        .limit(1)
+    )
+
+
+def overlay_png(session: Session, context: Context, failure: FailureRow) -> bytes:
+    """The frame with the failed box; red supports it, blue hurts it.
+
+    Raises:
+        NotFound: it is not explained yet.
+    """
+    explanation = newest_explanation(session, failure.id)
+    if explanation is None:
+        raise NotFound(f"failure {failure.id[:12]} is not explained yet")
+    frame = open_image(context, session.get_one(Image, failure.image_id))
+    drawn = draw.overlay(
+        frame, attribution_of(context, failure, explanation), box_of(failure), caption(failure)
+    )
+    return images.encode_png(drawn)
+
+
+def box_of(failure: FailureRow) -> Box:
+    """The failed box, px of the frame."""
+    x1, y1, x2, y2 = (float(value) for value in failure.box)
+    return (x1, y1, x2, y2)
+
+
+def caption(failure: FailureRow) -> str:
+    """What is written at the box."""
+    words = {
+        "false_negative": f"missed {failure.label}",
+        "false_positive": f"no {failure.label}",
+        "wrong_class": f"{failure.label}, not {failure.predicted_label}",
+        "bad_localisation": f"{failure.label}, off",
+    }
+    return f"{words[failure.kind]} {failure.score:.0%}"

@@ -1,0 +1,67 @@
+"""What the champion sees in the pool, for whoever wants to choose from it outside of a cycle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from sqlalchemy import select
+
+from curation.errors import CurationError
+from curation.types import Detections
+from services.context import Context
+from services.db.engine import reading
+from services.db.tables import Cycle, Image, Model, Role
+from services.report import Predict
+from services.stages.score_pool import read_pool_scores
+from services.store.storage import open_image
+
+logger = logging.getLogger(__name__)
+
+
+def known_scores(context: Context, champion: Model) -> dict[str, Detections]:
+    """Detections of pool images that some cycle of this champion has looked at."""
+    with reading(context.sessions) as session:
+        numbers = session.scalars(
+            select(Cycle.id).where(Cycle.champion_id == champion.id).order_by(Cycle.id)
+        ).all()
+    found: dict[str, Detections] = {}
+    for number in numbers:
+        found.update(read_pool_scores(context.project, number))
+    return found
+
+
+def unknown(context: Context, scores: dict[str, Detections]) -> list[Image]:
+    """Pool images without scores, by id."""
+    with reading(context.sessions) as session:
+        rows = session.scalars(select(Image).where(Image.role == Role.POOL).order_by(Image.id))
+        return [row for row in rows if row.id not in scores]
+
+
+def score(
+    context: Context,
+    champion: Model,
+    images: list[Image],
+    predict: Predict,
+    on_image: Callable[[], None],
+) -> dict[str, Detections]:
+    """Run the champion over images; one that cannot be opened is left out.
+
+    Args:
+        context: wiring.
+        champion: whose eyes.
+        images: of the pool.
+        predict: runs a model.
+        on_image: called after each image.
+    """
+    found: dict[str, Detections] = {}
+    for image in images:
+        try:
+            pixels = open_image(context, image)
+        except (CurationError, OSError) as error:
+            logger.warning("image %s cannot be chosen: %s", image.id, error)
+            continue
+        finally:
+            on_image()
+        found[image.id] = predict(champion.id, [pixels])[0]
+    return found

@@ -1,0 +1,150 @@
+"""Files of a project: images named by content, arrays written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from curation import files, images
+from curation.errors import ShardCorrupt
+from curation.images import ImageLimits
+from curation.types import ImageArray
+from services.config import builders
+from services.context import Context
+from services.db.tables import Image
+from services.errors import ServiceError
+from services.store.project import Project
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space, no quota, or over the file size that the process may write."""
+_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, TokenError)
+"""What single changed bytes of an archive of arrays lead to; the last of a header's."""
+
+
+class DiskFull(ServiceError):
+    """No space left; nothing was written. Free some space and the same work is tried again."""
+
+    code = "disk_full"
+    status = 507
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image that lies in the store; what a row says about it."""
+
+    id: str
+    file: str
+    width_px: int
+    height_px: int
+    perceptual_hash: str
+
+
+def put_image(
+    project: Project, data: bytes, limits: ImageLimits = ImageLimits(), name: str = "image"
+) -> StoredImage:
+    """Check an image and store its bytes under their hash; storing twice is storing once.
+
+    Raises:
+        ImageUnreadable: it cannot be decoded or is outside the limits.
+        DiskFull: there is no space.
+    """
+    image = check_image(data, limits, name)
+    keep_image(project, image, data)
+    return image
+
+
+def keep_image(project: Project, image: StoredImage, data: bytes) -> None:
+    """Store the bytes of a checked image, unless they are there.
+
+    Raises:
+        DiskFull: there is no space.
+    """
+    path = project.images / image.file
+    if not path.is_file():
+        write_bytes(path, data)
+
+
+def check_image(
+    data: bytes, limits: ImageLimits = ImageLimits(), name: str = "image"
+) -> StoredImage:
+    """What :func:`put_image` would return; nothing is written.
+
+    Raises:
+        ImageUnreadable: it cannot be decoded or is outside the limits.
+    """
+    pixels = images.decode(data, limits, name)
+    identity = images.content_hash(data)
+    return StoredImage(
+        id=identity,
+        file=f"{identity[:2]}/{identity}{images.suffix_of(data, name)}",
+        width_px=pixels.shape[1],
+        height_px=pixels.shape[0],
+        perceptual_hash=f"{images.perceptual_hash(pixels):016x}",
+    )
+
+
+def open_image(context: Context, image: Image) -> ImageArray:
+    """The pixels [H, W, 3] uint8 of a stored image.
+
+    Under the limits that it came in by: what is let in is looked at.
+
+    Raises:
+        ImageUnreadable: it is damaged, or outside the limits that are set now.
+        FileNotFoundError: it is lost.
+        NotAllowed: the row names a file outside the store.
+    """
+    path = context.project.inside(context.project.images, image.file)
+    return images.decode(path.read_bytes(), builders.image_limits(context.settings), image.name)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut.
+
+    Raises:
+        DiskFull: there is no space; what was begun is removed.
+    """
+    try:
+        files.write_bytes(path, data)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFull(f"no space left for {path.name}: free some and try again") from error
+        raise
+
+
+def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
+    """Write named arrays, whole or not at all.
+
+    Raises:
+        DiskFull: there is no space.
+    """
+    buffer = io.BytesIO()
+    # numpy's own signature has keywords that an array name could meet
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, buffer.getvalue())
+
+
+def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Named arrays of a file; pickled objects are refused.
+
+    Raises:
+        ShardCorrupt: the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place in the file that cannot be
+            raise
+        raise ShardCorrupt(f"{path.name}: damaged ({error})") from error
+    except _DAMAGE as error:
+        raise ShardCorrupt(f"{path.name}: damaged ({error})") from error

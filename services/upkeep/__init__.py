@@ -1,0 +1,1 @@
+"""What keeps a project whole: sweeping, backup, private files, invariants, readiness."""

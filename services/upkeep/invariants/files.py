@@ -1,0 +1,141 @@
+"""Files that rows name: there, whole, and what their name says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import select
+
+from curation.errors import CurationError
+from curation.images import content_hash
+from curation.manifest import Manifest
+from services.context import Context
+from services.db.engine import reading
+from services.db.tables import DatasetVersion, Explanation, Image, Model, ModeSighting
+from services.errors import NotAllowed
+from services.store.storage import read_npz
+from services.upkeep.invariants.finding import Finding, OnProgress, told
+
+_Row = TypeVar("_Row")
+
+IMAGE_AGAIN = "`e2x import` or `e2x ingest` the same picture again, or restore it from a backup"
+IMAGE_DAMAGED = "delete the file, then `e2x import` or `e2x ingest` the same picture again"
+MANIFEST = "restore manifests/ from a backup"
+MODEL = "restore the folder from a backup; `e2x models rollback` where it is the champion's"
+EXPLAIN_AGAIN = "`e2x doctor --deep --mend` has it made again"
+
+
+def images(context: Context, sample: int | None, tell: OnProgress) -> Iterator[Finding]:
+    """Every image row has its file, and the file has the image's hash."""
+    with reading(context.sessions) as session:
+        rows = session.execute(select(Image.id, Image.file).order_by(Image.id)).all()
+    there: list[tuple[str, Path]] = []
+    for identity, file in rows:
+        path = _inside(context, context.project.images, file)
+        if path is None or not path.is_file():
+            yield Finding("images", "fail", f"image {identity[:12]} has no file", IMAGE_AGAIN)
+        else:
+            there.append((identity, path))
+    for identity, path in told("images", spread(there, sample), tell):
+        try:
+            said = content_hash(path.read_bytes())
+        except OSError as error:
+            said = str(error)
+        if said != identity:
+            yield Finding(
+                "images", "fail", f"{path.name} does not hold what it is named by", IMAGE_DAMAGED
+            )
+
+
+def datasets(context: Context, tell: OnProgress) -> Iterator[Finding]:
+    """Every dataset version has its manifest, which is named by its hash."""
+    with reading(context.sessions) as session:
+        rows = session.scalars(select(DatasetVersion).order_by(DatasetVersion.created_at)).all()
+    for row in told("datasets", rows, tell):
+        path = _inside(context, context.project.manifests, row.file)
+        try:
+            manifest = Manifest.read(path) if path is not None else None
+        except (CurationError, OSError) as error:
+            yield Finding("datasets", "fail", f"version {row.id[:12]}: {error}", MANIFEST)
+            continue
+        if manifest is None or manifest.version != row.id:
+            yield Finding(
+                "datasets", "fail", f"version {row.id[:12]} is not what {row.file} holds", MANIFEST
+            )
+
+
+def models(context: Context, tell: OnProgress) -> Iterator[Finding]:
+    """Every model's folder holds the weights that the model is named by."""
+    with reading(context.sessions) as session:
+        rows = session.scalars(select(Model).order_by(Model.number)).all()
+    if not rows:
+        return
+    from retrain import checkpoint  # loads PyTorch
+    from retrain.errors import RetrainError
+
+    for row in told("models", rows, tell):
+        folder = _inside(context, context.project.root, row.folder)
+        try:
+            if folder is None:
+                raise NotAllowed(f"{row.folder!r} leaves the project folder")
+            config, tensors = checkpoint.load(folder)
+            version = checkpoint.version_of(tensors, config)
+        except (RetrainError, NotAllowed, OSError) as error:
+            yield Finding("models", "fail", f"model {row.number}: {error}", MODEL)
+            continue
+        if version != row.id:
+            yield Finding(
+                "models", "fail", f"model {row.number}: {row.folder} holds another model", MODEL
+            )
+
+
+def explanations(context: Context, sample: int | None, tell: OnProgress) -> Iterator[Finding]:
+    """Every explanation has its file."""
+    with reading(context.sessions) as session:
+        rows = session.execute(select(Explanation.id, Explanation.file)).all()
+    there = []
+    for identity, file in rows:
+        path = _inside(context, context.project.explanations, file)
+        if path is None or not path.is_file():
+            found = f"explanation {identity[:12]} has no file"
+            yield Finding("files", "fail", found, EXPLAIN_AGAIN)
+        else:
+            there.append(path)
+    for path in told("explanations", spread(there, sample), tell):
+        try:
+            read_npz(path)
+        except (CurationError, OSError) as error:
+            yield Finding("files", "fail", f"explanation {path.name}: {error}", EXPLAIN_AGAIN)
+
+
+def traces(context: Context) -> Iterator[Finding]:
+    """Every sighting of a mode has its pooled regions."""
+    with reading(context.sessions) as session:
+        names = session.scalars(select(ModeSighting.file).where(ModeSighting.file.is_not(None)))
+        files = list(names)
+    for file in files:
+        path = _inside(context, context.project.modes, str(file))
+        if path is None or not path.is_file():
+            yield Finding(
+                "files",
+                "warn",
+                f"modes/{file} is missing: the mode is known by its places alone",
+                "restore modes/ from a backup; the next cycle that sees the mode writes another",
+            )
+
+
+def spread(items: Sequence[_Row], sample: int | None) -> Sequence[_Row]:
+    """At most so many of the items, evenly spread; None: all."""
+    if sample is None or len(items) <= sample:
+        return items
+    return [items[number * len(items) // sample] for number in range(sample)]
+
+
+def _inside(context: Context, base: Path, relative: str) -> Path | None:
+    """The path that a row names, None where it leaves the folder."""
+    try:
+        return context.project.inside(base, relative)
+    except NotAllowed:
+        return None

@@ -1,0 +1,140 @@
+"""What is lost and can be made again is asked for again: explanations, embeddings, the index.
+
+Rows of files that are gone or damaged go too; the work is then asked for like any other, and the
+workers do it. Pictures, labels, manifests and weights cannot be made again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+from sqlalchemy import delete, select, update
+
+from curation.errors import CurationError
+from services.context import Context
+from services.db import units
+from services.db.engine import reading
+from services.db.tables import Embedding, Explanation
+from services.stages.index import open_index
+from services.stages.requests import request_embed, request_scan
+from services.store.storage import read_npz
+from services.upkeep import rows as upkeep
+from services.upkeep.invariants.index import (
+    Known,
+    by_encoder,
+    damage_of,
+    embeddings,
+    held,
+    width_of,
+)
+from services.upkeep.invariants.rows import never_looked_at
+
+BATCH = 500
+"""Databases bound the number of parameters of a statement."""
+
+
+def mend(context: Context) -> Iterator[str]:
+    """Ask again for what can be made again, and say what was asked for."""
+    yield from _scans(context)
+    yield from _explanations(context)
+    yield from _embeddings(context)
+    yield from _index(context)
+
+
+def _scans(context: Context) -> Iterator[str]:
+    frames = never_looked_at(context)
+    if frames:
+        with context.sessions.begin() as session:
+            for image_id in frames:
+                request_scan(session, image_id)
+        yield f"{len(frames)} frames are looked at"
+
+
+def _explanations(context: Context) -> Iterator[str]:
+    with reading(context.sessions) as session:
+        rows = session.execute(select(Explanation.id, Explanation.file)).all()
+    folder = context.project.explanations
+    lost = [row.id for row in rows if damage_of(context.project.inside(folder, row.file))]
+    for start in range(0, len(lost), BATCH):
+        with context.sessions.begin() as session:
+            session.execute(
+                delete(Explanation).where(Explanation.id.in_(lost[start : start + BATCH]))
+            )
+    asked = upkeep.explain_again(context)
+    if lost or asked:
+        yield f"{len(lost)} explanations were lost; {asked} frames are explained again"
+
+
+def _embeddings(context: Context) -> Iterator[str]:
+    """Images whose vectors are gone are embedded again."""
+    lost: dict[str, list[Known]] = defaultdict(list)
+    checked: dict[str, bool] = {}
+    for row in embeddings(context):
+        if row.file not in checked:
+            path = context.project.inside(context.project.embeddings, row.file)
+            checked[row.file] = bool(damage_of(path))
+        if checked[row.file]:
+            lost[row.encoder].append(row)
+    for encoder, rows in lost.items():
+        images = sorted(row.image for row in rows)
+        with context.sessions.begin() as session:
+            for start in range(0, len(images), BATCH):
+                session.execute(
+                    delete(Embedding).where(
+                        Embedding.encoder_version == encoder,
+                        Embedding.image_id.in_(images[start : start + BATCH]),
+                    )
+                )
+            size = context.settings.selection.batch_images
+            request_embed(session, images, size, encoder=_once(encoder))
+        yield f"{len(images)} images are embedded again"
+
+
+def _index(context: Context) -> Iterator[str]:
+    """Files whose vectors are not in the index are put into it; a damaged index is put aside."""
+    for encoder, known in by_encoder(embeddings(context)).items():
+        folder = context.project.index / encoder[:16]
+        try:
+            images = held(context, encoder) or set()
+        except (CurationError, OSError, ValueError):
+            aside = folder.with_name(f"{folder.name}.damaged-{secrets.token_hex(4)}")
+            folder.rename(aside)
+            images = set()
+            yield f"index/{folder.name} is damaged: put aside as {aside.name}, delete it at will"
+        strangers = images - set(known)
+        if strangers:
+            opened = open_index(context, encoder, width_of(folder))
+            for image in sorted(strangers):
+                opened.delete(image)
+            yield f"{len(strangers)} images without an embedding are out of index/{folder.name}"
+        files = {row.file for row in known.values() if row.image not in images or not row.indexed}
+        for file in sorted(files):
+            _ask_index(context, encoder, file)
+        if files:
+            yield f"{len(files)} files of vectors are put into index/{folder.name} again"
+
+
+def _ask_index(context: Context, encoder: str, file: str) -> None:
+    """Ask for a file to be indexed; where it is not all of these images', for their vectors."""
+    arrays = read_npz(context.project.embeddings / file)
+    with context.sessions.begin() as session:
+        mine = (Embedding.file == file, Embedding.encoder_version == encoder)
+        stored = list(
+            session.scalars(select(Embedding.image_id).where(*mine).order_by(Embedding.row))
+        )
+        if len(stored) != len(arrays["counts"]):  # some of its images were embedded anew since
+            session.execute(delete(Embedding).where(*mine))
+            request_embed(session, stored, len(stored), encoder=_once(encoder))
+            return
+        session.execute(update(Embedding).where(*mine).values(indexed=False))
+        width = int(np.shape(arrays["vectors"])[1])
+        payload = {"file": file, "images": stored, "encoder": encoder, "width": width}
+        units.enqueue(session, "index", _once(f"index:{file}"), payload)
+
+
+def _once(name: str) -> str:
+    """A key of its own: what has the plain one is done already."""
+    return f"{name}:{secrets.token_hex(4)}"
