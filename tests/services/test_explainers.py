@@ -93,7 +93,7 @@ def test_parameters_come_from_the_projects_file(tmp_path: Path) -> None:
 def test_a_check_loads_no_network_here(method: str) -> None:
     """The process that supervises the others does not pay for PyTorch."""
     code = (
-        "import sys; from services import explainers;"
+        "import sys; from services.config import explainers;"
         "from services.config.setting_groups import ExplanationSettings;"
         f"explainers.check(ExplanationSettings(method='{method}'));"
         "sys.exit('torch' in sys.modules)"

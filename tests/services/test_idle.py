@@ -61,7 +61,7 @@ def test_watching_a_training_needs_no_network(tmp_path: Path) -> None:
     folder = tiny_ssd().save(tmp_path / "model")
     program = (
         "import sys; from pathlib import Path; import services.stages.train; "
-        "from services import training; training.config_of(Path(sys.argv[1])); "
+        "from services.models import training; training.config_of(Path(sys.argv[1])); "
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(folder)], cwd=ROOT, check=True)

@@ -65,7 +65,7 @@ def test_a_run_that_stands_still_is_stalled_whatever_its_clock_says(
 PARENT = """
 import sys
 from pathlib import Path
-from services import supervise
+from services.models import training_process
 training_process.POLL_S = 0.05
 training_process.run_job("train", Path(sys.argv[1]), {"wait": True}, 60.0, lambda beat: None)
 """
