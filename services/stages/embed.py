@@ -106,6 +106,8 @@ def readable(context: Context, image_ids: Sequence[str]) -> Iterator[tuple[str, 
 
 def _embedded(embedder: RegionEmbedder, images: dict[str, ImageArray]) -> dict[str, ImageEmbedding]:
     """Embeddings by image, without those that are not finite: nothing can be compared with them."""
+    if not images:
+        return {}
     found = {}
     embeddings = embedder.embed_pool(list(images.values()))
     for image_id, one in zip(images, embeddings, strict=True):
