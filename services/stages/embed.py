@@ -120,6 +120,8 @@ def _opened(context: Context, rows: Sequence[Image]) -> Iterator[tuple[str, Imag
 
 def _embedded(embedder: RegionEmbedder, images: dict[str, ImageArray]) -> dict[str, ImageEmbedding]:
     """Embeddings by image, without those that are not finite: nothing can be compared with them."""
+    if not images:
+        return {}
     found = {}
     embeddings = embedder.embed_pool(list(images.values()))
     for image_id, one in zip(images, embeddings, strict=True):
