@@ -185,8 +185,12 @@ class Child:
             self._was_ready = self.program.ready(pid)
 
     def _mend(self, status: int) -> None:
-        if self.program.mend is not None and not self._was_ready:
+        if self.program.mend is None or self._was_ready:
+            return
+        try:
             self.program.mend(status)
+        except Exception as error:  # such as a full disk: it is started all the same
+            logger.warning("%s could not be mended: %s", self.program.name, error)
 
     def _rotate_log(self, now: float) -> None:
         if now - self._log_look < LOG_LOOK_S:

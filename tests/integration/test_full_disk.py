@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from sqlalchemy import func, select
 from services.db import migrate, units
 from services.db.engine import reading
 from services.db.tables import Audit
+from services.worker.children import Child, Program
 from services.worker.environment import environment_of
 from services.worker.supervisor import Supervisor, SupervisorDied
 from services.worker.up_file import running, up_file
@@ -141,3 +143,18 @@ def test_up_ends_with_an_error_when_nothing_watches_any_more(
     assert done.returncode == 1, done.stderr
     assert "not watched" in done.stderr
     context.engine.dispose()
+
+
+def test_a_program_that_cannot_be_mended_is_started_all_the_same(tmp_path: Path) -> None:
+    def mend(_status: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    command = (sys.executable, "-c", "raise SystemExit(1)")
+    child = Child(Program("odd", command, lambda _pid: False, mend=mend), tmp_path / "odd.log")
+
+    def restarted() -> bool:
+        child.watch()
+        return child.restarts >= 1
+
+    wait_until(restarted, 30, "it is started again")
+    child.stop(time.monotonic() + 5)

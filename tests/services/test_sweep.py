@@ -14,6 +14,8 @@ from curation import files
 from services.config.settings import Settings
 from services.context import Context
 from services.upkeep import sweep
+from services.worker import lifecycle, tasks
+from services.worker.resident import Resident
 
 KILLED = """
 import os, signal, sys
@@ -103,3 +105,22 @@ def test_a_name_of_any_length_can_be_written(tmp_path: Path) -> None:
     files.write_bytes(path, b"whole")
     assert path.read_bytes() == b"whole"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_housekeeping_sweeps_and_cleans_logs(
+    sqlite_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = sqlite_context.project
+    own = lifecycle.Own(sqlite_context, Resident(), "me", os.getpid())
+    monkeypatch.setattr(lifecycle, "_own", own)
+    monkeypatch.setattr(sweep, "_last_s", None)
+    half = age(leave_half_a_file(project.embeddings / "half"), OLD_S)
+    log = project.logs / "api.log.1"
+    log.touch()
+    age(log, 31 * 86_400)
+    tasks.housekeeping()
+    assert not half.exists()
+    assert not log.exists()
+    again = age(leave_half_a_file(project.embeddings / "half"), OLD_S)
+    tasks.housekeeping()  # a large store is not looked through every few minutes
+    assert again.exists()
