@@ -3,9 +3,9 @@
 ``python -m services.intake.watch`` runs beside the workers where ``ingest.watch_folder`` is set. An
 image is taken once it and the file with its words (:mod:`services.intake.sidecars`) have stood
 still for two looks, so that a file that is still being copied is left alone. What was taken in
-moves to ``done/``; what cannot be, to ``rejected/`` with the reason in a text file beside it, and is tried
-again when it changes there (:mod:`services.intake.refusals`): a copy may pause for longer. A
-process that dies between the two does no harm: the same frame again is the same frame.
+moves to ``done/``; what cannot be, to ``rejected/`` with the reason in a text file beside it, and
+is tried again when it changes there (:mod:`services.intake.refusals`): a copy may pause for longer.
+A process that dies between the two does no harm: the same frame again is the same frame.
 
 What goes wrong with one file costs the others nothing, and is said once.
 """
