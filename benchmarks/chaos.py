@@ -99,7 +99,7 @@ def outcome(context: Context, number: int) -> Figures:
         found = units.counts(session)
         query = select(Audit.subject, func.count()).group_by(Audit.subject)
         written = [row[1] for row in session.execute(query)]
-        again = session.scalar(select(func.count()).where(Unit.attempts > 1))
+        again = session.scalar(select(func.count()).where(Unit.lost > 0))
     return {
         "done": found["done"],
         "dead": found["dead"],
