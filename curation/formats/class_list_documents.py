@@ -12,6 +12,7 @@ import yaml
 from curation.errors import AnnotationsInvalid
 
 _TEXT_TAG = "tag:yaml.org,2002:str"
+_LISTS = (_TEXT_TAG, "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _FORMS = (
     "wanted is a list of names, a map from numbers to names, or one of them (or COCO's "
@@ -118,6 +119,8 @@ def _entries_of_json(root: Any, where: str) -> list[tuple[int, str]]:
 
 
 def _entries_of_node(node: yaml.Node | None, where: str) -> list[tuple[int, str]]:
+    if node is not None and node.tag not in _LISTS:  # such as a call, whose arguments are no names
+        raise AnnotationsInvalid(f"{where}: `names` has the tag {node.tag!r}; {_FORMS}")
     if isinstance(node, yaml.SequenceNode):
         return [(number, _text(entry, where)) for number, entry in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):

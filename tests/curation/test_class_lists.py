@@ -159,6 +159,14 @@ def test_what_cannot_be_read_is_refused(text: str, where: str, said: str | None)
     assert str(caught.value).startswith(where)
 
 
+def test_a_call_in_place_of_a_list_is_refused() -> None:
+    text = "names: !!python/object/apply:os.system ['echo']\n"
+
+    with pytest.raises(AnnotationsInvalid, match="has the tag"):
+        names(text, "data.yaml")
+
+
+
 def test_files_that_are_not_there_or_far_too_large(tmp_path: Path) -> None:
     with pytest.raises(AnnotationsInvalid, match=r"gone\.txt: cannot be read"):
         read_class_list(tmp_path / "gone.txt")
