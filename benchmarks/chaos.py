@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 
 from services.context import Context
 from services.db import migrate, units
@@ -125,7 +125,7 @@ def outcome(context: Context, number: int) -> Figures:
         found = units.counts(session)
         query = select(Audit.subject, func.count()).group_by(Audit.subject)
         written = [row[1] for row in session.execute(query)]
-        again = session.scalar(select(func.count()).where(or_(Unit.attempts > 1, Unit.lost > 0)))
+        again = session.scalar(select(func.count()).where(Unit.lost > 0))
     return {
         "done": found["done"],
         "dead": found["dead"],

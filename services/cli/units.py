@@ -69,7 +69,7 @@ def list_units(
                 row.id,
                 row.kind,
                 row.state,
-                f"{row.attempts}/{row.max_attempts}",
+                f"{row.attempts}/{row.max_attempts}" + (f", {row.lost} lost" if row.lost else ""),
                 row.cycle_id,
                 row.error_code,
                 row.key[:60],

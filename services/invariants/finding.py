@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 TOLD = 10
 """Findings of one kind that are told one by one; a store that is gone has as many as images."""
@@ -35,14 +35,6 @@ OnProgress: TypeAlias = "Callable[[str, int, int], None]"
 """Told what is looked at, how much of it is done, and how much there is."""
 
 _Item = TypeVar("_Item")
-
-
-class Examination(Protocol):
-    """Looks at one kind of thing; writes nothing."""
-
-    def __call__(self) -> Iterator[Finding]:
-        """What is wrong."""
-        ...
 
 
 def told(what: str, items: Sequence[_Item], on_progress: OnProgress) -> Iterator[_Item]:

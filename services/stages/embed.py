@@ -15,6 +15,7 @@ from curation.errors import ImageUnreadable
 from curation.types import ImageArray
 from services.context import Context
 from services.db import units
+from services.db.engine import reading
 from services.db.tables import Embedding, Image
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
@@ -68,7 +69,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         units.enqueue(
             session,
             "index",
-            f"index:{file}",
+            f"index:{file}:{claim.unit_id}",  # the same images may be embedded once more
             {"file": file, "images": names, "encoder": embedder.version, "width": embedder.width},
             cycle_id=units.cycle_of(session, claim),
         )
@@ -79,7 +80,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
 
 def embedded_already(context: Context, image_ids: Sequence[str], encoder_version: str) -> set[str]:
     """Those with vectors of this encoder in a file that is there."""
-    with context.sessions() as session:
+    with reading(context.sessions) as session:
         rows = session.execute(
             select(Embedding.image_id, Embedding.file).where(
                 Embedding.image_id.in_(image_ids), Embedding.encoder_version == encoder_version
@@ -105,6 +106,8 @@ def readable(context: Context, image_ids: Sequence[str]) -> Iterator[tuple[str, 
 
 def _embedded(embedder: RegionEmbedder, images: dict[str, ImageArray]) -> dict[str, ImageEmbedding]:
     """Embeddings by image, without those that are not finite: nothing can be compared with them."""
+    if not images:
+        return {}
     found = {}
     embeddings = embedder.embed_pool(list(images.values()))
     for image_id, one in zip(images, embeddings, strict=True):

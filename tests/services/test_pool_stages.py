@@ -15,7 +15,7 @@ from curation.images import encode_png
 from curation.types import ImageArray
 from services import cycles
 from services.context import Context
-from services.db.tables import Embedding, Image, Role, Unit
+from services.db.tables import Embedding, Image, Role, Unit, UnitState
 from services.stages.index import open_index
 from services.stages.requests import request_embed
 from services.stages.score_pool import read_pool_scores
@@ -60,9 +60,10 @@ def noise(count: int) -> list[ImageArray]:
 
 
 def done(context: Context, resident: Resident, kind: str) -> dict[str, Any]:
-    """Do the one unit of a kind as a worker does; its result."""
+    """Do the one unit of a kind that waits as a worker does; its result."""
     with context.sessions() as session:
-        unit_id = session.scalars(select(Unit.id).where(Unit.kind == kind)).one()
+        waits = select(Unit.id).where(Unit.kind == kind, Unit.state == UnitState.QUEUED)
+        unit_id = session.scalars(waits).one()
     assert shell.run(context, resident, unit_id, "test") == "done"
     with context.sessions() as session:
         return dict(session.get_one(Unit, unit_id).result or {})
@@ -175,3 +176,28 @@ def test_a_batch_of_which_nothing_is_finite_is_no_failure(sqlite_context: Contex
     with sqlite_context.sessions() as session:
         assert session.scalars(select(Embedding)).all() == []
         assert session.scalars(select(Unit).where(Unit.kind == "index")).all() == []
+
+
+def test_images_are_embedded_once_and_once_more_where_their_vectors_are_lost(
+    sqlite_context: Context,
+) -> None:
+    context, resident = sqlite_context, Resident()
+    resident.get("embedder", lambda: RegionEmbedder(DividingEncoder()))
+    ids = sorted(pool_of(context, noise(2)))
+
+    def ask(who: str) -> Any:
+        with context.sessions.begin() as session:
+            request_embed(session, ids, 32, encoder=who)
+        return done(context, resident, "embed")
+
+    assert ask("")["embedded"] == 2
+    done(context, resident, "index")
+    assert ask("again") == {"embedded": 0, "unreadable": 0}
+
+    with context.sessions.begin() as session:
+        for row in session.scalars(select(Embedding)):
+            session.delete(row)
+    assert ask("lost")["embedded"] == 2
+    assert done(context, resident, "index") == {"indexed": 2}
+    with context.sessions() as session:
+        assert all(session.scalars(select(Embedding.indexed)))
