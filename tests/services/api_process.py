@@ -59,7 +59,7 @@ def api_process(folder: Path, database_url: str, **variables: str) -> Iterator[A
     def answers() -> bool:
         assert process.poll() is None, log.read_text()
         try:
-            return httpx.get(f"{api.url}/readyz").status_code == 200
+            return httpx.get(f"{api.url}/healthz").status_code == 200
         except httpx.TransportError:
             return False
 

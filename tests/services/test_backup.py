@@ -94,9 +94,7 @@ def test_a_backup_of_a_project_that_writes_is_whole(project: Context, tmp_path: 
     rng = np.random.default_rng(0)
 
     def ingest(number: int) -> None:
-        with project.sessions.begin() as session:
-            data = bad_images.png(1000 + number)
-            ingest_frame(session, project, data, f"{number}.png", objects=[])
+        ingest_frame(project, bad_images.png(1000 + number), f"{number}.png", objects=[])
 
     def embed(number: int) -> None:
         """What the stages embed and index do for one image, a file and a row at a time."""

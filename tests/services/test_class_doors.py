@@ -21,11 +21,11 @@ WRITTEN = ("ve\u0301lo", "garde\u00a0boue ", "\ufeffمی‌روم")
 
 def test_objects_from_anywhere_get_the_name_that_is_known() -> None:
     entries = [{"box": [1, 2, 30, 40], "label": name} for name in WRITTEN]
-    clean = clean_objects(entries, (64, 48), KNOWN, "frame")
+    clean = clean_objects(entries, (64, 48), KNOWN, "frame", 100)
     assert tuple(entry["label"] for entry in clean) == KNOWN
     for odd in ("velo", "مىروم", 3, None):
         with pytest.raises(InvalidRequest, match="unknown class"):
-            clean_objects([{"box": [1, 2, 30, 40], "label": odd}], (64, 48), KNOWN, "frame")
+            clean_objects([{"box": [1, 2, 30, 40], "label": odd}], (64, 48), KNOWN, "frame", 100)
 
 
 def test_a_label_on_the_command_line_too() -> None:

@@ -66,7 +66,7 @@ def claimed_by_another(line: CommandLine, lease_s: float) -> int:
 
 
 def test_what_a_worker_trains_nobody_trains_beside_it(seeded: CommandLine) -> None:
-    number = claimed_by_another(seeded, 3600)
+    number = claimed_by_another(seeded, 50)  # a longer one than is set would be void
     said = seeded.refused("train")
     assert "already, by gpu7:41" in said
     assert f"e2x units show {number}" in said
@@ -142,7 +142,7 @@ def test_stopped_by_hand_it_waits_for_the_hand(seeded: CommandLine) -> None:
     try:
         wait_until(lambda: trains(seeded), 120, "it trains")
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     finally:
         process.kill()
         process.communicate()

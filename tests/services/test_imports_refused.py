@@ -157,7 +157,8 @@ def test_what_has_no_boxes_or_comes_first_has_no_strange_class(
     more = import_dataset(
         sqlite_context, write_coco(tmp_path / "more", pictures(4), [BUS]), Role.SEED
     )
-    assert first.notes == empty.notes == more.notes == []
+    assert first.notes == more.notes == []
+    assert empty.notes == ["annotations.json has no annotation at all: its 1 images count as empty"]
 
 
 def test_what_is_stored_is_known_when_the_disk_is_full(

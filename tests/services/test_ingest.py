@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select
 
-from curation.errors import CurationError, ImageUnreadable, InvalidBoxes
+from curation.errors import AnnotationsInvalid, CurationError, ImageUnreadable, InvalidBoxes
 from services.context import Context
 from services.db.tables import Annotation, Image, Observation, Role, Unit
 from services.errors import Conflict, InvalidRequest
@@ -99,7 +99,7 @@ def test_a_bad_image_stores_nothing(ready: Context, name: str) -> None:
         ({"objects": [{**CAR, "box": [True, 3, 12, 11]}]}, InvalidRequest, "not four numbers"),
         ({"objects": [{**CAR, "box": [2, 3, 10**400, 11]}]}, InvalidBoxes, "not finite"),
         ({"objects": [{**CAR, "box": [2, 3, math.nan, 11]}]}, InvalidBoxes, "not finite"),
-        ({"objects": [{**CAR, "ignore": "perhaps"}]}, InvalidRequest, "neither true nor false"),
+        ({"objects": [{**CAR, "ignore": "perhaps"}]}, AnnotationsInvalid, "give 0 or 1"),
         ({"objects": [CAR, {**CAR, "box": [5, 5, 5.4, 9]}]}, InvalidBoxes, "box 1 .* narrower"),
         ({"objects": [{**CAR, "box": [-1, 5, 0.4, 9]}]}, InvalidBoxes, "narrower than 1 px"),
         ({"objects": [], "said_wh": (640, 480)}, InvalidRequest, "64x48 but spoken of as 640x480"),

@@ -99,7 +99,7 @@ FULL = """
 import logging, resource, signal, sys
 from pathlib import Path
 from services import logs
-from services.setting_groups import LogSettings
+from services.config.setting_groups import LogSettings
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = Path(sys.argv[1])
 logs.configure("full", folder=folder, settings=LogSettings(max_file_bytes=4096))

@@ -83,7 +83,7 @@ def test_two_imports_of_other_labels_take_numbers_one_after_the_other(
 ) -> None:
     import_dataset(context, write_coco(tmp_path / "a", pictures(1, 2)), Role.SEED)
     sources = [write_coco(tmp_path / "b", pictures(1, 2), [BUS]), tmp_path / "c"]
-    write_coco(sources[1], pictures(2, 1), [BUS, BUS])
+    write_coco(sources[1], pictures(2, 1), [BUS, {**BUS, "bbox": [2, 3, 10, 8]}])
 
     at_once(*(lambda s=source: import_dataset(context, s, Role.SEED) for source in sources))
 

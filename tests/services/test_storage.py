@@ -100,7 +100,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(small_disk: Path) -> No
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
-from services.storage import DiskFull, write_bytes
+from services.store.storage import DiskFull, write_bytes
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:

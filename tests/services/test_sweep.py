@@ -15,6 +15,7 @@ from services.config.settings import Settings
 from services.context import Context
 from services.upkeep import sweep
 from services.worker import lifecycle, tasks
+from services.worker.idle import Idle
 from services.worker.resident import Resident
 
 KILLED = """
@@ -111,7 +112,7 @@ def test_housekeeping_sweeps_and_cleans_logs(
     sqlite_context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = sqlite_context.project
-    own = lifecycle.Own(sqlite_context, Resident(), "me", os.getpid())
+    own = lifecycle.Own(sqlite_context, Resident(), "me", Idle(), os.getpid())
     monkeypatch.setattr(lifecycle, "_own", own)
     monkeypatch.setattr(sweep, "_last_s", None)
     half = age(leave_half_a_file(project.embeddings / "half"), OLD_S)
