@@ -60,6 +60,7 @@ class Tree:
     unreadable: list[Path] = field(default_factory=list)
     _images: list[Path] | None = None
     _by_name: dict[str, list[Path]] = field(default_factory=dict)
+    _by_ending: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
 
     @classmethod
     def below(cls, root: Path) -> Tree:
@@ -171,7 +172,8 @@ class Tree:
 
     def _at(self, place: PurePosixPath) -> list[Path]:
         wanted = _key(place)
-        found = [path for path in self._named(place.name) if self._key_of(path) == wanted]
+        ending = self._endings(place.name).get(wanted, [])
+        found = [path for path in ending if self._key_of(path) == wanted]
         exact = [path for path in found if path.relative_to(self.root).as_posix() == str(place)]
         return exact or found
 
@@ -181,12 +183,10 @@ class Tree:
         Of a name that was written for another computer the folders may be dropped; of one that
         was not, only where no folder says that it is another split.
         """
-        named = self._named(reading.name)
+        endings = self._endings(reading.name)
         parts = reading.parts
         for first in range(len(parts)):
-            ending = _key(PurePosixPath(*parts[first:]))
-            found = [path for path in named if f"/{self._key_of(path)}".endswith(f"/{ending}")]
-            if found:
+            if found := endings.get(_key(PurePosixPath(*parts[first:])), []):
                 dropped = {split_in(part) for part in parts[:first]} - {""}
                 return [
                     path
@@ -201,13 +201,26 @@ class Tree:
         """The splits that the folders of a picture tell."""
         return {split_in(part) for part in path.relative_to(self.root).parts[:-1]} - {""}
 
-    def _named(self, name: str) -> list[Path]:
+    def _endings(self, name: str) -> dict[str, list[Path]]:
+        """Pictures of this file name by every ending of their paths, made when it is asked for.
+
+        A set may call each of its pictures ``image.png``, in folders of their own: to compare a
+        name with all of them, for all of them, would take the square of their number.
+        """
         if not self._by_name:
             by_name: dict[str, list[Path]] = defaultdict(list)
             for path in self.images():
                 by_name[name_key(path.name)].append(path)
             self._by_name = dict(by_name)
-        return self._by_name.get(name_key(name), [])
+        key = name_key(name)
+        if key not in self._by_ending:
+            endings: dict[str, list[Path]] = defaultdict(list)
+            for path in self._by_name.get(key, []):
+                parts = self._key_of(path).split("/")
+                for first in range(len(parts)):
+                    endings["/".join(parts[first:])].append(path)
+            self._by_ending[key] = dict(endings)
+        return self._by_ending[key]
 
     def _key_of(self, path: Path) -> str:
         return _key(PurePosixPath(path.relative_to(self.root).as_posix()))

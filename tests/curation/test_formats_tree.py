@@ -152,6 +152,22 @@ def test_a_name_that_two_pictures_have_is_refused_unless_they_are_one(tmp_path: 
     assert tree.find("001.png") is not None
 
 
+def test_pictures_of_one_name_are_told_apart_without_comparing_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        _picture(tmp_path / f"drive_{number}" / "image.png", number)
+    tree = Tree.below(tmp_path)
+    keys: list[Path] = []
+    key_of = Tree._key_of
+    monkeypatch.setattr(Tree, "_key_of", lambda own, path: keys.append(path) or key_of(own, path))
+
+    found = [_found(tree, f"drive_{number}/image.png") for number in range(30)]
+
+    assert found == [f"drive_{number}/image.png" for number in range(30)]
+    assert len(keys) == 60  # once each for the index, and once for the one that fits
+
+
 def test_frames_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for name in ("f_10.png", "f_9.png", "f_9a.png", "b/f_2.png", "b/f_11.png", "f_010.png"):
         _picture(tmp_path / name)
