@@ -84,8 +84,7 @@ def importing(dataset: Path, _weights: SsdDetector) -> Operation:
 
 def ingesting(_dataset: Path, _weights: SsdDetector) -> Operation:
     def ingest(context: Context) -> None:
-        with context.sessions.begin() as session:
-            ingest_frame(session, context, bad_images.png(200), "f.png", objects=[CAR])
+        ingest_frame(context, bad_images.png(200), "f.png", objects=[CAR])
 
     return ingest
 
