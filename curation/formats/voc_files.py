@@ -115,11 +115,10 @@ class Pictures:
         raise Ambiguous(f"{file.name} may be of {names}: keep one of them")
 
     def _is_another(self, filename: str, picture: Path) -> bool:
-        """Whether a name inside a file is of another picture that is there."""
+        """Whether a name inside a file is that of another picture, be it there or not."""
         name = PurePosixPath(filename.strip().replace("\\", "/")).name
         stem = _stem_key(PurePosixPath(name).stem if _has_suffix(name) else name)
-        same = stem == _stem_key(picture.stem)
-        return not same and any(path != picture for path in self._stems().get(stem, ()))
+        return bool(name) and stem not in (_stem_key(picture.stem), _stem_key(picture.name))
 
     def _stems(self) -> dict[str, list[Path]]:
         if not self._by_stem:

@@ -85,9 +85,7 @@ def test_sub_folders_with_the_same_names_are_kept_apart(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "filename", ["", "f0", "f0.jpg", "C:\\mia\\f0.png", "../../x/f0.png", "f9"]
-)
+@pytest.mark.parametrize("filename", ["", "f0", "f0.jpg", "C:\\mia\\f0.png", "../../x/f0.png"])
 def test_the_name_inside_a_file_matters_only_where_it_must(tmp_path: Path, filename: str) -> None:
     _write(tmp_path / "Annotations" / "f0.xml", filename=filename)
     _picture(tmp_path / "JPEGImages" / "f0.PNG")
@@ -118,7 +116,7 @@ def test_files_that_were_renamed_keep_their_labels_and_the_contradiction_is_told
         ("f2", 4),
     ]
     (note,) = found.notes
-    assert "of 2 XML files is of another picture (f0.xml has f1.png, f1.xml has f2.png)" in note
+    assert "of 3 XML files is of another picture (f0.xml has f1.png, f1.xml has f2.png, " in note
 
 
 def test_pictures_that_differ_in_their_suffix_need_the_name_inside(tmp_path: Path) -> None:
