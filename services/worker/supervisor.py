@@ -167,6 +167,7 @@ class Supervisor:
 
         Raises:
             ToolUnavailable: one does not; the message has the end of its log.
+            SupervisorDied: see :meth:`wait`.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -179,7 +180,7 @@ class Supervisor:
                     f"{child.program.name} is not ready after {timeout_s:g} s; its log "
                     f"({self._project.logs / child.program.name}.log) ends with:\n{child.tail()}"
                 )
-            time.sleep(WATCH_S)
+            self.wait(WATCH_S)  # not a sleep: without a watcher nothing becomes ready any more
 
     def stop(self) -> None:
         """Stop workers first, then what feeds them, the broker last."""

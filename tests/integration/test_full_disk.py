@@ -110,6 +110,8 @@ def test_a_supervisor_that_does_not_watch_any_more_says_so(tmp_path: Path, sqlit
         watcher.join(30)
         with pytest.raises(SupervisorDied, match="start them again"):
             up.wait(0.0)
+        with pytest.raises(SupervisorDied, match="start them again"):
+            up.wait_ready(60)
     context.engine.dispose()
 
 
