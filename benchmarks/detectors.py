@@ -27,8 +27,8 @@ import torch
 import torchvision
 
 from curation import formats
-from curation.images import content_hash
-from curation.manifest import Manifest, ManifestItem
+from curation.kernel.images import content_hash
+from curation.kernel.manifest import Manifest, ManifestItem
 from retrain.config import ARCHITECTURES, MIXED_PRECISION, DetectorConfig, TrainConfig
 from retrain.engine import Progress
 from retrain.evaluate import evaluate
@@ -86,7 +86,7 @@ def manifests(world: str, data: Path, scratch: Path, seed: int) -> tuple[Manifes
 
 def street(scratch: Path, seed: int) -> tuple[Manifest, Manifest, Path]:
     """The demo's seed set, and a plain holdout."""
-    from curation import world
+    from services.demo import street as world
 
     parts = []
     sizes: dict[world.Split, int] = {"seed": 300, "holdout": 150}

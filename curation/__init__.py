@@ -3,7 +3,7 @@
 Pure functions over arrays and the paths they are handed: no network, broker, database or
 environment variable. Read in the order of the loop: :mod:`curation.failures` finds what went
 wrong, :mod:`curation.explain` says why, :mod:`curation.regions` cuts out what hurt,
-:mod:`curation.embed` and :mod:`curation.index` look it up, :mod:`curation.select` spends the
+:mod:`curation.embedding` and :mod:`curation.index` look it up, :mod:`curation.select` spends the
 budget.
 
 Letters used in every shape comment:

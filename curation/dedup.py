@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from curation.types import BoolArray, IntArray
+from curation.kernel.types import BoolArray, IntArray
 
 HASH_BITS = 64
 COMPARE_BLOCK = 2048

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from curation import superpixels
-from curation.types import Attribution, BoolArray, Box, FloatArray, IntArray, Region
+from curation.kernel.types import Attribution, BoolArray, Box, FloatArray, IntArray, Region
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models.detection.ssd import SSD
 
-from curation.files import write_atomically, write_json
+from curation.kernel.files import write_atomically, write_json
 from retrain.config import DetectorConfig
 from retrain.description import CONFIG_FILE, described
 from retrain.errors import CheckpointCorrupt

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
-from curation.class_names import wrong_class_name
+from curation.kernel.class_names import wrong_class_name
 from retrain.errors import ConfigInvalid
 
 ARCHITECTURES = ("ssdlite_efficientnet_lite0", "ssdlite320_mobilenet_v3_large", "ssd300_vgg16")

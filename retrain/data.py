@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from curation.boxes import require_valid_boxes
-from curation.errors import CurationError
-from curation.images import ImageLimits, load
-from curation.manifest import Manifest, ManifestItem
+from curation.kernel.boxes import require_valid_boxes
+from curation.kernel.errors import CurationError
+from curation.kernel.images import ImageLimits, load
+from curation.kernel.manifest import Manifest, ManifestItem
 from retrain.config import TrainConfig
 from retrain.errors import TrainingDataInvalid
 from retrain.loss import Target

@@ -1,4 +1,4 @@
-"""A trained SSD as the science sees it: :class:`curation.detector.Detector`."""
+"""A trained SSD as the science sees it: :class:`curation.kernel.detector.Detector`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torchvision.models.detection.ssd import SSD
 
-from curation.detector import Network, Precision, ScoreKind
-from curation.types import Detections, ImageArray, Proposals, ScoreTarget
+from curation.kernel.detector import Network, Precision, ScoreKind
+from curation.kernel.types import Detections, ImageArray, Proposals, ScoreTarget
 from retrain import checkpoint
 from retrain.config import DetectorConfig
 from retrain.fold import folded

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection.ssd import SSD
 
-from curation.files import write_atomically
+from curation.kernel.files import write_atomically
 from retrain.backbones import EfficientNetLite0
 from retrain.config import TrainConfig
 from retrain.errors import CheckpointCorrupt

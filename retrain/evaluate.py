@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from curation.batching import in_batches
-from curation.boxes import xyxy_to_xywh
-from curation.detector import Detector
-from curation.images import ImageLimits, load
-from curation.manifest import Manifest, ManifestItem
-from curation.matching import UNMATCHED, match
-from curation.types import Detections, ImageArray, Truth
+from curation.kernel.batching import in_batches
+from curation.kernel.boxes import xyxy_to_xywh
+from curation.kernel.detector import Detector
+from curation.kernel.images import ImageLimits, load
+from curation.kernel.manifest import Manifest, ManifestItem
+from curation.kernel.matching import UNMATCHED, match
+from curation.kernel.types import Detections, ImageArray, Truth
 from retrain.errors import ReportMismatch
 from retrain.readable import UNREADABLE, require_few, tell
 from retrain.report import ClassMetrics, EvaluationReport, ObjectOutcome

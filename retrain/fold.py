@@ -10,7 +10,7 @@ import copy
 import torch
 from torchvision.models.detection.ssd import SSD
 
-from curation.fold import fold_batch_norm
+from curation.kernel.fold import fold_batch_norm
 from retrain.ssd import feature_maps
 
 TOLERANCE = 1e-3

@@ -31,10 +31,10 @@ from typing import Any
 
 import torch
 
-from curation.errors import CurationError
-from curation.files import write_json
-from curation.images import ImageLimits
-from curation.manifest import Manifest
+from curation.kernel.errors import CurationError
+from curation.kernel.files import write_json
+from curation.kernel.images import ImageLimits
+from curation.kernel.manifest import Manifest
 from retrain import checkpoint
 from retrain.config import FINE_TUNING, DetectorConfig, TrainConfig
 from retrain.detector import SsdDetector

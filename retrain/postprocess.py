@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from curation.types import Detections, FloatArray
+from curation.kernel.types import Detections, FloatArray
 
 
 def decode(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from curation.detector import Precision
+from curation.kernel.detector import Precision
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SCALES = {"bf16": 1.0, "fp16": 1024.0}

@@ -9,7 +9,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from curation.types import ImageArray
+from curation.kernel.types import ImageArray
 
 
 def warp(image: ImageArray, size_hw: tuple[int, int]) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
-from curation.errors import CurationError
+from curation.kernel.errors import CurationError
 from retrain.errors import ImagesUnreadable
 
 logger = logging.getLogger(__name__)

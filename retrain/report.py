@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curation.files import write_json
+from curation.kernel.files import write_json
 from retrain.errors import ReportMismatch
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torchvision.models.detection.ssd import SSD
 
-from curation.detector import ScoreKind
+from curation.kernel.detector import ScoreKind
 from retrain.ssd import feature_maps
 
 

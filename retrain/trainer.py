@@ -27,8 +27,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from torchvision.models.detection.ssd import SSD
 
-from curation.images import ImageLimits
-from curation.manifest import Manifest
+from curation.kernel.images import ImageLimits
+from curation.kernel.manifest import Manifest
 from retrain.config import DetectorConfig, TrainConfig
 from retrain.data import EpochView, TrainingSet, check, collate, epoch_order
 from retrain.detector import SsdDetector

@@ -10,7 +10,7 @@ import pytest
 import skimage.data
 import torch
 
-from curation.types import ImageArray
+from curation.kernel.types import ImageArray
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 INTEGRATION = Path(__file__).parent / "integration"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from curation.index import RegionIndex
+from curation.kernel.types import Detections, FailureKind, FloatArray
 from curation.select import Budget, ModeQuery, PoolImage, SelectionRequest
-from curation.types import Detections, FailureKind, FloatArray
 
 WIDTH = 24
 REGIONS = 6

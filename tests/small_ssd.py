@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from curation.detector import Network, ScoreKind
+from curation.kernel.detector import Network, ScoreKind
 
 SIZE_HW = (8, 8)
 LOW, HIGH = -0.5, 0.5

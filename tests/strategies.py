@@ -12,8 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from curation.formats import ImportedImage
-from curation.manifest import Manifest, ManifestItem
-from curation.types import Detections, Truth
+from curation.kernel.manifest import Manifest, ManifestItem
+from curation.kernel.types import Detections, Truth
 
 # The first call of a network library takes seconds; the same examples on every run.
 settings.register_profile("e2x", deadline=None, derandomize=True)

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from curation import superpixels
-from curation.detector import ScoreKind
-from curation.types import Detections, ImageArray, Proposals, ScoreTarget
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import Detections, ImageArray, Proposals, ScoreTarget
 
 
 class ToyDetector:

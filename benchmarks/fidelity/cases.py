@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.detectors import manifests
-from curation import images, world
-from curation.boxes import pairwise_iou
-from curation.candidates import FailureRules
 from curation.failures import find_failures
-from curation.matching import match
-from curation.types import BoolArray, Box, FailureKind, ImageArray, ScoreTarget, Truth
+from curation.failures.default_boxes import FailureRules
+from curation.kernel import images
+from curation.kernel.boxes import pairwise_iou
+from curation.kernel.matching import match
+from curation.kernel.types import BoolArray, Box, FailureKind, ImageArray, ScoreTarget, Truth
 from retrain.detector import SsdDetector
+from services.demo import street as world
 
 WORLDS = ("street", "bccd", "carla")
 STREET_SEED = 11

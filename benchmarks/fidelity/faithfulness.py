@@ -13,12 +13,12 @@ from benchmarks.fidelity.references import ASKED, COSTS, OTHER_COST
 from benchmarks.fidelity.sizes import Sizes
 from benchmarks.fidelity.study import Study
 from curation import superpixels
-from curation.detector import ScoreKind
 from curation.explain import fidelity
 from curation.explain.base import masked_scores
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import Attribution, BoolArray, FloatArray, Region
 from curation.regions import Control, RegionRules, control_regions, harmful_regions
 from curation.superpixels import SegmentArray
-from curation.types import Attribution, BoolArray, FloatArray, Region
 
 NAMES = (methods.OURS, *methods.RIVALS)
 FEW = COSTS[0]

@@ -19,8 +19,8 @@ from benchmarks.fidelity.references import REFERENCE_SEED
 from benchmarks.fidelity.sizes import Sizes
 from benchmarks.fidelity.study import Study
 from curation import explain
-from curation.detector import ScoreKind
 from curation.explain import fidelity
+from curation.kernel.detector import ScoreKind
 
 MOST = 8
 """Detections of an image: as many as share its passes in the loop."""

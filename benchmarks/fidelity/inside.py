@@ -12,7 +12,7 @@ from benchmarks.fidelity.sizes import Sizes
 from benchmarks.fidelity.study import Study
 from curation import explain
 from curation.explain import fidelity
-from curation.types import ScoreTarget
+from curation.kernel.types import ScoreTarget
 
 RELEVANCE: dict[str, dict[str, Any]] = {
     "crp": {},
@@ -75,8 +75,8 @@ def adversarial(study: Study, sizes: Sizes) -> Iterator[Row]:
 
 
 def _driven(study: Study, case: Case, wrong: list[ScoreTarget], defence: bool) -> list[float]:
-    from curation.explain.fgvis import FGVis
-    from curation.explain.fgvis_checks import driven_to
+    from curation.explain.checks.fgvis_checks import driven_to
+    from curation.explain.methods.fgvis import FGVis
 
     rules = FGVis(num_steps=FGVIS_STEPS, defence=defence)
 

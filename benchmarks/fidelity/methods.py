@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from curation import explain
-from curation.detector import ScoreKind
 from curation.explain.base import Explainer, input_gradients, rows_per_pass
-from curation.types import ScoreTarget
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import ScoreTarget
 from retrain.detector import SsdDetector
 
 OURS = "gp_shap"

@@ -12,9 +12,9 @@ from benchmarks.fidelity.cases import Case
 from benchmarks.fidelity.sizes import Sizes
 from benchmarks.fidelity.study import Study
 from curation import explain, superpixels
-from curation.detector import ScoreKind
 from curation.explain import fidelity
-from curation.explain.reference import converged_reference
+from curation.explain.checks.reference import converged_reference
+from curation.kernel.detector import ScoreKind
 
 EXACT_ASKED = 18  # SLIC gives 12 to 17, for which a grid of 12 stands in
 EXACT_COST = 128

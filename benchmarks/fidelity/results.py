@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.fidelity import cases, plot, references, report
 from benchmarks.fidelity.sizes import Sizes
-from curation.files import write_json
+from curation.kernel.files import write_json
 
 RESULTS = Path(__file__).parents[1] / "results"
 DEFAULT_ARCHITECTURE = "ssdlite_efficientnet_lite0"

@@ -16,8 +16,8 @@ from benchmarks.fidelity.references import ASKED, KIND, OTHER_COST
 from benchmarks.fidelity.sizes import Sizes
 from benchmarks.fidelity.study import Study
 from curation.explain.gp_shap import GPShap, Posterior
+from curation.kernel.types import Attribution, FloatArray
 from curation.regions import harmful_regions
-from curation.types import Attribution, FloatArray
 
 SEED = 12
 SHARES = (0.1, 0.25, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0)

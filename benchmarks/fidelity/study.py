@@ -13,8 +13,8 @@ from benchmarks.fidelity import cases, methods
 from benchmarks.fidelity.cases import Case
 from benchmarks.fidelity.units import Key, Units
 from curation import superpixels
+from curation.kernel.types import Attribution, FloatArray
 from curation.superpixels import SegmentArray
-from curation.types import Attribution, FloatArray
 from retrain.detector import SsdDetector
 
 FEW, MAX_EXACT = 18, 12

@@ -13,7 +13,7 @@ from benchmarks.detectors import CACHE
 from benchmarks.loop import bars, cycles, real, retrieval, table, training, worlds
 from benchmarks.loop.arms import ARMS, BY_NAME
 from benchmarks.loop.prepare import Prepared, prepare, train_base
-from curation.files import write_json
+from curation.kernel.files import write_json
 from retrain.memory import keep_freed_memory
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.matching import IGNORED, UNMATCHED, match
-from curation.types import BoolArray, Detections, FloatArray, Truth
+from curation.kernel.matching import IGNORED, UNMATCHED, match
+from curation.kernel.types import BoolArray, Detections, FloatArray, Truth
 
 MOST = 100
 """Detections of a class in an image that COCO looks at."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.loop.arms import ARMS
 from benchmarks.loop.training import SAME_DATA
-from curation.types import FloatArray
+from curation.kernel.types import FloatArray
 
 Unit = dict[str, Any]
 Key = tuple[int, int]

@@ -13,16 +13,16 @@ from benchmarks.loop import tested
 from benchmarks.loop.average_precision import ap50, matched
 from benchmarks.loop.worlds import Sample, World, as_boxes
 from curation import superpixels
-from curation.boxes import pairwise_iou
-from curation.embed import FailureEmbedding, RegionEmbedder
+from curation.embedding.embed import FailureEmbedding, RegionEmbedder
 from curation.explain import Explainer
 from curation.failures import FailureRules, find_failures
-from curation.images import perceptual_hash
 from curation.index import RegionIndex
+from curation.kernel.boxes import pairwise_iou
+from curation.kernel.images import perceptual_hash
+from curation.kernel.types import Attribution, Failure, FailureKind, FloatArray, Region
 from curation.modes import FailureEvidence
 from curation.regions import Control, RegionRules, control_regions, harmful_regions
 from curation.select import KnownObjects, PoolImage
-from curation.types import Attribution, Failure, FailureKind, FloatArray, Region
 from retrain.detector import SsdDetector
 
 VARIANTS = ("negative", "random", "positive", "box")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from curation.files import write_bytes
+from curation.kernel.files import write_bytes
 
 _Item = TypeVar("_Item")
 

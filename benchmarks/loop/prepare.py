@@ -13,12 +13,12 @@ from benchmarks.loop.evidence import FieldFailure, Observer, cause_of, shown
 from benchmarks.loop.keep import kept
 from benchmarks.loop.worlds import Sample, World
 from curation import explain, modes
-from curation.embed import RegionEmbedder
-from curation.encoder import TimmEncoder
-from curation.images import perceptual_hash
+from curation.embedding.embed import RegionEmbedder
+from curation.embedding.encoder import TimmEncoder
 from curation.index import RegionIndex
+from curation.kernel.images import perceptual_hash
+from curation.kernel.types import FloatArray
 from curation.select import KnownObjects, ModeQuery, PoolImage
-from curation.types import FloatArray
 from retrain.config import TrainConfig
 from retrain.detector import SsdDetector
 from retrain.trainer import train

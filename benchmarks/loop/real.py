@@ -11,9 +11,9 @@ from skimage.color import rgb2hsv
 from benchmarks.detectors import MIN_SIDE_PX
 from benchmarks.loop.worlds import Sample, World
 from curation import formats
-from curation.boxes import pairwise_iou
-from curation.images import content_hash, load
-from curation.types import BoolArray, ImageArray, Truth
+from curation.kernel.boxes import pairwise_iou
+from curation.kernel.images import content_hash, load
+from curation.kernel.types import BoolArray, ImageArray, Truth
 from retrain.config import DetectorConfig
 
 CARLA_NAMES = ("background", "vehicle", "bike", "motobike", "traffic_light", "traffic_sign")

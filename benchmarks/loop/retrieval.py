@@ -13,12 +13,12 @@ import numpy as np
 from benchmarks.loop.arms import Arm, choose
 from benchmarks.loop.evidence import VARIANTS
 from benchmarks.loop.prepare import NO_REGIONS, Prepared
-from curation.mode_split import MIN_HALF
+from curation.kernel.types import FailureKind
 from curation.modes import FailureEvidence, Mode, cluster
+from curation.modes.split import MIN_HALF
 from curation.select import Budget
 from curation.select.e2x import E2XSelection
 from curation.select.ranking import Ranker, Weights
-from curation.types import FailureKind
 
 MODE_TOP = 10
 MIN_FAILURES = 2

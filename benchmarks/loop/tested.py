@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.loop.average_precision import Matched, ap50, matched
 from benchmarks.loop.worlds import Sample, World
-from curation.manifest import Manifest
-from curation.types import Detections
+from curation.kernel.manifest import Manifest
+from curation.kernel.types import Detections
 from retrain.detector import SsdDetector
 from retrain.evaluate import score_detections
 from retrain.report import EvaluationReport

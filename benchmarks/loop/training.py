@@ -13,8 +13,8 @@ from benchmarks.loop.keep import kept
 from benchmarks.loop.prepare import Prepared
 from benchmarks.loop.tested import Tested, detections, resampled, scored, tested
 from benchmarks.loop.worlds import Sample, World
-from curation.errors import BudgetTooSmall
-from curation.manifest import Manifest
+from curation.kernel.errors import BudgetTooSmall
+from curation.kernel.manifest import Manifest
 from curation.select import Budget
 from retrain.config import TrainConfig
 from retrain.detector import SsdDetector

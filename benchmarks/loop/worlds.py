@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.loop.keep import kept
-from curation import world
-from curation.images import content_hash, encode_png, load
-from curation.manifest import Manifest, ManifestItem
-from curation.types import Box, FloatArray, ImageArray, Truth
+from curation.kernel.images import content_hash, encode_png, load
+from curation.kernel.manifest import Manifest, ManifestItem
+from curation.kernel.types import Box, FloatArray, ImageArray, Truth
 from retrain.config import DetectorConfig
+from services.demo import street as world
 
 MIN_SIBLINGS = 10
 """Images of the siblings that must hold a cause; the AP of fewer says nothing."""

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.detectors import CACHE
 from benchmarks.retrieval import duplicates, measure, vectors
-from curation.files import write_json
+from curation.kernel.files import write_json
 
 RESULT = Path(__file__).parents[1] / "results" / "retrieval.json"
 GIB = 2**30

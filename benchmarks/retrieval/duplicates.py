@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks.retrieval.vectors import crop, packaged_photographs
 from curation import dedup
-from curation.images import perceptual_hash
+from curation.kernel.images import perceptual_hash
 
 COPIES = 0.1
 HOLDOUT = 1000

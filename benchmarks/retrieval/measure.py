@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.retrieval.vectors import Source
 from curation.index import RegionIndex
 from curation.index.shards import ShardRules
-from curation.types import FloatArray
+from curation.kernel.types import FloatArray
 
 K = 10
 MODE_REGIONS = 7

@@ -23,11 +23,11 @@ import faiss
 import numpy as np
 from PIL import Image
 
-from curation import world
-from curation.embed import RegionEmbedder
-from curation.encoder import TimmEncoder
-from curation.images import load
-from curation.types import FloatArray, ImageArray
+from curation.embedding.embed import RegionEmbedder
+from curation.embedding.encoder import TimmEncoder
+from curation.kernel.images import load
+from curation.kernel.types import FloatArray, ImageArray
+from services.demo import street as world
 
 CLUSTERS = 256
 DIRECTIONS = 192

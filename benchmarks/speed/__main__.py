@@ -16,8 +16,8 @@ from benchmarks.detectors import CACHE
 from benchmarks.speed import embedding, floor, frames, growth, precision, rivals, workers
 from benchmarks.speed.scene import Clock, Row, Scene, bar, load
 from curation import explain
-from curation.detector import Precision
-from curation.files import write_json
+from curation.kernel.detector import Precision
+from curation.kernel.files import write_json
 from retrain.memory import keep_freed_memory
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from benchmarks.speed.scene import Clock, Row, Scene
-from curation.embed import RegionEmbedder
-from curation.encoder import TimmEncoder
-from curation.types import FloatArray
+from curation.embedding.embed import RegionEmbedder
+from curation.embedding.encoder import TimmEncoder
+from curation.kernel.types import FloatArray
 
 IMAGES = 16
 

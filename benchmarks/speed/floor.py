@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from benchmarks.speed.scene import Clock, Row, Scene, Side, interval
-from curation import images
-from curation.detector import ScoreKind
 from curation.explain import base
 from curation.explain.e2x import E2X
+from curation.kernel import images
+from curation.kernel.detector import ScoreKind
 
 ROWS = (1, 2, 4, 8, 16)
 KIND = ScoreKind.LOG_ODDS

@@ -20,7 +20,7 @@ import numpy as np
 import uvicorn
 
 from benchmarks.speed.scene import Row, interval
-from curation.images import encode_png
+from curation.kernel.images import encode_png
 from services.api.app import create_app
 from services.context import Context
 from services.db import migrate, revisions

@@ -10,8 +10,8 @@ import torch
 
 from benchmarks.speed.scene import Clock, Row, Scene, Side
 from curation.explain.e2x import E2X
+from curation.kernel.types import ImageArray, ScoreTarget
 from curation.superpixels import SegmentArray
-from curation.types import ImageArray, ScoreTarget
 from retrain.detector import SsdDetector
 from retrain.memory import keep_freed_memory
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.speed.scene import SEGMENTS, Clock, Row, targets_in, world_images
-from curation import explain, images, superpixels
-from curation.detector import Precision
-from curation.errors import ExplanationFailed
+from curation import explain, superpixels
 from curation.explain import Explainer
 from curation.explain.fidelity import pearson
 from curation.explain.precision import LEAST_AGREEMENT
+from curation.kernel import images
+from curation.kernel.detector import Precision
+from curation.kernel.errors import ExplanationFailed
 from retrain.detector import SsdDetector
 
 METHODS = ("gp_shap", "e2x")

@@ -10,12 +10,12 @@ import torch
 
 from benchmarks.speed.scene import Clock, Row, Scene
 from curation import explain
-from curation.detector import ScoreKind
 from curation.explain.base import Explainer
+from curation.explain.checks.reference import converged_reference
 from curation.explain.coalitions import DoubleArray
-from curation.explain.reference import converged_reference
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import FloatArray, ScoreTarget
 from curation.superpixels import SegmentArray, warp
-from curation.types import FloatArray, ScoreTarget
 
 KIND = ScoreKind.LOG_ODDS
 LIME_SAMPLES = 2000

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from curation import images, superpixels
-from curation.detector import Precision
+from curation import superpixels
 from curation.explain import Explainer
+from curation.kernel import images
+from curation.kernel.detector import Precision
+from curation.kernel.types import Attribution, FloatArray, ImageArray, ScoreTarget
 from curation.regions import RegionRules, harmful_regions
 from curation.superpixels import SegmentArray, Segmentation
-from curation.types import Attribution, FloatArray, ImageArray, ScoreTarget
 from retrain.detector import SsdDetector
 
 Side = Callable[[], object]

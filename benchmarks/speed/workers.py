@@ -13,9 +13,10 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.speed.scene import Row, Scene
-from curation import explain, images
-from curation.detector import Precision
-from curation.types import ScoreTarget
+from curation import explain
+from curation.kernel import images
+from curation.kernel.detector import Precision
+from curation.kernel.types import ScoreTarget
 from retrain.detector import SsdDetector
 from retrain.memory import keep_freed_memory
 

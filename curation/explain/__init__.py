@@ -5,7 +5,7 @@
 
 A new method is one file that implements :class:`~curation.explain.base.Explainer` and one line
 in the table below; its module is imported when it is first asked for. Read
-:mod:`curation.explain.e2x` first.
+:mod:`curation.explain.e2x` first; :mod:`curation.explain.methods` has examples to copy.
 """
 
 from __future__ import annotations
@@ -16,37 +16,40 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from curation.detector import ScoreKind
 from curation.explain.base import Explainer
+from curation.kernel.detector import ScoreKind
 
 __all__ = ["Explainer", "accepted", "default", "get", "names", "needs_layers", "parameters"]
 
 # name: module of this package, class
 _METHODS: dict[str, tuple[str, str]] = {
-    "crp": ("crp", "Crp"),
-    "d_rise": ("d_rise", "DRise"),
+    "crp": ("methods.crp", "Crp"),
+    "d_rise": ("methods.d_rise", "DRise"),
     "e2x": ("e2x", "E2X"),
-    "exact_shapley": ("exact_shapley", "ExactShapley"),
-    "fgvis": ("fgvis", "FGVis"),
+    "exact_shapley": ("methods.exact_shapley", "ExactShapley"),
+    "fgvis": ("methods.fgvis", "FGVis"),
     "gp_shap": ("gp_shap", "GPShap"),
-    "grad_cam": ("grad_cam", "GradCam"),
-    "guided_backprop": ("guided_backprop", "GuidedBackprop"),
-    "integrated_gradients": ("integrated_gradients", "IntegratedGradients"),
-    "integrated_gradients_segments": ("integrated_gradients", "IntegratedGradientsSegments"),
-    "kernel_shap": ("kernel_shap", "KernelShap"),
-    "leverage_shap": ("kernel_shap", "LeverageShap"),
-    "lime": ("lime", "Lime"),
-    "lrp": ("lrp", "Lrp"),
-    "occlusion": ("occlusion", "Occlusion"),
-    "odam": ("odam", "Odam"),
-    "pda": ("pda", "Pda"),
-    "permutation_shap": ("permutation_shap", "PermutationShap"),
-    "ramped": ("ramped", "Ramped"),
-    "random": ("random", "RandomAttribution"),
-    "vebi": ("vebi", "Vebi"),
+    "grad_cam": ("methods.grad_cam", "GradCam"),
+    "guided_backprop": ("methods.guided_backprop", "GuidedBackprop"),
+    "integrated_gradients": ("methods.integrated_gradients", "IntegratedGradients"),
+    "integrated_gradients_segments": (
+        "methods.integrated_gradients",
+        "IntegratedGradientsSegments",
+    ),
+    "kernel_shap": ("methods.kernel_shap", "KernelShap"),
+    "leverage_shap": ("methods.kernel_shap", "LeverageShap"),
+    "lime": ("methods.lime", "Lime"),
+    "lrp": ("methods.lrp", "Lrp"),
+    "occlusion": ("methods.occlusion", "Occlusion"),
+    "odam": ("methods.odam", "Odam"),
+    "pda": ("methods.pda", "Pda"),
+    "permutation_shap": ("methods.permutation_shap", "PermutationShap"),
+    "ramped": ("methods.ramped", "Ramped"),
+    "random": ("methods.random", "RandomAttribution"),
+    "vebi": ("methods.vebi", "Vebi"),
 }
 
-# methods that look inside: their detector must be a curation.detector.WhiteBox
+# methods that look inside: their detector must be a curation.kernel.detector.WhiteBox
 _NEED_LAYERS = frozenset(
     {
         "crp",
@@ -66,7 +69,7 @@ def names() -> tuple[str, ...]:
 
 
 def needs_layers(name: str) -> bool:
-    """Whether the method asks for a :class:`~curation.detector.WhiteBox`, not only for scores."""
+    """Whether it asks for a :class:`~curation.kernel.detector.WhiteBox`, not only for scores."""
     return name in _NEED_LAYERS
 
 

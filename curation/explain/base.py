@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from curation.detector import Detector, Network, ScoreKind, WhiteBox
-from curation.errors import ExplanationFailed
+from curation.kernel.detector import Detector, Network, ScoreKind, WhiteBox
+from curation.kernel.errors import ExplanationFailed
+from curation.kernel.types import Attribution, FloatArray, ImageArray, ScoreTarget
 from curation.superpixels import SegmentArray
-from curation.types import Attribution, FloatArray, ImageArray, ScoreTarget
 
 # One thread, milliseconds of 16 forward and input-backward rows at 1, 2, 4, 8, 16 rows a pass:
 # SSDLite-EfficientNet-Lite0 at 240 x 320: 747, 754, 773, 792, 707; SSDLite-MobileNetV3-Large at

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from curation.detector import Detector, ScoreKind
 from curation.explain.base import Explainer, end_scores, masked_scores
+from curation.kernel.detector import Detector, ScoreKind
+from curation.kernel.types import Attribution, BoolArray, ScoreTarget
 from curation.superpixels import SegmentArray
-from curation.types import Attribution, BoolArray, ScoreTarget
 
 DoubleArray: TypeAlias = npt.NDArray[np.float64]
 Sampling: TypeAlias = Literal["kernel", "leverage"]

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 import numpy as np
 
 from curation import superpixels
-from curation.detector import Detector, ScoreKind
 from curation.explain.base import check_segments, end_scores, segment_gradients
+from curation.kernel.detector import Detector, ScoreKind
+from curation.kernel.types import Attribution, FloatArray, ImageArray, ScoreTarget
 from curation.superpixels import SegmentArray
-from curation.types import Attribution, FloatArray, ImageArray, ScoreTarget
 
 Levels: TypeAlias = Literal["grid", "midpoint", "jittered", "iid"]
 

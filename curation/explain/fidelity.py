@@ -15,11 +15,11 @@ from scipy.ndimage import distance_transform_edt
 from scipy.stats import rankdata
 
 from curation import superpixels
-from curation.boxes import pairwise_iou
-from curation.detector import Detector, ScoreKind
 from curation.explain.base import masked_scores
+from curation.kernel.boxes import pairwise_iou
+from curation.kernel.detector import Detector, ScoreKind
+from curation.kernel.types import BoolArray, Box, FloatArray, ImageArray, IntArray, ScoreTarget
 from curation.superpixels import SegmentArray
-from curation.types import BoolArray, Box, FloatArray, ImageArray, IntArray, ScoreTarget
 
 DoubleArray: TypeAlias = npt.NDArray[np.float64]
 Values: TypeAlias = FloatArray | DoubleArray

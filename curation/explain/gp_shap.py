@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from curation import superpixels
-from curation.blas import one_thread
-from curation.detector import Detector, ScoreKind
 from curation.explain import coalition_gp
 from curation.explain.base import check_segments, masked_scores
 from curation.explain.coalitions import paired_design
+from curation.kernel.blas import one_thread
+from curation.kernel.detector import Detector, ScoreKind
+from curation.kernel.types import Attribution, FloatArray, ImageArray, ScoreTarget
 from curation.superpixels import SegmentArray
-from curation.types import Attribution, FloatArray, ImageArray, ScoreTarget
 
 # Masks that the kernel is fitted to; all of them enter the values. 320 instead of 192 raise the
 # correlation with a converged reference by 0.001 and take three times as long.

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from curation.detector import Detector, Precision, ReducesPrecision
-from curation.errors import ExplanationFailed
 from curation.explain.base import Explainer
 from curation.explain.fidelity import pearson
+from curation.kernel.detector import Detector, Precision, ReducesPrecision
+from curation.kernel.errors import ExplanationFailed
+from curation.kernel.types import Attribution, ImageArray, ScoreTarget
 from curation.superpixels import SegmentArray
-from curation.types import Attribution, ImageArray, ScoreTarget
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from curation.errors import AnnotationsInvalid
 from curation.formats import coco, plain, voc, yolo
 from curation.formats.base import Imported, ImportedImage, Problem, ReadOptions
 from curation.formats.hints import hint_above
 from curation.formats.splits import SplitChoice
 from curation.formats.tree import Tree
+from curation.kernel.errors import AnnotationsInvalid
 
 __all__ = [
     "Imported",

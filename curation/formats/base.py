@@ -9,12 +9,12 @@ from typing import Literal
 
 import numpy as np
 
-from curation.boxes import ROUNDING, clip_boxes, require_valid_boxes
-from curation.class_names import clean_class_name
-from curation.class_names import wrong_class_name as wrong_class_name
-from curation.errors import InvalidBoxes
 from curation.formats.splits import SplitChoice
-from curation.types import FloatArray
+from curation.kernel.boxes import ROUNDING, clip_boxes, require_valid_boxes
+from curation.kernel.class_names import clean_class_name
+from curation.kernel.class_names import wrong_class_name as wrong_class_name
+from curation.kernel.errors import InvalidBoxes
+from curation.kernel.types import FloatArray
 
 LEAST_SIDE_PX = 1.0
 """Shorter side of the smallest box that anybody can see; a smaller object is missed for ever."""

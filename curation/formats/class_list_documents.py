@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from curation.errors import AnnotationsInvalid
+from curation.kernel.errors import AnnotationsInvalid
 
 _TEXT_TAG = "tag:yaml.org,2002:str"
 _LISTS = (_TEXT_TAG, "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")

@@ -20,10 +20,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.class_names import BACKGROUND, clean_class_name, wrong_class_name
-from curation.errors import AnnotationsInvalid
 from curation.formats import class_list_documents as documents
 from curation.formats.text_files import decode, read_bytes
+from curation.kernel.class_names import BACKGROUND, clean_class_name, wrong_class_name
+from curation.kernel.errors import AnnotationsInvalid
 
 MAX_BYTES = 1024**2
 MAX_CLASSES = 65_536

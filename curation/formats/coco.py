@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.base import Imported, Mended, Problem, ReadOptions, nothing_to_learn
 from curation.formats.coco_document import read_document
 from curation.formats.coco_files import CocoFile, candidates, claims_to_be_coco, listed, root_of
@@ -16,6 +15,7 @@ from curation.formats.coco_objects import Reader
 from curation.formats.coco_write import dump as dump
 from curation.formats.splits import Aside, rest_of
 from curation.formats.tree import Tree
+from curation.kernel.errors import AnnotationsInvalid
 
 
 def is_there(tree: Tree) -> bool:

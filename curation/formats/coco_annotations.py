@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.base import Mended
 from curation.formats.flags import flag
 from curation.formats.numbers import number, numbers
 from curation.formats.outlines import box_of_segmentation, is_upright, upright
+from curation.kernel.errors import AnnotationsInvalid
 
 FLAGS = ("iscrowd", "ignore", "difficult")
 """Each of them says that an object is to be neither learnt nor counted as an error."""

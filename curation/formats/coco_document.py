@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from curation.boxes import ROUNDING, xywh_to_xyxy
-from curation.errors import AnnotationsInvalid
 from curation.formats import doubt
 from curation.formats.coco_annotations import is_no_box
 from curation.formats.numbers import number
 from curation.formats.outlines import box_of_segmentation
 from curation.formats.text_files import decode, read_bytes
+from curation.kernel.boxes import ROUNDING, xywh_to_xyxy
+from curation.kernel.errors import AnnotationsInvalid
 
 REFERENCES = {"categories": "category_id", "images": "image_id"}
 """Lists, and the key by which annotations refer to their entries."""

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.splits import SAME, split_in, split_name
 from curation.formats.tree import IMAGE_SUFFIXES, Tree
+from curation.kernel.errors import AnnotationsInvalid
 
 ANNOTATIONS = "annotations"
 """The folder of annotation files beside those of pictures, as COCO itself and CVAT have it."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from curation import images
-from curation.errors import AnnotationsInvalid, ImageUnreadable
 from curation.formats.base import Problem
 from curation.formats.coco_document import Twice, identity_of, size_of
 from curation.formats.coco_files import CocoFile
 from curation.formats.splits import TRAIN, TRAINVAL, VAL, split_in
 from curation.formats.tree import Ambiguous, Tree
+from curation.kernel import images
+from curation.kernel.errors import AnnotationsInvalid, ImageUnreadable
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from curation.class_names import clean_class_name, wrong_class_name
-from curation.errors import AnnotationsInvalid
 from curation.formats.base import ImportedImage, Labels, Mended, Problem, ReadOptions
 from curation.formats.coco_annotations import is_ignored, shape_of
 from curation.formats.coco_document import (
@@ -22,6 +20,8 @@ from curation.formats.coco_document import (
 )
 from curation.formats.coco_images import Entry, Part, distinct
 from curation.formats.same_picture import one_each
+from curation.kernel.class_names import clean_class_name, wrong_class_name
+from curation.kernel.errors import AnnotationsInvalid
 
 SHOWN = 10
 """Categories that a message lists; some sets have a thousand."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from curation.boxes import xyxy_to_xywh
 from curation.formats.base import ImportedImage
+from curation.kernel.boxes import xyxy_to_xywh
 
 
 def dump(items: Iterable[ImportedImage], class_names: Sequence[str]) -> dict[str, Any]:

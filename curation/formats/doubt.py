@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 
 from curation.formats.numbers import numbers
-from curation.types import BoolArray, FloatArray
+from curation.kernel.types import BoolArray, FloatArray
 
 Size: TypeAlias = tuple[float, float]
 

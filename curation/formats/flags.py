@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from curation.errors import AnnotationsInvalid
+from curation.kernel.errors import AnnotationsInvalid
 
 _SAID = {
     **dict.fromkeys(("1", "true", "yes"), True),

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.numbers import number
+from curation.kernel.errors import AnnotationsInvalid
 
 FEWEST_POINTS = 3
 UNSEEN_TURN_PX = 0.5

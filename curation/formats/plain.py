@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.base import Imported, ImportedImage, ReadOptions
 from curation.formats.hints import hint_above
 from curation.formats.tree import Tree
+from curation.kernel.errors import AnnotationsInvalid
 
 
 def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:

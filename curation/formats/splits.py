@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from curation.errors import AnnotationsInvalid
+from curation.kernel.errors import AnnotationsInvalid
 
 Purpose: TypeAlias = Literal["train", "evaluate", "everything", "ask"]
 ALL = "all"

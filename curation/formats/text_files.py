@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from curation.errors import AnnotationsInvalid
+from curation.kernel.errors import AnnotationsInvalid
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.names import is_elsewhere, name_key, natural_key, readings
 from curation.formats.splits import split_in
+from curation.kernel.errors import AnnotationsInvalid
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _TEXTS = (".txt", ".json", ".xml", ".yaml", ".yml", ".csv", ".md", ".names", ".data", ".npz")

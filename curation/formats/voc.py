@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.base import (
     Imported,
     ImportedImage,
@@ -23,6 +22,7 @@ from curation.formats.voc_corners import counts_from_one, doubt_of
 from curation.formats.voc_files import ImageSets, Pictures, xml_files
 from curation.formats.voc_files import is_there as is_there
 from curation.formats.voc_objects import UNREADABLE, Annotation, read_annotation
+from curation.kernel.errors import AnnotationsInvalid
 
 
 def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:

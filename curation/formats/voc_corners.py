@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from curation.boxes import ROUNDING, xywh_to_xyxy
 from curation.formats import doubt
+from curation.kernel.boxes import ROUNDING, xywh_to_xyxy
 
 
 def counts_from_one(corners: Sequence[Sequence[float]]) -> tuple[bool, str]:

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.names import name_key
 from curation.formats.splits import TEST, TRAIN, TRAINVAL, VAL, rest_of, split_in, split_name
 from curation.formats.text_files import decode, read_bytes
 from curation.formats.tree import IMAGE_SUFFIXES, Ambiguous, Tree
+from curation.kernel.errors import AnnotationsInvalid
 
 ANNOTATIONS = "annotations"
 IMAGE_FOLDERS = ("JPEGImages", "images", "img", "data", "")

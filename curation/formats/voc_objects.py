@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.base import Mended
 from curation.formats.flags import flag
 from curation.formats.numbers import number
 from curation.formats.outlines import box_of_points, is_upright, upright
+from curation.kernel.errors import AnnotationsInvalid
 
 MAX_BYTES = 4 * 2**20
 """Of one annotation file; the largest of VOC's own has 10 KiB."""

@@ -12,9 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curation import images
-from curation.class_names import BACKGROUND
-from curation.errors import AnnotationsInvalid, ImageUnreadable
 from curation.formats import doubt
 from curation.formats.base import (
     Imported,
@@ -34,6 +31,9 @@ from curation.formats.yolo_layout import Pairs, pairs_of
 from curation.formats.yolo_names import Named, class_lists, class_names
 from curation.formats.yolo_rows import SIXTH, Reading, Row, Rows
 from curation.formats.yolo_splits import Splits, splits_of
+from curation.kernel import images
+from curation.kernel.class_names import BACKGROUND
+from curation.kernel.errors import AnnotationsInvalid, ImageUnreadable
 
 __all__ = ["is_description", "is_there", "read"]
 

@@ -8,7 +8,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from curation.boxes import cxcywh_to_xyxy, xywh_to_xyxy
 from curation.formats import doubt
 from curation.formats.yolo_rows import (
     QUAD,
@@ -21,7 +20,8 @@ from curation.formats.yolo_rows import (
     Row,
     looks_like_key_points,
 )
-from curation.types import FloatArray
+from curation.kernel.boxes import cxcywh_to_xyxy, xywh_to_xyxy
+from curation.kernel.types import FloatArray
 
 Kind: TypeAlias = Literal["box", "outline", "enclosing", "key points"]
 ROUNDING = 0.01

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import yaml
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.class_lists import BREAK, MAX_BYTES
 from curation.formats.names import is_elsewhere
 from curation.formats.splits import split_in, split_name
 from curation.formats.text_files import decode, read_bytes
 from curation.formats.tree import Tree
 from curation.formats.yolo_names import is_class_list
+from curation.kernel.errors import AnnotationsInvalid
 
 _YAML, _DATA = (".yaml", ".yml"), ".data"
 _SPLITS = ("train", "val", "valid", "validation", "test")

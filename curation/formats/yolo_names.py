@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.class_lists import MAX_BYTES, read_class_list
 from curation.formats.hints import hint_above
 from curation.formats.text_files import decode, read_bytes
 from curation.formats.tree import Tree
+from curation.kernel.errors import AnnotationsInvalid
 
 CLASSES_FILE = "classes.txt"
 NAMES_SUFFIX = ".names"

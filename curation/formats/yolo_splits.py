@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.class_lists import BREAK
 from curation.formats.splits import HELD_OUT, TEST, TRAIN, TRAINVAL, VAL, split_in, split_name
 from curation.formats.text_files import decode, read_bytes
 from curation.formats.tree import IMAGE_SUFFIXES, Tree
 from curation.formats.yolo_description import Description, bases_of, note_on_base, resolve
+from curation.kernel.errors import AnnotationsInvalid
 
 MAX_LIST_BYTES = 256 * 2**20
 """Of a list of pictures: two million long names."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from curation.errors import IndexBusy
+from curation.kernel.errors import IndexBusy
 
 LOCKS = ("SEAL", "LOCK")
 """In the order in which a seal takes them, see :class:`curation.index.vectors.VectorStore`."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.types import FloatArray
+from curation.kernel.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

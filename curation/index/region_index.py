@@ -15,8 +15,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from curation.errors import EncoderMismatch, ShardCorrupt
-from curation.files import write_bytes
 from curation.index.metric import Metric, MetricRules, fit_metric
 from curation.index.seal import is_worth_compacting, live_blocks, plan, seal_spans
 from curation.index.shards import Shard, ShardRules
@@ -29,7 +27,9 @@ from curation.index.vectors import (
     VectorStore,
     Version,
 )
-from curation.types import FloatArray
+from curation.kernel.errors import EncoderMismatch, ShardCorrupt
+from curation.kernel.files import write_bytes
+from curation.kernel.types import FloatArray
 
 _Answer = TypeVar("_Answer")
 REFIT_GROWTH = 1.25

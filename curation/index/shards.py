@@ -23,9 +23,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from curation.errors import ShardCorrupt
-from curation.files import write_atomically
-from curation.types import BoolArray, FloatArray, IntArray
+from curation.kernel.errors import ShardCorrupt
+from curation.kernel.files import write_atomically
+from curation.kernel.types import BoolArray, FloatArray, IntArray
 
 MIN_COMPRESSED = 10_000
 """With fewer vectors 256 codes a byte cannot be learned (39 points each); they stay exact."""

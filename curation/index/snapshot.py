@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curation.errors import EncoderMismatch
 from curation.index.metric import Metric
 from curation.index.shards import BLOCK, OVERSAMPLE, Bits, Shard, packed
 from curation.index.vectors import VectorStore, Version
-from curation.types import BoolArray, FloatArray, IntArray
+from curation.kernel.errors import EncoderMismatch
+from curation.kernel.types import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

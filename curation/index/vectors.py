@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curation.errors import EncoderMismatch, IndexBusy, ShardCorrupt
-from curation.files import write_bytes
+from curation.kernel.errors import EncoderMismatch, IndexBusy, ShardCorrupt
+from curation.kernel.files import write_bytes
 
 MAX_ID_BYTES = 64
 REGION = np.dtype([("entry", "<i4"), ("region", "<i4"), ("box", "<f4", 4)])

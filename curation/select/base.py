@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from curation.dedup import near_duplicates_of
-from curation.errors import BudgetTooSmall
 from curation.index.metric import Metric
 from curation.index.snapshot import ImageScores
+from curation.kernel.errors import BudgetTooSmall
+from curation.kernel.types import Box, Detections, FailureKind, FloatArray
 from curation.select.novelty import KnownObjects
-from curation.types import Box, Detections, FailureKind, FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

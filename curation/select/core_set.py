@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curation.kernel.types import FloatArray
 from curation.select.base import Candidate, Ledger, SelectionRequest
 from curation.select.offers import Offers
 from curation.select.vectors import centred, finite, mean_vector, vectors_of, with_vector
-from curation.types import FloatArray
 
 Pick = Callable[[FloatArray], int]
 """From distances [I] in 0..2, 0 where an image is out of question, to the row to take."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curation.kernel.types import FloatArray
 from curation.select.base import (
     Candidate,
     Ledger,
@@ -30,7 +31,6 @@ from curation.select.core_set import cover, farthest
 from curation.select.novelty import MIN_KNOWN, KnownObjects, novelty
 from curation.select.offers import Offers
 from curation.select.ranking import Ranker, Ranking, Weights
-from curation.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+from curation.kernel.types import FloatArray
 from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
 from curation.select.offers import Offers
-from curation.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.types import BoolArray, FloatArray, IntArray
+from curation.kernel.types import BoolArray, FloatArray, IntArray
 
 MIN_KNOWN = 20
 """With fewer known objects of a class nothing can be said about it."""

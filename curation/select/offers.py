@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from curation.kernel.types import BoolArray, IntArray
 from curation.select.base import Candidate, Ledger, PoolImage
-from curation.types import BoolArray, IntArray
 
 
 class Offers:

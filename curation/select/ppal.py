@@ -19,12 +19,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curation.kernel.types import FloatArray
 from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
 from curation.select.core_set import by_squared_distance
 from curation.select.entropy import binary_entropy
 from curation.select.offers import Offers
 from curation.select.vectors import centred, finite, mean_roi
-from curation.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

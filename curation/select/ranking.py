@@ -19,9 +19,9 @@ import numpy as np
 
 from curation.index.metric import Metric
 from curation.index.snapshot import ImageScores
+from curation.kernel.types import FloatArray, IntArray
 from curation.select.base import Candidate, Match, ModeQuery, PoolImage, RegionSearch
 from curation.select.vectors import finite
-from curation.types import FloatArray, IntArray
 
 FLOOR = -1.0
 """Similarity where there is nothing to compare: below anything that could be found."""

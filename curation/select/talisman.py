@@ -23,10 +23,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curation.kernel.types import FloatArray
 from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
 from curation.select.offers import Offers
 from curation.select.vectors import centred, finite, finite_rois, mean_roi
-from curation.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from curation.kernel.types import BoolArray, FloatArray
 from curation.select.base import PoolImage
-from curation.types import BoolArray, FloatArray
 
 
 def finite(vectors: FloatArray) -> BoolArray:

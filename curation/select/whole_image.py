@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curation.kernel.types import FloatArray, IntArray
 from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
 from curation.select.offers import Offers
 from curation.select.vectors import centred, finite, mean_vector, vectors_of, with_vector
-from curation.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)

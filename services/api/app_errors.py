@@ -19,7 +19,7 @@ from sqlalchemy import exc as database
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import compile_path
 
-from curation.errors import CurationError
+from curation.kernel.errors import CurationError
 from retrain.errors import RetrainError
 from services.db.races import sqlstate
 from services.errors import ServiceError

@@ -22,7 +22,7 @@ from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 from typer.core import TyperGroup
 
-from curation.errors import CurationError
+from curation.kernel.errors import CurationError
 from retrain.errors import RetrainError
 from services.config.settings import get_settings
 from services.errors import ServiceError

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from curation import images
-from curation.types import Box, ImageArray
+from curation.kernel import images
+from curation.kernel.types import Box, ImageArray
 from services.cli.common import opened
 from services.config import builders
 from services.config.settings import PROJECT_FILE, Settings

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curation import images
 from curation.explain.about import about
-from curation.types import ImageArray
+from curation.kernel import images
+from curation.kernel.types import ImageArray
 from services.cli.common import console, print_json, print_table
 from services.cli.explain_checks import in_project
 from services.cli.explain_targets import Question

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curation.candidates import FailureRules
-from curation.class_names import same_class
+from curation.failures.default_boxes import FailureRules
+from curation.kernel.class_names import same_class
+from curation.kernel.types import Box, Detections, ImageArray, Truth
 from curation.superpixels import SegmentArray, segment
-from curation.types import Box, Detections, ImageArray, Truth
 from services.cli.explain_checks import Annotated, Said, in_project
 from services.config import builders
 from services.config.settings import Settings

@@ -9,7 +9,7 @@ import typer
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from curation.types import FailureKind
+from curation.kernel.types import FailureKind
 from services.cli.common import (
     JsonOption,
     LimitOption,

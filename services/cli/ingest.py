@@ -95,7 +95,7 @@ def _ingest_one(
     refused: list[dict[str, str]],
 ) -> None:
     """One frame in its own transaction: a bad one costs its neighbours nothing."""
-    from curation.errors import CurationError
+    from curation.kernel.errors import CurationError
     from services.errors import ServiceError
     from services.intake.frames import ingest_frame
     from services.intake.sidecars import Words, read_words

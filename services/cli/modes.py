@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import select
 
-from curation.mode_states import ModeState
+from curation.modes.states import ModeState
 from services.cli.common import (
     JsonOption,
     LimitOption,

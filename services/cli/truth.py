@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.names import name_key
+from curation.kernel.errors import AnnotationsInvalid
 from services.errors import InvalidRequest, NotFound
 from services.intake.sidecars import Words
 

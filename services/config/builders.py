@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curation.candidates import FailureRules
-from curation.images import ImageLimits
+from curation.failures.default_boxes import FailureRules
+from curation.kernel.images import ImageLimits
 from retrain.config import FINE_TUNING, DetectorConfig, GateRules, TrainConfig
 from services.config.settings import Settings
 
 if TYPE_CHECKING:
-    from curation.embed import RegionEmbedder
-    from curation.encoder import TimmEncoder
+    from curation.embedding.embed import RegionEmbedder
+    from curation.embedding.encoder import TimmEncoder
     from curation.explain import Explainer
     from curation.regions import RegionRules
     from retrain.detector import SsdDetector
@@ -116,7 +116,7 @@ def explainer(settings: Settings) -> Explainer:
 
 def region_embedder(settings: Settings, encoder: TimmEncoder) -> RegionEmbedder:
     """Pool images and failures in one space."""
-    from curation.embed import RegionEmbedder
+    from curation.embedding.embed import RegionEmbedder
 
     wanted = settings.selection
     return RegionEmbedder(encoder, mask_size_hw=(wanted.encoder_height_px, wanted.encoder_width_px))
@@ -134,7 +134,7 @@ def load_detector(folder: Path, settings: Settings) -> SsdDetector:
 
 def load_encoder(settings: Settings) -> TimmEncoder:
     """The encoder of regions, on its device."""
-    from curation.encoder import TimmEncoder
+    from curation.embedding.encoder import TimmEncoder
 
     wanted = settings.selection
     return TimmEncoder(

@@ -19,8 +19,8 @@ from services.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from curation.explain import Explainer
-    from curation.explain.patches import PatchSource
-    from curation.explain.vebi_features import FeatureModel
+    from curation.explain.methods.patches import PatchSource
+    from curation.explain.methods.vebi_features import FeatureModel
     from services.config.setting_groups import ExplanationSettings
 
 PATCH_IMAGES = 40
@@ -142,10 +142,10 @@ def _typed(name: str, key: str, hint: Any, value: Any) -> Any:
 
 def _patches(folder: Path) -> PatchSource:
     """Images of a folder that patches are learnt from, evenly picked."""
-    from curation import images
-    from curation.batching import PIXELS_IN_FLIGHT, in_batches
-    from curation.explain.patches import PatchSource
+    from curation.explain.methods.patches import PatchSource
     from curation.formats.tree import image_files
+    from curation.kernel import images
+    from curation.kernel.batching import PIXELS_IN_FLIGHT, in_batches
 
     files = image_files(folder) if folder.is_dir() else []
     if not files:
@@ -160,8 +160,8 @@ def _patches(folder: Path) -> PatchSource:
 
 def _feature_model(file: Path) -> FeatureModel:
     """Weights of channels that were fitted and saved."""
-    from curation.errors import ExplanationFailed
-    from curation.explain.vebi_features import FeatureModel
+    from curation.explain.methods.vebi_features import FeatureModel
+    from curation.kernel.errors import ExplanationFailed
 
     try:
         return FeatureModel.load(file)

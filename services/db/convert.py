@@ -9,8 +9,8 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from curation.manifest import Manifest, ManifestItem
-from curation.types import Box, Detections, Failure, FailureKind, Mechanism, Truth
+from curation.kernel.manifest import Manifest, ManifestItem
+from curation.kernel.types import Box, Detections, Failure, FailureKind, Mechanism, Truth
 from services.db.tables import Annotation, FailureRow, Image
 
 

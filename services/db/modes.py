@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from curation.mode_states import ModeState
+from curation.modes.states import ModeState
 from services.db.base import Base, BigId, utc_now
 
 

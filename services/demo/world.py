@@ -10,8 +10,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from curation.world import SPLITS, Scene, Split, WorldConfig, draw_scene, write_coco
 from services.demo.sizes import DemoSize
+from services.demo.street import SPLITS, Scene, Split, WorldConfig, draw_scene, write_coco
 from services.worker.threads import cores
 
 DONE_FILE = "world.json"

@@ -14,13 +14,11 @@ from typing import Any
 
 import torch
 
-from curation.detector import Network, ScoreKind
-from curation.errors import CurationError, ExplanationFailed
 from curation.explain import Explainer, needs_layers
 from curation.failures import FailureRules, OperatorReport, find_failures, from_report
-from curation.regions import RegionRules, harmful_regions
-from curation.superpixels import SegmentArray
-from curation.types import (
+from curation.kernel.detector import Network, ScoreKind
+from curation.kernel.errors import CurationError, ExplanationFailed
+from curation.kernel.types import (
     Attribution,
     Box,
     Detections,
@@ -32,6 +30,8 @@ from curation.types import (
     ScoreTarget,
     Truth,
 )
+from curation.regions import RegionRules, harmful_regions
+from curation.superpixels import SegmentArray
 from retrain.detector import SsdDetector
 
 FAULTS = (CurationError, ValueError, RuntimeError, NotImplementedError, MemoryError)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from curation import draw, superpixels
-from curation.sheet import Panel, columns_for, sheet
+from curation.draw.sheet import Panel, columns_for, sheet
+from curation.kernel.types import Box, FloatArray, ImageArray, Region
 from curation.superpixels import SegmentArray
-from curation.types import Box, FloatArray, ImageArray, Region
 from services.explaining.one_image import Outcome, Subject
 
 ALONE_PX, MANY_PX = 900, 420

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy.orm import Session
 
-from curation.boxes import pairwise_iou
-from curation.matching import UNMATCHED, match
-from curation.types import Detections
+from curation.kernel.boxes import pairwise_iou
+from curation.kernel.matching import UNMATCHED, match
+from curation.kernel.types import Detections
 from services.db.convert import truth_of
 from services.db.engine import reading
 from services.db.tables import FailureRow, Image

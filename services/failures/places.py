@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from curation.boxes import overlaps
-from curation.types import FailureKind
+from curation.kernel.boxes import overlaps
+from curation.kernel.types import FailureKind
 from services.db.tables import FailureRow, FailureState
 
 SAME_IOU = 0.5

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from curation.boxes import ROUNDING, xywh_to_xyxy
-from curation.errors import InvalidBoxes
 from curation.formats import doubt
-from curation.types import FloatArray
+from curation.kernel.boxes import ROUNDING, xywh_to_xyxy
+from curation.kernel.errors import InvalidBoxes
+from curation.kernel.types import FloatArray
 from services.errors import InvalidRequest
 
 LEAST_SIDE_PX = 1.0

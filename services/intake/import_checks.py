@@ -9,9 +9,9 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from curation import formats
-from curation.class_names import clean_class_name
-from curation.errors import AnnotationsInvalid
 from curation.formats import Imported, ImportedImage, Problem
+from curation.kernel.class_names import clean_class_name
+from curation.kernel.errors import AnnotationsInvalid
 from services.db.tables import Role
 from services.errors import InvalidRequest
 from services.models.classes import class_names

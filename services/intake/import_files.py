@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from curation import images
-from curation.errors import CurationError
 from curation.formats import ImportedImage, Problem
 from curation.formats.base import Labels
+from curation.kernel import images
+from curation.kernel.errors import CurationError
 from services.config import builders
 from services.context import Context
 from services.db.tables import Role

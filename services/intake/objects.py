@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from curation.boxes import require_valid_boxes
-from curation.class_names import same_class
-from curation.errors import InvalidBoxes
 from curation.formats.flags import flag
+from curation.kernel.boxes import require_valid_boxes
+from curation.kernel.class_names import same_class
+from curation.kernel.errors import InvalidBoxes
 from services.errors import InvalidRequest
 from services.intake.box_doubts import as_numbers, hint_on, require_visible
 from services.plain import plain_text as plain_text  # what is stored goes through both
@@ -28,7 +28,7 @@ def clean_objects(
             entry says is kept.
         size_wh: of the image, px.
         names: the project's classes, without background; a label that means one of them, but is
-            written otherwise (see ``curation.class_names``), becomes it.
+            written otherwise (see ``curation.kernel.class_names``), becomes it.
         where: what to call the place in messages.
         most: entries at most, as ``ingest.max_objects`` says.
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from curation import formats
-from curation.errors import AnnotationsInvalid
 from curation.formats import Imported, ReadOptions
+from curation.kernel.errors import AnnotationsInvalid
 
 
 def read_pool(source: Path, fmt: str | None, options: ReadOptions) -> Imported:

@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.errors import CurationError
-from curation.files import write_json
 from curation.formats.tree import IMAGE_SUFFIXES
+from curation.kernel.errors import CurationError
+from curation.kernel.files import write_json
 from services import context as wiring
 from services import logs
 from services.context import Context

@@ -17,8 +17,6 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation.class_names import clean_class_name
-from curation.errors import AnnotationsInvalid, CurationError
 from curation.formats import Problem
 from curation.formats.base import Mended
 from curation.formats.coco_annotations import is_ignored, shape_of
@@ -31,6 +29,8 @@ from curation.formats.coco_document import (
 )
 from curation.formats.flags import flag
 from curation.formats.numbers import number
+from curation.kernel.class_names import clean_class_name
+from curation.kernel.errors import AnnotationsInvalid, CurationError
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import OPEN_TASKS, Image, LabelTask

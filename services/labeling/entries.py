@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.coco_document import size_of
 from curation.formats.names import readings
+from curation.kernel.errors import AnnotationsInvalid
 from services.db.tables import OPEN_TASKS, Image, LabelTask
 from services.intake.objects import plain_text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from curation.class_names import BACKGROUND
+from curation.kernel.class_names import BACKGROUND
 from services.db import label_uses
 from services.db.tables import Role
 from services.models import registry

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from curation.manifest import Manifest, leaks
+from curation.kernel.manifest import Manifest, leaks
 from services.context import Context
 from services.db.base import utc_now
 from services.db.convert import manifest_of

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
-from curation.class_names import BACKGROUND, clean_class_name
 from curation.formats.class_lists import parse_class_list, read_class_list
+from curation.kernel.class_names import BACKGROUND, clean_class_name
 from retrain.config import DetectorConfig
 from retrain.errors import RetrainError
 from services.config import builders

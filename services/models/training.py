@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from curation.manifest import Manifest
+from curation.kernel.manifest import Manifest
 from retrain.description import config_of
 from retrain.errors import ReportMismatch
 from retrain.report import EvaluationReport

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from curation.mode_states import ModeState, Progress
+from curation.modes.states import ModeState, Progress
 from services.db.tables import (
     OPEN_TASKS,
     TAKEN_BACK,

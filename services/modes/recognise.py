@@ -3,7 +3,7 @@
 A selection calls :func:`recognise` (which mode of the champion's failures is which known one; it
 only reads, so that a plan may call it too), then :func:`keep_traces` and :func:`store`. Whenever
 labels were asked for, a cycle has ended or a champion was brought back, :func:`settle` judges all
-modes by the table of :mod:`curation.mode_states`; the audit trail keeps every change.
+modes by the table of :mod:`curation.modes.states`; the audit trail keeps every change.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from curation.errors import ShardCorrupt
-from curation.mode_history import MatchRules, ModeTrace, match, name_of
-from curation.mode_states import ModeState, StateRules, next_state
+from curation.kernel.errors import ShardCorrupt
 from curation.modes import Mode, Transform
+from curation.modes.history import MatchRules, ModeTrace, match, name_of
+from curation.modes.states import ModeState, StateRules, next_state
 from services.config.settings import Settings
 from services.context import Context
 from services.db.engine import reading

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation.mode_states import ModeState
+from curation.modes.states import ModeState
 from services.db.tables import (
     TAKEN_BACK,
     Audit,

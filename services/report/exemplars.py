@@ -6,8 +6,8 @@ import logging
 from dataclasses import dataclass, field
 
 from curation import draw
-from curation.errors import CurationError
-from curation.types import Detections, ImageArray
+from curation.kernel.errors import CurationError
+from curation.kernel.types import Detections, ImageArray
 from retrain.errors import RetrainError
 from services.context import Context
 from services.db.engine import reading

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from curation.types import Detections, ImageArray
+from curation.kernel.types import Detections, ImageArray
 
 Predict: TypeAlias = Callable[[str, Sequence[ImageArray]], list[Detections]]
 """Detections of a registered model, by its id, in each image; down to a low score."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image as Pillow
 
-from curation import draw, images
+from curation import draw
 from curation.draw import Colour
-from curation.types import Attribution, BoolArray, Box, Detections, ImageArray
+from curation.kernel import images
+from curation.kernel.types import Attribution, BoolArray, Box, Detections, ImageArray
 
 PANEL_PX, SAMPLE_PX, THUMB_PX = 400, 240, 120
 QUALITY = 80

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from curation import draw
 from curation import select as policies
-from curation.errors import CurationError
+from curation.kernel.errors import CurationError
+from curation.kernel.types import Detections, ImageArray
 from curation.modes import Mode
-from curation.types import Detections, ImageArray
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import FailureRow, Image, Model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from curation.types import Detections, ImageArray
+from curation.kernel.types import Detections, ImageArray
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Model

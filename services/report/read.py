@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from curation.variety import distinct_first
+from curation.modes.variety import distinct_first
 from services.db.tables import (
     TAKEN_BACK,
     Annotation,

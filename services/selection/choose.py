@@ -13,11 +13,11 @@ import numpy as np
 
 from curation import modes
 from curation import select as policies
-from curation.embed import RegionEmbedder
-from curation.errors import BudgetTooSmall, CurationError
+from curation.embedding.embed import RegionEmbedder
+from curation.kernel.errors import BudgetTooSmall, CurationError
+from curation.kernel.types import Detections
 from curation.modes import FailureEvidence, Mode
 from curation.select.base import Ledger
-from curation.types import Detections
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import (

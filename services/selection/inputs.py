@@ -13,9 +13,9 @@ import numpy.typing as npt
 from sqlalchemy import and_, or_, select
 
 from curation import select as policies
-from curation.errors import ShardCorrupt
+from curation.kernel.errors import ShardCorrupt
+from curation.kernel.types import Detections, FailureKind
 from curation.modes import FailureEvidence
-from curation.types import Detections, FailureKind
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from curation.types import Detections
+from curation.kernel.types import Detections
 from services.db.tables import Role
 
 MOST = 5.0

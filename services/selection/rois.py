@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curation.errors import CurationError
+from curation.kernel.errors import CurationError
+from curation.kernel.types import Box
 from curation.select import ModeQuery, PoolImage, RegionSearch
-from curation.types import Box
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Image
 from services.store.storage import open_image
 
 if TYPE_CHECKING:
-    from curation.embed import RegionEmbedder
+    from curation.embedding.embed import RegionEmbedder
 
 logger = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curation.embed import FailureEmbedding, RegionEmbedder
-from curation.errors import CurationError, ShardCorrupt
-from curation.manifest import ManifestItem
+from curation.embedding.embed import FailureEmbedding, RegionEmbedder
+from curation.kernel.errors import CurationError, ShardCorrupt
+from curation.kernel.manifest import ManifestItem
+from curation.kernel.types import Box, FloatArray
 from curation.select import KnownObjects
-from curation.types import Box, FloatArray
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import DatasetVersion, Image, Model, Role

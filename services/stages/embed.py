@@ -11,9 +11,9 @@ import numpy as np
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from curation.batching import in_batches
-from curation.errors import ImageUnreadable
-from curation.types import ImageArray
+from curation.kernel.batching import in_batches
+from curation.kernel.errors import ImageUnreadable
+from curation.kernel.types import ImageArray
 from services.context import Context
 from services.db import units
 from services.db.engine import reading
@@ -24,7 +24,7 @@ from services.stages.resident import embedder_of
 from services.store.storage import open_image, write_npz
 
 if TYPE_CHECKING:
-    from curation.embed import ImageEmbedding, RegionEmbedder
+    from curation.embedding.embed import ImageEmbedding, RegionEmbedder
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def embedded_already(context: Context, image_ids: Sequence[str], encoder_version
 def readable(context: Context, image_ids: Sequence[str]) -> Iterator[dict[str, ImageArray]]:
     """Pixels of stored images by id, without those that cannot be read.
 
-    In batches that memory bounds (:mod:`curation.batching`); each is let go before the next.
+    In batches that memory bounds (:mod:`curation.kernel.batching`); each is let go before the next.
     """
     with reading(context.sessions) as session:
         found = session.scalars(select(Image).where(Image.id.in_(image_ids)))

@@ -12,9 +12,9 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation.embed import FailureEmbedding
+from curation.embedding.embed import FailureEmbedding
+from curation.kernel.types import Attribution, Failure, Region
 from curation.regions import harmful_regions
-from curation.types import Attribution, Failure, Region
 from services.config import builders
 from services.db.convert import failure_of
 from services.db.engine import reading

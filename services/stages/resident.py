@@ -10,7 +10,7 @@ from services.db.tables import Model
 from services.pipeline import StageContext
 
 if TYPE_CHECKING:
-    from curation.embed import RegionEmbedder
+    from curation.embedding.embed import RegionEmbedder
     from curation.explain import Explainer
     from retrain.detector import SsdDetector
 

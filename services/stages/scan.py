@@ -13,7 +13,6 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation.boxes import pairwise_iou
 from curation.failures import (
     FailureRules,
     OperatorReport,
@@ -21,7 +20,8 @@ from curation.failures import (
     find_failures,
     from_report,
 )
-from curation.types import Detections, Failure, Proposals
+from curation.kernel.boxes import pairwise_iou
+from curation.kernel.types import Detections, Failure, Proposals
 from services.config import builders
 from services.db import units
 from services.db.convert import truth_of

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from curation.errors import ShardCorrupt
-from curation.types import Detections
+from curation.kernel.errors import ShardCorrupt
+from curation.kernel.types import Detections
 from services.db.units import Claim
 from services.pipeline import StageContext, Store
 from services.stages.embed import readable

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation import select as policies
-from curation.types import Detections
+from curation.kernel.types import Detections
 from services.cycle import cycles
 from services.db.convert import detections_as_json
 from services.db.engine import reading

@@ -5,8 +5,9 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation import draw, images
-from curation.types import Attribution, Box, ScoreTarget
+from curation import draw
+from curation.kernel import images
+from curation.kernel.types import Attribution, Box, ScoreTarget
 from services.context import Context
 from services.db.tables import Explanation, FailureRow, Image
 from services.errors import NotFound

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from curation.files import temporary_beside
+from curation.kernel.files import temporary_beside
 from services.context import Context
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from sqlalchemy import select
 
-from curation.errors import CurationError
-from curation.types import Detections
+from curation.kernel.errors import CurationError
+from curation.kernel.types import Detections
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Cycle, Image, Model, Role

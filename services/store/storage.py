@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curation import files, images
-from curation.errors import ShardCorrupt
-from curation.images import ImageLimits
-from curation.types import ImageArray
+from curation.kernel import files, images
+from curation.kernel.errors import ShardCorrupt
+from curation.kernel.images import ImageLimits
+from curation.kernel.types import ImageArray
 from services.config import builders
 from services.context import Context
 from services.db.tables import Image

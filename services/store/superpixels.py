@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from curation import superpixels
-from curation.errors import ShardCorrupt
+from curation.kernel.errors import ShardCorrupt
+from curation.kernel.types import ImageArray
 from curation.superpixels import SegmentArray, Segmentation
-from curation.types import ImageArray
 from services.store.storage import DiskFull, read_npz, write_npz
 
 logger = logging.getLogger(__name__)

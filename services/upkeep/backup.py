@@ -22,8 +22,8 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from curation.files import temporary_beside, write_json
 from curation.index.locks import held_still
+from curation.kernel.files import temporary_beside, write_json
 from services.api.auth import TOKEN_FILE
 from services.config.settings import PROJECT_FILE
 from services.context import Context

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, select, text
 
-from curation.errors import CurationError
+from curation.kernel.errors import CurationError
 from services.config.settings import Settings
 from services.context import Context, sessions_of
 from services.db.engine import reading

@@ -1,8 +1,8 @@
 """Half files: what a process that was killed in the middle of a write has left is removed.
 
 Only what is old enough, and whose writer is known to have ended. A name says which process of which
-machine writes (:func:`curation.files.temporary_beside`); of another machine's processes nothing is
-known, so their files must have lain for a day.
+machine writes (:func:`~curation.kernel.files.temporary_beside`); of another machine's processes
+nothing is known, so their files must have lain for a day.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from curation import files
+from curation.kernel import files
 from services.context import Context
 
 logger = logging.getLogger(__name__)

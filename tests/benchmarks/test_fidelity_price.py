@@ -5,7 +5,7 @@ import math
 import pytest
 
 from benchmarks.fidelity import methods
-from curation.types import ScoreTarget
+from curation.kernel.types import ScoreTarget
 from tests.tiny_ssd import tiny_ssd
 
 

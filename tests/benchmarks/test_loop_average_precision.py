@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.loop.average_precision import ap50, matched
-from curation.manifest import Manifest, ManifestItem
-from curation.types import Detections, Truth
+from curation.kernel.manifest import Manifest, ManifestItem
+from curation.kernel.types import Detections, Truth
 from retrain.evaluate import score_detections
 
 NAMES = ("background", "a", "b")

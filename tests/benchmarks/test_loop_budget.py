@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks.loop.budget import price, spend
 from benchmarks.loop.worlds import Sample
-from curation.types import Truth
+from curation.kernel.types import Truth
 
 
 def sample(name: str, objects: int) -> Sample:

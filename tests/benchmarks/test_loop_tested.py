@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.loop.tested import RESAMPLES, Tests, resampled, scored
 from benchmarks.loop.worlds import Sample, World
-from curation.types import Detections, Truth
+from curation.kernel.types import Detections, Truth
 from retrain.config import DetectorConfig
 
 NAMES = ("background", "car", "bus")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from curation.failures import FailureRules
-from curation.types import Detections, FailureKind, Proposals, Truth
+from curation.kernel.types import Detections, FailureKind, Proposals, Truth
 
 FN, FP = FailureKind.FALSE_NEGATIVE, FailureKind.FALSE_POSITIVE
 WRONG, LOOSE = FailureKind.WRONG_CLASS, FailureKind.BAD_LOCALISATION

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.batching import in_batches
+from curation.kernel.batching import in_batches
 
 SIZES = st.lists(st.integers(1, 200), max_size=40)
 

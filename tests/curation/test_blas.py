@@ -4,10 +4,10 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from curation import explain, superpixels
-from curation.blas import one_thread
-from curation.detector import ScoreKind
 from curation.explain import coalition_gp
-from curation.types import ScoreTarget
+from curation.kernel.blas import one_thread
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import ScoreTarget
 from tests.tiny_ssd import tiny_ssd
 from tests.toy import textured_image
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from curation import boxes
-from curation.errors import InvalidBoxes
+from curation.kernel import boxes
+from curation.kernel.errors import InvalidBoxes
 from tests import strategies
 from tests.oracles.boxes import contained
 from tests.oracles.matching import iou

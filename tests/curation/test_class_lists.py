@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.class_lists import MAX_BYTES, ClassList, parse_class_list, read_class_list
+from curation.kernel.errors import AnnotationsInvalid
 
 CAR_BUS = ("car", "bus")
 

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from curation.class_names import clean_class_name, wrong_class_name
+from curation.kernel.class_names import clean_class_name, wrong_class_name
 
 
 @pytest.mark.parametrize(

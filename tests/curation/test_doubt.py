@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curation.boxes import cxcywh_to_xyxy, xywh_to_xyxy, xyxy_to_cxcywh, xyxy_to_xywh
 from curation.formats import doubt
 from curation.formats.numbers import number, numbers
-from curation.types import FloatArray
+from curation.kernel.boxes import cxcywh_to_xyxy, xywh_to_xyxy, xyxy_to_cxcywh, xyxy_to_xywh
+from curation.kernel.types import FloatArray
 
 WIDTH, HEIGHT = 640, 480
 SIZE = np.array([WIDTH, HEIGHT], np.float32)

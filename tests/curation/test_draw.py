@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curation import draw, superpixels
-from curation.types import Attribution, ScoreTarget
+from curation.kernel.types import Attribution, ScoreTarget
 from tests.toy import textured_image
 
 GREY = np.full((60, 90, 3), 128, np.uint8)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from skimage import data
 
-from curation.embed import (
+from curation.embedding.embed import (
     CellScheme,
     RegionEmbedder,
     box_mask,
@@ -17,9 +17,9 @@ from curation.embed import (
     mask_weights,
     pool_regions,
 )
-from curation.encoder import TimmEncoder, _build, _folded
-from curation.errors import EncoderMismatch
-from curation.types import ImageArray, Region
+from curation.embedding.encoder import TimmEncoder, _build, _folded
+from curation.kernel.errors import EncoderMismatch
+from curation.kernel.types import ImageArray, Region
 
 
 @pytest.fixture(scope="module")

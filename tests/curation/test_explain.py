@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from curation import explain, superpixels
-from curation.detector import ScoreKind
-from curation.errors import ExplanationFailed
-from curation.types import ScoreTarget
+from curation.kernel.detector import ScoreKind
+from curation.kernel.errors import ExplanationFailed
+from curation.kernel.types import ScoreTarget
 from tests.tiny_ssd import tiny_ssd
 from tests.toy import ConvToy, textured_image
 

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from curation import explain, superpixels
-from curation.detector import ScoreKind
-from curation.explain.grad_cam import GradCam
-from curation.explain.guided_backprop import GuidedBackprop, make_guidable
-from curation.explain.odam import Odam
-from curation.explain.target_score import TargetScore, score_of_logits
-from curation.types import ScoreTarget
+from curation.explain.methods.grad_cam import GradCam
+from curation.explain.methods.guided_backprop import GuidedBackprop, make_guidable
+from curation.explain.methods.odam import Odam
+from curation.explain.methods.target_score import TargetScore, score_of_logits
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import ScoreTarget
 from tests.oracles.odam import bilinear
 from tests.oracles.odam import odam as slow_odam
 from tests.tiny_ssd import tiny_ssd

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from curation import superpixels
-from curation.errors import ExplanationFailed
-from curation.explain import crp as module
-from curation.explain.crp import Crp
-from curation.explain.lrp import Lrp
-from curation.explain.sweep import layer_statistics
-from curation.types import ScoreTarget
+from curation.explain.methods import crp as module
+from curation.explain.methods.crp import Crp
+from curation.explain.methods.lrp import Lrp
+from curation.explain.methods.sweep import layer_statistics
+from curation.kernel.errors import ExplanationFailed
+from curation.kernel.types import ScoreTarget
 from tests.oracles import lrp as oracle
 from tests.small_ssd import SmallSsd
 from tests.tiny_ssd import tiny_ssd

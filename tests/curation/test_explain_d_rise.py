@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from curation import superpixels
-from curation.detector import ScoreKind
-from curation.explain.d_rise import DRise, fill_colour, stretch
-from curation.types import ScoreTarget
+from curation.explain.methods.d_rise import DRise, fill_colour, stretch
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import ScoreTarget
 from tests.oracles.d_rise import d_rise as slow_d_rise
 from tests.toy import ConvToy, PolynomialToy, textured_image
 

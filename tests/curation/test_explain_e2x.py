@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from curation import explain, superpixels
-from curation.detector import ScoreKind
-from curation.errors import ExplanationFailed
 from curation.explain.e2x import E2X, sample_levels
-from curation.types import ScoreTarget
+from curation.kernel.detector import ScoreKind
+from curation.kernel.errors import ExplanationFailed
+from curation.kernel.types import ScoreTarget
 from tests.oracles.e2x import e2x as slow_e2x
 from tests.toy import ConvToy, PolynomialToy, ToyDetector, textured_image
 

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from curation import superpixels
-from curation.detector import Network, ScoreKind
-from curation.errors import ExplanationFailed
-from curation.explain import fgvis
-from curation.explain.colour import channel_swaps
-from curation.explain.fgvis import FGVis, optimise
-from curation.explain.fgvis_checks import deletion_curve, driven_to
-from curation.explain.fgvis_defence import Defended, defend
-from curation.types import ScoreTarget, Truth
+from curation.explain.checks.colour import channel_swaps
+from curation.explain.checks.fgvis_checks import deletion_curve, driven_to
+from curation.explain.methods import fgvis
+from curation.explain.methods.fgvis import FGVis, optimise
+from curation.explain.methods.fgvis_defence import Defended, defend
+from curation.kernel.detector import Network, ScoreKind
+from curation.kernel.errors import ExplanationFailed
+from curation.kernel.types import ScoreTarget, Truth
 from tests.oracles import fgvis as oracle
 from tests.tiny_ssd import tiny_ssd
 from tests.toy import PolynomialToy, textured_image

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from curation import explain, superpixels
-from curation.detector import ScoreKind
 from curation.explain import coalition_gp
 from curation.explain.base import masked_scores
 from curation.explain.gp_shap import GPShap, sample_masks
-from curation.types import ScoreTarget
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import ScoreTarget
 from tests.oracles import coalition_gp as oracle
 from tests.tiny_ssd import tiny_ssd
 from tests.toy import ConvToy, PolynomialToy, textured_image

@@ -6,9 +6,12 @@ import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 
 from curation import superpixels
-from curation.detector import ScoreKind
-from curation.explain.integrated_gradients import IntegratedGradients, IntegratedGradientsSegments
-from curation.types import ScoreTarget
+from curation.explain.methods.integrated_gradients import (
+    IntegratedGradients,
+    IntegratedGradientsSegments,
+)
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import ScoreTarget
 from tests.oracles.integrated_gradients import integrated_gradients as slow_integrated_gradients
 from tests.tiny_ssd import tiny_ssd
 from tests.toy import ConvToy, textured_image

@@ -7,10 +7,10 @@ from lime.lime_base import LimeBase
 from sklearn.metrics import pairwise_distances
 
 from curation import superpixels
-from curation.detector import ScoreKind
 from curation.explain.base import masked_scores
-from curation.explain.lime import Lime, ridge_fit
-from curation.types import ScoreTarget
+from curation.explain.methods.lime import Lime, ridge_fit
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import ScoreTarget
 from tests.oracles.lime import lime as slow_lime
 from tests.tiny_ssd import tiny_ssd
 from tests.toy import ConvToy, PolynomialToy, textured_image

@@ -8,14 +8,14 @@ from zennit.composites import NameMapComposite
 from zennit.rules import AlphaBeta, Epsilon, Pass, ZBox, ZPlus
 
 from curation import superpixels
-from curation.detector import ScoreKind
-from curation.errors import ExplanationFailed
-from curation.explain import relevance
-from curation.explain.lrp import Lrp
-from curation.explain.relevance import prepare
-from curation.explain.rules import AlphaBeta as OurAlphaBeta
-from curation.explain.sweep import layer_statistics
-from curation.types import ScoreTarget
+from curation.explain.methods import relevance
+from curation.explain.methods.lrp import Lrp
+from curation.explain.methods.relevance import prepare
+from curation.explain.methods.rules import AlphaBeta as OurAlphaBeta
+from curation.explain.methods.sweep import layer_statistics
+from curation.kernel.detector import ScoreKind
+from curation.kernel.errors import ExplanationFailed
+from curation.kernel.types import ScoreTarget
 from tests.oracles import lrp as oracle
 from tests.small_ssd import HIGH, LOW, SmallSsd
 from tests.tiny_ssd import tiny_ssd

@@ -7,9 +7,9 @@ from captum.attr import Occlusion as CaptumOcclusion
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from curation import superpixels
-from curation.detector import ScoreKind
-from curation.explain.occlusion import Occlusion
-from curation.types import ScoreTarget
+from curation.explain.methods.occlusion import Occlusion
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import ScoreTarget
 from tests.toy import ConvToy, PolynomialToy, textured_image
 
 TARGETS = [ScoreTarget(0, 1), ScoreTarget(4, 2)]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from curation import superpixels
-from curation.detector import ScoreKind
-from curation.errors import ExplanationFailed
-from curation.explain.patches import PatchSampler, PatchSource
-from curation.explain.pda import Pda, Window, spread, window_of
-from curation.types import ScoreTarget
+from curation.explain.methods.patches import PatchSampler, PatchSource
+from curation.explain.methods.pda import Pda, Window, spread, window_of
+from curation.kernel.detector import ScoreKind
+from curation.kernel.errors import ExplanationFailed
+from curation.kernel.types import ScoreTarget
 from tests.oracles.pda import conditional
 from tests.oracles.pda import pda as slow_pda
 from tests.toy import ConvToy, textured_image

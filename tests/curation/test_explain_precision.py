@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from curation import explain, superpixels
-from curation.detector import ScoreKind
-from curation.errors import ExplanationFailed
 from curation.explain.precision import InPrecision
-from curation.types import ScoreTarget
+from curation.kernel.detector import ScoreKind
+from curation.kernel.errors import ExplanationFailed
+from curation.kernel.types import ScoreTarget
 from tests.tiny_ssd import tiny_ssd
 from tests.toy import textured_image
 

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from curation import superpixels
-from curation.detector import ScoreKind
 from curation.explain.e2x import E2X
-from curation.types import ScoreTarget
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import ScoreTarget
 from tests.toy import ConvToy, textured_image
 
 

@@ -7,16 +7,16 @@ import torch
 from captum.attr import KernelShap as CaptumKernelShap
 
 from curation import explain, superpixels
-from curation.detector import ScoreKind
-from curation.errors import ExplanationFailed
 from curation.explain import coalitions
+from curation.explain.checks.reference import converged_reference
 from curation.explain.coalitions import Scores, fit, paired_design
-from curation.explain.exact_shapley import ExactShapley, all_masks, coefficients
-from curation.explain.kernel_shap import KernelShap
-from curation.explain.ramped import Ramped
-from curation.explain.reference import converged_reference
+from curation.explain.methods.exact_shapley import ExactShapley, all_masks, coefficients
+from curation.explain.methods.kernel_shap import KernelShap
+from curation.explain.methods.ramped import Ramped
+from curation.kernel.detector import ScoreKind
+from curation.kernel.errors import ExplanationFailed
+from curation.kernel.types import ScoreTarget
 from curation.regions import RegionRules, harmful_regions
-from curation.types import ScoreTarget
 from tests.oracles import shapley as slow
 from tests.toy import ConvToy, PolynomialToy, textured_image
 

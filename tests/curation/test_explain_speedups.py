@@ -5,11 +5,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from curation import slic, superpixels
-from curation.detector import ScoreKind
+from curation import superpixels
 from curation.explain import base
 from curation.explain.e2x import E2X
-from curation.types import ScoreTarget
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import ScoreTarget
+from curation.superpixels import slic_grids as slic
 from tests.tiny_ssd import tiny_ssd
 from tests.toy import textured_image
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from curation import superpixels
-from curation.detector import ScoreKind
 from curation.explain.e2x import E2X
 from curation.failures import FailureRules, find_failures
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import FailureKind, ScoreTarget, Truth
 from curation.regions import RegionRules, harmful_regions
-from curation.types import FailureKind, ScoreTarget, Truth
 from retrain.detector import SsdDetector
 from tests.tiny_ssd import tiny_ssd
 from tests.toy import textured_image

@@ -9,17 +9,22 @@ from captum.attr import GuidedBackprop
 from torch import nn
 
 from curation import superpixels
-from curation.boxes import pairwise_iou
-from curation.detector import Network
-from curation.errors import ExplanationFailed
-from curation.explain import l1_ball, vebi, vebi_features
-from curation.explain.guided_backprop import make_guidable
-from curation.explain.l1_ball import descend, gaps, project_l1, solve
-from curation.explain.vebi import Vebi
-from curation.explain.vebi_checks import _score_without, ablation_curve, average_image, field_side
-from curation.explain.vebi_examples import examples
-from curation.explain.vebi_features import FeatureModel, fit, responses
-from curation.types import ScoreTarget, Truth
+from curation.explain.checks.vebi_checks import (
+    _score_without,
+    ablation_curve,
+    average_image,
+    field_side,
+)
+from curation.explain.methods import l1_ball, vebi, vebi_features
+from curation.explain.methods.guided_backprop import make_guidable
+from curation.explain.methods.l1_ball import descend, gaps, project_l1, solve
+from curation.explain.methods.vebi import Vebi
+from curation.explain.methods.vebi_examples import examples
+from curation.explain.methods.vebi_features import FeatureModel, fit, responses
+from curation.kernel.boxes import pairwise_iou
+from curation.kernel.detector import Network
+from curation.kernel.errors import ExplanationFailed
+from curation.kernel.types import ScoreTarget, Truth
 from services.config import explainers
 from services.errors import InvalidRequest
 from tests.oracles import vebi as oracle

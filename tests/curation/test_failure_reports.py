@@ -2,9 +2,9 @@
 
 import pytest
 
-from curation.errors import AnnotationsInvalid, InvalidBoxes
 from curation.failures import OperatorReport, from_report
-from curation.types import Mechanism
+from curation.kernel.errors import AnnotationsInvalid, InvalidBoxes
+from curation.kernel.types import Mechanism
 from tests.curation.detector_rows import (
     BUS,
     CAR,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.failures import FailureRules, failure_key, find_failures
-from curation.types import Detections, Mechanism, Proposals, Truth
+from curation.kernel.types import Detections, Mechanism, Proposals, Truth
 from tests.curation.detector_rows import (
     BUS,
     CAR,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from curation import superpixels
-from curation.detector import ScoreKind
 from curation.explain import fidelity
-from curation.types import ScoreTarget
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import ScoreTarget
 from tests.toy import PolynomialToy, textured_image
 
 LOGIT = ScoreKind.LOGIT

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.flags import flag
+from curation.kernel.errors import AnnotationsInvalid
 
 
 @pytest.mark.parametrize("value", [1, 1.0, True, "1", " 1 ", "true", "TRUE\n", "Yes"])

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from curation import formats
-from curation.errors import AnnotationsInvalid
 from curation.formats import Imported
+from curation.kernel.errors import AnnotationsInvalid
 from tests import bad_images
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from curation import formats
-from curation.errors import AnnotationsInvalid
 from curation.formats import Imported
+from curation.kernel.errors import AnnotationsInvalid
 from tests import bad_images
 
 GOOD = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 3, 10, 8]}

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from curation import formats
-from curation.errors import AnnotationsInvalid
 from curation.formats import Imported, ReadOptions, SplitChoice
 from curation.formats.one_truth import one_truth
+from curation.kernel.errors import AnnotationsInvalid
 from tests import bad_images
 
 WIDTH, HEIGHT = bad_images.WIDTH, bad_images.HEIGHT

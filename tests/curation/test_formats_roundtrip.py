@@ -12,7 +12,7 @@ from hypothesis import given
 
 from curation import formats
 from curation.formats import Imported, ImportedImage, coco
-from curation.manifest import Manifest, ManifestItem
+from curation.kernel.manifest import Manifest, ManifestItem
 from tests import bad_images, strategies
 
 

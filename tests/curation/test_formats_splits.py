@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.splits import Aside, Purpose, SplitChoice, split_in, split_name
+from curation.kernel.errors import AnnotationsInvalid
 
 ALL_THREE = {"train", "val", "test"}
 

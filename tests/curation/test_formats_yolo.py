@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from curation import formats
-from curation.errors import AnnotationsInvalid
 from curation.formats import Imported, ReadOptions
+from curation.kernel.errors import AnnotationsInvalid
 from tests import bad_images
 
 GOOD = "1 0.5 0.5 0.25 0.5\n"

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation import formats
-from curation.errors import AnnotationsInvalid
 from curation.formats import ReadOptions, SplitChoice
+from curation.kernel.errors import AnnotationsInvalid
 from tests import bad_images
 
 PNG = bad_images.png(1)

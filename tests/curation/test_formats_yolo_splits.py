@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from curation import formats
-from curation.errors import AnnotationsInvalid
 from curation.formats import ReadOptions, SplitChoice
+from curation.kernel.errors import AnnotationsInvalid
 from tests.curation.test_formats_yolo_layout import ROW, YAML, _labels, _make
 
 TRAIN = ReadOptions(splits=SplitChoice(purpose="train"))

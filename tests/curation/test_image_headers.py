@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curation import images
-from curation.errors import ImageUnreadable
+from curation.kernel import images
+from curation.kernel.errors import ImageUnreadable
 from tests import bad_images
 
 ORIENTATION = 0x0112

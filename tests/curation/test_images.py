@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from curation import images
-from curation.errors import ImageUnreadable
+from curation.kernel import images
+from curation.kernel.errors import ImageUnreadable
 from tests import bad_images
 from tests.bad_images import HEIGHT, WIDTH
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from curation import images
-from curation.images import ImageLimits
+from curation.kernel import images
+from curation.kernel.images import ImageLimits
 from tests import bad_images
 
 WIDE, HIGH = 3000, 4000

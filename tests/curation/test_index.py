@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.errors import EncoderMismatch, IndexBusy, ShardCorrupt
 from curation.index import RegionIndex
 from curation.index.metric import Metric, MetricRules, fit_metric
 from curation.index.shards import ShardRules
 from curation.index.vectors import VERSION_FILE, VectorStore
-from curation.types import FloatArray
+from curation.kernel.errors import EncoderMismatch, IndexBusy, ShardCorrupt
+from curation.kernel.types import FloatArray
 
 WIDTH = 32
 SMALL_SHARDS = ShardRules(min_regions=200, max_bytes=8)

@@ -9,13 +9,13 @@ import faiss
 import numpy as np
 import pytest
 
-from curation.errors import EncoderMismatch, IndexBusy, ShardCorrupt
 from curation.index import RegionIndex, region_index
 from curation.index.seal import Span, plan, seal_spans
 from curation.index.shards import OVERSAMPLE, TUNED_K, ShardRules, build
 from curation.index.snapshot import Snapshot
 from curation.index.vectors import ShardRef, VectorStore, Version
-from curation.types import FloatArray
+from curation.kernel.errors import EncoderMismatch, IndexBusy, ShardCorrupt
+from curation.kernel.types import FloatArray
 from tests.curation.test_index import WIDTH, clustered, fill, opened
 
 RULES = ShardRules(min_regions=50, max_bytes=16)

@@ -7,8 +7,8 @@ import tracemalloc
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from curation.linkage import groups
-from curation.types import FloatArray, IntArray
+from curation.kernel.types import FloatArray, IntArray
+from curation.modes.linkage import groups
 
 WIDTH = 32
 

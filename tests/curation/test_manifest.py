@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.errors import ManifestMismatch
-from curation.manifest import Manifest, ManifestItem, diff, leaks
+from curation.kernel.errors import ManifestMismatch
+from curation.kernel.manifest import Manifest, ManifestItem, diff, leaks
 from tests import strategies
 
 

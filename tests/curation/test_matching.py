@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.matching import IGNORED, UNMATCHED, match
-from curation.types import Detections, Truth
+from curation.kernel.matching import IGNORED, UNMATCHED, match
+from curation.kernel.types import Detections, Truth
 from tests import strategies
 from tests.oracles import boxes as oracle
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.mode_history import MatchRules, ModeTrace, match, name_of, similarity
+from curation.kernel.types import FailureKind, FloatArray
 from curation.modes import FailureEvidence, ModeRules, cluster
-from curation.types import FailureKind, FloatArray
+from curation.modes.history import MatchRules, ModeTrace, match, name_of, similarity
 
 WIDTH = 8
 PLACES = [f"p{number}" for number in range(6)]

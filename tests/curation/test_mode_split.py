@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from curation.mode_split import MIN_HALF, by_harm, likeness
-from curation.types import FloatArray
+from curation.kernel.types import FloatArray
+from curation.modes.split import MIN_HALF, by_harm, likeness
 
 WIDTH = 96
 MAX_LIKENESS = 0.4

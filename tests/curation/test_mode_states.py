@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.mode_states import ModeState, Progress, StateRules, next_state
+from curation.modes.states import ModeState, Progress, StateRules, next_state
 
 OPEN, BEING_FIXED, FIXED, REOPENED = ModeState
 states = st.sampled_from(ModeState)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from curation.kernel.types import FailureKind, FloatArray
 from curation.modes import FailureEvidence, ModeRules, cluster
 from curation.select import KnownObjects
-from curation.types import FailureKind, FloatArray
 
 WIDTH = 24
 

@@ -9,8 +9,8 @@ import faster_coco_eval.core.mask as runs
 import numpy as np
 import pytest
 
-from curation.errors import AnnotationsInvalid
 from curation.formats import outlines
+from curation.kernel.errors import AnnotationsInvalid
 
 SIZE = (40, 30)
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from curation import superpixels
+from curation.kernel.types import Attribution, ScoreTarget
 from curation.regions import Control, RegionRules, control_regions, harmful_regions
-from curation.types import Attribution, ScoreTarget
 from tests.oracles.matching import iou
 
 SEGMENTS = superpixels.grid((50, 50), 25)  # 5 x 5 cells of 10 px

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curation.errors import BudgetTooSmall
 from curation.index import RegionIndex
+from curation.kernel.errors import BudgetTooSmall
+from curation.kernel.types import FailureKind
 from curation.select import (
     Budget,
     ModeQuery,
@@ -20,7 +21,6 @@ from curation.select import (
     names,
 )
 from curation.select.entropy import binary_entropy
-from curation.types import FailureKind
 from tests.selection_pool import (
     POOL,
     WIDTH,

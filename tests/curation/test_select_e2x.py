@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from curation.index import RegionIndex
+from curation.kernel.types import Detections, FailureKind, FloatArray
 from curation.select import Budget, KnownObjects, ModeQuery, PoolImage, get
 from curation.select.e2x import E2XSelection
 from curation.select.novelty import novelty
 from curation.select.ranking import Ranker, Weights
-from curation.types import Detections, FailureKind, FloatArray
 from tests.selection_pool import (
     CAUSES,
     POOL,

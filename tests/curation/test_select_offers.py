@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from curation.index import RegionIndex
+from curation.kernel.types import FloatArray
 from curation.select import Budget, PoolImage, SelectionRequest, get, names
 from curation.select.base import Candidate, Ledger
 from curation.select.core_set import Pick, by_squared_distance, cover, farthest
 from curation.select.offers import Offers
 from curation.select.ranking import Ranker
-from curation.types import FloatArray
 from tests.selection_pool import POOL, indexed, name, pool, request
 
 TAKEN = 3

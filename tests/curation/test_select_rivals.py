@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from curation.errors import BudgetTooSmall
+from curation.kernel.errors import BudgetTooSmall
+from curation.kernel.types import Detections, FailureKind, FloatArray
 from curation.select import Budget, ModeQuery, PoolImage, SelectionRequest, get, names
 from curation.select.core_set import by_squared_distance
-from curation.types import Detections, FailureKind, FloatArray
 
 WIDTH = 8
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from curation.errors import BudgetTooSmall
 from curation.index import RegionIndex
+from curation.kernel.errors import BudgetTooSmall
+from curation.kernel.types import Detections, FloatArray
 from curation.select import Budget, Candidate, ModeQuery, PoolImage, SelectionRequest, get
 from curation.select.ranking import Ranker, Weights
-from curation.types import Detections, FloatArray
 from tests.selection_pool import POOL, WIDTH, detections, indexed, name, pool, queries, request
 
 NOT_FINITE = [np.nan, np.inf, -np.inf]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from curation import sheet
-from curation.sheet import Panel
+from curation.draw import sheet
+from curation.draw.sheet import Panel
 from tests.toy import textured_image
 
 PICTURE = textured_image(0, 120, 60)

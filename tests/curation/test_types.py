@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curation.errors import InvalidBoxes
-from curation.types import (
+from curation.kernel.errors import InvalidBoxes
+from curation.kernel.types import (
     Attribution,
     Detections,
     Failure,

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from curation.boxes import pairwise_containment
-from curation.world import (
+from curation.kernel.boxes import pairwise_containment
+from services.demo.street import (
     CAUSE_CLASS,
     CAUSES,
     CLASS_NAMES,
@@ -21,7 +21,7 @@ from curation.world import (
     draw_scene,
     generate,
 )
-from curation.world.config import BICYCLE, BUS, CAR, CAR_ON_BILLBOARD
+from services.demo.street.config import BICYCLE, BUS, CAR, CAR_ON_BILLBOARD
 
 PLANTED = WorldConfig(field_share=1.0)
 

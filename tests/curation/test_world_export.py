@@ -10,7 +10,14 @@ import pytest
 from faster_coco_eval import COCO
 from PIL import Image
 
-from curation.world import CLASS_NAMES, Scene, WorldConfig, generate, read_cause_masks, write_coco
+from services.demo.street import (
+    CLASS_NAMES,
+    Scene,
+    WorldConfig,
+    generate,
+    read_cause_masks,
+    write_coco,
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from curation.images import encode_jpeg
+from curation.kernel.images import encode_jpeg
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from services.api.auth import project_token

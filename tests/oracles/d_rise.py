@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from curation.types import ImageArray
+from curation.kernel.types import ImageArray
 from tests.oracles.matching import iou
 from tests.oracles.odam import bilinear
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from curation.detector import ScoreKind
-from curation.types import ImageArray, ScoreTarget
+from curation.kernel.detector import ScoreKind
+from curation.kernel.types import ImageArray, ScoreTarget
 
 
 def conditional(

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from curation.manifest import Manifest, ManifestItem
-from curation.types import ImageArray
+from curation.kernel.manifest import Manifest, ManifestItem
+from curation.kernel.types import ImageArray
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from retrain.ssd import build, feature_maps

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from curation.images import ImageLimits
+from curation.kernel.images import ImageLimits
 from retrain.config import TrainConfig
 from retrain.data import EpochView, TrainingSet, Unreadable, check, collate, epoch_order
 from retrain.errors import ImagesUnreadable, TrainingDataInvalid

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from curation.detector import Detector, ScoreKind
-from curation.types import ScoreTarget
+from curation.kernel.detector import Detector, ScoreKind
+from curation.kernel.types import ScoreTarget
 from retrain.detector import SsdDetector
 from retrain.fold import folded
 

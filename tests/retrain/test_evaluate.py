@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from curation.images import ImageLimits, load
-from curation.types import Detections
+from curation.kernel.images import ImageLimits, load
+from curation.kernel.types import Detections
 from retrain.errors import ImagesUnreadable, ReportMismatch
 from retrain.evaluate import evaluate, score_detections
 from retrain.report import EvaluationReport, require_comparable

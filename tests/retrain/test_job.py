@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.manifest import Manifest
+from curation.kernel.manifest import Manifest
 from retrain.config import DetectorConfig, TrainConfig
 from retrain.detector import SsdDetector
 from retrain.engine import RESUME_FILE

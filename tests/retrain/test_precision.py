@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from curation.detector import ReducesPrecision, ScoreKind
-from curation.types import ScoreTarget
+from curation.kernel.detector import ReducesPrecision, ScoreKind
+from curation.kernel.types import ScoreTarget
 from retrain.precision import Passes
 from tests.tiny_ssd import tiny_ssd
 from tests.toy import textured_image

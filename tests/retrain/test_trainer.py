@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from curation.types import ImageArray
+from curation.kernel.types import ImageArray
 from retrain.config import DetectorConfig, TrainConfig
 from retrain.detector import SsdDetector
 from retrain.engine import RESUME_FILE, LossModule, backbone_units, freeze, make_optimiser

@@ -9,7 +9,7 @@ import pytest
 import skimage.data
 from sqlalchemy import select
 
-from curation.images import encode_png
+from curation.kernel.images import encode_png
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from retrain.ssd import build

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from sqlalchemy import select
 
-from curation.images import encode_png
-from curation.types import FloatArray
+from curation.kernel.images import encode_png
+from curation.kernel.types import FloatArray
 from services.context import Context
 from services.cycle import cycles
 from services.db.tables import (

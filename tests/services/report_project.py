@@ -11,10 +11,11 @@ import numpy.typing as npt
 import skimage.data
 from sqlalchemy.orm import Session
 
-from curation import images, superpixels
-from curation.mode_history import name_of
+from curation import superpixels
+from curation.kernel import images
+from curation.kernel.types import Attribution, Detections, ImageArray, Region, ScoreTarget
+from curation.modes.history import name_of
 from curation.regions import RegionRules, harmful_regions
-from curation.types import Attribution, Detections, ImageArray, Region, ScoreTarget
 from services.context import Context
 from services.db.tables import (
     Annotation,

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from curation import images
-from curation.types import ImageArray
+from curation.kernel import images
+from curation.kernel.types import ImageArray
 from services.api.deps import DECODED_AT_ONCE
 from services.context import Context
 from tests import bad_images

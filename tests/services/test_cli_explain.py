@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from curation import explain, images
+from curation import explain
 from curation.explain.about import UNCOMPARED, described
-from curation.types import ImageArray
+from curation.kernel import images
+from curation.kernel.types import ImageArray
 from retrain.detector import SsdDetector
 from retrain.ssd import build
 from tests.factories import make_model

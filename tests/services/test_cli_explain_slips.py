@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from curation import images
-from curation.types import ImageArray
+from curation.kernel import images
+from curation.kernel.types import ImageArray
 from services.cli import explain
 from services.cli.common import USAGE_EXIT
 

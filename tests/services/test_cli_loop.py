@@ -15,7 +15,7 @@ import pytest
 from PIL import Image as Pillow
 from sqlalchemy import select
 
-from curation import images
+from curation.kernel import images
 from retrain.gate import Check, Verdict
 from services.db import units
 from services.db.tables import (

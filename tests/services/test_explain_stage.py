@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curation import images
+from curation.kernel import images
+from curation.kernel.types import ImageArray
 from curation.regions import harmful_regions
-from curation.types import ImageArray
 from services.config.builders import region_rules
 from services.context import Context
 from services.db import units

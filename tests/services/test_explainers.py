@@ -8,9 +8,10 @@ from subprocess import run
 
 import pytest
 
-from curation import explain, images
-from curation.detector import ScoreKind
-from curation.explain.patches import PatchSource
+from curation import explain
+from curation.explain.methods.patches import PatchSource
+from curation.kernel import images
+from curation.kernel.detector import ScoreKind
 from services.config import builders, explainers
 from services.config.setting_groups import ExplanationSettings
 from services.config.settings import Settings

@@ -7,7 +7,7 @@ import pytest
 
 from curation import draw
 from curation.draw import Colour
-from curation.types import Box, ImageArray, ScoreTarget
+from curation.kernel.types import Box, ImageArray, ScoreTarget
 from services.explaining.one_image import Outcome, Subject
 from services.explaining.sheet import picture
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from curation.candidates import FailureRules
 from curation.failures import find_failures
-from curation.types import Detections, Proposals, Truth
+from curation.failures.default_boxes import FailureRules
+from curation.kernel.types import Detections, Proposals, Truth
 from services.failures.check import is_wrong, still_failing, words_about
 from services.failures.findings import OPERATOR, Words
 from services.pipeline import StageContext

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from curation.errors import AnnotationsInvalid
+from curation.kernel.errors import AnnotationsInvalid
 from services.context import Context
 from services.db.tables import EVALUATION_ROLES, Annotation, Image, Role
 from services.errors import InvalidRequest
@@ -209,7 +209,7 @@ def test_the_command_line_tells_what_is_in_when_the_disk_is_full(
 
 def _block(store: Path, image: Path, free: bool = False) -> None:
     """Make the folder that an image would be stored in a file, so that it cannot be written."""
-    from curation.images import content_hash
+    from curation.kernel.images import content_hash
 
     place = store / content_hash(image.read_bytes())[:2]
     if free:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Picture
 from sqlalchemy import select
 
-from curation.errors import AnnotationsInvalid
+from curation.kernel.errors import AnnotationsInvalid
 from services.context import Context
 from services.db.tables import Annotation, Image, Role
 from services.errors import InvalidRequest

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select
 
-from curation.errors import AnnotationsInvalid, CurationError, ImageUnreadable, InvalidBoxes
+from curation.kernel.errors import AnnotationsInvalid, CurationError, ImageUnreadable, InvalidBoxes
 from services.context import Context
 from services.db.tables import Annotation, Image, Observation, Role, Unit
 from services.errors import Conflict, InvalidRequest

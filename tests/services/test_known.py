@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import skimage.data
 
-from curation.embed import RegionEmbedder
-from curation.encoder import TimmEncoder
+from curation.embedding.embed import RegionEmbedder
+from curation.embedding.encoder import TimmEncoder
 from curation.index import RegionIndex
+from curation.kernel.types import Detections, FailureKind, FloatArray
 from curation.select import ModeQuery, PoolImage
-from curation.types import Detections, FailureKind, FloatArray
 from services.context import Context
 from services.db.tables import Annotation, FailureState, Image, Model, Role
 from services.models.datasets import build_version

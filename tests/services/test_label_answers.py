@@ -13,8 +13,8 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from curation.errors import AnnotationsInvalid
 from curation.formats.coco_document import read_document
+from curation.kernel.errors import AnnotationsInvalid
 from services.context import Context
 from services.db.tables import Image, LabelTask, TaskState
 from services.labeling import coco

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from curation.errors import AnnotationsInvalid
+from curation.kernel.errors import AnnotationsInvalid
 from services.context import Context
 from services.db.tables import Image, LabelTask, TaskState
 from services.labeling import coco

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from curation.errors import AnnotationsInvalid
+from curation.kernel.errors import AnnotationsInvalid
 from services.context import Context
 from services.cycle import cycles
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, TaskState

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from curation.kernel.types import Detections
 from curation.select import PoolImage
-from curation.types import Detections
 from services.selection.label_cost import MOST, Rate, boxes_estimate, rate_of
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from curation.errors import InvalidBoxes
+from curation.kernel.errors import InvalidBoxes
 from services.context import Context
 from services.db.base import utc_now
 from services.db.tables import Cycle, CycleState, LabelTask, TaskState, Unit

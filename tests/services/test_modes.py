@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from curation import modes as clustering
-from curation.mode_states import ModeState
+from curation.modes.states import ModeState
 from services.api.app import create_app
 from services.api.auth import project_token
 from services.context import Context

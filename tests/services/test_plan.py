@@ -10,8 +10,8 @@ import pytest
 import skimage.data
 from sqlalchemy import func, select
 
+from curation.kernel.types import Detections, ImageArray
 from curation.select import names
-from curation.types import Detections, ImageArray
 from services.cli.plan import draw_plan
 from services.config import builders
 from services.context import Context

@@ -10,9 +10,9 @@ import pytest
 import torch
 from sqlalchemy import select
 
-from curation.embed import RegionEmbedder
-from curation.images import encode_png
-from curation.types import ImageArray
+from curation.embedding.embed import RegionEmbedder
+from curation.kernel.images import encode_png
+from curation.kernel.types import ImageArray
 from services.context import Context
 from services.cycle import cycles
 from services.db.tables import Embedding, Image, Role, Unit, UnitState

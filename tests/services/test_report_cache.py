@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curation.images import encode_png
+from curation.kernel.images import encode_png
 from retrain.report import EvaluationReport, require_comparable
 from services.context import Context
 from services.db.tables import Annotation, Model, Role

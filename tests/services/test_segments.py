@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from curation import superpixels
-from curation.types import ImageArray
+from curation.kernel.types import ImageArray
 from services.store import superpixels as segments
 from tests.toy import textured_image
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sqlalchemy import select
 
-from curation.images import encode_png
+from curation.kernel.images import encode_png
 from services.context import Context
 from services.cycle import cycles
 from services.db.tables import Cycle, CycleState, Embedding, Image, Role, Unit, UnitState

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curation import images
-from curation.errors import ImageUnreadable, ShardCorrupt
+from curation.kernel import images
+from curation.kernel.errors import ImageUnreadable, ShardCorrupt
 from services.config import builders
 from services.context import Context
 from services.errors import NotAllowed
@@ -206,7 +206,7 @@ def test_every_picture_is_decoded_under_limits_that_are_given() -> None:
         plain = {
             name.asname or name.name
             for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and node.module == "curation.images"
+            if isinstance(node, ast.ImportFrom) and node.module == "curation.kernel.images"
             for name in node.names
         } & DECODERS
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):

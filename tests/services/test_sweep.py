@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from curation import files
+from curation.kernel import files
 from services.config.settings import Settings
 from services.context import Context
 from services.upkeep import sweep
@@ -21,7 +21,7 @@ from services.worker.resident import Resident
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from curation.files import write_atomically
+from curation.kernel.files import write_atomically
 def write(file):
     file.write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_args
 
-from curation.candidates import FailureRules
+from curation.failures.default_boxes import FailureRules
 from retrain.config import (
     ARCHITECTURES,
     FINE_TUNING,

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 import services
-from curation import images
-from curation.types import ImageArray
+from curation.kernel import images
+from curation.kernel.types import ImageArray
 from services.context import Context
 from services.cycle import holdout, triggers
 from services.db import engine as databases

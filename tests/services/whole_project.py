@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from sqlalchemy.orm import Session
 
-from curation.images import encode_png
-from curation.manifest import Manifest
+from curation.kernel.images import encode_png
+from curation.kernel.manifest import Manifest
 from retrain import checkpoint
 from retrain.config import DetectorConfig
 from services.context import Context

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import select
 
-from curation.mode_states import ModeState
+from curation.modes.states import ModeState
 from services.api.deps import Cursor, Limit, RowId, ViewOf, Word, row_after
 from services.api.schemas import FailureOut, ModeChangeOut, ModeDetail, ModeOut, Page
 from services.api.strict import StrictRoute

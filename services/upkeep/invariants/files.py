@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from sqlalchemy import select
 
-from curation.errors import CurationError
-from curation.images import content_hash
-from curation.manifest import Manifest
+from curation.kernel.errors import CurationError
+from curation.kernel.images import content_hash
+from curation.kernel.manifest import Manifest
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import DatasetVersion, Explanation, Image, Model, ModeSighting

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from curation.errors import CurationError
 from curation.index.vectors import VERSION_FILE
+from curation.kernel.errors import CurationError
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import TERMINAL, Embedding, Unit

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from sqlalchemy import delete, select, update
 
-from curation.errors import CurationError
+from curation.kernel.errors import CurationError
 from services.context import Context
 from services.db import units
 from services.db.engine import reading

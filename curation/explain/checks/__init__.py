@@ -1,0 +1,1 @@
+"""What tests and benchmarks hold explanations against; the service uses none of it."""

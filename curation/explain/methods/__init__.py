@@ -1,0 +1,1 @@
+"""The explanation methods of the literature, one file each: an example to copy for the next."""
