@@ -26,7 +26,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 
-from curation import images
+from curation.kernel import images
 from tests import bad_images
 
 def peak_bytes():
