@@ -24,11 +24,12 @@ from rich.progress import Progress
 from rich.table import Table
 from sqlalchemy import func, select
 
+from services import units
 from services.context import Context
-from services.db import migrate, units
+from services.db import migrate
 from services.db.engine import reading
 from services.db.tables import Audit, Unit
-from services.worker import threads
+from services.units import threads
 from tests.databases import run_postgres
 from tests.factories import QUICK_WORKERS, make_context
 from tests.integration import light_stage

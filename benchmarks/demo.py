@@ -32,7 +32,7 @@ from scipy import stats
 
 from services.demo.run import DemoOptions, run_demo
 from services.demo.sizes import DemoSize
-from services.worker import threads
+from services.units import threads
 
 RESULTS = Path(__file__).parent / "results" / "demo.json"
 PACKAGES = ("torch", "torchvision", "timm", "faiss-gpu", "celery", "sqlalchemy", "scikit-image")

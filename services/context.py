@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from services.config.project import Project, open_project
 from services.config.settings import Settings, get_settings
 from services.db import patience
 from services.db.engine import Sessions, database_url, make_engine, make_sessions
-from services.store.project import Project, open_project
 
 
 @dataclass(frozen=True, slots=True)

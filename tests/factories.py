@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from services.config.project import Project
 from services.config.settings import PROJECT_FILE, Settings
 from services.context import Context, sessions_of
 from services.db.engine import make_engine
 from services.db.tables import Model, ModelState, Unit
-from services.store.project import Project
 
 QUICK_WORKERS = {
     "lease_s": 2.0,

@@ -10,10 +10,10 @@ from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.api.protocol import TRUSTED
+from services.config.project import TOKEN_FILE
 from services.context import Context
 from services.errors import NotAllowed
 
-TOKEN_FILE = "api-token"
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/docs")
 """What is answered without the token: health, and how the API is used. Whatever lies below
 ``/docs/`` is open too: the files of that page."""

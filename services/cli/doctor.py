@@ -279,7 +279,8 @@ def _running(context: Context) -> Finding:
 
 
 def _contents(context: Context) -> Iterator[Finding]:
-    from services.db import label_uses, units
+    from services import units
+    from services.db import label_uses
     from services.models import registry
 
     with reading(context.sessions) as session:

@@ -12,10 +12,10 @@ from curation.kernel.types import ImageArray
 from services.cli.common import console, print_json, print_table
 from services.cli.explain_checks import in_project
 from services.cli.explain_targets import Question
+from services.config.project import Project
 from services.config.settings import Settings
 from services.explaining.one_image import Outcome
 from services.explaining.sheet import as_json, picture
-from services.store.project import Project
 from services.store.storage import write_bytes
 
 

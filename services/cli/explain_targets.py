@@ -15,11 +15,11 @@ from curation.kernel.types import Box, Detections, ImageArray, Truth
 from curation.superpixels import SegmentArray, segment
 from services.cli.explain_checks import Annotated, Said, in_project
 from services.config import builders
+from services.config.project import Project
 from services.config.settings import Settings
 from services.errors import InvalidRequest
 from services.explaining import one_image
 from services.explaining.one_image import Subject
-from services.store.project import Project
 
 if TYPE_CHECKING:
     from retrain.detector import SsdDetector

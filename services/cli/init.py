@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.common import choose_project, console
+from services.config.project import Project
 from services.config.settings import PROJECT_FILE, Settings, get_settings
 from services.errors import InvalidRequest
 from services.store import private
-from services.store.project import Project
 
 USEFUL = (
     "seed",

@@ -27,7 +27,7 @@ from services.db.tables import (
     TaskState,
 )
 from services.errors import Conflict, NotFound
-from services.store import pool_scores
+from services.selection import pool_scores
 
 NO_CHAMPION = (
     "there is no champion: `e2x import FOLDER --role seed`, then `e2x train`; or `e2x models add`"

@@ -44,7 +44,7 @@ def list_units(
     as_json: JsonOption = False,
 ) -> None:
     """List units, the newest first, and count them by state."""
-    from services.db import units
+    from services import units
 
     query = select(Unit).order_by(Unit.id.desc()).limit(limit)
     if state is None:
@@ -85,7 +85,7 @@ def show_unit(
     unit_id: Annotated[int, typer.Argument(metavar="ID")], as_json: JsonOption = False
 ) -> None:
     """Show one unit with its error."""
-    from services.db import units
+    from services import units
 
     with opened() as context, reading(context.sessions) as session:
         unit = units.find(session, unit_id)

@@ -1,9 +1,9 @@
 """The units of work of a cycle: asked for by its steps, and counted to see whether one is over.
 
 Some belong to a cycle alone: its scores of the pool, its selection, training and gate. The others
-(:data:`~services.pipeline.FEEDS_SELECTION`) are named by content; the field, the pool and later
-cycles need what they make, whoever asked first. A cycle takes those that are open as it begins for
-its own, to wait for them, and leaves them behind where it is cancelled.
+(:data:`~services.units.pipeline.FEEDS_SELECTION`) are named by content; the field, the pool and
+later cycles need what they make, whoever asked first. A cycle takes those that are open as it
+begins for its own, to wait for them, and leaves them behind where it is cancelled.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.tables import TERMINAL, Cycle, CycleState, Image, Role, Unit, UnitState
-from services.db.unit_batches import enqueue_all
-from services.pipeline import FEEDS_SELECTION
+from services.units.batches import enqueue_all
+from services.units.pipeline import FEEDS_SELECTION
 
 STATE_OF = {
     "select": CycleState.SELECTING,

@@ -4,7 +4,7 @@
 parked, a label task answered) and again by the scheduler, so that nothing depends on one message.
 It reads counters and moves at most one step; calling it twice changes nothing. Units of a cycle are
 asked for and counted in :mod:`services.cycle.cycle_units`, its answers in
-:mod:`services.labeling.answers`.
+:mod:`services.cycle.label_tasks`.
 
 Transactions that lock several rows take the champion's pointer before a cycle, and a cycle before
 its label tasks.
@@ -18,11 +18,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from services.context import Context
-from services.cycle import cycle_units, holdout
+from services.cycle import cycle_units, holdout, label_tasks
 from services.db.base import utc_now
 from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, LabelTask
 from services.errors import Conflict, InvalidRequest, NotFound
-from services.labeling import answers
 from services.models import registry
 from services.modes import recognise
 
@@ -226,7 +225,7 @@ def cancel(session: Session, context: Context, cycle_id: int, actor: str) -> Cyc
     cycle = hold(session, cycle_id)
     _refuse_ended(cycle)
     cycle_units.cancel(session, cycle)  # what a stage has asked for that ended in between
-    answers.close_tasks(session, cycle, "the cycle was cancelled")
+    label_tasks.close_tasks(session, cycle, "the cycle was cancelled")
     cycle.error = f"cancelled by {actor}"
     _finish(cycle, CycleState.CANCELLED)
     recognise.settle(session, context.settings, cycle.id)
@@ -247,22 +246,22 @@ def train_with_what_is_there(session: Session, context: Context, cycle_id: int) 
     cycle = hold(session, find(session, cycle_id).id)
     if cycle.state != CycleState.LABELLING:
         raise Conflict(f"cycle {cycle_id} is {cycle.state}, it does not wait for labels")
-    answers.close_tasks(session, cycle, "the cycle trains with what is there")
+    label_tasks.close_tasks(session, cycle, "the cycle trains with what is there")
     session.flush()
     advance(session, context, cycle_id)
 
 
 def _labels_are_in(session: Session, cycle: Cycle) -> bool:
     """Every task is answered, or the budget is spent: costs were estimates, answers are not."""
-    if answers.boxes(session, cycle) >= cycle.budget_boxes:
-        answers.close_tasks(session, cycle, "the budget is spent")
+    if label_tasks.boxes(session, cycle) >= cycle.budget_boxes:
+        label_tasks.close_tasks(session, cycle, "the budget is spent")
         return True
-    return not answers.open_tasks(session, cycle)
+    return not label_tasks.open_tasks(session, cycle)
 
 
 def _train_or_fail(session: Session, cycle: Cycle) -> None:
-    cycle.boxes_labelled = answers.boxes(session, cycle)
-    if not answers.answers(session, cycle):
+    cycle.boxes_labelled = label_tasks.boxes(session, cycle)
+    if not label_tasks.answers(session, cycle):
         _fail(cycle, "no image was labelled: every task was skipped or rejected")
         return
     cycle.state = CycleState.TRAINING

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
+from services import units
 from services.cycle import cycles
 from services.cycle.cycle_units import STATE_OF
-from services.db import units
 from services.db.tables import Cycle, CycleState, Unit, UnitState
 from services.errors import Conflict
 from services.models import registry
-from services.pipeline import FEEDS_SELECTION
+from services.units.pipeline import FEEDS_SELECTION
 
 
 def redrive(session: Session, unit_id: int) -> Unit:

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.config.project import Project
 from services.config.settings import Settings
 from services.db import label_uses
-from services.store.project import Project
 
 Sessions: TypeAlias = sessionmaker[Session]
 

@@ -17,7 +17,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, text
 
-from services.db.engine import make_engine
+from services.config.project import open_project
+from services.config.settings import get_settings
+from services.db.engine import database_url, make_engine
 
 FOLDER = Path(__file__).parent / "migrations"
 LOCK = 0x653278
@@ -63,9 +65,8 @@ def main(arguments: list[str]) -> None:
     """The command line of this module, for developers."""
     match arguments:
         case ["upgrade"]:
-            from services.context import build
-
-            upgrade(build().engine)
+            settings = get_settings()
+            upgrade(make_engine(database_url(settings, open_project(settings))))
         case ["initial"]:
             for file in _revisions():
                 file.unlink()

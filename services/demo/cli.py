@@ -42,7 +42,7 @@ def demo(
     from services.cli.common import Screen
     from services.demo.run import DemoOptions, run_demo
     from services.demo.sizes import DemoSize
-    from services.worker import threads
+    from services.units import threads
 
     threads.set_variables(threads.cores())  # before PyTorch loads, for the report's pictures
     asked = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.demo.sizes import DemoSize
 from services.demo.street import SPLITS, Scene, Split, WorldConfig, draw_scene, write_coco
-from services.worker.threads import cores
+from services.units.threads import cores
 
 DONE_FILE = "world.json"
 WORTH_A_PROCESS = 200

@@ -22,9 +22,9 @@ from services.db.engine import reading
 from services.db.tables import FailureRow, Image
 from services.failures.findings import OPERATOR, Words, overlap_of, words_of
 from services.failures.places import SAME_IOU, is_false
-from services.pipeline import StageContext
-from services.stages.resident import detector_of
+from services.models.loaded import detector_of
 from services.store.storage import open_image
+from services.units.pipeline import StageContext
 
 
 def words_about(session: Session, rows: Iterable[FailureRow]) -> dict[str, Words]:

@@ -25,8 +25,8 @@ from services.db.tables import Annotation, Image, Observation, Role, TruthSource
 from services.errors import Conflict, InvalidRequest
 from services.intake.objects import clean_objects, plain_text, require_size, with_small_ignored
 from services.models.classes import class_names
-from services.stages.requests import request_scan
 from services.store.storage import StoredImage, check_image, keep_image
+from services.units.requests import request_scan
 
 REPORT_KINDS = ("missed", "false")
 

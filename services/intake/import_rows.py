@@ -18,8 +18,8 @@ from services.intake import import_truth
 from services.intake.import_files import ImportReport, Kept, name_of
 from services.intake.import_options import ImportOptions
 from services.intake.objects import plain_text
-from services.stages.requests import request_embed, request_scan
 from services.store.storage import StoredImage
+from services.units.requests import request_embed, request_scan
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from curation.kernel.errors import CurationError
 from curation.kernel.files import write_json
 from services import context as wiring
 from services import logs
+from services.config.project import Project
 from services.context import Context
 from services.errors import InvalidRequest, NotAllowed, ServiceError, TooLarge
 from services.intake import refusals
@@ -33,9 +34,8 @@ from services.intake.frames import ingest_frame
 from services.intake.refusals import Shape, shape_of
 from services.intake.sidecars import read_words, sidecar_of
 from services.store import private
-from services.store.project import Project
-from services.worker import lifecycle
-from services.worker.troubles import Troubles
+from services.store.ready_file import announce_ready
+from services.troubles import Troubles
 
 logger = logging.getLogger(__name__)
 
@@ -272,7 +272,7 @@ def watch(context: Context, stop: threading.Event) -> None:
     if folder is None:
         raise InvalidRequest("no folder to watch: set ingest.watch_folder")
     watcher = Watcher(context, folder)
-    lifecycle.announce_ready(context.project, NAME)
+    announce_ready(context.project, NAME)
     troubles, said = Troubles(logger), None
     while not stop.wait(context.settings.ingest.watch_interval_s):
         try:

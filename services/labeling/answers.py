@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services.cycle.label_tasks import CLOSED
 from services.db import revisions
 from services.db.base import utc_now
 from services.db.tables import (
-    OPEN_TASKS,
     Annotation,
     Cycle,
     CycleState,
@@ -32,58 +31,12 @@ from services.errors import Conflict
 from services.intake.objects import clean_objects, plain_text
 from services.models.classes import class_names
 
-CLOSED = "closed: "
-"""How the note of a task begins that the loop closed; a person's skip has the person's words."""
 LATE = "answered late: the cycle went on without it, the next dataset version has it"
 """Note of a task that was answered after that."""
 CORRECTED = "corrected late: the cycle had the answer before, the next dataset version has this one"
 """Note of a task whose answer was replaced after its cycle had used it."""
 
 HOW_TO_CORRECT = "a wrong answer is corrected by `e2x labels import --replace`"
-
-
-def open_tasks(session: Session, cycle: Cycle) -> int:
-    """How many tasks of a cycle wait for an answer."""
-    query = select(func.count()).where(
-        LabelTask.cycle_id == cycle.id, LabelTask.state.in_(OPEN_TASKS)
-    )
-    return session.scalar(query) or 0
-
-
-def answers(session: Session, cycle: Cycle) -> Sequence[Annotation]:
-    """The answers to the tasks of a cycle, as they stand."""
-    return session.scalars(
-        select(Annotation)
-        .join(LabelTask, LabelTask.annotation_id == Annotation.id)
-        .where(LabelTask.cycle_id == cycle.id)
-    ).all()
-
-
-def boxes(session: Session, cycle: Cycle) -> int:
-    """How many boxes the answers hold."""
-    return sum(len(annotation.objects) for annotation in answers(session, cycle))
-
-
-def close_tasks(session: Session, cycle: Cycle, why: str) -> None:
-    """Ask no more for the open tasks of a cycle.
-
-    Whoever has leased one may still answer under the token of the lease; see :func:`is_closed`.
-
-    Args:
-        session: the caller's transaction, which holds the cycle.
-        cycle: whose tasks.
-        why: for people.
-    """
-    query = (
-        select(LabelTask)
-        .where(LabelTask.cycle_id == cycle.id, LabelTask.state.in_(OPEN_TASKS))
-        .order_by(LabelTask.id)
-        .with_for_update()
-    )
-    for task in session.scalars(query):
-        if task.state == TaskState.WAITING:  # nobody works on it
-            task.token += 1
-        task.state, task.finished_at, task.note = TaskState.SKIPPED, utc_now(), f"{CLOSED}{why}"
 
 
 def is_closed(task: LabelTask) -> bool:

@@ -17,14 +17,14 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.base import utc_now
 from services.db.tables import Model, Unit, UnitState
-from services.db.units import Claim
 from services.errors import Conflict, LeaseLost
 from services.models import training
-from services.worker.lease import LeaseKeeper
+from services.units import Claim
+from services.units.lease import LeaseKeeper
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.orm import Session
 
-from services.db import units
+from services import units
 from services.db.races import hold_name
 from services.db.tables import (
     Audit,
@@ -26,7 +26,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.errors import ChampionChanged, Conflict, NotFound
-from services.stages.requests import CHAMPION, ask_scans
+from services.units.requests import CHAMPION, ask_scans
 
 logger = logging.getLogger(__name__)
 

@@ -18,16 +18,16 @@ from curation.kernel.manifest import Manifest
 from retrain.description import config_of
 from retrain.errors import ReportMismatch
 from retrain.report import EvaluationReport
+from services import units
 from services.config import builders
 from services.context import Context
-from services.db import units
 from services.db.engine import reading
 from services.db.tables import Cycle, Model, ModelState, Role, Unit, UnitState
 from services.errors import Conflict
 from services.models import datasets, registry
 from services.models.training_process import run_job
 from services.store import model_folders
-from services.worker import threads
+from services.units import threads
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from typing import Any
 from services import log_files
 from services.config.setting_groups import LogSettings
 from services.errors import ServiceError
+from services.guard import guarded
 from services.store.storage import write_bytes
-from services.worker.guard import guarded
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@
 inline, pictures are data URIs, there is no script and no address of another place.
 """
 
+from services.models.predict import Predict, predictor
 from services.report.builder import build
-from services.report.extra import Predict, ReportExtra, Tile
-from services.report.predict import predictor
+from services.report.extra import ReportExtra, Tile
 
 __all__ = ["Predict", "ReportExtra", "Tile", "build", "predictor"]

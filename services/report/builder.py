@@ -11,9 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from services.context import Context
 from services.db.engine import reading
+from services.models.predict import Predict
 from services.report import trends, words
 from services.report.exemplars import Artist
-from services.report.extra import Predict, ReportExtra
+from services.report.extra import ReportExtra
 from services.report.page import Page, PageCycle, PageMode
 from services.report.pictures import Ledger
 from services.report.read import CycleRows, ModeRows, ReportRows, read_rows

@@ -12,8 +12,8 @@ from retrain.errors import RetrainError
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Cycle, Explanation, FailureRow, FailureState, Image
+from services.models.predict import Predict
 from services.report import pictures, words
-from services.report.extra import Predict
 from services.report.page import Exemplar, Panel
 from services.report.pictures import PANEL_PX, SAMPLE_PX, THUMB_PX, Ledger, Mark, View
 from services.report.read import ReportRows, Sample

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
-
-from curation.kernel.types import Detections, ImageArray
-
-Predict: TypeAlias = Callable[[str, Sequence[ImageArray]], list[Detections]]
-"""Detections of a registered model, by its id, in each image; down to a low score."""
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from services.modes.recognise import Recognised, recognise
 from services.selection import rois
 from services.selection.inputs import barred_hashes, evidence_of, pool_of
 from services.selection.training_sample import training_sample
-from services.stages.index import open_index
+from services.store.region_index import open_index
 from services.store.storage import open_image
 
 logger = logging.getLogger(__name__)

@@ -14,14 +14,14 @@ from sqlalchemy.orm import Session
 from curation.kernel.batching import in_batches
 from curation.kernel.errors import ImageUnreadable
 from curation.kernel.types import ImageArray
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.engine import reading
 from services.db.tables import Embedding, Image
-from services.db.units import Claim
-from services.pipeline import StageContext, Store
-from services.stages.resident import embedder_of
+from services.models.loaded import embedder_of
 from services.store.storage import open_image, write_npz
+from services.units import Claim
+from services.units.pipeline import StageContext, Store
 
 if TYPE_CHECKING:
     from curation.embedding.embed import ImageEmbedding, RegionEmbedder

@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from services import units
 from services.context import Context
 from services.cycle import cycles
-from services.db import units
 from services.db.engine import reading
 from services.db.tables import (
     Cycle,
@@ -26,7 +26,7 @@ from services.db.tables import (
     Image,
     Role,
 )
-from services.stages.requests import request_embed
+from services.units.requests import request_embed
 
 
 @dataclass(frozen=True, slots=True)

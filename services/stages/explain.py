@@ -19,11 +19,11 @@ from services.config import builders
 from services.db.convert import failure_of
 from services.db.engine import reading
 from services.db.tables import Explanation, FailureRow, FailureState, Image
-from services.db.units import Claim
-from services.pipeline import StageContext, Store
-from services.stages.resident import detector_of, embedder_of, explainer_of
+from services.models.loaded import detector_of, embedder_of, explainer_of
 from services.store.storage import open_image, write_npz
 from services.store.superpixels import segments_of
+from services.units import Claim
+from services.units.pipeline import StageContext, Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,12 @@ from services.db.tables import (
     ModeSighting,
 )
 from services.db.tables import Model as ModelRow
-from services.db.units import Claim
 from services.errors import ChampionChanged, Conflict
 from services.failures.check import still_failing, words_about
 from services.failures.findings import Words
 from services.models import registry, training
-from services.pipeline import StageContext, Store
+from services.units import Claim
+from services.units.pipeline import StageContext, Store
 
 ACTOR = "gate"
 

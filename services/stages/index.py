@@ -8,12 +8,11 @@ import numpy as np
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from curation.index import RegionIndex
-from services.context import Context
 from services.db.tables import Embedding
-from services.db.units import Claim
-from services.pipeline import StageContext, Store
+from services.store.region_index import open_index
 from services.store.storage import read_npz
+from services.units import Claim
+from services.units.pipeline import StageContext, Store
 
 
 def run(stage: StageContext, claim: Claim) -> Store:
@@ -42,10 +41,3 @@ def run(stage: StageContext, claim: Claim) -> Store:
         return {"indexed": len(payload["images"])}
 
     return store
-
-
-def open_index(context: Context, encoder_version: str, width: int) -> RegionIndex:
-    """The region index of one encoder version."""
-    return RegionIndex(
-        context.project.index / encoder_version[:16], encoder_version, width, lock_timeout_s=60.0
-    )

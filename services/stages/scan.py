@@ -22,17 +22,17 @@ from curation.failures import (
 )
 from curation.kernel.boxes import pairwise_iou
 from curation.kernel.types import Detections, Failure, Proposals
+from services import units
 from services.config import builders
-from services.db import units
 from services.db.convert import truth_of
 from services.db.engine import reading
 from services.db.tables import TERMINAL, FailureRow, FailureState, Image, Unit
-from services.db.units import Claim
 from services.failures.findings import OPERATOR, Words, keep_own, settle_earlier, words_of
 from services.models import registry
-from services.pipeline import StageContext, Store
-from services.stages.resident import detector_of
+from services.models.loaded import detector_of
 from services.store.storage import open_image
+from services.units import Claim
+from services.units.pipeline import StageContext, Store
 
 logger = logging.getLogger(__name__)
 

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from curation.kernel.errors import ShardCorrupt
 from curation.kernel.types import Detections
-from services.db.units import Claim
-from services.pipeline import StageContext, Store
+from services.models.loaded import detector_of
 from services.stages.embed import readable
-from services.stages.resident import detector_of
-from services.store.project import Project
-from services.store.storage import read_npz, write_npz
+from services.store.storage import write_npz
+from services.units import Claim
+from services.units.pipeline import StageContext, Store
 
 logger = logging.getLogger(__name__)
 
@@ -53,25 +51,3 @@ def run(stage: StageContext, claim: Claim) -> Store:
         return {"file": file, "images": len(images), "unreadable": len(wanted) - len(images)}
 
     return store
-
-
-def read_pool_scores(project: Project, cycle_id: int) -> dict[str, Detections]:
-    """Detections of every pool image that the cycle's champion has looked at.
-
-    A damaged file costs those that are in it: nobody has looked at them.
-    """
-    found: dict[str, Detections] = {}
-    for path in sorted((project.runs / f"cycle-{cycle_id}").glob("pool-*.npz")):
-        try:
-            arrays = read_npz(path)
-        except ShardCorrupt as error:
-            logger.warning("what the champion saw in some of the pool is left out: %s", error)
-            continue
-        ends = np.cumsum(arrays["counts"])[:-1]
-        parts = [np.split(arrays[key], ends) for key in ("boxes", "scores", "labels")]
-        anchors = np.split(arrays["default_boxes"], ends)
-        for image_id, boxes, scores, labels, default_boxes in zip(
-            arrays["images"], *parts, anchors, strict=True
-        ):
-            found[str(image_id)] = Detections(boxes, scores, labels, default_boxes)
-    return found

@@ -12,14 +12,14 @@ from services.cycle import cycles
 from services.db.convert import detections_as_json
 from services.db.engine import reading
 from services.db.tables import CandidateRow, Cycle, LabelTask, ModeRow, ModeSighting
-from services.db.units import Claim
 from services.models import training
+from services.models.loaded import embedder_of
 from services.modes import recognise
-from services.pipeline import StageContext, Store
 from services.selection.choose import Terms, choose
+from services.selection.pool_scores import read_pool_scores
 from services.stages import evidence
-from services.stages.resident import embedder_of
-from services.stages.score_pool import read_pool_scores
+from services.units import Claim
+from services.units.pipeline import StageContext, Store
 
 PRELABEL_SCORE = 0.3
 """Weaker detections cost a labeller more to delete than to draw anew."""

@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from services.cycle import cycles
 from services.db.tables import Cycle
-from services.db.units import Claim
 from services.models import training
-from services.pipeline import StageContext, Store
+from services.units import Claim
+from services.units.pipeline import StageContext, Store
 
 
 def run(stage: StageContext, claim: Claim) -> Store:

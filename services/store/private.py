@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # every process of ours passes through here: it must load at once
-    from services.store.project import Project
+    from services.config.project import Project
 
 logger = logging.getLogger(__name__)
 

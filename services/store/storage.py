@@ -19,10 +19,10 @@ from curation.kernel.errors import ShardCorrupt
 from curation.kernel.images import ImageLimits
 from curation.kernel.types import ImageArray
 from services.config import builders
+from services.config.project import Project
 from services.context import Context
 from services.db.tables import Image
 from services.errors import ServiceError
-from services.store.project import Project
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No space, no quota, or over the file size that the process may write."""

@@ -24,7 +24,7 @@ from sqlalchemy import URL
 
 from curation.index.locks import held_still
 from curation.kernel.files import temporary_beside, write_json
-from services.api.auth import TOKEN_FILE
+from services.config.project import TOKEN_FILE
 from services.config.settings import PROJECT_FILE
 from services.context import Context
 from services.db.engine import sqlite_file

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import create_engine, select, text
 
 from curation.kernel.errors import CurationError
+from services.config.project import Project
 from services.config.settings import Settings
 from services.context import Context, sessions_of
 from services.db.engine import reading
 from services.db.tables import Model
 from services.errors import InvalidRequest
-from services.store.project import Project
 from services.upkeep.invariants import files, index
 from services.upkeep.invariants.finding import Finding
 

@@ -15,16 +15,16 @@ from datetime import timedelta
 from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
+from services import units
 from services.context import Context
 from services.cycle import dismissals
-from services.db import units
 from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.patience import CLOCKS_DIFFER, LONG_QUEUE_FACTOR
 from services.db.tables import TERMINAL, FailureRow, FailureState, Outbox, Unit
-from services.db.unit_counts import forget, forgettable
 from services.models import registry
 from services.modes import recognise
+from services.units.counting import forget, forgettable
 
 logger = logging.getLogger(__name__)
 

@@ -21,11 +21,13 @@ from collections.abc import Sequence
 from celery.exceptions import CPendingDeprecationWarning
 
 from services import context as wiring
-from services import logs, pipeline
+from services import logs
+from services.config.project import Project, open_project
 from services.config.settings import Settings, get_settings
 from services.store import private
-from services.store.project import Project, open_project
-from services.worker import alive, lifecycle, redis_server, threads
+from services.store.ready_file import announce_ready
+from services.units import pipeline, threads
+from services.worker import alive, lifecycle, redis_server
 from services.worker.app import make_app
 
 TRAINER_KIB = 300 * 1024
@@ -95,7 +97,7 @@ def run_relay(settings: Settings, project: Project) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     relay = Relay(wiring.build(settings), make_app(settings, project))
-    lifecycle.announce_ready(project, "relay")
+    announce_ready(project, "relay")
     relay.run(stop)
 
 
@@ -107,7 +109,7 @@ def run_beat(settings: Settings, project: Project) -> None:
         logs.configure("beat", settings.log_level, project.logs, settings.logs)
 
     def ready(**_: object) -> None:
-        lifecycle.announce_ready(project, "beat")
+        announce_ready(project, "beat")
 
     lifecycle.connect_beat(set_up, ready)
     app.start(

@@ -11,9 +11,9 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
+from services.config.project import Project
 from services.config.settings import Settings
-from services.pipeline import QUEUES
-from services.store.project import Project
+from services.units.pipeline import QUEUES
 from services.worker import tasks
 from services.worker.redis_server import broker_url
 

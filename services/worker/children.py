@@ -17,7 +17,7 @@ import psutil
 
 from services import log_files
 from services.config.setting_groups import LogSettings
-from services.worker.guard import guarded
+from services.guard import guarded
 
 logger = logging.getLogger(__name__)
 

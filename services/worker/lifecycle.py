@@ -11,27 +11,23 @@ import os
 import signal
 import socket
 import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
 
 from services import context as wiring
 from services import logs
+from services.config.project import Project
 from services.config.settings import Settings
 from services.context import Context
-from services.pipeline import load_extra_stages
-from services.store.project import Project
+from services.store.ready_file import announce_ready
+from services.units.pipeline import load_extra_stages
+from services.units.resident import Resident
 from services.worker.idle import Idle
-from services.worker.resident import Resident
 
 logger = logging.getLogger(__name__)
-
-READY_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,38 +89,3 @@ def connect_beat(set_up_logs: Callable[..., None], ready: Callable[..., None]) -
 def _give_up(_number: int, _frame: object) -> None:
     # Raised in the middle of a stage; the shell gives the unit back and lets it pass.
     sys.exit(0)
-
-
-def ready_file(project: Project, name: str) -> Path:
-    """Where a process says that it is ready: a file with its pid."""
-    return project.state / "ready" / name
-
-
-def announce_ready(project: Project, name: str) -> None:
-    """Say that this process is ready; on a full disk as soon as that can be said.
-
-    The process does its work all the same: to end for want of a word would only start it again.
-    """
-    try:
-        _write_ready(project, name)
-    except OSError as error:
-        logger.warning("%s is ready, and cannot say so yet: %s", name, error)
-        again = threading.Thread(target=_until_written, args=(project, name), daemon=True)
-        again.start()
-
-
-def _until_written(project: Project, name: str) -> None:
-    while True:
-        time.sleep(READY_AGAIN_S)
-        try:
-            return _write_ready(project, name)
-        except OSError as error:
-            logger.debug("%s still cannot say that it is ready: %s", name, error)
-
-
-def _write_ready(project: Project, name: str) -> None:
-    file = ready_file(project, name)
-    file.parent.mkdir(exist_ok=True)
-    temporary = file.with_suffix(".new")
-    temporary.write_text(str(os.getpid()), encoding="utf-8")
-    temporary.replace(file)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from services.context import Context
 from services.errors import Conflict
-from services.pipeline import QUEUES
+from services.store.ready_file import ready_file
+from services.units.pipeline import QUEUES
 from services.worker import redis_repair, redis_server
 from services.worker.children import Program
-from services.worker.lifecycle import ready_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ import redis
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from services import pipeline
+from services import units
 from services.context import Context
-from services.db import units
+from services.cycle import after_unit
 from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.patience import CLOCKS_DIFFER, LONG_QUEUE_FACTOR, Patience
@@ -60,7 +60,7 @@ def reconcile(context: Context, depth: Depth | None = None) -> Reconciled:
             if units.requeue_expired(session, unit_id):
                 requeued += 1
             elif (claim := units.park_exhausted(session, unit_id)) is not None:
-                pipeline.after(session, context, claim)
+                after_unit.after(session, context, claim)
                 parked += 1
     resent = 0
     for queue in _waiting_queues(context):

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import redis
 
-from services.store.project import Project
+from services.config.project import Project
+from services.guard import guarded
 from services.worker import redis_server
-from services.worker.guard import guarded
 
 logger = logging.getLogger(__name__)
 

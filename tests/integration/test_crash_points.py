@@ -16,9 +16,10 @@ from sqlalchemy import func, select
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from services import context as wiring
+from services import units
 from services.config.settings import Settings
 from services.context import Context
-from services.db import migrate, units
+from services.db import migrate
 from services.db.base import Base
 from services.db.engine import reading
 from services.db.tables import TERMINAL, Embedding, Role, Unit
@@ -27,11 +28,11 @@ from services.intake.frames import ingest_frame
 from services.intake.imports import import_dataset
 from services.models import importing as model_import
 from services.models import registry
-from services.stages.index import open_index
+from services.store.region_index import open_index
 from services.store.storage import put_image, write_npz
+from services.units.resident import Resident
 from services.upkeep import invariants
 from services.worker import shell
-from services.worker.resident import Resident
 from tests import bad_images
 from tests.factories import make_project
 from tests.integration import crash_points

@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy import func, select
 
 from services import context as wiring
+from services import units
 from services.config.settings import Settings
 from services.context import Context
-from services.db import migrate, units
+from services.db import migrate
 from services.db.engine import reading
 from services.db.tables import Audit, Role, UnitState
 from services.intake.imports import import_dataset

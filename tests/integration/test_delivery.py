@@ -12,11 +12,11 @@ import psutil
 import pytest
 from sqlalchemy import func, select, update
 
+from services import units
+from services.config.project import Project
 from services.context import Context
-from services.db import units
 from services.db.engine import reading
 from services.db.tables import Audit, Outbox, UnitState
-from services.store.project import Project
 from services.worker import redis_server
 from services.worker.app import make_app
 from services.worker.supervisor import Supervisor

@@ -16,7 +16,8 @@ import psutil
 import pytest
 from sqlalchemy import func, select
 
-from services.db import migrate, units
+from services import units
+from services.db import migrate
 from services.db.engine import reading
 from services.db.tables import Audit
 from services.worker.children import Child, Program

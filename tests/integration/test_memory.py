@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.engine import reading
 from services.db.tables import Unit, UnitState
 from services.worker import supervisor

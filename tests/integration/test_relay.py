@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.engine import reading
 from services.db.tables import Outbox
 from services.worker import redis_server

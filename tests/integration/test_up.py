@@ -16,8 +16,7 @@ import pytest
 from services.config.settings import Settings
 from services.context import Context
 from services.errors import Conflict, ToolUnavailable
-from services.upkeep import readiness
-from services.worker import redis_server, supervisor, surroundings, up_file
+from services.worker import readiness, redis_server, supervisor, surroundings, up_file
 from services.worker.environment import environment_of
 from services.worker.lifecycle import ready_file
 from services.worker.supervisor import Supervisor

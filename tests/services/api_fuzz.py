@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.tables import LabelTask, Observation, Role
 from services.intake.imports import import_dataset
 from tests.factories import make_model

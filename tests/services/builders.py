@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.tables import (
     Annotation,
     Cycle,

@@ -27,8 +27,8 @@ from services.db.tables import (
 )
 from services.intake.frames import ingest_frame
 from services.models import registry
+from services.units.resident import Resident
 from services.worker import shell
-from services.worker.resident import Resident
 from tests.factories import make_model
 from tests.services.builders import make_image
 from tests.tiny_ssd import CLASS_NAMES, tiny_ssd

@@ -7,11 +7,11 @@ from dataclasses import replace
 from sqlalchemy.orm import Session
 
 from retrain.report import ClassMetrics, EvaluationReport, ObjectOutcome
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.tables import Annotation, Cycle, CycleState, Model, Role
-from services.db.units import Claim
 from services.models import datasets, training
+from services.units import Claim
 from tests.factories import make_model
 from tests.services.builders import make_image
 

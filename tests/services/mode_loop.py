@@ -33,10 +33,10 @@ from services.db.tables import (
 from services.failures import findings
 from services.labeling import queue
 from services.models import registry
-from services.stages.requests import request_embed
 from services.store.storage import put_image, read_npz, write_npz
+from services.units.requests import request_embed
+from services.units.resident import Resident
 from services.worker import shell
-from services.worker.resident import Resident
 from tests.factories import make_model
 from tests.services.builders import (
     add_champion,

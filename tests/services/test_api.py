@@ -14,9 +14,9 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from services import units
 from services.api.auth import project_token
 from services.context import Context
-from services.db import units
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, Role
 from services.models import registry
 from tests.factories import make_context, make_model

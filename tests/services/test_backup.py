@@ -22,7 +22,7 @@ from services.db.engine import reading
 from services.db.tables import Embedding, Image, Role
 from services.errors import Conflict, InvalidRequest
 from services.intake.frames import ingest_frame
-from services.stages.index import open_index
+from services.store.region_index import open_index
 from services.store.storage import put_image, write_npz
 from services.upkeep import backup, backup_manifest, invariants
 from services.upkeep.backup_manifest import verify

@@ -9,8 +9,8 @@ import time
 import pytest
 from sqlalchemy import update
 
+from services import units
 from services.cycle import cycle_units
-from services.db import units
 from services.db.tables import (
     Cycle,
     CycleState,

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from curation.kernel import images
 from retrain.gate import Check, Verdict
-from services.db import units
+from services import units
 from services.db.tables import (
     Annotation,
     Cycle,

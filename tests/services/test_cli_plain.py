@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from services import units
 from services.cli import common
-from services.db import units
 from services.db.tables import Observation, Role
 from services.logs import JsonFormatter
 from services.plain import json_text, plain_text, visible

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from services import units
 from services.config.setting_groups import TriggerSettings
 from services.context import Context
 from services.cycle import cycles, triggers
-from services.db import units
 from services.db.base import clock, utc_now
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, Outbox, Role, Unit
 from services.errors import Conflict

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
+from services import units
 from services.context import Context
 from services.cycle import cycles
-from services.db import units
 from services.db.tables import Cycle, CycleState, LabelTask, TaskState, Unit, UnitState
 from services.errors import Conflict
 from tests.services.builders import (

@@ -10,9 +10,10 @@ import pytest
 from curation.kernel import images
 from curation.kernel.types import ImageArray
 from curation.regions import harmful_regions
+from services import units
 from services.config.builders import region_rules
+from services.config.project import Project
 from services.context import Context
-from services.db import units
 from services.db.tables import (
     Explanation,
     FailureRow,
@@ -23,10 +24,9 @@ from services.db.tables import (
     UnitState,
 )
 from services.store.drawings import attribution_of, box_of
-from services.store.project import Project
 from services.store.storage import put_image, read_npz
+from services.units.resident import Resident
 from services.worker import shell
-from services.worker.resident import Resident
 from tests.factories import make_model
 from tests.services.builders import make_failure
 from tests.tiny_ssd import tiny_ssd

@@ -13,8 +13,8 @@ from curation.failures.default_boxes import FailureRules
 from curation.kernel.types import Detections, Proposals, Truth
 from services.failures.check import is_wrong, still_failing, words_about
 from services.failures.findings import OPERATOR, Words
-from services.pipeline import StageContext
-from services.worker.resident import Resident
+from services.units.pipeline import StageContext
+from services.units.resident import Resident
 from tests import strategies
 from tests.factories import make_model
 from tests.services.builders import make_failure, make_image

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from services.db import units
+from services import units
 from services.db.base import utc_now
 from services.db.tables import Model, Unit, UnitState
 from services.models import training

@@ -17,8 +17,8 @@ from services.db.tables import (
     Unit,
 )
 from services.models import registry
+from services.units.resident import Resident
 from services.worker import shell
-from services.worker.resident import Resident
 from tests.services.builders import make_image
 from tests.services.field_frames import PHANTOM, Field, blind
 from tests.services.judged_models import add_gating_cycle, add_holdout, add_report

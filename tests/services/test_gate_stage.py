@@ -8,10 +8,10 @@ from services.context import Context
 from services.db.tables import Cycle, CycleState, Model, ModelState
 from services.errors import ChampionChanged
 from services.models import registry
-from services.pipeline import StageContext
 from services.stages import gate
+from services.units.pipeline import StageContext
+from services.units.resident import Resident
 from services.worker import shell
-from services.worker.resident import Resident
 from tests.services.judged_models import add_gating_cycle, add_holdout, add_judged, claimed
 
 OLD, RIVAL, CHALLENGER = 1, 2, 3

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.base import utc_now
 from services.db.tables import (
     CandidateRow,
@@ -36,7 +36,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.stages import index as index_stage
-from services.stages.index import open_index
+from services.store.region_index import open_index
 from services.upkeep import invariants, rows
 from services.upkeep.invariants.files import spread
 from services.upkeep.invariants.finding import TOLD
@@ -311,8 +311,8 @@ def test_what_can_be_made_again_is_asked_for_again(whole: Context, what: str) ->
 
 def _work_on_index(context: Context) -> None:
     """Do the index units that wait; the others need networks."""
-    from services.pipeline import StageContext
-    from services.worker.resident import Resident
+    from services.units.pipeline import StageContext
+    from services.units.resident import Resident
 
     with context.sessions() as session:
         query = select(Unit.id).where(Unit.kind == "index", Unit.state == UnitState.QUEUED)

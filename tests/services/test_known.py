@@ -17,7 +17,7 @@ from services.models.datasets import build_version
 from services.selection import rois, training_sample
 from services.selection.choose import Terms, choose
 from services.selection.inputs import barred_hashes
-from services.stages.index import open_index
+from services.store.region_index import open_index
 from services.store.storage import write_npz
 from tests.services.builders import add_champion, make_failure
 from tests.services.report_project import add_explanation, add_photo

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from curation.kernel.errors import AnnotationsInvalid
 from services.context import Context
-from services.cycle import cycles
+from services.cycle import cycles, label_tasks
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, TaskState
 from services.errors import Conflict, LeaseLost
 from services.labeling import answers, coco, queue
@@ -84,7 +84,7 @@ def test_a_correction_is_what_a_waiting_cycle_trains_on(waiting: Context) -> Non
     assert (first[:2], second) == ((1, "anna"), (2, "bert", [NEW]))
     with waiting.sessions() as session:
         cycle = session.scalars(select(Cycle)).one()
-        assert [NEW] in [one.objects for one in answers.answers(session, cycle)]
+        assert [NEW] in [one.objects for one in label_tasks.answers(session, cycle)]
         rows = session.scalars(select(Annotation).where(Annotation.author == "bert")).all()
         assert [(row.cycle_id, row.origin) for row in rows] == [(cycle.id, f"{TASKS:064x}")]
     again = coco.import_coco(waiting, corrected(document, 0), "bert", replace=True)

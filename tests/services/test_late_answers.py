@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 from sqlalchemy import event, select
 
+from services import units
 from services.context import Context
 from services.cycle import cycles
-from services.db import units
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, TaskState, Unit
 from services.labeling import answers, coco, queue
 from tests.services.api_server import error_of

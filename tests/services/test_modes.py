@@ -31,7 +31,7 @@ from services.models import registry
 from services.modes import recognise, trends
 from services.report.trends import sparkline
 from services.selection import inputs
-from services.stages.index import open_index
+from services.store.region_index import open_index
 from tests.factories import make_model
 from tests.services.api_server import Switch
 from tests.services.builders import add_champion, make_failure, make_image

@@ -12,10 +12,10 @@ from sqlalchemy import func, select
 
 from curation.kernel.types import Detections, ImageArray
 from curation.select import names
+from services import units
 from services.cli.plan import draw_plan
 from services.config import builders
 from services.context import Context
-from services.db import units
 from services.db.tables import (
     CandidateRow,
     Cycle,
@@ -30,11 +30,11 @@ from services.db.tables import (
 )
 from services.errors import InvalidRequest, NotFound
 from services.report import predictor
+from services.selection import pool_scores
 from services.selection.choose import Terms, choose
-from services.stages.requests import request_embed
-from services.store import pool_scores
+from services.units.requests import request_embed
+from services.units.resident import Resident
 from services.worker import shell
-from services.worker.resident import Resident
 from tests.factories import make_context
 from tests.services.builders import add_champion, make_failure
 from tests.services.report_project import add_photo

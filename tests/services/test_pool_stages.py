@@ -16,12 +16,12 @@ from curation.kernel.types import ImageArray
 from services.context import Context
 from services.cycle import cycles
 from services.db.tables import Embedding, Image, Role, Unit, UnitState
-from services.stages.index import open_index
-from services.stages.requests import request_embed
-from services.stages.score_pool import read_pool_scores
+from services.selection.pool_scores import read_pool_scores
+from services.store.region_index import open_index
 from services.store.storage import put_image, read_npz
+from services.units.requests import request_embed
+from services.units.resident import Resident
 from services.worker import shell
-from services.worker.resident import Resident
 from tests.services.builders import add_champion, add_holdout_image, make_image
 from tests.tiny_ssd import tiny_ssd
 

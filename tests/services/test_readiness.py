@@ -10,8 +10,7 @@ from fastapi.testclient import TestClient
 
 from services.api.app import create_app
 from services.context import Context
-from services.upkeep import readiness
-from services.worker import alive, redis_server
+from services.worker import alive, readiness, redis_server
 from services.worker.alive import Giver, Sign
 from tests.service_fixtures import wait_until
 

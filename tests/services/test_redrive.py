@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services import units
 from services.context import Context
 from services.cycle import cycles, redrive
-from services.db import units
 from services.db.base import utc_now
 from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, Unit, UnitState
 from services.errors import Conflict, NotFound

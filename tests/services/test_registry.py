@@ -20,7 +20,7 @@ from services.db.tables import (
 )
 from services.errors import Conflict, NotFound
 from services.models import registry
-from services.stages.requests import request_scan
+from services.units.requests import request_scan
 from tests.factories import make_model
 from tests.services.builders import (
     add_champion,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from services import units
 from services.context import Context
 from services.cycle import dismissals
-from services.db import units
 from services.db.tables import FailureRow, FailureState, Image, Model, Role, UnitState
 from services.models import registry
 from services.modes import trends

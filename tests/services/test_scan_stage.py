@@ -7,7 +7,7 @@ import logging
 import pytest
 from sqlalchemy import select
 
-from services.db import units
+from services import units
 from services.db.tables import FailureRow, FailureState, Unit, UnitState
 from services.models import registry
 from tests.services.field_frames import PHANTOM, Field, blind

@@ -9,10 +9,10 @@ from curation.kernel.images import encode_png
 from services.context import Context
 from services.cycle import cycles
 from services.db.tables import Cycle, CycleState, Embedding, Image, Role, Unit, UnitState
-from services.stages.requests import request_embed
 from services.store.storage import put_image
+from services.units.requests import request_embed
+from services.units.resident import Resident
 from services.worker import shell
-from services.worker.resident import Resident
 from tests.services.builders import add_champion, add_holdout_image, finish_units
 
 

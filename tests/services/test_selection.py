@@ -25,7 +25,7 @@ from services.db.tables import (
 )
 from services.selection import rois
 from services.selection.choose import Terms, choose
-from services.stages.score_pool import read_pool_scores
+from services.selection.pool_scores import read_pool_scores
 from services.store.storage import write_npz
 from tests.services.builders import finish_units
 from tests.services.mode_loop import ModeLoop

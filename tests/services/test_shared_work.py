@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import func, select
 
-from services import pipeline
+from services import units
 from services.context import Context
 from services.cycle import cycles
-from services.db import units
 from services.db.tables import Cycle, CycleState, Image, Outbox, Role, Unit, UnitState
 from services.errors import LeaseLost
 from services.models import registry
-from services.stages.requests import request_scan
+from services.units import pipeline
+from services.units.requests import request_scan
 from tests.factories import make_model
 from tests.services.builders import add_champion, add_holdout_image, finish_units, make_image
 

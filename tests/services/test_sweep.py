@@ -13,10 +13,10 @@ import pytest
 from curation.kernel import files
 from services.config.settings import Settings
 from services.context import Context
+from services.units.resident import Resident
 from services.upkeep import sweep
 from services.worker import lifecycle, tasks
 from services.worker.idle import Idle
-from services.worker.resident import Resident
 
 KILLED = """
 import os, signal, sys

@@ -19,14 +19,14 @@ from services.cycle import holdout, triggers
 from services.db import engine as databases
 from services.db.engine import reading
 from services.db.tables import FailureState, Role
-from services.db.units import Claim
 from services.errors import Conflict
 from services.failures.check import still_failing, words_about
 from services.models import training
 from services.models.classes import class_names
-from services.pipeline import STAGES, StageContext
 from services.store.storage import put_image
-from services.worker.resident import Resident
+from services.units import Claim
+from services.units.pipeline import STAGES, StageContext
+from services.units.resident import Resident
 from tests.factories import make_context, make_model
 from tests.services.builders import make_failure, make_image
 from tests.tiny_ssd import tiny_ssd

@@ -9,13 +9,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, func, select, update
 
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.tables import TERMINAL, Outbox, Unit, UnitState
-from services.db.unit_batches import enqueue_all
 from services.errors import Conflict, InvalidRequest, LeaseLost, NotFound
+from services.units.batches import enqueue_all
 
 LEASE_S = 60.0
 

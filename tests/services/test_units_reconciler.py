@@ -10,8 +10,8 @@ import pytest
 from kombu.exceptions import OperationalError
 from sqlalchemy import func, select, update
 
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.tables import Outbox, Unit, UnitState

@@ -13,18 +13,18 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services import pipeline
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.tables import Audit, Unit, UnitState
 from services.errors import InvalidRequest, LeaseLost
 from services.models.training_process import JobFailed
-from services.pipeline import Stage, StageContext, Store
 from services.store.storage import DiskFull
+from services.units import pipeline
+from services.units.pipeline import Stage, StageContext, Store
+from services.units.resident import Resident
 from services.worker import reconciler, shell
-from services.worker.resident import Resident
 
 SetWork = Callable[[Callable[[StageContext, units.Claim], Store]], None]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.base import utc_now
 from services.db.tables import (
     Cycle,
@@ -29,8 +29,8 @@ from services.db.tables import (
 from services.models import registry
 from services.report.field import read_field
 from services.stages.embed import embedded_already
-from services.stages.requests import request_scan
 from services.store.storage import write_npz
+from services.units.requests import request_scan
 from services.upkeep import rows as upkeep
 from services.upkeep.rows import BATCH, Upkeep
 from tests.factories import make_model

@@ -30,7 +30,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.models import registry
-from services.stages.index import open_index
+from services.store.region_index import open_index
 from services.store.storage import put_image, write_npz
 from tests.factories import make_model
 from tests.services.builders import (

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from services.api.deps import ContextOf
-from services.upkeep import readiness
+from services.worker import readiness
 
 router = APIRouter(tags=["health"])
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter
 from sqlalchemy import select
 
+from services import units
 from services.api.deps import Cursor, Limit, OfCycle, RowId, SessionOf, ViewOf, Word, row_after
 from services.api.schemas import Page, UnitOut
 from services.api.strict import StrictRoute
 from services.cycle import redrive
-from services.db import units
 from services.db.tables import Unit
 
 router = APIRouter(tags=["units"], route_class=StrictRoute)

@@ -15,7 +15,7 @@ from curation.kernel.errors import CurationError
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import TERMINAL, Embedding, Unit
-from services.stages.index import open_index
+from services.store.region_index import open_index
 from services.store.storage import read_npz
 from services.upkeep.invariants.files import spread
 from services.upkeep.invariants.finding import Finding, OnProgress, told

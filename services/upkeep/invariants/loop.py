@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.context import Context
-from services.cycle import cycle_units
+from services.cycle import cycle_units, label_tasks
 from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.tables import (
@@ -26,7 +26,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.labeling import answers
-from services.pipeline import FEEDS_SELECTION, STAGES, load_extra_stages
+from services.units.pipeline import FEEDS_SELECTION, STAGES, load_extra_stages
 from services.upkeep.invariants.finding import Finding
 
 LATE = 10
@@ -115,9 +115,9 @@ def _waits_for_nothing(session: Session, cycle: Cycle) -> str:
         return "" if waits else "no evidence is waited for"
     if cycle.state == CycleState.VERIFYING:
         return "" if cycle_units.outstanding(session, cycle) else "nothing is verified any more"
-    if not answers.open_tasks(session, cycle):
+    if not label_tasks.open_tasks(session, cycle):
         return "no label task is open"
-    if answers.boxes(session, cycle) >= cycle.budget_boxes:
+    if label_tasks.boxes(session, cycle) >= cycle.budget_boxes:
         return "its budget is spent"
     return ""
 

@@ -14,13 +14,13 @@ import numpy as np
 from sqlalchemy import delete, select, update
 
 from curation.kernel.errors import CurationError
+from services import units
 from services.context import Context
-from services.db import units
 from services.db.engine import reading
 from services.db.tables import Embedding, Explanation
-from services.stages.index import open_index
-from services.stages.requests import request_embed, request_scan
+from services.store.region_index import open_index
 from services.store.storage import read_npz
+from services.units.requests import request_embed, request_scan
 from services.upkeep import rows as upkeep
 from services.upkeep.invariants.index import (
     Known,

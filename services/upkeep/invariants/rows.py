@@ -22,7 +22,7 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
-from services.stages.requests import CHAMPION
+from services.units.requests import CHAMPION
 from services.upkeep.invariants.finding import Finding
 
 RESTORE = "restore the project from a backup"

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.context import Context
 from services.db.engine import reading
-from services.pipeline import QUEUES
+from services.units.pipeline import QUEUES
 from services.worker import alive, redis_server
 
 

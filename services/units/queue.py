@@ -29,26 +29,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.db.engine import DEFAULT_ATTEMPTS, MAX_ATTEMPTS_INFO
-
-# One door to all that is done with units.
-from services.db.leases import MAX_ERROR_CHARS as MAX_ERROR_CHARS
-from services.db.leases import claim as claim
-from services.db.leases import fail as fail
-from services.db.leases import finish as finish
-from services.db.leases import park_exhausted as park_exhausted
-from services.db.leases import record_result as record_result
-from services.db.leases import release as release
-from services.db.leases import renew as renew
-from services.db.leases import requeue_expired as requeue_expired
 from services.db.tables import TERMINAL, Unit, UnitState
-from services.db.unit_counts import counts as counts
-from services.db.unit_rows import Claim as Claim
-from services.db.unit_rows import announce as announce
-from services.db.unit_rows import change, ending, read, waiting
-from services.db.unit_rows import expire_units as expire_units
-from services.db.unit_rows import find as find
 from services.errors import Conflict, InvalidRequest
-from services.pipeline import STAGES
+from services.units.pipeline import STAGES
+from services.units.rows import Claim, announce, change, ending, expire_units, find, read, waiting
 
 
 def enqueue(
@@ -64,7 +48,7 @@ def enqueue(
 
     Args:
         session: the caller's transaction; the message is committed with it.
-        kind: a stage of :data:`services.pipeline.STAGES`.
+        kind: a stage of :data:`services.units.pipeline.STAGES`.
         key: made of the content; the same key gives the same row. One that was cancelled is queued
             again; one that is done or dead stays so.
         payload: JSON that the stage reads.

@@ -8,6 +8,9 @@ from pathlib import Path
 from services.config.settings import PROJECT_FILE, Settings
 from services.errors import NotAllowed, NotFound
 
+TOKEN_FILE = "api-token"
+"""In the state folder: whoever can read it may do everything that the API can."""
+
 
 @dataclass(frozen=True, slots=True)
 class Project:

@@ -1,6 +1,6 @@
 """Start a program so that it dies with the process that started it, also by SIGKILL.
 
-``python -m services.worker.guard PARENT_PID SIGNAL COMMAND…`` asks the kernel for a signal at the
+``python -m services.guard PARENT_PID SIGNAL COMMAND…`` asks the kernel for a signal at the
 parent's death and becomes the command. This is done in the child, since code between fork and exec
 of a process with threads may hang. What the command creates is its owner's alone. On systems other
 than Linux the command just runs.
@@ -24,7 +24,7 @@ def guarded(command: Sequence[str], death: signal.Signals = signal.SIGKILL) -> l
 
     The thread that starts it must live as long as it does: the kernel watches the thread.
     """
-    module = "services.worker.guard"
+    module = "services.guard"
     return [sys.executable, "-m", module, str(os.getpid()), str(int(death)), *command]
 
 

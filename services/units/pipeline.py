@@ -26,8 +26,8 @@ from sqlalchemy.orm import Session
 from services.context import Context
 
 if TYPE_CHECKING:
-    from services.db.units import Claim
-    from services.worker.resident import Resident
+    from services.units import Claim
+    from services.units.resident import Resident
 
 Store: TypeAlias = Callable[[Session], dict[str, Any]]
 QUEUES = ("explain", "embed", "index", "train", "default")
@@ -103,13 +103,3 @@ def load_extra_stages() -> None:
     """Import the modules that ``E2X_EXTRA_STAGES`` names; each registers its stages."""
     for module in filter(None, os.environ.get(EXTRA_STAGES_VARIABLE, "").split(",")):
         import_module(module.strip())
-
-
-def after(session: Session, context: Context, claim: Claim) -> None:
-    """Move the cycles that may have waited for this unit; called when it is done or parked."""
-    from services.cycle import cycles  # the cycle's steps enqueue units, which read this table
-
-    if claim.kind in FEEDS_SELECTION:  # another cycle may wait for it by now
-        cycles.advance_waiting(session, context)
-    elif claim.cycle_id is not None:
-        cycles.advance(session, context, claim.cycle_id)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from curation.kernel.types import Detections, ImageArray
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Model
-from services.report.extra import Predict
 
 if TYPE_CHECKING:
     from retrain.detector import SsdDetector
+
+Predict: TypeAlias = Callable[[str, Sequence[ImageArray]], list[Detections]]
+"""Detections of a registered model, by its id, in each image; down to a low score."""
 
 
 def predictor(context: Context) -> Predict:

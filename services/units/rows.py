@@ -1,4 +1,4 @@
-"""Single writes to rows of units; :mod:`services.db.units` says what they are for."""
+"""Single writes to rows of units; :mod:`services.units` says what they are for."""
 
 from __future__ import annotations
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import numpy as np
 from sqlalchemy import select
 
-from curation.kernel.errors import CurationError
+from curation.kernel.errors import CurationError, ShardCorrupt
 from curation.kernel.types import Detections
+from services.config.project import Project
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Cycle, Image, Model, Role
-from services.report import Predict
-from services.stages.score_pool import read_pool_scores
-from services.store.storage import open_image
+from services.models.predict import Predict
+from services.store.storage import open_image, read_npz
 
 logger = logging.getLogger(__name__)
 
@@ -64,4 +65,26 @@ def score(
         finally:
             on_image()
         found[image.id] = predict(champion.id, [pixels])[0]
+    return found
+
+
+def read_pool_scores(project: Project, cycle_id: int) -> dict[str, Detections]:
+    """Detections of every pool image that the cycle's champion has looked at.
+
+    A damaged file costs those that are in it: nobody has looked at them.
+    """
+    found: dict[str, Detections] = {}
+    for path in sorted((project.runs / f"cycle-{cycle_id}").glob("pool-*.npz")):
+        try:
+            arrays = read_npz(path)
+        except ShardCorrupt as error:
+            logger.warning("what the champion saw in some of the pool is left out: %s", error)
+            continue
+        ends = np.cumsum(arrays["counts"])[:-1]
+        parts = [np.split(arrays[key], ends) for key in ("boxes", "scores", "labels")]
+        anchors = np.split(arrays["default_boxes"], ends)
+        for image_id, boxes, scores, labels, default_boxes in zip(
+            arrays["images"], *parts, anchors, strict=True
+        ):
+            found[str(image_id)] = Detections(boxes, scores, labels, default_boxes)
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from services.config import builders
 from services.db.engine import reading
 from services.db.tables import Model
-from services.pipeline import StageContext
+from services.units.pipeline import StageContext
 
 if TYPE_CHECKING:
     from curation.embedding.embed import RegionEmbedder

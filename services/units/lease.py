@@ -9,10 +9,10 @@ from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from services import units
 from services.context import Context
-from services.db import units
-from services.db.units import Claim
 from services.errors import LeaseLost
+from services.units import Claim
 
 logger = logging.getLogger(__name__)
 

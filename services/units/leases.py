@@ -1,6 +1,6 @@
 """A worker's claim on a unit: taken, renewed, ended, or found abandoned.
 
-:mod:`services.db.units` has the whole state machine; it is the door to these functions.
+:mod:`services.units` has the whole state machine; it is the door to these functions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from services.db.base import utc_now
 from services.db.patience import Patience
 from services.db.tables import Unit, UnitState
-from services.db.unit_rows import Claim, announce, change, claim_of, ending, fenced, read, waiting
+from services.units.rows import Claim, announce, change, claim_of, ending, fenced, read, waiting
 
 MAX_ERROR_CHARS = 20_000
 """A traceback through a network is about 5,000 characters; the end is the telling part."""

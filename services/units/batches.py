@@ -1,6 +1,6 @@
 """Asking for much work at once: a scan of each field frame, a look at the whole pool.
 
-One at a time, as :func:`services.db.units.enqueue` does it, ten thousand take ten seconds, in which
+One at a time, as :func:`services.units.enqueue` does it, ten thousand take ten seconds, in which
 nobody else writes.
 """
 
@@ -16,7 +16,7 @@ from services.db.engine import DEFAULT_ATTEMPTS, MAX_ATTEMPTS_INFO
 from services.db.races import insert_new
 from services.db.tables import Outbox, Unit
 from services.errors import InvalidRequest
-from services.pipeline import STAGES
+from services.units.pipeline import STAGES
 
 BATCH = 500
 """Databases bound the number of parameters of a query."""
@@ -29,11 +29,11 @@ def enqueue_all(
     *,
     cycle_id: int | None = None,
 ) -> int:
-    """Ask for pieces of work of one kind, each once; as :func:`services.db.units.enqueue` one.
+    """Ask for pieces of work of one kind, each once; as :func:`services.units.enqueue` one.
 
     Args:
         session: the caller's transaction; the messages are committed with it.
-        kind: a stage of :data:`services.pipeline.STAGES`.
+        kind: a stage of :data:`services.units.pipeline.STAGES`.
         wanted: payloads by key; those whose key is known stay as they are.
         cycle_id: the cycle that waits for them.
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from services.db import units
+from services import units
 from services.db.tables import Pointer
-from services.db.unit_batches import enqueue_all
+from services.units.batches import enqueue_all
 
 CHAMPION = "champion"
 
