@@ -17,12 +17,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from benchmarks.common import machine
 from services.demo.run import DemoOptions, run_demo
 from services.demo.sizes import DemoSize
 from services.units import threads
@@ -135,8 +133,8 @@ def summary(results: Sequence[Result], compare: str | None = None) -> dict[str, 
         sides[compare] = [result[compare] for result in results]
     return {
         "command": f"python -m benchmarks.demo --seeds {seeds}{beside}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",
-        "versions": {name: version(name) for name in PACKAGES},
+        "machine": machine.machine(),
+        "versions": machine.versions(PACKAGES),
         "seeds": [result["seed"] for result in results],
         "intervals": {side: intervals(of_side) for side, of_side in sides.items()},
         "bars": _bars(sides["e2x"], sides[compare]) if compare else {},

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -22,10 +20,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-import torchvision
 
+from benchmarks.common import machine
+from benchmarks.common.bars import entry
 from curation import formats
 from curation.kernel.images import content_hash
 from curation.kernel.manifest import Manifest, ManifestItem
@@ -185,25 +183,15 @@ def store(run: dict[str, object]) -> None:
     ]
     bars = {}
     if street_runs:
-        bars["street_plain_ap50"] = {
-            "value": sorted(street_runs)[len(street_runs) // 2],
-            "low": min(street_runs),
-            "high": max(street_runs),
-            "bar": STREET_BAR,
-            "met": min(street_runs) >= STREET_BAR,
-        }
+        bars["street_plain_ap50"] = entry(
+            sorted(street_runs)[len(street_runs) // 2],
+            min(street_runs),
+            max(street_runs),
+            bound=STREET_BAR,
+        )
     result = {
-        "machine": {
-            "cpu": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "timm": timm.__version__,
-        },
+        "machine": machine.machine("cuda" if torch.cuda.is_available() else "cpu"),
+        "versions": machine.versions(),
         "command": run["command"],
         "seeds": sorted({r["seed"] for r in runs}),
         "bars": bars,

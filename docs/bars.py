@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from benchmarks.common.bars import Sense, state
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
-Sense = Literal[">=", "<="]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +97,14 @@ def _row(bar: Bar, said: dict[str, Any]) -> str:
     measured = number(value)
     if low is not None and high is not None:
         measured += f" [{number(low)}, {number(high)}]"
-    state = judge(bar, value, low, high, float(goal))
-    return f"| {bar.words} | {sign} {number(goal)} | {measured} | {state} |"
+    judged = judge(bar, value, low, high, float(goal))
+    return f"| {bar.words} | {sign} {number(goal)} | {measured} | {judged} |"
 
 
 def judge(bar: Bar, value: float, low: float | None, high: float | None, goal: float) -> str:
     """Whether a bar is met by the whole interval."""
-    unsure = low is None or high is None or low == high
-    ends = [value] if low is None or high is None else [low, high]
-    good = [end >= goal if bar.sense == ">=" else end <= goal for end in ends]
-    state = "met" if all(good) else "open" if any(good) else "missed"
-    return f"{state} (no interval)" if unsure else state
+    found = state(value, low, high, goal, bar.sense)
+    return f"{found} (no interval)" if low is None or high is None or low == high else found
 
 
 def number(value: float) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.common.units import Units
 from benchmarks.detectors import CACHE
 from benchmarks.fidelity import (
     cases,
@@ -26,7 +27,6 @@ from benchmarks.fidelity import (
 )
 from benchmarks.fidelity.sizes import FULL, SMALL, Sizes
 from benchmarks.fidelity.study import Study, load
-from benchmarks.fidelity.units import Units
 from retrain.memory import keep_freed_memory
 
 Part = Callable[[Study, Sizes], Iterator[dict[str, Any]]]

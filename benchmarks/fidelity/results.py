@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
+from benchmarks.common import machine
 from benchmarks.fidelity import cases, plot, references, report
 from benchmarks.fidelity.sizes import Sizes
 from curation.kernel.files import write_json
 
 RESULTS = Path(__file__).parents[1] / "results"
 DEFAULT_ARCHITECTURE = "ssdlite_efficientnet_lite0"
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-image")
 NOTES = (
     "sizes are what was asked for; the tables say how many detections and images were done",
     "seconds on a CPU are those of the process, one thread, whatever else the machine does",
@@ -54,9 +49,8 @@ def write(
     path = folder / f"{name}.json"
     before = json.loads(path.read_text()) if path.exists() else {}
     made = {
-        "machine": machine(given.device),
-        "versions": {name: version(name) for name in PACKAGES}
-        | {"python": platform.python_version()},
+        "machine": machine.machine(given.device),
+        "versions": machine.versions(),
     }
     known = before.get("parts", {}) | {
         part: {"command": _command(given, part)} | made | {"sizes": sizes.of(part)}
@@ -81,13 +75,6 @@ def write(
     if "fig2" in tables:
         plot.draw(tables["fig2"], folder / f"{name}-figure2.svg")
     return path
-
-
-def machine(device: str) -> str:
-    """What the numbers were measured on."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()}, {os.cpu_count()} cores shared with other work, no GPU"
 
 
 def _command(given: argparse.Namespace, part: str) -> str:

@@ -9,9 +9,9 @@ from zlib import crc32
 
 import numpy as np
 
+from benchmarks.common.units import Key, Units
 from benchmarks.fidelity import cases, methods
 from benchmarks.fidelity.cases import Case
-from benchmarks.fidelity.units import Key, Units
 from curation import superpixels
 from curation.kernel.types import Attribution, FloatArray
 from curation.superpixels import SegmentArray

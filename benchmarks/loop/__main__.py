@@ -193,7 +193,7 @@ def show(found: Sequence[dict[str, Any]], keys: Sequence[str], reached: dict[str
         cells = ["-" if not row[k] else "{:.3f} [{:.3f}, {:.3f}]".format(*row[k]) for k in keys]
         print(f"| {row['arm']} | {row['budget'] or ''} | {row['seeds']} | {' | '.join(cells)} |")
     for name, entry in reached.items():
-        state = "met" if entry["met"] else "missed"
+        state = "met" if entry["met"] else "not met"
         if entry["value"] is None:
             print(f"{name}: not measured")
         else:

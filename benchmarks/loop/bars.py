@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import bars
 from benchmarks.loop.arms import ARMS
 from benchmarks.loop.training import SAME_DATA
 from curation.kernel.types import FloatArray
@@ -30,10 +31,8 @@ def interval(values: Sequence[float], repeats: int = REPEATS) -> tuple[float, fl
 def bar(values: Sequence[float], bound: float, at_most: bool = False) -> dict[str, Any]:
     """A bar of the result file; no value where nothing was measured."""
     if not len(values):
-        return {"value": None, "low": None, "high": None, "bar": bound, "met": False}
-    value, low, high = interval(values)
-    met = value <= bound if at_most else value >= bound
-    return {"value": value, "low": low, "high": high, "bar": bound, "met": bool(met)}
+        return bars.entry(None, bound=bound)
+    return bars.entry(*interval(values), bound=bound, sense="<=" if at_most else ">=")
 
 
 def ratio(
@@ -51,8 +50,7 @@ def ratio(
     drawn = pairs[:, rows].sum(axis=2)
     low, high = np.quantile(drawn[0] / np.maximum(drawn[1], 1), [0.025, 0.975])
     value = float(pairs[0].sum() / max(pairs[1].sum(), 1))
-    ends = {"low": float(low), "high": float(high)}
-    return {"value": value, **ends, "bar": bound, "met": bool(value >= bound)}
+    return bars.entry(value, float(low), float(high), bound=bound)
 
 
 def difference(
@@ -75,7 +73,8 @@ def difference(
     shared = any(unit["result"].get("resampled", {}).get("shared_draws") for unit in units)
     low, high = np.quantile(_means(own, shared), [0.025, 0.975])
     over = "seeds and the groups that they share" if shared else "seeds and groups"
-    return entry | {"low": float(low), "high": float(high), "interval_over": over}
+    drawn_too = bars.entry(entry["value"], float(low), float(high), bound=bound)
+    return drawn_too | {"interval_over": over}
 
 
 def _means(own: Sequence[FloatArray], shared: bool) -> list[float]:

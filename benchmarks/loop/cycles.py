@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.loop.keep import kept
+from benchmarks.common.keep import kept
 from benchmarks.loop.prepare import Prepared, again, labelled_now
 from benchmarks.loop.tested import Tested, tested
 from benchmarks.loop.training import (

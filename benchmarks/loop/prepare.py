@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.common.keep import kept
 from benchmarks.loop.evidence import FieldFailure, Observer, cause_of, shown
-from benchmarks.loop.keep import kept
 from benchmarks.loop.worlds import Sample, World
 from curation import explain, modes
 from curation.embedding.embed import RegionEmbedder

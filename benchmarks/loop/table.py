@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 
+from benchmarks.common import machine
 from benchmarks.loop.bars import Unit, interval
 from benchmarks.loop.training import SAME_DATA
 
@@ -64,16 +62,8 @@ def means(results: Sequence[dict[str, float]]) -> dict[str, list[float]]:
 def environment(command: str) -> dict[str, Any]:
     """Machine, versions and command of a result file."""
     return {
-        "machine": {
-            "cpu": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-        },
+        "machine": machine.machine("cuda" if torch.cuda.is_available() else "cpu"),
+        "versions": machine.versions(),
         "command": command,
     }
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.keep import kept
 from benchmarks.loop.arms import BY_NAME, choose
 from benchmarks.loop.budget import spend
-from benchmarks.loop.keep import kept
 from benchmarks.loop.prepare import Prepared
 from benchmarks.loop.tested import Tested, detections, resampled, scored, tested
 from benchmarks.loop.worlds import Sample, World

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.loop.keep import kept
+from benchmarks.common.keep import kept
 from curation.kernel.images import content_hash, encode_png, load
 from curation.kernel.manifest import Manifest, ManifestItem
 from curation.kernel.types import Box, FloatArray, ImageArray, Truth

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import faiss
 import torch
 
+from benchmarks.common import machine
+from benchmarks.common.bars import entry
 from benchmarks.detectors import CACHE
 from benchmarks.retrieval import duplicates, measure, vectors
 from curation.kernel.files import write_json
@@ -36,7 +36,6 @@ COLUMNS = (
     "seal s",
     "peak RSS GiB, build / serve",
 )
-PACKAGES = ("faiss-gpu", "numpy", "torch", "timm")
 
 
 def main() -> None:
@@ -139,43 +138,25 @@ def bars(sizes: dict[str, measure.Row]) -> dict[str, Any]:
     found = {}
     row = sizes.get("1000000")
     if row:
-        found["recall_at_10_1e6"] = bar(*row["recall_at_10"], bound=0.95)
-        found["p99_ms_1e6"] = bar(*row["single"]["wall_p99_ms"], bound=30, at_most=True)
+        found["recall_at_10_1e6"] = entry(*row["recall_at_10"], bound=0.95)
+        found["p99_ms_1e6"] = entry(*row["single"]["wall_p99_ms"], bound=30, sense="<=")
         resident = row["resident_bytes_a_vector_after_searches"]
-        found["resident_bytes_a_vector_1e6"] = bar(resident, bound=100, at_most=True)
+        found["resident_bytes_a_vector_1e6"] = entry(resident, bound=100, sense="<=")
     row = sizes.get("10000000")
     if row:
         peak = max(row["peak_rss_bytes"], row["serve_peak_rss_bytes"]) / GIB
-        found["peak_gib_1e7"] = bar(peak, bound=MEMORY_GIB, at_most=True)
+        found["peak_gib_1e7"] = entry(peak, bound=MEMORY_GIB, sense="<=")
     return found
-
-
-def bar(
-    value: float,
-    low: float | None = None,
-    high: float | None = None,
-    *,
-    bound: float,
-    at_most: bool = False,
-) -> dict[str, Any]:
-    met = value <= bound if at_most else value >= bound
-    return {"value": value, "low": low, "high": high, "bar": bound, "met": bool(met)}
 
 
 def write(result: dict[str, Any], given: argparse.Namespace) -> None:
     result |= {
         "bars": bars(result["sizes"]),
         "command": "python -m benchmarks.retrieval; the command of each size is in sizes",
-        "machine": {
-            "cpu": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": given.threads,
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in PACKAGES},
-        },
+        "machine": machine.machine(
+            "cuda" if torch.cuda.is_available() else "cpu", threads=given.threads
+        ),
+        "versions": machine.versions(),
         "rules": measure.rules(),
     }
     write_json(RESULT, result)

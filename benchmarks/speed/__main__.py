@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
+from benchmarks.common import machine
 from benchmarks.detectors import CACHE
 from benchmarks.speed import embedding, floor, frames, growth, precision, rivals, workers
 from benchmarks.speed.scene import Clock, Row, Scene, bar, load
@@ -179,18 +177,13 @@ def write(
     kind = hardware(given.device)
     file = RESULTS / f"speed-{kind}.json"
     before: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    if kind == "gpu":
-        machine = torch.cuda.get_device_name()
-    else:
-        machine = f"{platform.machine()}, {os.cpu_count()} cores, no GPU"
     RESULTS.mkdir(exist_ok=True)
     write_json(
         file,
         {
             "command": "python -m benchmarks.speed --write; the command of each part is in parts",
-            "machine": machine,
-            "versions": {name: version(name) for name in PACKAGES}
-            | {"python": platform.python_version()},
+            "machine": machine.machine(given.device),
+            "versions": machine.versions(PACKAGES),
             "seeds": {"methods": 0, "reference": 1, "bootstrap": 0},
             "bars": before.get("bars", {}) | bars,
             "not_measured": [] if kind == "gpu" else ["floor_ratio_gpu: no GPU here"],

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.common.bars import entry
 from curation import superpixels
 from curation.explain import Explainer
 from curation.kernel import images
@@ -135,6 +136,4 @@ def interval(values: Sequence[float] | npt.NDArray[np.floating]) -> tuple[float,
 
 
 def bar(values: Sequence[float] | npt.NDArray[np.floating], bound: float, at_most: bool) -> Row:
-    value, low, high = interval(values)
-    met = value <= bound if at_most else value >= bound
-    return {"value": value, "low": low, "high": high, "bar": bound, "met": met}
+    return entry(*interval(values), bound=bound, sense="<=" if at_most else ">=")
