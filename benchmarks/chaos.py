@@ -24,17 +24,17 @@ from rich.progress import Progress
 from rich.table import Table
 from sqlalchemy import func, select
 
+from benchmarks.common import light_stage
+from benchmarks.common.databases import run_postgres
+from benchmarks.common.kills import Chaos
+from benchmarks.common.processes import supervisor_of
+from benchmarks.common.projects import QUICK_WORKERS, make_context
 from services import units
 from services.context import Context
 from services.db import migrate
 from services.db.engine import reading
 from services.db.tables import Audit, Unit
 from services.units import threads
-from tests.databases import run_postgres
-from tests.factories import QUICK_WORKERS, make_context
-from tests.integration import light_stage
-from tests.integration.chaos import Chaos
-from tests.integration.processes import supervisor_of
 
 RESULTS = Path(__file__).parent / "results"
 DEADLINE_S = 3600.0

@@ -33,6 +33,11 @@ LOOP = {
     "T11": Bar("useful images, times the base rate", ">="),
     "T12": Bar("useful, policy with regions that hurt over random regions", ">="),
     "T12_regions_alone": Bar("useful, regions that hurt alone over random regions alone", ">="),
+    "F4_regions_above_whole_image": Bar(
+        "one failure's regions that hurt as a query, above its whole image, points", ">="
+    ),
+    "F4_regions_above_box": Bar("the same, above the object with its surroundings", ">="),
+    "F4_regions_above_random": Bar("the same, above random regions", ">="),
     "T13": Bar("typical failures of a mode that have its cause, share", ">="),
 }
 FIDELITY = {

@@ -6,16 +6,15 @@ import secrets
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.common.databases import Postgres, migrated, run_postgres
+from benchmarks.common.projects import make_context
 from services.context import Context
 from services.worker import redis_server
-from tests.databases import Postgres, migrated, run_postgres
-from tests.factories import make_context
 
 
 @pytest.fixture(scope="session")
@@ -87,12 +86,3 @@ def broker(sqlite_context: Context) -> Iterator[str]:
     process.send_signal(signal.SIGCONT)
     process.kill()
     process.wait()
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-    """Return once the condition holds; the test fails at the deadline."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {timeout_s:g} s: {what}")
-        time.sleep(0.05)

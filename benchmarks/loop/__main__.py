@@ -16,6 +16,8 @@ from benchmarks.loop.prepare import Prepared, prepare, train_base
 from curation.kernel.files import write_json
 from retrain.memory import keep_freed_memory
 
+FOG_SHARE = 0.25
+"""Of the seed set, the pool and the test images; all of the field is in fog."""
 RESULTS = Path(__file__).parents[1] / "results"
 MODES, SINGLE, ROOM, SPLITS = "modes", "single_failures", "room", "mode_splits"
 """Of the retrieval part, beside the arms."""
@@ -84,8 +86,9 @@ def run_seed(arguments: argparse.Namespace, seed: int, units: Units) -> None:
 
 def ready(arguments: argparse.Namespace, seed: int, folder: Path) -> Prepared:
     """The world, its base detector, and what selection needs."""
-    if arguments.world == "street":
-        world = worlds.street(folder, seed, arguments.pool, arguments.share, arguments.field)
+    if arguments.world in ("street", "street-fog"):
+        fog = FOG_SHARE if arguments.world == "street-fog" else 0.0
+        world = worlds.street(folder, seed, arguments.pool, arguments.share, arguments.field, fog)
         base = folder / "base"
     elif arguments.world == "carla":  # seeds deal out the other towns
         world = real.carla(arguments.data, seed)
@@ -213,7 +216,9 @@ def show_leads(leads: dict[int, dict[str, dict[str, Any]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Does explaining find better data?")
-    parser.add_argument("--world", choices=("street", "carla", "bccd"), default="street")
+    parser.add_argument(
+        "--world", choices=("street", "street-fog", "carla", "bccd"), default="street"
+    )
     parser.add_argument("--part", choices=("retrieval", "training", "cycles"), default="retrieval")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])

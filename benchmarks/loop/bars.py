@@ -130,7 +130,8 @@ def by_arm(units: Sequence[Unit], key: str) -> dict[str, dict[Key, Any]]:
 def retrieval_bars(
     units: Sequence[Unit], modes: Sequence[Unit], single: Sequence[Unit]
 ) -> dict[str, Any]:
-    """T10 to T13; T12 of whole policies, and of the regions when each failure asks alone."""
+    """T10 to T13; T12 of whole policies, and of the regions when each failure asks alone; F4 in
+    points of precision of single failures, regions that hurt above other queries."""
     useful, enrichment = by_arm(units, "useful"), by_arm(units, "enrichment")
     times = [
         useful["e2x"][key] / max(value, 1 / 100)
@@ -141,7 +142,12 @@ def retrieval_bars(
     lots = [unit["result"]["by_lot"] for unit in modes]
     by_lot = {"by_lot": float(np.mean(lots))} if lots else {}
     own = [unit for unit in single if unit["result"].get("random")]
-    return {
+    told = [unit["result"] for unit in own if "whole_image" in unit["result"]]
+    above = {
+        f"F4_regions_above_{rival}": bar([100 * (one["negative"] - one[rival]) for one in told], 0)
+        for rival in ("whole_image", "box", "random")
+    }
+    return above | {
         "T10": bar(list(useful["e2x"].values()), 0.55),
         "T11": bar(list(enrichment["e2x"].values()), 10),
         "T12": bar(times, 2),

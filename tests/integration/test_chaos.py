@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.common import light_stage
+from benchmarks.common.kills import Chaos
+from benchmarks.common.processes import StartServices
+from benchmarks.common.projects import QUICK_WORKERS, make_context
+from benchmarks.common.waiting import wait_until
 from services import units
 from services.db.engine import reading
 from services.db.tables import Audit, Unit, UnitState
-from tests.factories import QUICK_WORKERS, make_context
-from tests.integration import light_stage
-from tests.integration.chaos import Chaos
-from tests.integration.processes import StartServices
-from tests.service_fixtures import wait_until
 
 logger = logging.getLogger(__name__)
 WORKERS = {"explain": ("explain",), "extra": ("explain",), "default": ("default",)}

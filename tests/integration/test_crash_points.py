@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.common.projects import make_project
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from services import context as wiring
@@ -34,7 +35,6 @@ from services.units.resident import Resident
 from services.upkeep import invariants
 from services.worker import shell
 from tests import bad_images
-from tests.factories import make_project
 from tests.integration import crash_points
 from tests.integration.crash_points import Operation
 from tests.retrain.conftest import warmed

@@ -13,6 +13,10 @@ import psutil
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.common import light_stage
+from benchmarks.common.processes import ROOT, StartServices, supervisor_of
+from benchmarks.common.projects import QUICK_WORKERS, make_context, make_project
+from benchmarks.common.waiting import wait_until
 from services import context as wiring
 from services import units
 from services.config.settings import Settings
@@ -26,10 +30,6 @@ from services.upkeep import invariants
 from services.worker import redis_server
 from services.worker.environment import environment_of
 from services.worker.up_file import running
-from tests.factories import QUICK_WORKERS, make_context, make_project
-from tests.integration import light_stage
-from tests.integration.processes import ROOT, StartServices, supervisor_of
-from tests.service_fixtures import wait_until
 from tests.services.datasets_on_disk import pictures, write_coco
 
 WORKERS = {"explain": ("explain",), "other": ("explain",), "default": ("default",)}

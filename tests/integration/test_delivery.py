@@ -12,6 +12,10 @@ import psutil
 import pytest
 from sqlalchemy import func, select, update
 
+from benchmarks.common import light_stage
+from benchmarks.common.processes import StartServices, supervisor_of
+from benchmarks.common.projects import QUICK_WORKERS, make_context
+from benchmarks.common.waiting import wait_until
 from services import units
 from services.config.project import Project
 from services.context import Context
@@ -21,10 +25,6 @@ from services.worker import redis_server
 from services.worker.app import make_app
 from services.worker.supervisor import Supervisor
 from services.worker.tasks import RUN_UNIT
-from tests.factories import QUICK_WORKERS, make_context
-from tests.integration import light_stage
-from tests.integration.processes import StartServices, supervisor_of
-from tests.service_fixtures import wait_until
 
 WORKERS = {"explain": ("explain",), "default": ("default",)}
 pytestmark = pytest.mark.usefixtures("light")

@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.common.kills import Chaos
+from benchmarks.common.processes import StartServices
+from benchmarks.common.projects import QUICK_WORKERS, make_context, make_model
+from benchmarks.common.waiting import wait_until
 from curation.kernel.images import encode_jpeg
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
@@ -30,11 +34,7 @@ from services.db.tables import (
 )
 from services.intake.frames import ingest_frame
 from services.models import registry
-from tests.factories import QUICK_WORKERS, make_context, make_model
-from tests.integration.chaos import Chaos
-from tests.integration.processes import StartServices
 from tests.retrain.conftest import warmed
-from tests.service_fixtures import wait_until
 from tests.services.builders import make_image
 
 FRAMES, TASKS, KILLS = 500, 40, 12

@@ -16,6 +16,10 @@ import psutil
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.common import light_stage
+from benchmarks.common.processes import LIGHT, ROOT, StartServices
+from benchmarks.common.projects import QUICK_WORKERS, make_context
+from benchmarks.common.waiting import wait_until
 from services import units
 from services.db import migrate
 from services.db.engine import reading
@@ -24,11 +28,7 @@ from services.worker.children import Child, Program
 from services.worker.environment import environment_of
 from services.worker.supervisor import Supervisor, SupervisorDied
 from services.worker.up_file import running, up_file
-from tests.factories import QUICK_WORKERS, make_context
-from tests.integration import light_stage
-from tests.integration.processes import LIGHT, ROOT, StartServices
 from tests.integration.small_disk import fill, small_disk
-from tests.service_fixtures import wait_until
 
 WORKERS = {"explain": ("explain",), "default": ("default",)}
 

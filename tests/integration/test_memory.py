@@ -11,16 +11,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.common import light_stage
+from benchmarks.common.processes import ROOT, StartServices
+from benchmarks.common.projects import QUICK_WORKERS, make_context
+from benchmarks.common.waiting import wait_until
 from services import units
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Unit, UnitState
 from services.worker import supervisor
 from services.worker.environment import environment_of
-from tests.factories import QUICK_WORKERS, make_context
-from tests.integration import light_stage
-from tests.integration.processes import ROOT, StartServices
-from tests.service_fixtures import wait_until
 
 MIB = 2**20
 

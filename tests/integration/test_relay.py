@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from benchmarks.common import light_stage
+from benchmarks.common.waiting import wait_until
 from services import units
 from services.context import Context
 from services.db.engine import reading
@@ -16,8 +18,6 @@ from services.db.tables import Outbox
 from services.worker import redis_server
 from services.worker.app import make_app
 from services.worker.relay import Relay
-from tests.integration import light_stage
-from tests.service_fixtures import wait_until
 
 REFUSE = """
 CREATE TRIGGER full_disk BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'disk is full'); END

@@ -13,6 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.common.processes import ROOT, supervisor_of
+from benchmarks.common.projects import QUICK_WORKERS, make_context, make_project
+from benchmarks.common.waiting import wait_until
 from services.config.settings import Settings
 from services.context import Context
 from services.errors import Conflict, ToolUnavailable
@@ -20,9 +23,6 @@ from services.worker import readiness, redis_server, supervisor, surroundings, u
 from services.worker.environment import environment_of
 from services.worker.lifecycle import ready_file
 from services.worker.supervisor import Supervisor
-from tests.factories import QUICK_WORKERS, make_context, make_project
-from tests.integration.processes import ROOT, supervisor_of
-from tests.service_fixtures import wait_until
 
 ONE_WORKER = {"default": ("default",)}
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.common.projects import make_model
 from services import units
 from services.context import Context
 from services.db.tables import LabelTask, Observation, Role
 from services.intake.imports import import_dataset
-from tests.factories import make_model
 from tests.services.builders import add_champion, add_holdout_image, make_failure, make_image
 from tests.services.datasets_on_disk import pictures, write_coco
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 
+from benchmarks.common.projects import make_context
+from benchmarks.common.waiting import wait_until
 from services.api.auth import project_token
-from tests.factories import make_context
-from tests.service_fixtures import wait_until
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,14 @@ import uvicorn
 from sqlalchemy import func, select
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from benchmarks.common.projects import make_context
+from benchmarks.common.waiting import wait_until
 from services.api import server as serve
 from services.api.app import create_app
 from services.config.setting_groups import ApiSettings
 from services.context import Context
 from services.db.tables import Image, Observation, Role
 from services.intake.imports import import_dataset
-from tests.factories import make_context
-from tests.service_fixtures import wait_until
 from tests.services.datasets_on_disk import pictures, write_coco
 
 MAX_BYTES = 64 * 1024

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from benchmarks.common.projects import make_model
 from services import units
 from services.context import Context
 from services.db.tables import (
@@ -23,7 +24,6 @@ from services.db.tables import (
     UnitState,
 )
 from services.models import registry
-from tests.factories import make_model
 
 
 def make_image(number: int, role: Role = Role.POOL, **values: Any) -> Image:

@@ -9,6 +9,7 @@ import pytest
 import skimage.data
 from sqlalchemy import select
 
+from benchmarks.common.projects import make_model
 from curation.kernel.images import encode_png
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
@@ -29,7 +30,6 @@ from services.intake.frames import ingest_frame
 from services.models import registry
 from services.units.resident import Resident
 from services.worker import shell
-from tests.factories import make_model
 from tests.services.builders import make_image
 from tests.tiny_ssd import CLASS_NAMES, tiny_ssd
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
+from benchmarks.common.projects import make_model
 from retrain.report import ClassMetrics, EvaluationReport, ObjectOutcome
 from services import units
 from services.context import Context
 from services.db.tables import Annotation, Cycle, CycleState, Model, Role
 from services.models import datasets, training
 from services.units import Claim
-from tests.factories import make_model
 from tests.services.builders import make_image
 
 OBJECTS = 20

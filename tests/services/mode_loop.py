@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from sqlalchemy import select
 
+from benchmarks.common.projects import make_model
 from curation.kernel.images import encode_png
 from curation.kernel.types import FloatArray
 from services.context import Context
@@ -37,7 +38,6 @@ from services.store.storage import put_image, read_npz, write_npz
 from services.units.requests import request_embed
 from services.units.resident import Resident
 from services.worker import shell
-from tests.factories import make_model
 from tests.services.builders import (
     add_champion,
     add_holdout_image,

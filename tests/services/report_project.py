@@ -11,6 +11,7 @@ import numpy.typing as npt
 import skimage.data
 from sqlalchemy.orm import Session
 
+from benchmarks.common.projects import make_model
 from curation import superpixels
 from curation.kernel import images
 from curation.kernel.types import Attribution, Detections, ImageArray, Region, ScoreTarget
@@ -39,7 +40,6 @@ from services.db.tables import (
 from services.models import registry
 from services.report import Predict
 from services.store.storage import put_image, write_npz
-from tests.factories import make_model
 from tests.services.builders import make_failure
 
 NAMES = ["background", "car", "bus"]

@@ -14,13 +14,13 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.common.projects import make_context, make_model
+from benchmarks.common.waiting import wait_until
 from services import units
 from services.api.auth import project_token
 from services.context import Context
 from services.db.tables import Annotation, Cycle, CycleState, LabelTask, Role
 from services.models import registry
-from tests.factories import make_context, make_model
-from tests.service_fixtures import wait_until
 from tests.services.api_server import CAR, error_of
 from tests.services.builders import add_champion, add_holdout_image, make_failure, make_image
 

@@ -13,12 +13,12 @@ import pytest
 from fastapi.routing import APIRoute
 from sqlalchemy.engine import make_url
 
+from benchmarks.common.databases import Postgres
+from benchmarks.common.projects import make_context
+from benchmarks.common.waiting import wait_until
 from services.api.app import create_app
 from services.context import Context
 from services.db import engine as databases
-from tests.databases import Postgres
-from tests.factories import make_context
-from tests.service_fixtures import wait_until
 from tests.services.api_server import Switch, error_of
 
 PATIENCE_MS = 3000

@@ -20,10 +20,10 @@ import httpx
 import pytest
 import uvicorn
 
+from benchmarks.common.projects import make_context
+from benchmarks.common.waiting import wait_until
 from services.api.app import create_app
 from services.api.door import Door, client_of
-from tests.factories import make_context
-from tests.service_fixtures import wait_until
 from tests.services.api_process import api_process
 from tests.services.api_server import error_of, serving
 

@@ -1,11 +1,11 @@
-"""The API and its description agree; ``python -m benchmarks.api_fuzz`` asks more of it."""
+"""The API and its description agree; ``tests/services/api_fuzz_at_length.py`` asks more of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.common.projects import make_context
 from services.api.app import create_app
-from tests.factories import make_context
 from tests.services.api_fuzz import TOKEN, fuzz, populate
 from tests.services.api_server import serving
 

@@ -10,12 +10,12 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from benchmarks.common.waiting import wait_until
 from curation.kernel import images
 from curation.kernel.types import ImageArray
 from services.api.deps import DECODED_AT_ONCE
 from services.context import Context
 from tests import bad_images
-from tests.service_fixtures import wait_until
 from tests.services.api_server import CAR, Switch, send_frame, stored
 
 SENDERS = 50

@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.common.databases import Postgres
+from benchmarks.common.projects import make_context, make_project
+from benchmarks.common.waiting import wait_until
 from services import context as wiring
 from services.config.settings import Settings
 from services.context import Context
@@ -27,9 +30,6 @@ from services.store.storage import put_image, write_npz
 from services.upkeep import backup, backup_manifest, invariants
 from services.upkeep.backup_manifest import verify
 from tests import bad_images
-from tests.databases import Postgres
-from tests.factories import make_context, make_project
-from tests.service_fixtures import wait_until
 from tests.services.builders import make_image
 from tests.services.commands import CommandLine
 from tests.services.whole_project import ENCODER, WIDTH, make_whole

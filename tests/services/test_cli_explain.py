@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.common.projects import make_model
 from curation import explain
 from curation.explain.about import UNCOMPARED, described
 from curation.kernel import images
 from curation.kernel.types import ImageArray
 from retrain.detector import SsdDetector
 from retrain.ssd import build
-from tests.factories import make_model
 from tests.services.commands import CommandLine
 from tests.tiny_ssd import tiny_ssd
 

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image as Pillow
 from sqlalchemy import select
 
+from benchmarks.common.projects import make_model
+from benchmarks.common.waiting import wait_until
 from curation.kernel import images
 from retrain.gate import Check, Verdict
 from services import units
@@ -32,8 +34,6 @@ from services.db.tables import (
 from services.store.storage import write_npz
 from services.worker import supervisor
 from tests import bad_images
-from tests.factories import make_model
-from tests.service_fixtures import wait_until
 from tests.services.builders import add_champion, make_failure, make_image
 from tests.services.commands import CommandLine
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common.projects import make_model
 from services import units
 from services.cli import common
 from services.db.tables import Observation, Role
 from services.logs import JsonFormatter
 from services.plain import json_text, plain_text, visible
 from tests import bad_images
-from tests.factories import make_model
 from tests.services.builders import add_champion, make_failure, make_image
 from tests.services.commands import CommandLine, Ran
 

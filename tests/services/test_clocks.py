@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from benchmarks.common.projects import make_context
 from services import units
 from services.config.setting_groups import TriggerSettings
 from services.context import Context
@@ -23,7 +24,6 @@ from services.worker.app import make_app
 from services.worker.beat import SteadyScheduler
 from services.worker.reconciler import Reconciled, reconcile
 from services.worker.relay import Relay
-from tests.factories import make_context
 from tests.services.builders import (
     add_champion,
     add_holdout_image,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.common.projects import make_model
 from curation.kernel import images
 from curation.kernel.types import ImageArray
 from curation.regions import harmful_regions
@@ -27,7 +28,6 @@ from services.store.drawings import attribution_of, box_of
 from services.store.storage import put_image, read_npz
 from services.units.resident import Resident
 from services.worker import shell
-from tests.factories import make_model
 from tests.services.builders import make_failure
 from tests.tiny_ssd import tiny_ssd
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from benchmarks.common.projects import make_model
 from curation.failures import find_failures
 from curation.failures.default_boxes import FailureRules
 from curation.kernel.types import Detections, Proposals, Truth
@@ -16,7 +17,6 @@ from services.failures.findings import OPERATOR, Words
 from services.units.pipeline import StageContext
 from services.units.resident import Resident
 from tests import strategies
-from tests.factories import make_model
 from tests.services.builders import make_failure, make_image
 from tests.services.field_frames import PHANTOM, Field
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from benchmarks.common.waiting import wait_until
 from services import units
 from services.db.base import utc_now
 from services.db.tables import Model, Unit, UnitState
 from services.models import training
-from tests.service_fixtures import wait_until
 from tests.services.commands import CommandLine
 from tests.services.datasets_on_disk import pictures, write_coco
 

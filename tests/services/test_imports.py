@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.common.projects import make_context
 from curation.formats import ImportedImage
 from services.context import Context
 from services.db.tables import Annotation, Image, Observation, Role, Unit
@@ -18,7 +19,6 @@ from services.intake.imports import ImportOptions, Part, import_dataset
 from services.models.classes import class_names
 from services.store.storage import DiskFull
 from tests import bad_images
-from tests.factories import make_context
 from tests.services.builders import add_champion
 from tests.services.datasets_on_disk import BUS, CAR, pictures, write_coco
 from tests.services.test_storage import small_disk  # noqa: F401

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.common.projects import make_context
 from curation.kernel.errors import AnnotationsInvalid
 from services.context import Context
 from services.db.tables import EVALUATION_ROLES, Annotation, Image, Role
@@ -20,7 +21,6 @@ from services.intake.import_files import ImportReport
 from services.intake.imports import ImportOptions, import_dataset
 from services.store.storage import DiskFull
 from tests import bad_images
-from tests.factories import make_context
 from tests.services.commands import CommandLine
 from tests.services.datasets_on_disk import BUS, CAR, pictures, write_coco
 from tests.services.test_storage import small_disk  # noqa: F401

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from benchmarks.common.projects import make_model
 from curation import modes as clustering
 from curation.modes.states import ModeState
 from services.api.app import create_app
@@ -32,7 +33,6 @@ from services.modes import recognise, trends
 from services.report.trends import sparkline
 from services.selection import inputs
 from services.store.region_index import open_index
-from tests.factories import make_model
 from tests.services.api_server import Switch
 from tests.services.builders import add_champion, make_failure, make_image
 from tests.services.commands import CommandLine

@@ -10,6 +10,7 @@ import pytest
 import skimage.data
 from sqlalchemy import func, select
 
+from benchmarks.common.projects import make_context
 from curation.kernel.types import Detections, ImageArray
 from curation.select import names
 from services import units
@@ -35,7 +36,6 @@ from services.selection.choose import Terms, choose
 from services.units.requests import request_embed
 from services.units.resident import Resident
 from services.worker import shell
-from tests.factories import make_context
 from tests.services.builders import add_champion, make_failure
 from tests.services.report_project import add_photo
 from tests.services.test_report import read

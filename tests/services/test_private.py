@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common.projects import make_project
 from services.cli import doctor_files
 from services.context import Context
 from services.store import private
 from services.worker.supervisor import Supervisor
-from tests.factories import make_project
 from tests.services.commands import CommandLine
 
 

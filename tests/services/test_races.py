@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from benchmarks.common.projects import make_model
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from retrain.ssd import build
@@ -38,7 +39,6 @@ from services.intake.imports import import_dataset
 from services.labeling import queue
 from services.models import datasets, importing, registry
 from services.modes import recognise
-from tests.factories import make_model
 from tests.services.builders import add_champion, make_image
 from tests.services.datasets_on_disk import BUS, pictures, write_coco
 

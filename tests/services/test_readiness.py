@@ -8,11 +8,11 @@ import signal
 import pytest
 from fastapi.testclient import TestClient
 
+from benchmarks.common.waiting import wait_until
 from services.api.app import create_app
 from services.context import Context
 from services.worker import alive, readiness, redis_server
 from services.worker.alive import Giver, Sign
-from tests.service_fixtures import wait_until
 
 
 def states(context: Context) -> dict[str, bool]:

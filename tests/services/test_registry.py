@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
+from benchmarks.common.projects import make_model
 from services.context import Context
 from services.db.tables import (
     Audit,
@@ -21,7 +22,6 @@ from services.db.tables import (
 from services.errors import Conflict, NotFound
 from services.models import registry
 from services.units.requests import request_scan
-from tests.factories import make_model
 from tests.services.builders import (
     add_champion,
     finish_units,

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as Pillow
 from sqlalchemy import select
 
+from benchmarks.common.projects import make_model
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from retrain.ssd import build as build_network
@@ -29,7 +30,6 @@ from services.db.tables import (
 )
 from services.errors import NotFound
 from services.report import ReportExtra, Tile, build, builder, predictor
-from tests.factories import make_model
 from tests.services.builders import add_champion
 from tests.services.commands import CommandLine
 from tests.services.report_project import NAMES, fill, make_predict

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.common.projects import make_model
 from curation.kernel.images import encode_png
 from retrain.report import EvaluationReport, require_comparable
 from services.context import Context
 from services.db.tables import Annotation, Model, Role
 from services.models import datasets, training
 from services.store.storage import put_image
-from tests.factories import make_model
 from tests.services.builders import make_image
 from tests.services.field_frames import blind
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from benchmarks.common.projects import make_model
 from services import units
 from services.context import Context
 from services.cycle import dismissals
@@ -15,7 +16,6 @@ from services.modes import trends
 from services.report import build
 from services.report.read import read_rows
 from services.report.summary import models_table, tiles_of
-from tests.factories import make_model
 from tests.services.builders import add_champion, make_failure, make_image
 from tests.services.report_project import fill
 from tests.services.test_report import read

@@ -5,15 +5,14 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.common.projects import make_model
 from services import units
 from services.context import Context
-from services.cycle import cycles
+from services.cycle import after_unit, cycles
 from services.db.tables import Cycle, CycleState, Image, Outbox, Role, Unit, UnitState
 from services.errors import LeaseLost
 from services.models import registry
-from services.units import pipeline
 from services.units.requests import request_scan
-from tests.factories import make_model
 from tests.services.builders import add_champion, add_holdout_image, finish_units, make_image
 
 FRAMES = 3
@@ -70,7 +69,7 @@ def work(context: Context, unit_id: int) -> None:
         claim = units.claim(session, unit_id, "worker", 60.0)
         assert claim is not None
         units.finish(session, claim, {})
-        pipeline.after(session, context, claim)
+        after_unit.after(session, context, claim)
 
 
 @pytest.mark.parametrize("kind", SHARED)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.common.projects import make_project
 from curation.kernel import images
 from curation.kernel.errors import ImageUnreadable, ShardCorrupt
 from services.config import builders
@@ -23,7 +24,6 @@ from services.errors import NotAllowed
 from services.store import storage
 from services.store.storage import DiskFull
 from tests import bad_images
-from tests.factories import make_project
 from tests.services.builders import make_image
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.common.waiting import wait_until
 from services.models import training_process
 from services.models.training_process import JobFailed, run_job
 from tests.integration.small_disk import fill, small_disk
-from tests.service_fixtures import wait_until
 
 MOVES = """
 import json, os, sys, time

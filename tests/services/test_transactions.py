@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 import services
+from benchmarks.common.projects import make_context, make_model
 from curation.kernel import images
 from curation.kernel.types import ImageArray
 from services.context import Context
@@ -27,7 +28,6 @@ from services.store.storage import put_image
 from services.units import Claim
 from services.units.pipeline import STAGES, StageContext
 from services.units.resident import Resident
-from tests.factories import make_context, make_model
 from tests.services.builders import make_failure, make_image
 from tests.tiny_ssd import tiny_ssd
 

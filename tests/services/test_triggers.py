@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from benchmarks.common.projects import make_model
 from services.config.setting_groups import LabelSettings, TriggerSettings
 from services.context import Context
 from services.cycle import triggers
 from services.db.base import utc_now
 from services.db.tables import Annotation, Cycle, CycleState, Model, Role
 from services.models import registry
-from tests.factories import make_model
 from tests.services.builders import (
     add_champion,
     add_holdout_image,

@@ -10,6 +10,7 @@ import pytest
 from kombu.exceptions import OperationalError
 from sqlalchemy import func, select, update
 
+from benchmarks.common.projects import make_context
 from services import units
 from services.context import Context
 from services.db.base import utc_now
@@ -20,7 +21,6 @@ from services.worker import reconciler
 from services.worker.app import make_app
 from services.worker.reconciler import Reconciled, reconcile
 from services.worker.relay import Relay
-from tests.factories import make_context
 
 LONG_AGO = timedelta(hours=5)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
+from benchmarks.common.projects import make_model
 from services import units
 from services.context import Context
 from services.db.base import utc_now
@@ -33,7 +34,6 @@ from services.store.storage import write_npz
 from services.units.requests import request_scan
 from services.upkeep import rows as upkeep
 from services.upkeep.rows import BATCH, Upkeep
-from tests.factories import make_model
 from tests.services.builders import add_champion, make_explanation, make_failure, make_image
 
 OLD = timedelta(days=31)

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from benchmarks.common.projects import make_context
+from benchmarks.common.waiting import wait_until
 from services.config.settings import Settings
 from services.context import Context
 from services.db.tables import Annotation, Image, Role
 from services.intake.watch import WORDLESS_LOOKS, Watcher, watched_folder
-from services.worker import lifecycle
+from services.store.ready_file import ready_file
 from services.worker.environment import environment_of
 from services.worker.programs import Wish, programs
 from tests import bad_images
-from tests.factories import make_context
-from tests.service_fixtures import wait_until
 from tests.services.builders import add_champion
 from tests.services.watch_folder import *  # noqa: F403
 from tests.services.watch_folder import CAR, Raw, frames, looked, names, put
@@ -228,7 +228,7 @@ def test_the_process_takes_frames_until_it_is_told_to_stop(
         cwd=Path(__file__).parents[2],
     )
     try:
-        ready = lifecycle.ready_file(sqlite_context.project, "watch")
+        ready = ready_file(sqlite_context.project, "watch")
         wait_until(ready.is_file, 60, "the watcher is ready")
         put(root / "inbox", "frame.png", bad_images.png(1), {"objects": [CAR]})
         done = root / "inbox" / "done" / "frame.png"

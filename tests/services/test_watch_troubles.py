@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common.waiting import wait_until
 from services.cli import doctor_files
 from services.config.settings import Settings
 from services.context import Context
 from services.intake.watch import STILL_LOOKS, WORDLESS_LOOKS, Watcher, watch
 from tests import bad_images
-from tests.service_fixtures import wait_until
 from tests.services.builders import add_champion
 from tests.services.watch_folder import *  # noqa: F403
 from tests.services.watch_folder import CAR, frames, looked, names, put

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sqlalchemy.orm import Session
 
+from benchmarks.common.projects import make_model
 from curation.kernel.images import encode_png
 from curation.kernel.manifest import Manifest
 from retrain import checkpoint
@@ -32,7 +33,6 @@ from services.db.tables import (
 from services.models import registry
 from services.store.region_index import open_index
 from services.store.storage import put_image, write_npz
-from tests.factories import make_model
 from tests.services.builders import (
     make_explanation,
     make_failure,

@@ -24,6 +24,8 @@ _GROUNDS: dict[str, tuple[str, Colour, float]] = {
     "earth": ("gravel", (142, 120, 92), 20.0),
     "pavement": ("gravel", (152, 150, 146), 8.0),
 }
+_FOG: Colour = (196, 200, 206)
+_FOG_NEAR, _FOG_FAR = 0.2, 0.6  # share of what is seen: objects stand out still
 _FACADES: tuple[Colour, ...] = (
     (188, 176, 156), (150, 150, 152), (170, 134, 110), (202, 196, 184), (120, 128, 138),
     (176, 158, 120),
@@ -265,3 +267,11 @@ def cast_neon(
     canvas += (dark - canvas) * depth[:, :, None].astype(np.float32)
     mask: BoolArray = depth > 0.5
     return mask
+
+
+def lay_fog(layout: Layout, canvas: FloatArray) -> None:
+    """Fog over everything drawn so far, in place: thin at the feet, thick at the horizon."""
+    rows = np.arange(layout.height, dtype=np.float32)
+    depth = np.clip(1 - (rows - layout.horizon) / (layout.height - layout.horizon), 0.0, 1.0)
+    veil = (_FOG_NEAR + (_FOG_FAR - _FOG_NEAR) * depth)[:, None, None]
+    canvas += veil * (np.asarray(_FOG, np.float32) - canvas)

@@ -37,6 +37,10 @@ class WorldConfig:
             must stay within 1.
         field_share: share of field and of sibling images that hold one cause, in 0..1.
         holdout_share: as ``pool_share``, for the holdout; 0 makes it as plain as the seed set.
+        fog_share: share of the images of every split but the field that lie in fog; it hurts
+            nothing, where the seed set has it too.
+        field_fog_share: the same of the field: where it is larger, the failing frames share
+            something that is not why they fail.
         decoy_share: share of images of every split with a brick plaza, and the same with a neon
             shadow, in which nobody stands: background that a texture query alone also finds.
         min_objects: plain objects of an image, at least; fewer where no room is left.
@@ -48,6 +52,8 @@ class WorldConfig:
     pool_share: float = 0.04
     field_share: float = 0.5
     holdout_share: float = 0.0
+    fog_share: float = 0.0
+    field_fog_share: float = 0.0
     decoy_share: float = 0.05
     min_objects: int = 1
     max_objects: int = 4
@@ -56,7 +62,8 @@ class WorldConfig:
     def __post_init__(self) -> None:
         if min(self.size_wh) < MIN_SIDE_PX:
             raise ValueError(f"size_wh {self.size_wh}: each side needs {MIN_SIDE_PX} px or more")
-        for name in ("pool_share", "field_share", "holdout_share", "decoy_share"):
+        shares = ("pool_share", "field_share", "holdout_share", "decoy_share")
+        for name in (*shares, "fog_share", "field_fog_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)}: in 0..1")
         if not 1 <= self.min_objects <= self.max_objects:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from curation.kernel.types import Box, Truth
-from services.demo.street.backdrop import Layout, draw_layout, paint_backdrop
+from services.demo.street.backdrop import Layout, draw_layout, lay_fog, paint_backdrop
 from services.demo.street.clutter import bin_, photo_billboard, plant, post
 from services.demo.street.config import (
     BICYCLE,
@@ -77,10 +77,16 @@ def draw_scene(config: WorldConfig, split: Split, index: int, seed: int) -> Scen
     """
     entropy = np.random.SeedSequence([seed, SPLITS.index(split), index])
     rng = np.random.default_rng(entropy)
-    return _scene(rng, config, split, f"{split}-{seed}-{index:06d}")
+    # Drawn from a stream of its own: with and without fog, a scene is the same otherwise.
+    (weather,) = entropy.spawn(1)
+    share = config.field_fog_share if split == "field" else config.fog_share
+    foggy = np.random.default_rng(weather).random() < share
+    return _scene(rng, config, split, f"{split}-{seed}-{index:06d}", foggy)
 
 
-def _scene(rng: np.random.Generator, config: WorldConfig, split: Split, name: str) -> Scene:
+def _scene(
+    rng: np.random.Generator, config: WorldConfig, split: Split, name: str, foggy: bool
+) -> Scene:
     layout = draw_layout(rng, config.size_wh)
     canvas = paint_backdrop(rng, layout)
     cause = draw_cause(rng, config, config.planted_share(split))
@@ -92,8 +98,10 @@ def _scene(rng: np.random.Generator, config: WorldConfig, split: Split, name: st
     things += _clutter(rng, layout, taken)
     compose(canvas, things)
     planted.finish(rng, canvas)
+    if foggy:
+        lay_fog(layout, canvas)
     image, tags = lens(rng, canvas, layout.sky)
-    tags |= {"sky": layout.sky, "ground": layout.ground}
+    tags |= {"sky": layout.sky, "ground": layout.ground, "fog": int(foggy)}
     kept = [thing for thing in things if thing.label and enough_visible(thing)]
     boxed = [(thing, box) for thing in kept if (box := _visible_box(thing)) is not None]
     masks = [planted.mask_of(thing) for thing, _ in boxed]

@@ -1,6 +1,6 @@
 """The API against requests that its description makes: none may be a fault or a surprise.
 
-    python -m benchmarks.api_fuzz --cases 10000 [--seed 0]
+    python -m tests.services.api_fuzz_at_length --cases 10000 [--seed 0]
 
 Prints schemathesis's report, and ends with 0 where it found nothing: no server error, no answer
 that is not described, nothing refused that is described, nothing taken that is not.
@@ -13,9 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.common.projects import make_context
 from services.api.app import create_app
 from services.db import migrate
-from tests.factories import make_context
 from tests.services import api_fuzz
 from tests.services.api_server import serving
 
@@ -34,7 +34,7 @@ def main() -> None:
         with serving(create_app(context)) as (address, _):
             status, report = api_fuzz.fuzz(address, folder, given.cases, given.seed)
         context.engine.dispose()
-    print(report)
+    sys.stdout.write(report)
     sys.exit(status)
 
 

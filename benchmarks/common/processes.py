@@ -9,7 +9,7 @@ from services.context import Context
 from services.worker.supervisor import Supervisor
 
 ROOT = Path(__file__).parents[2]
-LIGHT = "tests.integration.light_stage"
+LIGHT = "benchmarks.common.light_stage"
 
 StartServices = Callable[..., Supervisor]
 """``start(context, workers, extra_stages=LIGHT, api=False)``: the fixture ``services``."""
