@@ -27,6 +27,7 @@ from services.db.tables import (
 from services.modes.recognise import Recognised, recognise
 from services.selection import rois
 from services.selection.inputs import barred_hashes, evidence_of, pool_of
+from services.selection.parents import Parents, deal_frames
 from services.selection.training_sample import training_sample
 from services.store.region_index import open_index
 from services.store.storage import open_image
@@ -51,6 +52,8 @@ class Chosen:
     candidates: list[policies.Candidate]
     known_as: dict[str, Recognised] = field(default_factory=dict)
     """By key of the mode."""
+    parents: Parents = field(default_factory=Parents)
+    """How field frames are dealt; those to label are the first of the candidates."""
     note: str = ""
     """Why there are no candidates although there are modes to fix, with what to do."""
 
@@ -80,8 +83,10 @@ def choose(
     known_as = recognise(context, champion, found, embedder.version, index.metric.apply)
     unfixed = [mode for mode in found if not known_as[mode.key].is_fixed]
     pool, excluded = pool_of(context, champion, embedder.version, scores)
-    if not unfixed or not pool:
-        return Chosen(found, [], known_as)
+    parents = deal_frames(context, known, unfixed, pool, terms.budget_boxes)
+    terms = replace(terms, budget_boxes=terms.budget_boxes - parents.boxes)
+    if not unfixed or not pool or terms.budget_boxes < 1:
+        return Chosen(found, parents.asked, known_as, parents)
     queries = [_query(mode, known) for mode in unfixed]
     if terms.policy in rois.POLICIES:
         pool = rois.with_rois(context, pool, embedder, {i.image for i in pool} - excluded)
@@ -95,14 +100,14 @@ def choose(
         rng=np.random.default_rng(terms.seed),
         index=index,
         excluded=excluded,
-        excluded_hashes=barred_hashes(context),
+        excluded_hashes=(*barred_hashes(context), *parents.hashes),
         labelled=sample.wholes if sample else None,
         known=sample.objects if sample else None,
     )
     shares = {"e2x": {"coverage": context.settings.selection.coverage_share}}
     policy = policies.get(terms.policy, **shares.get(terms.policy, {}))
     candidates, note = _buy(context, policy, request, terms)
-    return Chosen(found, candidates, known_as, note)
+    return Chosen(found, [*parents.asked, *candidates], known_as, parents, note)
 
 
 def _buy(
