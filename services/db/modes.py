@@ -66,7 +66,7 @@ class ModeMember(Base):
 
 
 class FieldSide(Base):
-    """What the frames of a group of field frames do: teach or judge; see ``curation.modes.dealing``.
+    """What a group of field frames does: teach or judge; see ``curation.modes.dealing``.
 
     Rows are added, never changed: a group that once taught judges nothing in any later cycle.
     """

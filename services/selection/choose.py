@@ -6,7 +6,6 @@ The selection stage stores the answer; ``e2x cycle plan`` only shows it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,23 +13,21 @@ import numpy as np
 from curation import modes
 from curation import select as policies
 from curation.embedding.embed import RegionEmbedder
-from curation.kernel.errors import BudgetTooSmall, CurationError
+from curation.kernel.errors import BudgetTooSmall
 from curation.kernel.types import Detections
 from curation.modes import FailureEvidence, Mode
 from curation.select.base import Ledger
 from services.context import Context
-from services.db.engine import reading
 from services.db.tables import (
-    Image,
     Model,
 )
 from services.modes.recognise import Recognised, recognise
 from services.selection import rois
 from services.selection.inputs import barred_hashes, evidence_of, pool_of
 from services.selection.parents import Parents, deal_frames
+from services.selection.readable import unreadable
 from services.selection.training_sample import training_sample
 from services.store.region_index import open_index
-from services.store.storage import open_image
 
 logger = logging.getLogger(__name__)
 
@@ -127,24 +124,10 @@ def _buy(
             logger.warning("nothing to label: %s", note)
             return [], note
         unseen = {image.image for image in request.pool if image.detections is None}
-        lost = _unreadable(context, [one.image for one in chosen if one.image in unseen])
+        lost = unreadable(context, [one.image for one in chosen if one.image in unseen])
         if not lost:
             return chosen, ""
         request = replace(request, pool=[one for one in request.pool if one.image not in lost])
-
-
-def _unreadable(context: Context, image_ids: Iterable[str]) -> set[str]:
-    """Those of some images that cannot be opened."""
-    lost = set()
-    for image_id in image_ids:
-        with reading(context.sessions) as session:
-            row = session.get_one(Image, image_id)
-        try:
-            open_image(context, row)
-        except (CurationError, OSError) as error:
-            logger.error("image %s is not asked for: %s", image_id, error)
-            lost.add(image_id)
-    return lost
 
 
 def _why_nothing(request: policies.SelectionRequest, budget_boxes: int) -> str:

@@ -27,6 +27,7 @@ from services.db.engine import reading
 from services.db.tables import Annotation, Image, LabelTask, Observation, Role, TaskState
 from services.failures.findings import DISMISSED_FLAG
 from services.selection.inputs import barred_hashes
+from services.selection.readable import unreadable
 
 SHARE = "field frame"
 """What such an image is paid from, as people read it."""
@@ -185,6 +186,8 @@ def _ask(
     ledger = Ledger(request)
     for mode, image_id in _in_turns(frames, set(pool)):
         image = pool[image_id]
+        if not ledger.admits(image) or unreadable(context, [image_id]):
+            continue
         reason = "a frame that failed: it holds the cause for certain"
         ledger.take(
             image, policies.Candidate(image_id, 1.0, mode, SHARE, image.cost_boxes, (), reason)
