@@ -155,7 +155,7 @@ def count_frames(session: Session, model_id: str | None = None) -> FrameCounts:
         model_id: only where this model fails and is not known to be right since; None: of all
             models, fixed ones included.
     """
-    conditions = [FailureRow.state.not_in(TAKEN_BACK)]
+    conditions: list[ColumnElement[bool]] = [FailureRow.state.not_in(TAKEN_BACK)]
     if model_id is not None:
         conditions += [FailureRow.model_id == model_id, FailureRow.state != FailureState.FIXED]
     failing = select(FailureRow.image_id).where(*conditions)

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from curation.modes.dealing import Side
 from curation.modes.states import ModeState, next_state
+from retrain.report import EvaluationReport, ObjectOutcome
 from services.context import Context
 from services.db import sides
 from services.db.tables import (
@@ -99,7 +100,9 @@ class _Named:
         self.id = name
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(FRAMES, st.sets(st.sampled_from(["", "north", "south", "east"])))
 def test_judges_are_not_trained_on_and_parents_not_counted(
     world: Context, frames: list[tuple[str, bool, str]], parents: set[str]
@@ -181,3 +184,25 @@ def test_a_mode_that_nobody_judges_is_never_fixed(world: Context) -> None:
     proven = replace(progress, new_champion=True)
     assert next_state(ModeState.BEING_FIXED, replace(proven, asked=1)) is ModeState.BEING_FIXED
     assert words.endswith("all of its frames teach, none judges")
+
+
+def test_siblings_judge_the_class_of_a_mode_without_a_judge() -> None:
+    outcomes = [("car", True), ("car", False), ("bus", True)]
+    report = EvaluationReport(
+        detector_version="d",
+        manifest_version="m",
+        class_names=("background", "car", "bus"),
+        score_threshold=0.5,
+        iou_threshold=0.5,
+        map=0.5,
+        map50=0.5,
+        per_class={},
+        per_size={},
+        objects=tuple(
+            ObjectOutcome("image", row, label, found, 0.0)
+            for row, (label, found) in enumerate(outcomes)
+        ),
+    )
+    unjudged = {"missed car 1": "car", "missed van 1": "van", "false car 1": None}
+    assert gate._judged_by_siblings(report, unjudged) == {"missed car 1": 0.5}
+    assert gate._judged_by_siblings(None, unjudged) == {}
