@@ -198,6 +198,7 @@ def test_siblings_judge_the_class_of_a_mode_without_a_judge() -> None:
         map50=0.5,
         per_class={},
         per_size={},
+        per_size50={},
         objects=tuple(
             ObjectOutcome("image", row, label, found, 0.0)
             for row, (label, found) in enumerate(outcomes)
