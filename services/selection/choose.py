@@ -6,7 +6,6 @@ The selection stage stores the answer; ``e2x cycle plan`` only shows it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,22 +13,21 @@ import numpy as np
 from curation import modes
 from curation import select as policies
 from curation.embedding.embed import RegionEmbedder
-from curation.kernel.errors import BudgetTooSmall, CurationError
+from curation.kernel.errors import BudgetTooSmall
 from curation.kernel.types import Detections
 from curation.modes import FailureEvidence, Mode
 from curation.select.base import Ledger
 from services.context import Context
-from services.db.engine import reading
 from services.db.tables import (
-    Image,
     Model,
 )
 from services.modes.recognise import Recognised, recognise
 from services.selection import rois
 from services.selection.inputs import barred_hashes, evidence_of, pool_of
+from services.selection.parents import Parents, deal_frames
+from services.selection.readable import unreadable
 from services.selection.training_sample import training_sample
 from services.store.region_index import open_index
-from services.store.storage import open_image
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +49,8 @@ class Chosen:
     candidates: list[policies.Candidate]
     known_as: dict[str, Recognised] = field(default_factory=dict)
     """By key of the mode."""
+    parents: Parents = field(default_factory=Parents)
+    """How field frames are dealt; those to label are the first of the candidates."""
     note: str = ""
     """Why there are no candidates although there are modes to fix, with what to do."""
 
@@ -80,8 +80,10 @@ def choose(
     known_as = recognise(context, champion, found, embedder.version, index.metric.apply)
     unfixed = [mode for mode in found if not known_as[mode.key].is_fixed]
     pool, excluded = pool_of(context, champion, embedder.version, scores)
-    if not unfixed or not pool:
-        return Chosen(found, [], known_as)
+    parents = deal_frames(context, known, unfixed, pool, terms.budget_boxes)
+    terms = replace(terms, budget_boxes=terms.budget_boxes - parents.boxes)
+    if not unfixed or not pool or terms.budget_boxes < 1:
+        return Chosen(found, parents.asked, known_as, parents)
     queries = [_query(mode, known) for mode in unfixed]
     if terms.policy in rois.POLICIES:
         pool = rois.with_rois(context, pool, embedder, {i.image for i in pool} - excluded)
@@ -95,14 +97,14 @@ def choose(
         rng=np.random.default_rng(terms.seed),
         index=index,
         excluded=excluded,
-        excluded_hashes=barred_hashes(context),
+        excluded_hashes=(*barred_hashes(context), *parents.hashes),
         labelled=sample.wholes if sample else None,
         known=sample.objects if sample else None,
     )
     shares = {"e2x": {"coverage": context.settings.selection.coverage_share}}
     policy = policies.get(terms.policy, **shares.get(terms.policy, {}))
     candidates, note = _buy(context, policy, request, terms)
-    return Chosen(found, candidates, known_as, note)
+    return Chosen(found, [*parents.asked, *candidates], known_as, parents, note)
 
 
 def _buy(
@@ -122,24 +124,10 @@ def _buy(
             logger.warning("nothing to label: %s", note)
             return [], note
         unseen = {image.image for image in request.pool if image.detections is None}
-        lost = _unreadable(context, [one.image for one in chosen if one.image in unseen])
+        lost = unreadable(context, [one.image for one in chosen if one.image in unseen])
         if not lost:
             return chosen, ""
         request = replace(request, pool=[one for one in request.pool if one.image not in lost])
-
-
-def _unreadable(context: Context, image_ids: Iterable[str]) -> set[str]:
-    """Those of some images that cannot be opened."""
-    lost = set()
-    for image_id in image_ids:
-        with reading(context.sessions) as session:
-            row = session.get_one(Image, image_id)
-        try:
-            open_image(context, row)
-        except (CurationError, OSError) as error:
-            logger.error("image %s is not asked for: %s", image_id, error)
-            lost.add(image_id)
-    return lost
 
 
 def _why_nothing(request: policies.SelectionRequest, budget_boxes: int) -> str:
