@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from curation.kernel.errors import InvalidBoxes
 from services.errors import InvalidRequest
 from services.intake.box_doubts import as_numbers, hint_on, require_visible
 from services.plain import plain_text as plain_text  # what is stored goes through both
+
+logger = logging.getLogger(__name__)
 
 
 def clean_objects(
@@ -25,7 +28,7 @@ def clean_objects(
 
     Args:
         entries: ``[{"box": [x1, y1, x2, y2], "label": name, "ignore": bool}]``; what else an
-            entry says is kept.
+            entry says is kept. One that is repeated counts once, and the log says so.
         size_wh: of the image, px.
         names: the project's classes, without background; a label that means one of them, but is
             written otherwise (see ``curation.kernel.class_names``), becomes it.
@@ -54,10 +57,21 @@ def clean_objects(
         raise InvalidBoxes(f"{error}{hint_on(boxes, size_wh)}") from error
     ignored = [flag(entry.get("ignore"), f"{where}: ignore") for entry in entries]
     require_visible(clean, boxes, ignored, size_wh, where)
-    return [
+    found = [
         {**entry, "box": [round(float(v), 2) for v in box], "label": label, "ignore": ignore}
         for entry, label, box, ignore in zip(entries, labels, clean, ignored, strict=True)
     ]
+    return _once(found, where)
+
+
+def _once(objects: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+    """The same without repeats: of two objects in one place a detector can only find one."""
+    kept: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for entry in objects:
+        kept.setdefault((*entry["box"], entry["label"], entry["ignore"], entry.get("kind")), entry)
+    if len(kept) < len(objects):
+        logger.warning("%s: %d repeated objects count once", where, len(objects) - len(kept))
+    return list(kept.values())
 
 
 def too_many(count: int, most: int) -> str:
