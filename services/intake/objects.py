@@ -28,7 +28,7 @@ def clean_objects(
 
     Args:
         entries: ``[{"box": [x1, y1, x2, y2], "label": name, "ignore": bool}]``; what else an
-            entry says is kept. One that is repeated counts once, and the log says so.
+            entry says is kept.
         size_wh: of the image, px.
         names: the project's classes, without background; a label that means one of them, but is
             written otherwise (see ``curation.kernel.class_names``), becomes it.
@@ -57,15 +57,21 @@ def clean_objects(
         raise InvalidBoxes(f"{error}{hint_on(boxes, size_wh)}") from error
     ignored = [flag(entry.get("ignore"), f"{where}: ignore") for entry in entries]
     require_visible(clean, boxes, ignored, size_wh, where)
-    found = [
+    return [
         {**entry, "box": [round(float(v), 2) for v in box], "label": label, "ignore": ignore}
         for entry, label, box, ignore in zip(entries, labels, clean, ignored, strict=True)
     ]
-    return _once(found, where)
 
 
-def _once(objects: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
-    """The same without repeats: of two objects in one place a detector can only find one."""
+def once(objects: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+    """The same without repeats: of two objects in one place a detector can only find one.
+
+    What is left out is told in the log.
+
+    Args:
+        objects: as :func:`clean_objects` gives them, or reports.
+        where: what to call the place in messages.
+    """
     kept: dict[tuple[Any, ...], dict[str, Any]] = {}
     for entry in objects:
         kept.setdefault((*entry["box"], entry["label"], entry["ignore"], entry.get("kind")), entry)

@@ -1,16 +1,16 @@
-"""An object that is listed twice is one object, at every door of single images."""
+"""An object that is listed twice is one object, where one image is told of."""
 
 from __future__ import annotations
 
 import pytest
 
-from services.intake.objects import clean_objects
+from services.intake.objects import clean_objects, once
 
 CAR = {"box": [2, 3, 30, 31], "label": "car"}
 
 
 def cleaned(*entries: dict[str, object]) -> list[dict[str, object]]:
-    return clean_objects(entries, (64, 48), ["car", "bus"], "here", 10)
+    return once(clean_objects(entries, (64, 48), ["car", "bus"], "here", 10), "here")
 
 
 def test_a_repeated_object_counts_once_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
