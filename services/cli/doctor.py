@@ -77,7 +77,7 @@ def _print(findings: list[Finding]) -> None:
     for finding in findings:
         write(
             Text.assemble(
-                marks[finding.state], " ", (f"{finding.what:<10}", "bold"), finding.found
+                marks[finding.state], " ", (f"{finding.what:<11}", "bold"), finding.found
             ),
             soft_wrap=True,
         )

@@ -103,6 +103,7 @@ def _running(context: Context) -> Finding:
 
 def _contents(context: Context) -> Iterator[Finding]:
     from services import units
+    from services.cycle import unreadable
     from services.db import label_uses
     from services.models import registry
 
@@ -120,10 +121,13 @@ def _contents(context: Context) -> Iterator[Finding]:
             select(func.count(LabelTask.id)).where(LabelTask.state == TaskState.WAITING)
         )
         counts = units.counts(session)
+        lost = unreadable.of_project(session)
         unsent = session.scalar(select(func.count(Outbox.id)).where(Outbox.published_at.is_(None)))
     images = ", ".join(f"{count} {role}" for role, count in roles.items()) or "none yet"
     yield Finding("images", "ok", images, "" if roles else "e2x import FOLDER --role seed")
     yield _champion(context, champion, trained)
+    if lost:
+        yield Finding("unreadable", "warn", lost.words(), unreadable.ADVICE)
     if wrong:
         told = f"the classes that are kept of {wrong} images are not those of their labels"
         yield Finding("classes", "warn", told, f"`e2x init {context.project.root} --recount`")

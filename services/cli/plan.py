@@ -57,6 +57,7 @@ class Plan:
         frames_to_label: those that teach once they are labelled.
         frames_judging: those that judge.
         frames_undealt: those that the next selection deals.
+        unreadable: images that could not be read, by what went on without them.
         lacks: what stands in the way, with what to do.
     """
 
@@ -74,6 +75,7 @@ class Plan:
     frames_to_label: int
     frames_judging: int
     frames_undealt: int
+    unreadable: dict[str, int]
     lacks: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,6 +85,7 @@ class Plan:
 
 def read_plan(session: Session, context: Context) -> Plan:
     """Count what a cycle would take up now; writes nothing."""
+    from services.cycle import unreadable
     from services.models import registry
 
     champion = registry.champion(session)
@@ -112,6 +115,7 @@ def read_plan(session: Session, context: Context) -> Plan:
         frames_to_label=frames.to_label,
         frames_judging=frames.judges,
         frames_undealt=frames.undealt,
+        unreadable=unreadable.of_project(session).to_dict(),
         lacks=(),
     )
     lacks = (*_lacks(found, running), *_unmeasured(session, champion))
