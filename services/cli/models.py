@@ -163,7 +163,10 @@ def add_model(
         ),
     ] = "",
 ) -> None:
-    """Add a detector that was trained elsewhere; the first becomes the champion."""
+    """Add a detector that was trained elsewhere; the first becomes the champion.
+
+    Adding again what is there adds nothing and is no error.
+    """
     from services.models import importing, registry, training
 
     names = importing.read_class_names(classes) if classes else ()
@@ -171,6 +174,11 @@ def add_model(
     with opened() as context:
         with console().status("reading and checking the network"):
             loaded = importing.load(source, context.settings)
+            known = importing.already_there(context, loaded.detector)
+        if known is not None:
+            console().print(f"0 models added: this is model {known.number} already, {known.state}")
+            return
+        with console().status("adding it"):
             model = importing.add(context, loaded.detector, path, ACTOR)
         with console().status("evaluating it"):
             reports = training.evaluate_splits(context, model.id)
