@@ -24,6 +24,7 @@ from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, LabelTask
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.models import registry
 from services.modes import recognise
+from services.selection.policy import walks_pool
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ def start(
     cycle.seed = context.settings.seed + cycle.id if seed is None else seed
     if kind == FULL:
         cycle_units.adopt(session, cycle)
-        cycle_units.ask_pool_scores(session, context, cycle)
+        if walks_pool(context.settings, cycle.policy):  # the others say what they want to see
+            cycle_units.ask_pool_scores(session, context, cycle)
     else:
         cycle_units.ask(session, cycle, "train")
     session.flush()

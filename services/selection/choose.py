@@ -6,7 +6,7 @@ The selection stage stores the answer; ``e2x cycle plan`` only shows it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,9 +14,11 @@ import numpy as np
 from curation import modes
 from curation import select as policies
 from curation.embedding.embed import RegionEmbedder
+from curation.index import RegionIndex
 from curation.kernel.errors import BudgetTooSmall, CurationError
 from curation.kernel.types import Detections
-from curation.modes import FailureEvidence, Mode
+from curation.modes import Mode
+from curation.select import plan
 from curation.select.base import Ledger
 from services.context import Context
 from services.db.engine import reading
@@ -26,12 +28,22 @@ from services.db.tables import (
 )
 from services.modes.recognise import Recognised, recognise
 from services.selection import rois
-from services.selection.inputs import barred_hashes, evidence_of, pool_of
-from services.selection.training_sample import training_sample
+from services.selection.inputs import (
+    barred_hashes,
+    difficulty_of,
+    evidence_of,
+    pool_of,
+    spent,
+)
+from services.selection.policy import policy_of
+from services.selection.training_sample import TrainingSample, training_sample
 from services.store.region_index import open_index
 from services.store.storage import open_image
 
 logger = logging.getLogger(__name__)
+
+MOST_GROWN = 3
+"""Times that a shortlist grows: 64 times its length; a budget too small ends somewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,57 @@ class Chosen:
     """By key of the mode."""
     note: str = ""
     """Why there are no candidates although there are modes to fix, with what to do."""
+    unseen: tuple[str, ...] = ()
+    """Images that the champion should look at first; nothing is chosen before that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that a decision needs of a project, loaded once.
+
+    Attributes:
+        champion: whose failures.
+        modes: of its explained failures.
+        known_as: by key of the mode.
+        queries: modes that are not fixed, as searches.
+        index: regions of the pool.
+        sample: of what it was trained on.
+        spent: images that are labelled or asked for.
+        hashes: whose near-duplicates must not be asked for.
+        embedder: of regions.
+    """
+
+    champion: Model
+    modes: list[Mode]
+    known_as: dict[str, Recognised]
+    queries: list[policies.ModeQuery]
+    index: RegionIndex
+    sample: TrainingSample | None
+    spent: frozenset[str]
+    hashes: tuple[int, ...]
+    embedder: RegionEmbedder
+
+
+def load(context: Context, champion: Model, embedder: RegionEmbedder) -> Inputs:
+    """Failures, modes and what is barred; nothing of it grows with the pool.
+
+    Args:
+        context: wiring.
+        champion: whose failures.
+        embedder: of regions; what it has not embedded yet takes no part.
+    """
+    index = open_index(context, embedder.version, embedder.width)
+    known = evidence_of(context, champion.id, embedder.version, tuple(champion.class_names))
+    sample = training_sample(context, champion, embedder) if known else None
+    usual = sample.objects.alike(index.metric.apply) if sample else {}
+    found = modes.cluster(known, index.metric.apply, usual=usual)
+    known_as = recognise(context, champion, found, embedder.version, index.metric.apply)
+    fixed = {mode.key for mode in found if known_as[mode.key].is_fixed}
+    queries = plan.queries_of(found, known, fixed)
+    barred = barred_hashes(context) if queries else ()
+    return Inputs(
+        champion, found, known_as, queries, index, sample, spent(context), barred, embedder
+    )
 
 
 def choose(
@@ -61,8 +124,12 @@ def choose(
     embedder: RegionEmbedder,
     scores: dict[str, Detections],
     terms: Terms,
+    tried: Collection[str] | None = None,
 ) -> Chosen:
     """Modes of the champion's explained failures, and the pool images to label for them.
+
+    A policy that does not need the whole pool is shown what the index proposes for the modes, and
+    more of it where that cannot spend the budget.
 
     Args:
         context: wiring.
@@ -71,61 +138,76 @@ def choose(
         scores: what the champion finds in pool images; missing ones count as not looked at,
             cost what the others do on average and are not asked for if they cannot be read.
         terms: policy, seed, budget.
+        tried: images that the champion was shown, so that those without scores cannot be read. An
+            image that is proposed beside them ends the choice with ``Chosen.unseen``. None: the
+            choice is made with the scores that are there.
     """
-    index = open_index(context, embedder.version, embedder.width)
-    known = evidence_of(context, champion.id, embedder.version, tuple(champion.class_names))
-    sample = training_sample(context, champion, embedder) if known else None
-    usual = sample.objects.alike(index.metric.apply) if sample else {}
-    found = modes.cluster(known, index.metric.apply, usual=usual)
-    known_as = recognise(context, champion, found, embedder.version, index.metric.apply)
-    unfixed = [mode for mode in found if not known_as[mode.key].is_fixed]
-    pool, excluded = pool_of(context, champion, embedder.version, scores)
-    if not unfixed or not pool:
-        return Chosen(found, [], known_as)
-    queries = [_query(mode, known) for mode in unfixed]
-    if terms.policy in rois.POLICIES:
-        pool = rois.with_rois(context, pool, embedder, {i.image for i in pool} - excluded)
-    elif terms.policy == "e2x":
-        near = rois.shortlist(queries, index, terms.budget_boxes, excluded)
-        pool = rois.with_rois(context, pool, embedder, near)
+    inputs = load(context, champion, embedder)
+    policy = policy_of(context.settings, terms.policy)
+    none = Chosen(inputs.modes, [], inputs.known_as)
+    if not inputs.queries:
+        return none
+    if policies.Need.WHOLE_POOL in policy.needs:
+        pool = pool_of(context, champion, embedder.version, scores)
+        return _decided(context, inputs, policy, pool, terms)[0] if pool else none
+    chosen, near = none, frozenset[str]()
+    for grown in range(MOST_GROWN + 1):
+        more = plan.shortlist(inputs.queries, inputs.index, terms.budget_boxes, inputs.spent, grown)
+        if grown and len(more) <= len(near):
+            break  # that was all
+        near = more
+        unseen = () if tried is None else tuple(sorted(near - scores.keys() - set(tried)))
+        if unseen:
+            return replace(none, unseen=unseen)
+        pool = pool_of(context, champion, embedder.version, scores, near)
+        chosen, is_spent = _decided(context, inputs, policy, pool, terms)
+        if is_spent:
+            break
+    return chosen
+
+
+def _decided(
+    context: Context,
+    inputs: Inputs,
+    policy: policies.Policy,
+    pool: list[policies.PoolImage],
+    terms: Terms,
+) -> tuple[Chosen, bool]:
+    """What a policy chooses of a pool, and whether that spends the budget."""
+    if policies.Need.OBJECTS in policy.needs:
+        free = {image.image for image in pool} - inputs.spent
+        pool = rois.with_rois(context, pool, inputs.embedder, free)
+    sample = inputs.sample
     request = policies.SelectionRequest(
         pool=pool,
-        queries=queries,
+        queries=inputs.queries,
         budget=policies.Budget(boxes=terms.budget_boxes),
         rng=np.random.default_rng(terms.seed),
-        index=index,
-        excluded=excluded,
-        excluded_hashes=barred_hashes(context),
+        index=inputs.index,
+        excluded=inputs.spent,
+        excluded_hashes=inputs.hashes,
         labelled=sample.wholes if sample else None,
+        difficulty=difficulty_of(inputs.champion),
         known=sample.objects if sample else None,
+        is_proposed=policies.Need.WHOLE_POOL not in policy.needs,
     )
-    shares = {"e2x": {"coverage": context.settings.selection.coverage_share}}
-    policy = policies.get(terms.policy, **shares.get(terms.policy, {}))
-    candidates, note = _buy(context, policy, request, terms)
-    return Chosen(found, candidates, known_as, note)
+    lost: set[str] = set()
 
+    def unreadable(images: Iterable[str]) -> set[str]:
+        found = _unreadable(context, images)
+        lost.update(found)
+        return found
 
-def _buy(
-    context: Context, policy: policies.Policy, request: policies.SelectionRequest, terms: Terms
-) -> tuple[list[policies.Candidate], str]:
-    """What a policy chooses among the images that can be read; if nothing, why.
-
-    Nobody looked at an image without detections, so that it may be unreadable. To open every one
-    takes too long; it is done for what is chosen, and where that fails, the policy chooses again.
-    """
-    while True:
-        request = replace(request, rng=np.random.default_rng(terms.seed))
-        try:
-            chosen = policy.select(request)
-        except BudgetTooSmall as error:
-            note = _why_nothing(request, terms.budget_boxes) or str(error)
-            logger.warning("nothing to label: %s", note)
-            return [], note
-        unseen = {image.image for image in request.pool if image.detections is None}
-        lost = _unreadable(context, [one.image for one in chosen if one.image in unseen])
-        if not lost:
-            return chosen, ""
-        request = replace(request, pool=[one for one in request.pool if one.image not in lost])
+    try:
+        candidates = plan.decide(policy, request, unreadable)
+    except BudgetTooSmall as error:
+        request = replace(request, pool=[one for one in pool if one.image not in lost])
+        note = _why_nothing(request, terms.budget_boxes) or str(error)
+        logger.warning("nothing to label: %s", note)
+        return Chosen(inputs.modes, [], inputs.known_as, note), False
+    left = terms.budget_boxes - sum(one.cost_boxes for one in candidates)
+    usual = float(np.mean([image.cost_boxes for image in pool]))
+    return Chosen(inputs.modes, candidates, inputs.known_as), left < usual
 
 
 def _unreadable(context: Context, image_ids: Iterable[str]) -> set[str]:
@@ -156,18 +238,4 @@ def _why_nothing(request: policies.SelectionRequest, budget_boxes: int) -> str:
     return (
         f"a budget of {budget_boxes} boxes buys none of the {len(free)} images, the cheapest "
         f"costs about {cheapest}: raise selection.budget_boxes"
-    )
-
-
-def _query(mode: Mode, known: list[FailureEvidence]) -> policies.ModeQuery:
-    return policies.ModeQuery(
-        mode=mode.key,
-        kind=mode.kind,
-        label=mode.label,
-        vectors=mode.vectors,
-        weights=mode.weights,
-        object_vector=mode.object_vector,
-        whole=mode.whole,
-        size=mode.weight,
-        objects=np.stack([item.object_vector for item in known if item.failure in mode.members]),
     )
