@@ -118,11 +118,11 @@ def draw_plan(
         NotFound: no policy has this name.
     """
     from services.config import builders
+    from services.config.policies import walks_pool
     from services.cycle.cycles import check_policy
     from services.models import registry, training
     from services.report import plan, predictor
     from services.selection.choose import Terms, choose
-    from services.selection.policy import walks_pool
 
     wanted = context.settings.selection
     with reading(context.sessions) as session:

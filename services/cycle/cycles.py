@@ -17,6 +17,7 @@ import logging
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services.config.policies import walks_pool
 from services.context import Context
 from services.cycle import cycle_units, holdout, label_tasks
 from services.db.base import utc_now
@@ -24,7 +25,6 @@ from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, LabelTask
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.models import registry
 from services.modes import recognise
-from services.selection.policy import walks_pool
 
 logger = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from curation.kernel.types import Detections
 from curation.modes import Mode
 from curation.select import plan
 from curation.select.base import Ledger
+from services.config.policies import policy_of
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import (
@@ -35,7 +36,6 @@ from services.selection.inputs import (
     pool_of,
     spent,
 )
-from services.selection.policy import policy_of
 from services.selection.training_sample import TrainingSample, training_sample
 from services.store.region_index import open_index
 from services.store.storage import open_image

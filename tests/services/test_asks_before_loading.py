@@ -9,12 +9,12 @@ from sqlalchemy import select
 
 from curation.select import PoolImage, plan
 from services.config import builders
+from services.config.policies import walks_pool
 from services.context import Context
 from services.cycle import cycle_units, cycles
 from services.db.tables import CandidateRow, Cycle, CycleState, LabelTask, Unit
 from services.selection import choose as chooser
 from services.selection.choose import Terms, choose
-from services.selection.policy import walks_pool
 from tests.services.builders import finish_units
 from tests.services.mode_loop import ModeLoop
 

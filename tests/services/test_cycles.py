@@ -25,7 +25,7 @@ def _start(context: Context, pool: int = 3) -> int:
         add_holdout_image(session)
         session.add_all(make_image(number) for number in range(pool))
         session.flush()
-        return cycles.start(session, context, policy="e2x", budget_boxes=10).id
+        return cycles.start(session, context, policy="random", budget_boxes=10).id
 
 
 def _state(context: Context, cycle_id: int) -> str:
