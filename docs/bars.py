@@ -63,6 +63,7 @@ SPEED = {
 }
 FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "loop-street.json": ("The loop, street world", LOOP),
+    "loop-street-fog.json": ("The loop, street world, all of the field in fog", LOOP),
     "loop-carla.json": ("The loop, CARLA", LOOP),
     "fidelity.json": ("Explanations, SSDLite-EfficientNet-Lite0", FIDELITY),
     "fidelity-ssdlite320_mobilenet_v3_large.json": ("Explanations, MobileNetV3", FIDELITY),

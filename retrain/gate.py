@@ -29,6 +29,9 @@ class GateInputs:
         modes: failure mode to the share of its objects that is found, 0..1; targeted modes only.
         holdout_labels: names of the objects that count on the holdout, whether or not the model
             has a class for them; only told, where nothing could be measured.
+        by_siblings: those of ``modes`` whose frames all teach, so that the share is of the
+            siblings' objects of the class; only told.
+        unjudged: targeted modes that nobody can judge; only told.
     """
 
     holdout: EvaluationReport
@@ -36,6 +39,8 @@ class GateInputs:
     fixed: Mapping[str, bool] = field(default_factory=dict)
     modes: Mapping[str, float] = field(default_factory=dict)
     holdout_labels: Collection[str] = ()
+    by_siblings: Collection[str] = ()
+    unjudged: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ def decide(champion: GateInputs, challenger: GateInputs, rules: GateRules = Gate
         _negative_flips(champion.holdout, challenger.holdout, rules),
         _siblings(champion, challenger, rules),
         _reopened(champion.fixed, challenger.fixed, rules),
-        _modes(champion.modes, challenger.modes, rules),
+        _modes(champion, challenger, rules),
     )
     return Verdict(all(check.passed is not False for check in checks), checks)
 
@@ -196,14 +201,19 @@ def _reopened(before: Mapping[str, bool], after: Mapping[str, bool], rules: Gate
     )
 
 
-def _modes(before: Mapping[str, float], after: Mapping[str, float], rules: GateRules) -> Check:
-    name = "targeted modes"
+def _modes(champion: GateInputs, challenger: GateInputs, rules: GateRules) -> Check:
+    name, before, after = "targeted modes", champion.modes, challenger.modes
     if set(before) != set(after):
         raise ReportMismatch(f"modes differ: {sorted(set(before) ^ set(after))[:3]}")
     if not before:
-        return _skipped(name, "no mode was targeted")
+        nobody = "no frame is left to judge those that were" if champion.unjudged else ""
+        return _skipped(name, nobody or "no mode was targeted")
     best = max(before, key=lambda mode: (after[mode] - before[mode], mode))
     bound = before[best] + rules.min_mode_gain
     improved = [mode for mode in before if after[mode] > before[mode] + rules.min_mode_gain]
     reason = f"{len(improved)} of {len(before)} improved; the best is {best}"
+    if champion.by_siblings:
+        reason += f"; judged by siblings: {_told(sorted(champion.by_siblings))}"
+    if champion.unjudged:
+        reason += f"; judged by nobody: {_told(sorted(champion.unjudged))}"
     return Check(name, before[best], after[best], bound, bool(improved), reason)

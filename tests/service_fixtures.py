@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kombu.transport import memory
 
 from benchmarks.common.databases import Postgres, migrated, run_postgres
 from benchmarks.common.projects import make_context
@@ -39,6 +40,18 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     file = tmp_path / "e2x.db"
     shutil.copy(sqlite_template, file)
     return f"sqlite:///{file}"
+
+
+@pytest.fixture
+def memory_broker() -> str:
+    """The URL of a broker within this process, empty.
+
+    All who use that transport in one process share its queues: what the test of another file
+    sent and nobody took would be delivered to this one.
+    """
+    memory.Channel.queues.clear()
+    memory.Transport.global_state.clear()
+    return "memory://"
 
 
 @pytest.fixture

@@ -10,14 +10,11 @@ from typing import Literal
 import numpy as np
 
 from curation.formats.splits import SplitChoice
-from curation.kernel.boxes import ROUNDING, clip_boxes, require_valid_boxes
+from curation.kernel.boxes import LEAST_SIDE_PX, ROUNDING, clip_boxes, require_valid_boxes, too_thin
 from curation.kernel.class_names import clean_class_name
 from curation.kernel.class_names import wrong_class_name as wrong_class_name
 from curation.kernel.errors import InvalidBoxes
 from curation.kernel.types import FloatArray
-
-LEAST_SIDE_PX = 1.0
-"""Shorter side of the smallest box that anybody can see; a smaller object is missed for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +200,7 @@ class Labels:
             self.mended.repeated += 1  # the second of them could never be found
             return
         self._known.add(key)
-        if min(box[2] - box[0], box[3] - box[1]) < LEAST_SIDE_PX:
+        if too_thin(box[None])[0]:
             self.mended.unseen += not ignore
             ignore = True
         self.boxes.append(box)

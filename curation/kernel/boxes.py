@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import NDArray
 
 from curation.kernel.errors import InvalidBoxes
 from curation.kernel.types import FloatArray
 
 ROUNDING = 1.0
 """Px that a box may leave its image by: label tools round."""
+LEAST_SIDE_PX = 1.0
+"""Of a box; nothing can be seen in less."""
 
 
 def pairwise_iou(first_xyxy: FloatArray, second_xyxy: FloatArray) -> FloatArray:
@@ -107,6 +110,22 @@ def clip_boxes(boxes_xyxy: FloatArray, width_px: int, height_px: int) -> FloatAr
     limits = np.array([width_px, height_px, width_px, height_px], np.float32)
     clipped: FloatArray = np.clip(np.asarray(boxes_xyxy, np.float32), 0, limits)
     return clipped
+
+
+def too_thin(boxes_xyxy: FloatArray) -> NDArray[np.bool_]:
+    """Which boxes nothing can be seen in: a side is below ``LEAST_SIDE_PX``.
+
+    Every way in asks this. A file of many becomes ignore regions there and says how many; of one
+    picture that somebody reports the box is refused, for there is somebody to mend it.
+
+    Args:
+        boxes_xyxy: [N, 4] px, cut at the border.
+
+    Returns:
+        [N] flags.
+    """
+    sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    return np.asarray((sides < LEAST_SIDE_PX).any(axis=1), dtype=bool)
 
 
 def require_valid_boxes(

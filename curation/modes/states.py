@@ -43,7 +43,7 @@ class Progress:
     """What is known of a mode when its state is judged.
 
     Attributes:
-        places: where its failures lie, of all cycles.
+        places: where its failures lie, of all cycles, in frames that may judge; 0 where all teach.
         failing: of these, where the champion fails.
         joined: of these, which joined since it was judged last.
         asked: pool images asked for on its account since it was opened or re-opened; those that
@@ -96,7 +96,8 @@ def _fails_again(known: Progress, rules: StateRules) -> bool:
 
 
 def _is_proven(known: Progress, rules: StateRules) -> bool:
-    return known.new_champion and not known.joined and _fails_few(known, rules)
+    judged = known.places > 0  # where nobody judges, nothing is proven
+    return judged and known.new_champion and not known.joined and _fails_few(known, rules)
 
 
 def _is_worked_on(known: Progress, _rules: StateRules) -> bool:

@@ -68,6 +68,7 @@ def create_app(context: Context | None = None) -> FastAPI:
         redirect_slashes=False,  # another address is another address; none is made from a header
     )
     app.state.context = context
+    app.state.look = health.Look()
     app.state.decoding = asyncio.Semaphore(DECODED_AT_ONCE)
     app.state.drawing = asyncio.Semaphore(DECODED_AT_ONCE)
     app.include_router(health.router)

@@ -136,8 +136,9 @@ class ModeOut(BaseModel):
     kind: str = Field(description="Of most of its failures when it was seen last.")
     label: str
     size: int = Field(description="Failures that the newest cycle saw.")
-    places: int = Field(description="Where its failures lie, of all cycles.")
+    places: int = Field(description="Where its failures lie, of all cycles, in frames that judge.")
     failing: int = Field(description="Of these, where the champion fails now.")
+    teaching: int = Field(description="Where its failures lie in frames that teach.")
     asked: int = Field(description="Pool images asked for since it was opened or re-opened.")
     trend: list[ModeSize]
     exemplars: list[str] = Field(description="Failure ids, the most typical first.")

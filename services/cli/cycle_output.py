@@ -80,6 +80,10 @@ def print_plan(found: Plan) -> None:
             ("open failures, explained", found.failures_explained),
             ("open failures, not yet", found.failures_waiting),
             ("by class", ", ".join(f"{n} {name}" for name, n in found.failures_by_class.items())),
+            ("frames that teach, with truth", found.frames_with_truth),
+            ("frames that teach, to label", found.frames_to_label),
+            ("frames that judge", found.frames_judging),
+            ("frames to deal", _to_deal(found)),
             ("pool images", found.pool_images),
             ("of these searchable", found.pool_searchable),
             ("of these labelled or asked", found.pool_spent),
@@ -91,3 +95,11 @@ def print_plan(found: Plan) -> None:
         console().print(f"! {lack}", markup=False, style="yellow")
     if not found.lacks:
         console().print("nothing is missing: `e2x cycle run` starts it")
+
+
+def _to_deal(found: Plan) -> str:
+    """What the next selection does with frames that neither teach nor judge so far."""
+    share = found.learn_from_field
+    if not share:
+        return f"{found.frames_undealt}: all judge (selection.learn_from_field is 0)"
+    return f"{found.frames_undealt}: of each mode about {share:.0%} teach, the others judge"

@@ -303,7 +303,7 @@ def _contents(context: Context) -> Iterator[Finding]:
     yield _champion(context, champion, trained)
     if wrong:
         told = f"the classes that are kept of {wrong} images are not those of their labels"
-        yield Finding("classes", "warn", told, f"`e2x init {context.project.root}` counts anew")
+        yield Finding("classes", "warn", told, f"`e2x init {context.project.root} --recount`")
     yield Finding("labels", "ok", f"{labels} tasks wait for somebody")
     yield _work(counts, unsent or 0)
 

@@ -71,6 +71,10 @@ def init(
     folder: Annotated[
         Path, typer.Argument(help="The project folder; made where missing.")
     ] = Path(),
+    recount: Annotated[
+        bool,
+        typer.Option("--recount", help="Count the classes anew, as `e2x doctor` may advise."),
+    ] = False,
 ) -> None:
     """Make a project folder, or bring an existing one up to date."""
     root = folder.expanduser().resolve()
@@ -84,26 +88,25 @@ def init(
     choose_project(root)
     Project(root).make()
     with private.keeping_ours():
-        _prepare()
+        _prepare(recount)
     out = console()
     out.print(f"{'made' if fresh else 'kept'} {file}; database and token are in {root / 'state'}")
     if fresh:
         out.print(NEXT.format(folder=root), markup=False)
 
 
-def _prepare() -> None:
+def _prepare(recount: bool) -> None:
     """Tables and token of the chosen project."""
     from services import context as wiring
     from services.api.auth import project_token
     from services.db import label_uses, migrate
-    from services.db.engine import reading, sqlite_file
+    from services.db.engine import sqlite_file
 
     context = wiring.build(get_settings())
     try:
-        migrate.upgrade(context.engine)
-        with reading(context.sessions) as session:
-            wrong = label_uses.recount(session)  # an older version may not have kept them
-        if wrong:
+        # An older version may not have kept them. At every start it would cost as much as all
+        # annotations together; `e2x doctor` compares them whenever it is asked.
+        if migrate.upgrade(context.engine) or recount:
             with context.sessions.begin() as session:
                 label_uses.recount(session, mend=True)
         project_token(context)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from services.cli.common import console
 from services.cli.follow import progress
+from services.db import sides
 from services.db.engine import reading
 from services.db.tables import (
     FINISHED_CYCLES,
@@ -51,6 +52,11 @@ class Plan:
         pool_spent: of these, those labelled already or asked for.
         policy: the setting.
         budget_boxes: the setting.
+        learn_from_field: the setting: the share of a mode's failing frames that teaches.
+        frames_with_truth: of the frames where the champion fails, those that teach as they are.
+        frames_to_label: those that teach once they are labelled.
+        frames_judging: those that judge.
+        frames_undealt: those that the next selection deals.
         lacks: what stands in the way, with what to do.
     """
 
@@ -63,6 +69,11 @@ class Plan:
     pool_spent: int
     policy: str
     budget_boxes: int
+    learn_from_field: float
+    frames_with_truth: int
+    frames_to_label: int
+    frames_judging: int
+    frames_undealt: int
     lacks: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,7 +88,9 @@ def read_plan(session: Session, context: Context) -> Plan:
     champion = registry.champion(session)
     by_class: dict[str, int] = {}
     waiting = 0
+    frames = sides.FrameCounts()
     if champion is not None:
+        frames = sides.count_frames(session, champion.id)
         mine = FailureRow.model_id == champion.id
         by_class = _by_class(session, mine, FailureRow.state == FailureState.EXPLAINED)
         waiting = sum(_by_class(session, mine, FailureRow.state == FailureState.FOUND).values())
@@ -94,6 +107,11 @@ def read_plan(session: Session, context: Context) -> Plan:
         pool_spent=_spent(session),
         policy=context.settings.selection.policy,
         budget_boxes=context.settings.selection.budget_boxes,
+        learn_from_field=context.settings.selection.learn_from_field,
+        frames_with_truth=frames.with_truth,
+        frames_to_label=frames.to_label,
+        frames_judging=frames.judges,
+        frames_undealt=frames.undealt,
         lacks=(),
     )
     lacks = (*_lacks(found, running), *_unmeasured(session, champion))

@@ -222,6 +222,13 @@ class SelectionSettings(Group):
     coverage_share: float = Field(
         default=0.0, ge=0, le=1, description="Share of the budget for unseen parts of the pool."
     )
+    learn_from_field: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of a mode's failing frames that teach, by group; the others judge. "
+        "At 0 no further ones teach.",
+    )
     encoder: str = Field(default="tf_efficientnet_lite0", description="Backbone of the embedding.")
     encoder_weights: str = Field(default="package", description="`package`, `random` or a file.")
     encoder_height_px: int = Field(default=224, ge=64, description="Encoder input height.")

@@ -23,7 +23,7 @@ from services.cycle import cycle_units, holdout, label_tasks
 from services.db.base import utc_now
 from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, LabelTask
 from services.errors import Conflict, InvalidRequest, NotFound
-from services.models import registry
+from services.models import datasets, registry
 from services.modes import recognise
 
 logger = logging.getLogger(__name__)
@@ -185,7 +185,11 @@ def begin_labelling(session: Session, context: Context, cycle: Cycle, note: str 
     _require_running(cycle)
     cycle.state = CycleState.LABELLING
     session.flush()
-    if not session.scalar(select(func.count()).where(LabelTask.cycle_id == cycle.id)):
+    if session.scalar(select(func.count()).where(LabelTask.cycle_id == cycle.id)):
+        return
+    if datasets.fresh_frames(session, str(cycle.champion_id)):  # what has its truth costs no label
+        _train_or_fail(session, cycle)
+    else:
         why = note or "no explained failure in a mode to fix, or the pool is empty"
         cycle.error = f"nothing to label: {why}"
         _finish(cycle, CycleState.DONE)
@@ -263,7 +267,8 @@ def _labels_are_in(session: Session, cycle: Cycle) -> bool:
 
 def _train_or_fail(session: Session, cycle: Cycle) -> None:
     cycle.boxes_labelled = label_tasks.boxes(session, cycle)
-    if not label_tasks.answers(session, cycle):
+    fresh = datasets.fresh_frames(session, str(cycle.champion_id))
+    if not fresh and not label_tasks.answers(session, cycle):
         _fail(cycle, "no image was labelled: every task was skipped or rejected")
         return
     cycle.state = CycleState.TRAINING

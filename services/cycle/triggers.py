@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from croniter import croniter
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.config.setting_groups import TriggerSettings
@@ -171,19 +171,23 @@ def new_failures(session: Session) -> int:
 
 
 def new_labels(session: Session) -> int:
-    """Labelled pool images that came in since the last training was given its labels."""
+    """Images that were labelled since the last training was given its labels.
+
+    Of the pool, and field frames that people were asked for.
+    """
     champion = registry.champion(session)
     if champion is None:
         return 0
     now = utc_now()
     began = champion.created_at if champion.created_at <= now else LONG_AGO
     since = _last_training(session, now) or began
+    answered_frame = and_(Image.role == Role.FIELD, Annotation.cycle_id.is_not(None))
     return (
         session.scalar(
             select(func.count(func.distinct(Annotation.image_id)))
             .join(Image, Image.id == Annotation.image_id)
             .where(
-                Image.role == Role.POOL,
+                or_(Image.role == Role.POOL, answered_frame),
                 Annotation.created_at > since,
                 Annotation.created_at <= now,
             )

@@ -20,7 +20,8 @@ class Role(StrEnum):
     POOL = "pool"
     """Unlabelled; may be selected, and once labelled is trained on."""
     FIELD = "field"
-    """Frames from use; failures are looked for in them; never trained on."""
+    """Frames from use; failures are looked for in them. Those of groups that were dealt to teach
+    are trained on (:mod:`services.db.sides`), all others never."""
     HOLDOUT = "holdout"
     """Evaluation only, never selectable."""
     SIBLINGS = "siblings"

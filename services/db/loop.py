@@ -149,7 +149,7 @@ class Cycle(Base):
 
 
 class CandidateRow(Base):
-    """A pool image that a cycle asks a label for."""
+    """An image that a cycle asks a label for: of the pool, or a field frame that teaches."""
 
     __tablename__ = "candidates"
     __table_args__ = (UniqueConstraint("cycle_id", "image_id"),)
@@ -194,7 +194,8 @@ class LabelTask(Base):
     state: Mapped[str] = mapped_column(String(16), default=TaskState.WAITING)
     priority: Mapped[float] = mapped_column(default=0.0)
     prelabels: Mapped[list[Any]] = mapped_column(default=list)
-    """The champion's detections: ``[{"box", "label", "score"}]``."""
+    """The champion's detections, or what an operator said is there:
+    ``[{"box", "label", "score"}]``."""
     reason: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """``{"mode": name, "failure", "label", "query_box", "matched_box", "overlay": url path}``."""
     owner: Mapped[str | None] = mapped_column(String(120))

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, text
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, Engine, text
 
 from services.config.project import open_project
 from services.config.settings import get_settings
@@ -26,18 +27,27 @@ LOCK = 0x653278
 """Key of the PostgreSQL advisory lock: two processes must not migrate at once ("e2x")."""
 
 
-def upgrade(engine: Engine) -> None:
+def upgrade(engine: Engine) -> bool:
     """Create or upgrade all tables; what is up to date stays as it is.
 
     Several processes may call this at once: SQLite's write lock or a PostgreSQL advisory lock lets
     them in one by one.
+
+    Returns:
+        Whether anything had to be done.
     """
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
         config = _config()
         config.attributes["connection"] = connection
+        before = _revision(connection)
         command.upgrade(config, "head")
+        return _revision(connection) != before
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def revise(message: str, revision: str, engine: Engine) -> None:

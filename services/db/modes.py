@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from curation.modes.dealing import Side
 from curation.modes.states import ModeState
 from services.db.base import Base, BigId, utc_now
 
@@ -62,3 +63,19 @@ class ModeMember(Base):
 
     sighting_id: Mapped[int] = mapped_column(ForeignKey("mode_sightings.id"), primary_key=True)
     failure_id: Mapped[str] = mapped_column(ForeignKey("failures.id"), primary_key=True, index=True)
+
+
+class FieldSide(Base):
+    """What a group of field frames does: teach or judge; see ``curation.modes.dealing``.
+
+    Rows are added, never changed: a group that once taught judges nothing in any later cycle.
+    """
+
+    __tablename__ = "field_sides"
+
+    group: Mapped[str] = mapped_column(String(120), primary_key=True)
+    """The images' group; of a frame without one its id."""
+    side: Mapped[Side] = mapped_column(String(8))
+    cycle_id: Mapped[int] = mapped_column(ForeignKey("cycles.id"), index=True)
+    """Which dealt it."""
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)

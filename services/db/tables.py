@@ -27,7 +27,7 @@ from services.db.loop import (
     LabelTask,
     TaskState,
 )
-from services.db.modes import ModeMember, ModeRow, ModeSighting
+from services.db.modes import FieldSide, ModeMember, ModeRow, ModeSighting
 from services.db.work import (
     TERMINAL,
     Audit,
@@ -56,6 +56,7 @@ __all__ = [
     "Explanation",
     "FailureRow",
     "FailureState",
+    "FieldSide",
     "Image",
     "LabelTask",
     "LabelUse",

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from retrain.report import EvaluationReport
 from services.context import Context
+from services.db import sides
 from services.db.engine import reading
 from services.db.tables import TAKEN_BACK, Annotation, Cycle, FailureRow, Image, Model, Role
 from services.models import datasets, registry
@@ -21,7 +22,7 @@ class Figures:
     """What the loop did. A failure is a missed object or a false detection.
 
     Attributes:
-        failures_before: of the first detector on the reported field frames.
+        failures_before: of the first detector on the reported field frames that judge.
         failures_after: of the last champion on the same frames.
         siblings_failed_before: of the first detector on frames with the same causes, never
             trained on.
@@ -95,14 +96,18 @@ def failed(report: EvaluationReport) -> int:
 
 
 def _field_failures(session: Session, model: Model) -> int:
-    return (
-        session.scalar(
-            select(func.count()).where(
-                FailureRow.model_id == model.id, FailureRow.state.not_in(TAKEN_BACK)
-            )
+    """Of frames that judge: one that taught says nothing about what was learnt."""
+    query = (
+        select(func.count())
+        .select_from(FailureRow)
+        .join(Image, Image.id == FailureRow.image_id)
+        .where(
+            FailureRow.model_id == model.id,
+            FailureRow.state.not_in(TAKEN_BACK),
+            sides.is_judged(),
         )
-        or 0
     )
+    return session.scalar(query) or 0
 
 
 def _labelled_images(session: Session) -> int:

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from curation.formats import doubt
-from curation.kernel.boxes import ROUNDING, xywh_to_xyxy
+from curation.kernel.boxes import LEAST_SIDE_PX, ROUNDING, too_thin, xywh_to_xyxy
 from curation.kernel.errors import InvalidBoxes
 from curation.kernel.types import FloatArray
 from services.errors import InvalidRequest
 
-LEAST_SIDE_PX = 1.0
-"""Nothing can be seen in less."""
 GIVE_PIXELS = "coordinates look normalised: give x1, y1, x2, y2 in pixels"
 
 
@@ -67,13 +65,12 @@ def require_visible(
             f"{where}: {GIVE_PIXELS}; box 0 {_short(said[0])} would be {meant} of this image of "
             f"{size_wh[0]}x{size_wh[1]}"
         )
-    sides = clean[:, 2:] - clean[:, :2]  # [N, 2]
-    small = np.flatnonzero((sides < LEAST_SIDE_PX).any(axis=1) & ~np.array(ignored, bool))
+    small = np.flatnonzero(too_thin(clean) & ~np.array(ignored, bool))
     if len(small):
         first = int(small[0])
         raise InvalidBoxes(
             f"{where}: box {first} {_short(said[first])} is narrower than {LEAST_SIDE_PX:g} px "
-            "in the image: nothing can be seen there; leave it out"
+            "in the image: nothing can be seen there; leave it out, or mark it `ignore`"
         )
 
 

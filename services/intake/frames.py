@@ -23,7 +23,13 @@ from services.db.engine import reading
 from services.db.races import in_transaction, insert_new
 from services.db.tables import Annotation, Image, Observation, Role, TruthSource
 from services.errors import Conflict, InvalidRequest
-from services.intake.objects import clean_objects, plain_text, require_size, with_small_ignored
+from services.intake.objects import (
+    clean_objects,
+    once,
+    plain_text,
+    require_size,
+    with_small_ignored,
+)
 from services.models.classes import class_names
 from services.store.storage import StoredImage, check_image, keep_image
 from services.units.requests import request_scan
@@ -106,9 +112,9 @@ def ingest_frame(
     with reading(context.sessions) as session:
         _require_field(session.get(Image, image.id), name)
         names = class_names(session)[1:]
-    truth = clean_objects(objects or (), size_wh, names, name, wanted.max_objects)
+    truth = once(clean_objects(objects or (), size_wh, names, name, wanted.max_objects), name)
     truth = with_small_ignored(truth, wanted.ignore_below_px)
-    said = clean_objects(reports or (), size_wh, names, name, wanted.max_objects)
+    said = once(clean_objects(reports or (), size_wh, names, name, wanted.max_objects), name)
     for report in said:
         if report.get("kind") not in REPORT_KINDS:
             raise InvalidRequest(f"{name}: kind {report.get('kind')!r}, expected {REPORT_KINDS}")

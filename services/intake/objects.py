@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from curation.kernel.errors import InvalidBoxes
 from services.errors import InvalidRequest
 from services.intake.box_doubts import as_numbers, hint_on, require_visible
 from services.plain import plain_text as plain_text  # what is stored goes through both
+
+logger = logging.getLogger(__name__)
 
 
 def clean_objects(
@@ -58,6 +61,23 @@ def clean_objects(
         {**entry, "box": [round(float(v), 2) for v in box], "label": label, "ignore": ignore}
         for entry, label, box, ignore in zip(entries, labels, clean, ignored, strict=True)
     ]
+
+
+def once(objects: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
+    """The same without repeats: of two objects in one place a detector can only find one.
+
+    What is left out is told in the log.
+
+    Args:
+        objects: as :func:`clean_objects` gives them, or reports.
+        where: what to call the place in messages.
+    """
+    kept: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for entry in objects:
+        kept.setdefault((*entry["box"], entry["label"], entry["ignore"], entry.get("kind")), entry)
+    if len(kept) < len(objects):
+        logger.warning("%s: %d repeated objects count once", where, len(objects) - len(kept))
+    return list(kept.values())
 
 
 def too_many(count: int, most: int) -> str:

@@ -19,7 +19,7 @@ from services.db.base import utc_now
 from services.db.patience import CLOCKS_DIFFER
 from services.db.tables import OPEN_TASKS, Annotation, LabelTask, TaskState
 from services.errors import Conflict, LeaseLost, NotFound
-from services.intake.objects import plain_text
+from services.intake.objects import once, plain_text
 from services.labeling import answers
 
 BATCH = 500
@@ -128,7 +128,8 @@ def submit(
     """
     task = _held(session, task_id)
     most = context.settings.ingest.max_objects
-    clean = answers.checked_objects(session, task.image_id, objects, f"task {task_id}", most)
+    where = f"task {task_id}"
+    clean = once(answers.checked_objects(session, task.image_id, objects, where, most), where)
     if task.state == TaskState.SUBMITTED and task.token == token:
         return answers.revise(session, task, clean, author)
     _require_turn(session, task, token)

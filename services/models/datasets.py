@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from curation.kernel.manifest import Manifest, leaks
 from services.context import Context
+from services.db import sides
 from services.db.base import utc_now
 from services.db.convert import manifest_of
 from services.db.engine import reading
 from services.db.races import insert_new
-from services.db.tables import Annotation, DatasetVersion, Image, Role
+from services.db.tables import (
+    TAKEN_BACK,
+    Annotation,
+    DatasetVersion,
+    FailureRow,
+    FieldSide,
+    Image,
+    Model,
+    Role,
+)
 from services.errors import Conflict
 from services.models import registry
 from services.models.classes import TRAINING_ROLES, class_names
@@ -58,7 +69,7 @@ def _manifest(session: Session) -> Manifest:
     images = session.scalars(
         select(Image)
         .where(
-            Image.role.in_(TRAINING_ROLES),
+            or_(Image.role.in_(TRAINING_ROLES), sides.is_taught()),
             select(Annotation.id).where(Annotation.image_id == Image.id).exists(),
         )
         .order_by(Image.id)
@@ -66,8 +77,47 @@ def _manifest(session: Session) -> Manifest:
     if not images:
         raise Conflict("there is nothing to train on: run `e2x import FOLDER --role seed`")
     manifest = manifest_of(session, images, class_names(session), _parent(session))
+    manifest = _with_origins(session, manifest, {i.id for i in images if i.role == Role.FIELD})
     _refuse_leaks(session, manifest)
     return manifest
+
+
+def _with_origins(session: Session, manifest: Manifest, frames: set[str]) -> Manifest:
+    """The same, where each field frame tells the failure that it is there for."""
+    first = sides.origins(session, frames)
+    items = [replace(i, origin=i.origin or first.get(i.image)) for i in manifest.items]
+    return replace(manifest, items=tuple(items))
+
+
+def fresh_frames(session: Session, model_id: str) -> int:
+    """Field frames with truth that would teach, and that a model's dataset could not have yet.
+
+    Args:
+        session: only read from.
+        model_id: the champion.
+    """
+    row = session.get_one(Model, model_id)
+    version = row.dataset_version_id and session.get(DatasetVersion, row.dataset_version_id)
+    since = version.created_at if version else row.created_at
+    late = FieldSide.created_at > since
+    newly_failing = (
+        select(FailureRow.id)
+        .where(
+            FailureRow.image_id == Image.id,
+            FailureRow.model_id == model_id,
+            FailureRow.state.not_in(TAKEN_BACK),
+            FailureRow.created_at > since,
+        )
+        .correlate(Image)
+        .exists()
+    )
+    query = (
+        select(func.count(func.distinct(Image.id)))
+        .join(Annotation, Annotation.image_id == Image.id)
+        .join(FieldSide, FieldSide.group == sides.group_name())
+        .where(sides.is_taught(), or_(late, Annotation.created_at > since, newly_failing))
+    )
+    return session.scalar(query) or 0
 
 
 def read_version(context: Context, row: DatasetVersion) -> Manifest:

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation.modes.states import ModeState, Progress
+from services.db import sides
 from services.db.tables import (
     OPEN_TASKS,
     TAKEN_BACK,
@@ -40,6 +41,7 @@ class Ledger:
         failing: places where the champion fails now, of whatever mode.
         asked: pool images asked for since it was opened, without those that came back unlabelled.
         seen_with: id of the champion when a cycle saw it last.
+        taught: places in frames that teach: what a model knows there proves nothing.
     """
 
     champion: Model | None
@@ -47,15 +49,16 @@ class Ledger:
     failing: frozenset[str]
     asked: Mapping[int, int]
     seen_with: Mapping[int, str | None]
+    taught: frozenset[str] = frozenset()
 
     def progress(self, mode_id: int, now: frozenset[str] = frozenset()) -> Progress:
-        """What a judgement goes by.
+        """What a judgement goes by: the places that may judge.
 
         Args:
             mode_id: which mode.
             now: places where a cycle sees it at this moment.
         """
-        before = self.places[mode_id]
+        before, now = self.places[mode_id] - self.taught, now - self.taught
         champion = None if self.champion is None else self.champion.id
         return Progress(
             places=len(before | now),
@@ -65,11 +68,17 @@ class Ledger:
             new_champion=champion != self.seen_with.get(mode_id),
         )
 
+    def teaching(self, mode_id: int) -> int:
+        """How many places of a mode lie in frames that teach."""
+        return len(self.places[mode_id] & self.taught)
+
     def words(self, mode_id: int, state: ModeState, now: frozenset[str] = frozenset()) -> str:
         """What a state follows from, for people."""
         known = self.progress(mode_id, now)
         model = "the champion" if self.champion is None else f"model {self.champion.number}"
         fails = f"{model} fails {known.failing} of {known.places}"
+        if self.teaching(mode_id):
+            fails += " that judge" if known.places else ": all of its frames teach, none judges"
         match state:
             case ModeState.BEING_FIXED:
                 return f"{known.asked} image{'s' if known.asked != 1 else ''} asked for"
@@ -100,6 +109,7 @@ def read_ledger(session: Session) -> Ledger:
         failing=frozenset() if champion is None else _failing(session, champion.id),
         asked=_asked(session),
         seen_with=_seen_with(session),
+        taught=sides.places_taught(session),
     )
 
 

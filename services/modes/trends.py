@@ -49,7 +49,9 @@ class ModeTrend:
     Attributes:
         mode: its row.
         last: as it was seen last.
-        places: where its failures lie, of all cycles, without those taken back.
+        places: where its failures lie, of all cycles, without those taken back and those in
+            frames that teach: these judge.
+        teaching: places in frames that teach.
         failing: of these, where the champion fails now.
         asked: pool images asked for since it was opened or re-opened.
         exemplars: failures that show it best, the most typical first, without those taken back.
@@ -60,6 +62,7 @@ class ModeTrend:
     last: ModeSighting
     places: int
     failing: int
+    teaching: int
     asked: int
     exemplars: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
@@ -81,6 +84,7 @@ class ModeTrend:
             "size": self.size,
             "places": self.places,
             "failing": self.failing,
+            "teaching": self.teaching,
             "asked": self.asked,
             "trend": [{"cycle": cycle, "size": size} for cycle, size in self.sizes],
             "exemplars": list(self.exemplars),
@@ -170,6 +174,7 @@ def _trend(
         last=sightings[-1],
         places=progress.places,
         failing=progress.failing,
+        teaching=ledger.teaching(row.id),
         asked=progress.asked,
         exemplars=tuple(name for name in sightings[-1].exemplars if name not in gone),
         sizes=tuple((cycle, sizes.get(cycle, 0)) for cycle in cycles if cycle >= first),

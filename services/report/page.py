@@ -123,6 +123,7 @@ class PageTrend:
         kind: how most of its failures go wrong, where the name does not say it.
         size: failures that the newest cycle saw.
         failing: how many of its places the champion fails now, as text.
+        judged: how many teach, and how many judge, as text.
         cycles: number and place on the page of each cycle that saw it.
         changes: how it came to its state, the newest last.
     """
@@ -133,6 +134,7 @@ class PageTrend:
     state: Outcome
     size: int
     failing: str
+    judged: str
     asked: int
     spark: Sparkline
     cycles: Sequence[tuple[int, str]]

@@ -24,6 +24,7 @@ from services.report.builder import environment
 from services.report.page import Exemplar, Outcome, Panel
 from services.report.pictures import PANEL_PX, SAMPLE_PX, Ledger, Mark, View
 from services.selection.choose import Chosen, Terms
+from services.selection.parents import Parents
 from services.store.drawings import attribution_of, newest_explanation
 from services.store.storage import open_image, read_npz, write_bytes
 
@@ -61,6 +62,7 @@ class PlanPage:
     boxes: int
     images: int
     scored: int
+    parents: Parents
     shares: Sequence[tuple[str, int]]
     modes: Sequence[PlanMode]
     others: Sequence[Panel]
@@ -108,6 +110,7 @@ def build(
         boxes=sum(candidate.cost_boxes for candidate in chosen.candidates),
         images=len(chosen.candidates),
         scored=len(scores),
+        parents=chosen.parents,
         shares=Counter(candidate.share for candidate in chosen.candidates).most_common(),
         modes=[mode for mode in modes if mode.images] + [m for m in modes if not m.images],
         others=artist.samples(rest),

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation.modes.variety import distinct_first
+from services.db import sides
 from services.db.tables import (
     TAKEN_BACK,
     Annotation,
@@ -101,6 +102,7 @@ class ReportRows:
     explanations: dict[str, Explanation]
     field: FieldCounts
     failure_states: dict[str, int]
+    frames: sides.FrameCounts
 
     def model(self, model_id: str | None) -> Model | None:
         """A model by id."""
@@ -140,6 +142,7 @@ def read_rows(session: Session, cycle_ids: Sequence[int] | None) -> ReportRows:
         explanations=_explanations(session, [row.id for row in failures]),
         field=read_field(session, models),
         failure_states=_states(session),
+        frames=sides.count_frames(session),
     )
 
 
@@ -248,8 +251,13 @@ def _explanations(session: Session, failure_ids: Sequence[str]) -> dict[str, Exp
 
 
 def _states(session: Session) -> dict[str, int]:
-    """Failures by state, without those taken back; a state without any is 0."""
-    query = select(FailureRow.state, func.count()).group_by(FailureRow.state)
+    """Failures by state, of frames that judge, without those taken back; 0 where there is none."""
+    query = (
+        select(FailureRow.state, func.count())
+        .join(Image, Image.id == FailureRow.image_id)
+        .where(sides.is_judged())
+        .group_by(FailureRow.state)
+    )
     counted = {row[0]: row[1] for row in session.execute(query)}
     return {
         state.value: counted.get(state.value, 0)

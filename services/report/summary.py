@@ -24,13 +24,24 @@ def tiles_of(rows: ReportRows) -> list[Tile]:
         tiles += _compared(rows, first, last)
     fixed, every = rows.failure_states.get("fixed", 0), sum(rows.failure_states.values())
     if every:
-        tiles.append(Tile("Failures fixed", f"{fixed} of {every}", note="of all models so far"))
+        tiles.append(Tile("Failures fixed", f"{fixed} of {every}", note=_judged_by(rows)))
+    if rows.frames.teaching:
+        note = f"{rows.frames.with_truth} with truth, {rows.frames.to_label} to label"
+        tiles.append(Tile("Failing frames that teach", str(rows.frames.teaching), note=note))
+        judging = rows.frames.judges + rows.frames.undealt
+        note = "never trained on: they say what is fixed"
+        tiles.append(Tile("Failing frames that judge", str(judging), note=note))
     boxes = sum(cycle.cycle.boxes_labelled for cycle in rows.cycles)
     tiles.append(Tile("Boxes labelled", str(boxes), note=f"in {len(rows.cycles)} cycles"))
     judged = [cycle.cycle for cycle in rows.cycles if cycle.cycle.promoted is not None]
     promoted = sum(bool(cycle.promoted) for cycle in judged)
     tiles.append(Tile("Challengers promoted", f"{promoted} of {len(judged)}"))
     return tiles
+
+
+def _judged_by(rows: ReportRows) -> str:
+    of = "of all models so far"
+    return f"{of}, in frames that judge" if rows.frames.teaching else of
 
 
 def _compared(rows: ReportRows, first: Model, last: Model) -> list[Tile]:

@@ -62,6 +62,7 @@ def _trend(one: TrendRows, shown: set[tuple[int, int]]) -> PageTrend:
         state=words.mode_state(mode.state),
         size=trend.size,
         failing=f"{trend.failing} of {trend.places}",
+        judged=_judged(trend.teaching, trend.places),
         asked=trend.asked,
         spark=sparkline(trend.sizes),
         cycles=[
@@ -74,3 +75,10 @@ def _trend(one: TrendRows, shown: set[tuple[int, int]]) -> PageTrend:
             for step in one.changes
         ],
     )
+
+
+def _judged(teaching: int, judging: int) -> str:
+    """What the failures of a mode do, by their frames."""
+    if teaching and not judging:
+        return f"{teaching} teach, nobody judges"
+    return f"{teaching} teach, {judging} judge"

@@ -162,6 +162,20 @@ def spent(context: Context) -> frozenset[str]:
     return frozenset(labelled) | frozenset(asked)
 
 
+def usual_price(context: Context, champion: Model, scores: dict[str, Detections]) -> float:
+    """Boxes that an image costs to label on average, 1 at least.
+
+    Of the images that the champion has looked at; before the first, of the holdout.
+    """
+    if scores:
+        counted, rate = context.settings.failures.score_threshold, rate_of(champion.reports)
+        return max(
+            1.0, float(np.mean([boxes_estimate(one, rate, counted) for one in scores.values()]))
+        )
+    report = (champion.reports or {}).get(Role.HOLDOUT) or {}
+    return max(1.0, report.get("objects", 0) / max(1, report.get("images", 0)))
+
+
 def _estimates(
     context: Context, champion: Model, scores: dict[str, Detections], image_ids: Sequence[str]
 ) -> dict[str, float]:
@@ -173,7 +187,7 @@ def _estimates(
         for image_id in image_ids
         if image_id in scores
     }
-    unseen = float(np.mean(list(seen.values()))) if seen else boxes_estimate(None, rate, counted)
+    unseen = float(np.mean(list(seen.values()))) if seen else usual_price(context, champion, scores)
     return {image_id: seen.get(image_id, unseen) for image_id in image_ids}
 
 

@@ -16,16 +16,20 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retrain.gate import GateInputs, Verdict, decide
+from retrain.report import EvaluationReport
 from services.config import builders
 from services.context import Context
 from services.cycle import cycles, holdout
+from services.db import sides
 from services.db.engine import reading
 from services.db.tables import (
     TAKEN_BACK,
+    Annotation,
     CandidateRow,
     Cycle,
     FailureRow,
     FailureState,
+    Image,
     ModelState,
     ModeMember,
     ModeRow,
@@ -40,24 +44,29 @@ from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
 ACTOR = "gate"
+MISSED = "missed"
+"""Family of the modes whose failures are objects that were not found."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Questions:
-    """What both sides are asked beside the evaluation splits.
+    """What both sides are asked beside the evaluation splits, of frames that judge.
 
     Read once for both: scans go on meanwhile, and settle which failures are fixed.
 
     Attributes:
         fixed: failures that earlier cycles fixed.
-        modes: failures of every mode that the cycle saw.
-        targeted: the modes that it asked images for; no other is expected to improve.
+        modes: failures of every mode that the cycle saw and that has a judge.
+        unjudged: the class that is missed, of modes all of whose frames teach; None: of a false
+            detection, which no sibling can show.
+        targeted: the modes that it brought images for; no other is expected to improve.
         said: about the frames of these failures.
         class_names: that both know: a challenger is compared on what the champion was taught.
     """
 
     fixed: list[FailureRow]
     modes: dict[str, list[FailureRow]]
+    unjudged: dict[str, str | None]
     targeted: set[str]
     said: dict[str, Words]
     class_names: list[str]
@@ -65,11 +74,12 @@ class _Questions:
     @staticmethod
     def read(session: Session, cycle_id: int, model_ids: Sequence[str]) -> _Questions:
         """Those of a cycle about these models."""
-        fixed = _failures(session, FailureRow.state == FailureState.FIXED)
+        fixed = _fixed(session)
         modes = _mode_members(session, cycle_id)
+        unjudged = _seen(session, cycle_id, without=modes)
         said = words_about(session, _all_rows(fixed, modes))
         names = min((session.get_one(ModelRow, m).class_names for m in model_ids), key=len)
-        return _Questions(fixed, modes, _targeted(session, cycle_id), said, names)
+        return _Questions(fixed, modes, unjudged, _targeted(session, cycle_id), said, names)
 
     def rows(self) -> list[FailureRow]:
         """All failures."""
@@ -146,12 +156,17 @@ def _answers(stage: StageContext, model_id: str, asked: _Questions) -> _Answers:
         name: sum(row.id not in failing for row in members) / len(members)
         for name, members in asked.modes.items()
     }
+    by_siblings = _judged_by_siblings(reports.get("siblings"), asked.unjudged)
+    found |= by_siblings
+    nobody = asked.unjudged.keys() - by_siblings.keys()
     measured = reports["holdout"].map is not None
     inputs = GateInputs(
         holdout=reports["holdout"],
         siblings=reports.get("siblings"),
         fixed={row.id: row.id not in failing for row in asked.fixed},
         modes={name: share for name, share in found.items() if name in asked.targeted},
+        by_siblings=sorted(by_siblings.keys() & asked.targeted),
+        unjudged=sorted(nobody & asked.targeted),
         holdout_labels=() if measured else _holdout_labels(stage.context),
     )
     return _Answers(inputs, found)
@@ -166,8 +181,47 @@ def _all_rows(fixed: list[FailureRow], modes: dict[str, list[FailureRow]]) -> li
     return fixed + [row for members in modes.values() for row in members]
 
 
-def _failures(session: Session, condition: Any) -> list[FailureRow]:
-    return list(session.scalars(select(FailureRow).where(condition).order_by(FailureRow.id)))
+def _judged_by_siblings(
+    report: EvaluationReport | None, unjudged: Mapping[str, str | None]
+) -> dict[str, float]:
+    """Share of the siblings' objects that is found, for modes that miss objects of their class."""
+    outcomes: dict[str, list[bool]] = defaultdict(list)
+    for one in report.objects if report else ():
+        outcomes[one.label].append(one.found)
+    return {
+        name: sum(outcomes[label]) / len(outcomes[label])
+        for name, label in unjudged.items()
+        if label is not None and outcomes.get(label)
+    }
+
+
+def _fixed(session: Session) -> list[FailureRow]:
+    """What earlier cycles fixed, but not where the model was told the answer."""
+    query = (
+        select(FailureRow)
+        .join(Image, Image.id == FailureRow.image_id)
+        .where(FailureRow.state == FailureState.FIXED, sides.is_judged())
+    )
+    return list(session.scalars(query.order_by(FailureRow.id)))
+
+
+def _seen(
+    session: Session, cycle_id: int, without: Mapping[str, list[FailureRow]]
+) -> dict[str, str | None]:
+    """The modes of a cycle that have frames but no judge, with what siblings could judge."""
+    query = (
+        select(ModeRow)
+        .join(ModeSighting, ModeSighting.mode_id == ModeRow.id)
+        .join(ModeMember, ModeMember.sighting_id == ModeSighting.id)
+        .join(FailureRow, FailureRow.id == ModeMember.failure_id)
+        .where(ModeSighting.cycle_id == cycle_id, FailureRow.state.not_in(TAKEN_BACK))
+        .order_by(ModeRow.id)
+    )
+    return {
+        row.name: row.label if row.family == MISSED else None
+        for row in session.scalars(query).unique()
+        if row.name not in without
+    }
 
 
 def _mode_members(session: Session, cycle_id: int) -> dict[str, list[FailureRow]]:
@@ -177,7 +231,12 @@ def _mode_members(session: Session, cycle_id: int) -> dict[str, list[FailureRow]
         .join(ModeSighting, ModeSighting.mode_id == ModeRow.id)
         .join(ModeMember, ModeMember.sighting_id == ModeSighting.id)
         .join(FailureRow, FailureRow.id == ModeMember.failure_id)
-        .where(ModeSighting.cycle_id == cycle_id, FailureRow.state.not_in(TAKEN_BACK))
+        .join(Image, Image.id == FailureRow.image_id)
+        .where(
+            ModeSighting.cycle_id == cycle_id,
+            FailureRow.state.not_in(TAKEN_BACK),
+            sides.is_judged(),
+        )
         .order_by(ModeRow.id, FailureRow.id)
     )
     for name, row in session.execute(query):
@@ -191,7 +250,16 @@ def _targeted(session: Session, cycle_id: int) -> set[str]:
         .join(CandidateRow, CandidateRow.mode_id == ModeRow.id)
         .where(CandidateRow.cycle_id == cycle_id)
     )
-    return set(session.scalars(query))
+    taught = (
+        select(ModeRow.name)
+        .join(ModeSighting, ModeSighting.mode_id == ModeRow.id)
+        .join(ModeMember, ModeMember.sighting_id == ModeSighting.id)
+        .join(FailureRow, FailureRow.id == ModeMember.failure_id)
+        .join(Image, Image.id == FailureRow.image_id)
+        .join(Annotation, Annotation.image_id == Image.id)
+        .where(ModeSighting.cycle_id == cycle_id, sides.is_taught())
+    )
+    return {*session.scalars(query), *session.scalars(taught)}
 
 
 def _settle(session: Session, judged: _Judgement, auto_promote: bool) -> dict[str, Any]:

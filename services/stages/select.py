@@ -6,17 +6,17 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from curation import select as policies
 from curation.kernel.types import Detections
 from services.context import Context
 from services.cycle import cycle_units, cycles
+from services.db import sides
 from services.db.convert import detections_as_json
 from services.db.engine import reading
 from services.db.tables import CandidateRow, Cycle, LabelTask, ModeRow, ModeSighting
 from services.models import training
 from services.models.loaded import embedder_of
 from services.modes import recognise
-from services.selection.choose import Terms, choose
+from services.selection.choose import Chosen, Terms, choose
 from services.selection.pool_scores import known_scores
 from services.stages import evidence
 from services.units import Claim
@@ -51,7 +51,8 @@ def run(stage: StageContext, claim: Claim) -> Store:
         rows = recognise.store(
             session, current, chosen.modes, chosen.known_as, embedder.version, names
         )
-        _store_candidates(session, cycle.id, chosen.candidates, rows, scores, names)
+        sides.keep(session, cycle.id, chosen.parents.sides)
+        _store_candidates(session, cycle.id, chosen, rows, scores, names)
         recognise.settle(session, context.settings, cycle.id)
         cycles.begin_labelling(session, context, current, chosen.note)
         return {"modes": len(chosen.modes), "candidates": len(chosen.candidates)}
@@ -72,15 +73,17 @@ def _ask_champion(
 def _store_candidates(
     session: Session,
     cycle_id: int,
-    candidates: list[policies.Candidate],
+    chosen: Chosen,
     rows: dict[str, tuple[ModeRow, ModeSighting]],
     scores: dict[str, Detections],
     names: tuple[str, ...],
 ) -> None:
     """Rows and label tasks; the first chosen has the highest priority."""
-    for rank, candidate in enumerate(candidates):
+    asked_for, said = chosen.parents.failures, chosen.parents.said
+    for rank, candidate in enumerate(chosen.candidates):
         mode, sighting = rows.get(candidate.mode or "", (None, None))
-        failure = sighting.exemplars[0] if sighting and sighting.exemplars else None
+        typical = sighting.exemplars[0] if sighting and sighting.exemplars else None
+        failure = asked_for.get(candidate.image, typical)
         reasons = [
             {
                 "query": match.query,
@@ -106,8 +109,8 @@ def _store_candidates(
             LabelTask(
                 cycle_id=cycle_id,
                 image_id=candidate.image,
-                priority=float(len(candidates) - rank),
-                prelabels=[]
+                priority=float(len(chosen.candidates) - rank),
+                prelabels=said.get(candidate.image, [])
                 if detections is None
                 else detections_as_json(detections, names, PRELABEL_SCORE),
                 reason={

@@ -83,7 +83,8 @@ def result(folder: Path) -> dict[str, Any]:
 def test_result_has_every_figure_for_both_policies(result: dict[str, Any]) -> None:
     assert result.keys() >= KEYS
     assert result["random"].keys() >= KEYS
-    assert result["failures_before"] == result["random"]["failures_before"] > 0
+    # Of the frames that judge in the end: each policy's own modes were dealt.
+    assert min(result["failures_before"], result["random"]["failures_before"]) > 0
     assert result["boxes_labelled"] > 0
 
 

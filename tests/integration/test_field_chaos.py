@@ -37,7 +37,7 @@ from services.models import registry
 from tests.retrain.conftest import warmed
 from tests.services.builders import make_image
 
-FRAMES, TASKS, KILLS = 500, 40, 12
+FRAMES, TASKS, KILLS = 200, 20, 7
 SIZE_HW = (64, 96)
 WORKERS = {"explain": ("explain",), "extra": ("explain",), "default": ("default",)}
 SETTINGS: dict[str, Any] = {
@@ -50,7 +50,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture
 def project(tmp_path: Path, sqlite_url: str) -> Context:
-    """A project with a champion, 500 reported frames and 40 label tasks."""
+    """A project with a champion, 200 reported frames and 20 label tasks."""
     context = make_context(tmp_path / "p", sqlite_url, **SETTINGS)
     config = DetectorConfig(
         "ssdlite_efficientnet_lite0", ("background", "car"), SIZE_HW, min_scale=0.15

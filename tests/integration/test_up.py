@@ -19,9 +19,9 @@ from benchmarks.common.waiting import wait_until
 from services.config.settings import Settings
 from services.context import Context
 from services.errors import Conflict, ToolUnavailable
+from services.store.ready_file import ready_file
 from services.worker import readiness, redis_server, supervisor, surroundings, up_file
 from services.worker.environment import environment_of
-from services.worker.lifecycle import ready_file
 from services.worker.supervisor import Supervisor
 
 ONE_WORKER = {"default": ("default",)}

@@ -57,7 +57,8 @@ POLICY = "whole_image"
 class ModeLoop:
     """A project with a pool of noise; fields are what the next step needs."""
 
-    def __init__(self, context: Context, pool: int = 12) -> None:
+    def __init__(self, context: Context, pool: int = 12, learn_from_field: float = 0) -> None:
+        self._learn = learn_from_field
         self._resident = Resident()
         self._rng = np.random.default_rng(0)
         self.reopen(context)
@@ -81,7 +82,9 @@ class ModeLoop:
 
     def reopen(self, context: Context) -> None:
         """Go on in this project, which may be a copy."""
-        wanted = context.settings.selection.model_copy(update=ENCODER)
+        wanted = context.settings.selection.model_copy(
+            update={**ENCODER, "learn_from_field": self._learn}
+        )
         settings = context.settings.model_copy(update={"selection": wanted})
         self.context = Context(settings, context.project, context.engine, context.sessions)
 

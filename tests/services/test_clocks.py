@@ -148,9 +148,9 @@ def test_a_right_wait_is_waited_for(context: Context, time_of_day: Clock) -> Non
 
 @JUMPS
 def test_messages_of_the_future_are_sent_and_sent_again(
-    tmp_path: Any, sqlite_url: str, time_of_day: Clock, ahead: timedelta
+    tmp_path: Any, sqlite_url: str, memory_broker: str, time_of_day: Clock, ahead: timedelta
 ) -> None:
-    context = make_context(tmp_path / "m", sqlite_url, broker_url="memory://")
+    context = make_context(tmp_path / "m", sqlite_url, broker_url=memory_broker)
     time_of_day.now = NOW + ahead
     unit_id = enqueue(context)
     time_of_day.now = NOW
@@ -287,8 +287,10 @@ def test_a_cycle_waits_for_what_was_asked_for_by_a_clock_ahead(
 # --- the scheduler
 
 
-def test_the_scheduler_goes_by_a_clock_that_never_jumps(tmp_path: Any, sqlite_url: str) -> None:
-    context = make_context(tmp_path / "m", sqlite_url, broker_url="memory://")
+def test_the_scheduler_goes_by_a_clock_that_never_jumps(
+    tmp_path: Any, sqlite_url: str, memory_broker: str
+) -> None:
+    context = make_context(tmp_path / "m", sqlite_url, broker_url=memory_broker)
     app = make_app(context.settings, context.project)
     scheduler = SteadyScheduler(app)
     seconds = [0.0]

@@ -193,7 +193,7 @@ def test_the_owner_is_told_how_an_answer_is_corrected_after_the_cycle(waiting: C
     with waiting.sessions.begin() as session:
         cycles.train_with_what_is_there(session, waiting, _cycle(waiting).id)
     with pytest.raises(Conflict, match=r"labels are closed .* --replace"):
-        submit(waiting, mine, CAR, CAR)
+        submit(waiting, mine, CAR, {**CAR, "box": [1, 1, 9, 9]})
 
 
 def test_the_api_replaces_where_it_is_told_to(client: httpx.Client, api: Context) -> None:

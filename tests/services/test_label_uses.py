@@ -168,6 +168,8 @@ def test_the_doctor_finds_what_is_wrong_and_init_mends_it(line: CommandLine) -> 
 
     assert "classes that are kept of 1 images" in line.run("doctor").out
     line.done("init", line.root)
+    assert "classes that are kept of 1 images" in line.run("doctor").out  # not at every start
+    line.done("init", line.root, "--recount")
     assert "classes that are kept" not in line.run("doctor").out
     with line.opened() as context, reading(context.sessions) as session:
         assert class_names(session) == ("background", "bus")

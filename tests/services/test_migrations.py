@@ -78,3 +78,10 @@ def test_processes_may_upgrade_at_once(tmp_path: Path) -> None:
     engine.dispose()
     assert errors == []
     assert len(versions) == 1
+
+
+def test_a_database_that_was_brought_up_to_date_is_told_from_one_that_was(tmp_path: Path) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path}/some.db")
+    assert migrate.upgrade(engine)
+    assert not migrate.upgrade(engine)
+    engine.dispose()

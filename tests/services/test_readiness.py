@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 
 from benchmarks.common.waiting import wait_until
 from services.api.app import create_app
+from services.api.routes import health
 from services.context import Context
 from services.worker import alive, readiness, redis_server
 from services.worker.alive import Giver, Sign
@@ -48,7 +52,31 @@ def test_a_broker_that_hangs_is_missed(sqlite_context: Context, broker: str) -> 
     assert "unknown" in seen.parts["workers"].detail
 
 
-def test_the_api_says_which_part_is_not_ready(sqlite_context: Context, broker: str) -> None:
+def test_strangers_who_ask_at_once_cost_one_look(
+    sqlite_context: Context, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def count(_c: Any, _cursor: Any, statement: str, *_others: Any) -> None:
+        looks.append(statement)
+
+    event.listen(sqlite_context.engine, "before_cursor_execute", count)
+    monkeypatch.setattr(health, "FRESH_S", 600.0)
+    with TestClient(create_app(sqlite_context)) as client:
+        looks.clear()
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: client.get("/readyz"), range(24)))
+        assert looks.count("SELECT 1") == 1
+        assert {answer.json()["code"] for answer in answers} == {"relay_unavailable"}
+        monkeypatch.setattr(health, "FRESH_S", 0.0)
+        client.get("/readyz")
+        assert looks.count("SELECT 1") == 2
+
+
+def test_the_api_says_which_part_is_not_ready(
+    sqlite_context: Context, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "FRESH_S", 0.0)
     with TestClient(create_app(sqlite_context)) as client:
         answer = client.get("/readyz")
         assert answer.status_code == 503

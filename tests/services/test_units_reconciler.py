@@ -112,9 +112,9 @@ def test_only_old_messages_are_forgotten(context: Context) -> None:
 
 
 @pytest.fixture
-def on_memory(tmp_path: Path, sqlite_url: str) -> Iterator[Context]:
+def on_memory(tmp_path: Path, sqlite_url: str, memory_broker: str) -> Iterator[Context]:
     """A project whose broker is Celery's own transport within one process."""
-    wired = make_context(tmp_path / "m", sqlite_url, broker_url="memory://")
+    wired = make_context(tmp_path / "m", sqlite_url, broker_url=memory_broker)
     yield wired
     wired.engine.dispose()
 

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import asyncio
+import time
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from services.api.deps import ContextOf
+from services.context import Context
 from services.worker import readiness
 
 router = APIRouter(tags=["health"])
+FRESH_S = 1.0
+"""How long an answer about readiness holds: whoever watches asks every few seconds, and a stranger,
+who needs no token for it, must not load the database and the broker by asking."""
+
+
+class Look:
+    """What was last seen of the parts; one request looks at a time, others take what it saw.
+
+    They wait in the event loop: a part that hangs takes one thread and not all.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._seen: readiness.Readiness | None = None
+        self._looked = 0.0
+
+    async def seen(self, context: Context) -> readiness.Readiness:
+        """The parts as they were at most ``FRESH_S`` ago."""
+        async with self._lock:
+            if self._seen is None or time.monotonic() - self._looked >= FRESH_S:
+                self._seen = await run_in_threadpool(readiness.look, context)
+                self._looked = time.monotonic()  # after it: to look may take seconds
+            return self._seen
 
 
 @router.get("/healthz")
@@ -18,7 +46,11 @@ async def alive() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"model": readiness.Readiness}})
-def ready(context: ContextOf) -> JSONResponse:
-    """Database, broker, relay and workers do their part; 503 says which does not."""
-    seen = readiness.look(context)
+async def ready(request: Request, context: ContextOf) -> JSONResponse:
+    """Database, broker, relay and workers do their part; 503 says which does not.
+
+    An answer is at most a second old.
+    """
+    look: Look = request.app.state.look
+    seen = await look.seen(context)
     return JSONResponse(readiness.as_json(seen), status_code=200 if seen.ready else 503)

@@ -167,6 +167,17 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_annotations_cycle_id'), ['cycle_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_annotations_image_id'), ['image_id'], unique=False)
 
+    op.create_table('field_sides',
+    sa.Column('group', sa.String(length=120), nullable=False),
+    sa.Column('side', sa.String(length=8), nullable=False),
+    sa.Column('cycle_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['cycle_id'], ['cycles.id'], name=op.f('fk_field_sides_cycle_id_cycles')),
+    sa.PrimaryKeyConstraint('group', name=op.f('pk_field_sides'))
+    )
+    with op.batch_alter_table('field_sides', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_field_sides_cycle_id'), ['cycle_id'], unique=False)
+
     op.create_table('modes',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('name', sa.String(length=160), nullable=False),
@@ -410,6 +421,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_modes_state'))
 
     op.drop_table('modes')
+    with op.batch_alter_table('field_sides', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_field_sides_cycle_id'))
+
+    op.drop_table('field_sides')
     with op.batch_alter_table('annotations', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_annotations_image_id'))
         batch_op.drop_index(batch_op.f('ix_annotations_cycle_id'))

@@ -1,0 +1,179 @@
+"""Which groups of field frames teach and which judge, as it is stored.
+
+The one place where a query learns it: dataset versions take in what :func:`is_taught` admits, and
+gate and mode states count what :func:`is_judged` admits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy.orm import Session
+
+from curation.modes.dealing import Side
+from services.db.base import utc_now
+from services.db.races import insert_new
+from services.db.tables import (
+    TAKEN_BACK,
+    Annotation,
+    FailureRow,
+    FailureState,
+    FieldSide,
+    Image,
+    Role,
+)
+
+BATCH = 500
+"""Databases bound the number of parameters of a query."""
+
+
+def group_of(image: Image) -> str:
+    """What a frame is dealt with: its drive or sequence; a frame of none is a group by itself."""
+    return image.group or image.id
+
+
+def group_name() -> ColumnElement[str]:
+    """What :func:`group_of` gives, of the image of the enclosing query."""
+    return func.coalesce(func.nullif(Image.group, ""), Image.id)
+
+
+def is_parent() -> ColumnElement[bool]:
+    """Whether the image of the enclosing query is of a group that teaches."""
+    return (
+        select(FieldSide.group)
+        .where(FieldSide.group == group_name(), FieldSide.side == Side.PARENT)
+        .correlate(Image)
+        .exists()
+    )
+
+
+def is_judged() -> ColumnElement[bool]:
+    """Whether the image of the enclosing query may judge: no frame of its group ever taught.
+
+    What has not been dealt yet has not taught either.
+    """
+    return ~is_parent()
+
+
+def is_taught() -> ColumnElement[bool]:
+    """Whether the image of the enclosing query is trained on once its truth is known.
+
+    Of a group that teaches, the frames that fail or have failed: a drive may hold a thousand
+    others, which would teach nothing but that drive.
+    """
+    failed = (
+        select(FailureRow.id)
+        .where(FailureRow.image_id == Image.id, FailureRow.state.not_in(TAKEN_BACK))
+        .correlate(Image)
+        .exists()
+    )
+    return and_(Image.role == Role.FIELD, is_parent(), failed)
+
+
+def known(session: Session, groups: Iterable[str]) -> dict[str, Side]:
+    """Those of some groups that were dealt, with their sides."""
+    names, found = sorted(set(groups)), dict[str, Side]()
+    for at in range(0, len(names), BATCH):
+        rows = session.execute(
+            select(FieldSide.group, FieldSide.side).where(
+                FieldSide.group.in_(names[at : at + BATCH])
+            )
+        )
+        found.update({group: Side(side) for group, side in rows})
+    return found
+
+
+def keep(session: Session, cycle_id: int, sides: Mapping[str, Side]) -> None:
+    """Store sides; a group that was dealt before, or by somebody else meanwhile, keeps its own."""
+    now = utc_now()
+    rows = [
+        {"group": group, "side": side.value, "cycle_id": cycle_id, "created_at": now}
+        for group, side in sorted(sides.items())
+    ]
+    if rows:
+        insert_new(session, FieldSide, rows, ("group",))
+
+
+def origins(session: Session, image_ids: Iterable[str]) -> dict[str, str]:
+    """The first failure of each of some frames, of those that are failures still."""
+    ids, found = sorted(set(image_ids)), dict[str, str]()
+    for at in range(0, len(ids), BATCH):
+        rows = session.execute(
+            select(FailureRow.image_id, FailureRow.id)
+            .where(
+                FailureRow.image_id.in_(ids[at : at + BATCH]),
+                FailureRow.state.not_in(TAKEN_BACK),
+            )
+            .order_by(FailureRow.created_at, FailureRow.id)
+        )
+        for image_id, failure_id in rows:
+            found.setdefault(image_id, failure_id)
+    return found
+
+
+def places_taught(session: Session) -> frozenset[str]:
+    """Where failures lie in frames that may not judge."""
+    query = (
+        select(FailureRow.place)
+        .join(Image, Image.id == FailureRow.image_id)
+        .where(is_parent())
+        .distinct()
+    )
+    return frozenset(session.scalars(query))
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCounts:
+    """Failing field frames by what they do.
+
+    Attributes:
+        with_truth: teach as they are.
+        to_label: teach once they are labelled.
+        judges: judge.
+        undealt: not dealt yet; they judge until a selection deals them.
+    """
+
+    with_truth: int = 0
+    to_label: int = 0
+    judges: int = 0
+    undealt: int = 0
+
+    @property
+    def teaching(self) -> int:
+        """All that teach."""
+        return self.with_truth + self.to_label
+
+
+def count_frames(session: Session, model_id: str | None = None) -> FrameCounts:
+    """Count the frames that fail.
+
+    Args:
+        session: only read from.
+        model_id: only where this model fails and is not known to be right since; None: of all
+            models, fixed ones included.
+    """
+    conditions: list[ColumnElement[bool]] = [FailureRow.state.not_in(TAKEN_BACK)]
+    if model_id is not None:
+        conditions += [FailureRow.model_id == model_id, FailureRow.state != FailureState.FIXED]
+    failing = select(FailureRow.image_id).where(*conditions)
+    has_truth = (
+        select(Annotation.id).where(Annotation.image_id == Image.id).correlate(Image).exists()
+    )
+    frames = (
+        select(FieldSide.side.label("side"), has_truth.label("has_truth"))
+        .select_from(Image)
+        .outerjoin(FieldSide, FieldSide.group == group_name())
+        .where(Image.id.in_(failing))
+        .subquery()
+    )
+    query = select(frames.c.side, frames.c.has_truth, func.count())
+    counted: Counter[str] = Counter()
+    for side, truth, number in session.execute(query.group_by(frames.c.side, frames.c.has_truth)):
+        if side == Side.PARENT:
+            counted["with_truth" if truth else "to_label"] += number
+        else:
+            counted["judges" if side == Side.JUDGE else "undealt"] += number
+    return FrameCounts(**counted)
