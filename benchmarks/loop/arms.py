@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from benchmarks.loop.prepare import NO_REGIONS, Prepared
 from curation import select
-from curation.select import Budget, Candidate, Policy, SelectionRequest
+from curation.select import Budget, Candidate, Need, Policy, SelectionRequest, plan
 from curation.select.base import Ledger
 
 
@@ -24,6 +25,7 @@ class OracleSelection:
 
     planted: Mapping[str, frozenset[str]]
     max_distance: int = 4
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE_POOL})
 
     @property
     def name(self) -> str:
@@ -113,4 +115,4 @@ def choose(arm: Arm, prepared: Prepared, budget: Budget) -> list[Candidate]:
         difficulty=prepared.difficulty,
         known=prepared.known if arm.knows else None,
     )
-    return policy.select(request)
+    return plan.decide(policy, request)

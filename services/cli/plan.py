@@ -136,6 +136,7 @@ def draw_plan(
         NotFound: no policy has this name.
     """
     from services.config import builders
+    from services.config.policies import walks_pool
     from services.cycle.cycles import check_policy
     from services.models import registry, training
     from services.report import plan, predictor
@@ -156,21 +157,30 @@ def draw_plan(
     with console().status("the champion on the holdout"):
         champion = training.measured(context, champion.id)
     scores = pool_scores.known_scores(context, champion)
-    unseen = pool_scores.unknown(context, scores) if look else []
-    if unseen:
-        with progress() as bars:
-            task = bars.add_task("the champion looks at the pool", total=len(unseen), note="")
-            scores.update(
-                pool_scores.score(
-                    context, champion, unseen, predictor(context), lambda: bars.advance(task)
+    embedder = builders.region_embedder(context.settings, builders.load_encoder(context.settings))
+    walks = walks_pool(context.settings, terms.policy)
+    unseen = pool_scores.unknown(context, scores) if look and walks else []
+    tried: set[str] | None = {image.id for image in unseen} if look else None
+    while True:
+        if unseen:
+            with progress() as bars:
+                task = bars.add_task("the champion looks at the pool", total=len(unseen), note="")
+                scores.update(
+                    pool_scores.score(
+                        context,
+                        champion,
+                        unseen,
+                        predictor(context),
+                        lambda bar=task, on=bars: on.advance(bar),  # type: ignore[misc]
+                    )
                 )
-            )
-    with console().status("choosing and drawing"):
-        embedder = builders.region_embedder(
-            context.settings, builders.load_encoder(context.settings)
-        )
-        chosen = choose(context, champion, embedder, scores, terms)
-        plan.build(context, out, champion, chosen, terms, scores)
+        with console().status("choosing and drawing"):
+            chosen = choose(context, champion, embedder, scores, terms, tried)
+            if not chosen.unseen or tried is None:
+                plan.build(context, out, champion, chosen, terms, scores)
+                return
+        tried |= set(chosen.unseen)
+        unseen = pool_scores.rows_of(context, chosen.unseen)
 
 
 def _unmeasured(session: Session, champion: Model | None) -> Iterator[str]:

@@ -17,6 +17,7 @@ import logging
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services.config.policies import walks_pool
 from services.context import Context
 from services.cycle import cycle_units, holdout, label_tasks
 from services.db.base import utc_now
@@ -74,7 +75,8 @@ def start(
     cycle.seed = context.settings.seed + cycle.id if seed is None else seed
     if kind == FULL:
         cycle_units.adopt(session, cycle)
-        cycle_units.ask_pool_scores(session, context, cycle)
+        if walks_pool(context.settings, cycle.policy):  # the others say what they want to see
+            cycle_units.ask_pool_scores(session, context, cycle)
     else:
         cycle_units.ask(session, cycle, "train")
     session.flush()

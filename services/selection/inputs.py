@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ from services.selection.label_cost import boxes_estimate, rate_of
 from services.store.storage import read_npz
 
 logger = logging.getLogger(__name__)
+
+MOST_IDS = 500
+"""Image ids in one statement."""
 
 
 def evidence_of(
@@ -99,23 +102,36 @@ def _arrays(path: Path, whose: str) -> dict[str, npt.NDArray[Any]] | None:
 
 
 def pool_of(
-    context: Context, champion: Model, encoder_version: str, scores: dict[str, Detections]
-) -> tuple[list[policies.PoolImage], frozenset[str]]:
-    """Pool images with what policies need, and those that must not be chosen.
+    context: Context,
+    champion: Model,
+    encoder_version: str,
+    scores: dict[str, Detections],
+    only: Collection[str] | None = None,
+) -> list[policies.PoolImage]:
+    """Pool images with what policies need; one whose vectors are lost takes no part.
 
-    An image whose vectors are lost takes no part.
+    Args:
+        context: wiring.
+        champion: whose detections price an image.
+        encoder_version: of the vectors.
+        scores: what the champion finds, by image.
+        only: the images wanted; None for all of the pool. What they do not need is not read.
     """
+    query = (
+        select(Image, Embedding)
+        .join(Embedding, Embedding.image_id == Image.id)
+        .where(Image.role == Role.POOL, Embedding.encoder_version == encoder_version)
+        .order_by(Image.id)
+    )
+    wanted = None if only is None else sorted(only)
     with reading(context.sessions) as session:
-        rows = session.execute(
-            select(Image, Embedding)
-            .join(Embedding, Embedding.image_id == Image.id)
-            .where(Image.role == Role.POOL, Embedding.encoder_version == encoder_version)
-            .order_by(Image.id)
-        ).all()
-        labelled = session.scalars(select(Annotation.image_id).distinct()).all()
-        asked = session.scalars(
-            select(LabelTask.image_id).where(LabelTask.state != TaskState.SKIPPED)
-        ).all()
+        if wanted is None:
+            rows = list(session.execute(query))
+        else:  # databases bound the parameters of a statement
+            parts = [wanted[at : at + MOST_IDS] for at in range(0, len(wanted), MOST_IDS)]
+            rows = [
+                row for part in parts for row in session.execute(query.where(Image.id.in_(part)))
+            ]
     stored = Counter(embedding.file for _, embedding in rows)
     wholes = {
         file: arrays["wholes"]
@@ -123,7 +139,7 @@ def pool_of(
         if (arrays := _arrays(context.project.embeddings / file, f"{count} images")) is not None
     }
     estimates = _estimates(context, champion, scores, [image.id for image, _ in rows])
-    pool = [
+    return [
         policies.PoolImage(
             image=image.id,
             boxes_estimate=estimates[image.id],
@@ -134,7 +150,30 @@ def pool_of(
         for image, embedding in rows
         if embedding.file in wholes
     ]
-    return pool, frozenset(labelled) | frozenset(asked)
+
+
+def spent(context: Context) -> frozenset[str]:
+    """Images that must not be chosen: labelled, or asked for."""
+    with reading(context.sessions) as session:
+        labelled = session.scalars(select(Annotation.image_id).distinct()).all()
+        asked = session.scalars(
+            select(LabelTask.image_id).where(LabelTask.state != TaskState.SKIPPED)
+        ).all()
+    return frozenset(labelled) | frozenset(asked)
+
+
+def usual_price(context: Context, champion: Model, scores: dict[str, Detections]) -> float:
+    """Boxes that an image costs to label on average, 1 at least.
+
+    Of the images that the champion has looked at; before the first, of the holdout.
+    """
+    if scores:
+        counted, rate = context.settings.failures.score_threshold, rate_of(champion.reports)
+        return max(
+            1.0, float(np.mean([boxes_estimate(one, rate, counted) for one in scores.values()]))
+        )
+    report = (champion.reports or {}).get(Role.HOLDOUT) or {}
+    return max(1.0, report.get("objects", 0) / max(1, report.get("images", 0)))
 
 
 def _estimates(
@@ -148,17 +187,29 @@ def _estimates(
         for image_id in image_ids
         if image_id in scores
     }
-    unseen = float(np.mean(list(seen.values()))) if seen else boxes_estimate(None, rate, counted)
+    unseen = float(np.mean(list(seen.values()))) if seen else usual_price(context, champion, scores)
     return {image_id: seen.get(image_id, unseen) for image_id in image_ids}
 
 
 def barred_hashes(context: Context) -> tuple[int, ...]:
     """What must not be asked for: the like of a holdout, or of what may be trained on already.
 
-    Not the like of a field frame whose truth is known: that is the best answer to its failures.
+    Nor of a pool image that is asked for. Not the like of a field frame whose truth is known: that
+    is the best answer to its failures.
     """
     labelled = and_(Image.role.in_(TRAINING_ROLES), Image.id.in_(select(Annotation.image_id)))
-    barred = or_(Image.role.in_(EVALUATION_ROLES), labelled)
+    tasks = select(LabelTask.image_id).where(LabelTask.state != TaskState.SKIPPED)
+    asked = and_(Image.role == Role.POOL, Image.id.in_(tasks))
+    barred = or_(Image.role.in_(EVALUATION_ROLES), labelled, asked)
     with reading(context.sessions) as session:
         hashes = session.scalars(select(Image.perceptual_hash).where(barred).distinct()).all()
     return tuple(sorted(int(text, 16) for text in hashes))
+
+
+def difficulty_of(champion: Model) -> npt.NDArray[np.float32] | None:
+    """[K] float32 in 0..1: 1 - AP50 of each class on the holdout; None where it is not measured."""
+    figures = ((champion.reports or {}).get(Role.HOLDOUT) or {}).get("per_class50")
+    if not figures:
+        return None
+    hard = [1.0 - (figures.get(name) or 0.0) for name in champion.class_names]
+    return np.array(hard, np.float32)

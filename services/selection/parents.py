@@ -78,7 +78,7 @@ def deal_frames(
     context: Context,
     known: Sequence[FailureEvidence],
     modes: Sequence[Mode],
-    pool: Sequence[policies.PoolImage],
+    price: float,
     budget_boxes: int,
 ) -> Parents:
     """Deal the frames of modes, and choose which of those that teach are labelled now.
@@ -87,7 +87,7 @@ def deal_frames(
         context: wiring.
         known: the evidence that the modes were made of.
         modes: those to fix, by falling size.
-        pool: whose mean price a frame has at least: nobody has counted what is in it.
+        price: boxes that a frame costs at least: nobody has counted what is in it.
         budget_boxes: boxes to label.
     """
     frames = _frames_of(known, modes)
@@ -99,7 +99,7 @@ def deal_frames(
         groups = {frame: group for own in frames.values() for frame, group in own.items()}
         teaching = [one for one, group in groups.items() if dealt.get(group) is Side.PARENT]
         rows = _read(session, teaching)
-    asked = _ask(context, rows, frames, teaching, _price(pool), budget_boxes)
+    asked = _ask(context, rows, frames, teaching, price, budget_boxes)
     first = {item.frame: item.failure for item in reversed(known)}
     return Parents(
         sides=dealt,
@@ -200,10 +200,6 @@ def _in_turns(frames: dict[str, dict[str, str]], teaching: set[str]) -> Iterator
     ]
     for turn in zip_longest(*orders):
         yield from (one for one in turn if one is not None)
-
-
-def _price(pool: Sequence[policies.PoolImage]) -> float:
-    return float(np.mean([image.boxes_estimate for image in pool])) if pool else 1.0
 
 
 def _as_prelabels(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from curation.embedding.embed import RegionEmbedder
 from curation.embedding.encoder import TimmEncoder
 from curation.index import RegionIndex
 from curation.kernel.types import Detections, FailureKind, FloatArray
-from curation.select import ModeQuery, PoolImage
+from curation.select import ModeQuery, PoolImage, plan
 from services.context import Context
 from services.db.tables import Annotation, FailureState, Image, Model, Role
 from services.models.datasets import build_version
@@ -224,11 +224,11 @@ def test_only_the_shortlist_is_looked_at_closely(
     query = ModeQuery(
         "m", FailureKind.FALSE_NEGATIVE, 1, none, np.zeros(0, np.float32), object_vector=wanted
     )
-    monkeypatch.setattr(rois, "SHORTLIST", 1)
-    near = rois.shortlist([query], index, budget_boxes=0)
+    monkeypatch.setattr(plan, "SHORTLIST", 1)
+    near = plan.shortlist([query], index, budget_boxes=0)
     assert near == {ids[1]}
     # An image that was asked for before is nearest to what asked for it and takes nobody's place.
-    assert len(rois.shortlist([query], index, 0, {ids[1]}) & {ids[0], ids[2]}) == 1
+    assert len(plan.shortlist([query], index, 0, {ids[1]}) & {ids[0], ids[2]}) == 1
     found = Detections(
         np.array([[10, 10, 90, 90]], np.float32), np.array([0.1]), np.ones(1), np.zeros(1)
     )
