@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -115,4 +115,9 @@ def choose(arm: Arm, prepared: Prepared, budget: Budget) -> list[Candidate]:
         difficulty=prepared.difficulty,
         known=prepared.known if arm.knows else None,
     )
+    if Need.WHOLE_POOL not in policy.needs:  # as the service asks: the index first
+        spent = budget.boxes if budget.boxes is not None else budget.images or 0
+        near = plan.shortlist(request.queries, prepared.index, spent)
+        proposed = [image for image in prepared.pool if image.image in near]
+        request = replace(request, pool=proposed, is_proposed=True)
     return plan.decide(policy, request)

@@ -62,6 +62,18 @@ def queries_of(
     ]
 
 
+def most_looked_at(num_modes: int, budget_boxes: int, grown: int = 0) -> int:
+    """Images of a shortlist at most: modes may propose the same.
+
+    Args:
+        num_modes: that are not fixed.
+        budget_boxes: that will be spent.
+        grown: how often it was too short to spend the budget.
+    """
+    most: int = num_modes * (SHORTLIST + PER_BOX * budget_boxes) * GROWTH**grown
+    return most
+
+
 def shortlist(
     queries: Sequence[ModeQuery],
     index: RegionSearch,
@@ -84,7 +96,7 @@ def shortlist(
     vectors = [query.object_vector for query in queries if query.object_vector is not None]
     if not vectors:
         return frozenset()
-    count = (SHORTLIST + PER_BOX * budget_boxes) * GROWTH**grown
+    count = most_looked_at(1, budget_boxes, grown)
     found = index.score_images(np.stack(vectors), max(1000, 2 * count), excluded)
     best = np.argsort(-found.similarities, axis=1, kind="stable")[:, :count]
     return frozenset(found.images[column] for column in np.unique(best))

@@ -89,12 +89,20 @@ def print_plan(found: Plan) -> None:
             ("of these labelled or asked", found.pool_spent),
             ("policy", found.policy),
             ("budget", f"{found.budget_boxes} boxes"),
+            ("the champion looks at", to_look_at(found)),
         ],
     )
     for lack in found.lacks:
         console().print(f"! {lack}", markup=False, style="yellow")
     if not found.lacks:
         console().print("nothing is missing: `e2x cycle run` starts it")
+
+
+def to_look_at(found: Plan) -> str:
+    """What the policy costs before people are asked: it walks the pool, or asks the index."""
+    if found.walks_pool:
+        return f"all {found.imagesto_look_at} pool images: {found.policy} compares every one"
+    return f"at most {found.imagesto_look_at} pool images that the index proposes"
 
 
 def _to_deal(found: Plan) -> str:

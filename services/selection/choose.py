@@ -92,23 +92,40 @@ def choose(
     if not inputs.queries or left.budget_boxes < 1:
         return taught
     if policies.Need.WHOLE_POOL in policy.needs:
-        pool = pool_of(context, champion, embedder.version, scores)
+        pool = _pool(context, inputs, policy, scores)
         return _decided(context, inputs, policy, pool, left, taught)[0] if pool else taught
-    chosen, near = taught, frozenset[str]()
+    chosen, pool, near = taught, list[policies.PoolImage](), frozenset[str]()
     for grown in range(MOST_GROWN + 1):
         # By the whole budget: what is left after the parents changes with what has been looked at.
         more = plan.shortlist(inputs.queries, inputs.index, terms.budget_boxes, inputs.spent, grown)
-        if grown and len(more) <= len(near):
+        fresh, near = more - near, near | more
+        if grown and not fresh:
             break  # that was all
-        near = more
-        unseen = () if tried is None else tuple(sorted(near - scores.keys() - set(tried)))
+        unseen = () if tried is None else tuple(sorted(fresh - scores.keys() - set(tried)))
         if unseen:
             return replace(taught, unseen=unseen)
-        pool = pool_of(context, champion, embedder.version, scores, near)
+        pool += _pool(context, inputs, policy, scores, fresh)
         chosen, is_spent = _decided(context, inputs, policy, pool, left, taught)
         if is_spent:
             break
     return chosen
+
+
+def _pool(
+    context: Context,
+    inputs: Inputs,
+    policy: policies.Policy,
+    scores: dict[str, Detections],
+    only: Collection[str] | None = None,
+) -> list[policies.PoolImage]:
+    """Images of the pool with what the policy says that it needs, and nothing else."""
+    embedder = inputs.embedder
+    vectors = policies.Need.VECTORS in policy.needs
+    pool = pool_of(context, inputs.champion, embedder.version, scores, only, vectors)
+    if policies.Need.OBJECTS not in policy.needs:
+        return pool
+    free = {image.image for image in pool} - inputs.spent
+    return rois.with_rois(context, pool, embedder, free)
 
 
 def _decided(
@@ -120,9 +137,6 @@ def _decided(
     taught: Chosen,
 ) -> tuple[Chosen, bool]:
     """What a policy chooses of a pool beside the frames that teach; whether it spends its terms."""
-    if policies.Need.OBJECTS in policy.needs:
-        free = {image.image for image in pool} - inputs.spent
-        pool = rois.with_rois(context, pool, inputs.embedder, free)
     sample, parents = inputs.sample, taught.parents
     request = policies.SelectionRequest(
         pool=pool,

@@ -86,10 +86,12 @@ def _one_evidence(
     )
 
 
-def _arrays(path: Path, whose: str) -> dict[str, npt.NDArray[Any]] | None:
+def _arrays(
+    path: Path, whose: str, only: Collection[str] | None = None
+) -> dict[str, npt.NDArray[Any]] | None:
     """Arrays of a file; None where it is lost or damaged, which costs only those it is about."""
     try:
-        return read_npz(path)
+        return read_npz(path, only)
     except (FileNotFoundError, ShardCorrupt) as error:
         logger.warning(
             "left out of the selection: %s, since %s is lost or damaged (%s); put it back from a "
@@ -107,8 +109,9 @@ def pool_of(
     encoder_version: str,
     scores: dict[str, Detections],
     only: Collection[str] | None = None,
+    vectors: bool = True,
 ) -> list[policies.PoolImage]:
-    """Pool images with what policies need; one whose vectors are lost takes no part.
+    """Pool images with what policies need; one without vectors that are asked for is left out.
 
     Args:
         context: wiring.
@@ -116,6 +119,7 @@ def pool_of(
         encoder_version: of the vectors.
         scores: what the champion finds, by image.
         only: the images wanted; None for all of the pool. What they do not need is not read.
+        vectors: whether whole-image vectors are wanted: without them no file is opened.
     """
     query = (
         select(Image, Embedding)
@@ -132,12 +136,7 @@ def pool_of(
             rows = [
                 row for part in parts for row in session.execute(query.where(Image.id.in_(part)))
             ]
-    stored = Counter(embedding.file for _, embedding in rows)
-    wholes = {
-        file: arrays["wholes"]
-        for file, count in stored.items()
-        if (arrays := _arrays(context.project.embeddings / file, f"{count} images")) is not None
-    }
+    wholes = _wholes(context, [embedding.file for _, embedding in rows]) if vectors else {}
     estimates = _estimates(context, champion, scores, [image.id for image, _ in rows])
     return [
         policies.PoolImage(
@@ -145,11 +144,24 @@ def pool_of(
             boxes_estimate=estimates[image.id],
             phash=int(image.perceptual_hash, 16),
             detections=scores.get(image.id),
-            vector=wholes[embedding.file][embedding.row],
+            vector=wholes[embedding.file][embedding.row] if vectors else None,
         )
         for image, embedding in rows
-        if embedding.file in wholes
+        if not vectors or embedding.file in wholes
     ]
+
+
+def _wholes(context: Context, files: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """[I, D] whole-image vectors of each file that can be read; ``files`` names one an image.
+
+    The regions beside them, which are most of a file, stay compressed.
+    """
+    found = {}
+    for file, count in Counter(files).items():
+        arrays = _arrays(context.project.embeddings / file, f"{count} images", ("wholes",))
+        if arrays is not None:
+            found[file] = arrays["wholes"]
+    return found
 
 
 def spent(context: Context) -> frozenset[str]:
@@ -169,11 +181,11 @@ def usual_price(context: Context, champion: Model, scores: dict[str, Detections]
     """
     if scores:
         counted, rate = context.settings.failures.score_threshold, rate_of(champion.reports)
-        return max(
-            1.0, float(np.mean([boxes_estimate(one, rate, counted) for one in scores.values()]))
-        )
+        prices = [boxes_estimate(one, rate, counted) for one in scores.values()]
+        return max(1.0, float(np.mean(prices)))
     report = (champion.reports or {}).get(Role.HOLDOUT) or {}
-    return max(1.0, report.get("objects", 0) / max(1, report.get("images", 0)))
+    objects, images = float(report.get("objects", 0)), int(report.get("images", 0))
+    return max(1.0, objects / max(1, images))
 
 
 def _estimates(
@@ -182,13 +194,11 @@ def _estimates(
     """Boxes that each image costs; where nobody has looked, what the others cost on average."""
     counted = context.settings.failures.score_threshold
     rate = rate_of(champion.reports)
-    seen = {
-        image_id: boxes_estimate(scores[image_id], rate, counted)
+    unseen = usual_price(context, champion, scores)
+    return {
+        image_id: boxes_estimate(scores[image_id], rate, counted) if image_id in scores else unseen
         for image_id in image_ids
-        if image_id in scores
     }
-    unseen = float(np.mean(list(seen.values()))) if seen else usual_price(context, champion, scores)
-    return {image_id: seen.get(image_id, unseen) for image_id in image_ids}
 
 
 def barred_hashes(context: Context) -> tuple[int, ...]:

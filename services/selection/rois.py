@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
+from sqlalchemy import select
 
+from curation.kernel.batching import in_batches
 from curation.kernel.errors import CurationError
-from curation.kernel.types import Box
+from curation.kernel.types import Box, Detections, ImageArray
 from curation.select import PoolImage
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Image
+from services.selection.inputs import MOST_IDS
 from services.store.storage import open_image
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_OBJECTS, MIN_SCORE = 20, 0.02
+BATCH_IMAGES = 64
+"""Decoded and encoded together; small ones, since large ones are bounded by their pixels."""
 
 
 def with_rois(
@@ -33,7 +37,7 @@ def with_rois(
 ) -> list[PoolImage]:
     """The pool with the strongest detections of each image and their vectors.
 
-    An image that cannot be opened keeps no detections.
+    Images are encoded in batches that memory bounds. One that cannot be opened keeps no detections.
 
     Args:
         context: wiring.
@@ -41,33 +45,58 @@ def with_rois(
         embedder: of regions.
         only: images to look at; None for all.
     """
-    found = []
-    for image in pool:
-        if only is not None and image.image not in only:
-            found.append(image)
-            continue
-        with reading(context.sessions) as session:
-            row = session.get_one(Image, image.image)
+    wanted = [
+        image.image
+        for image in pool
+        if image.detections is not None and (only is None or image.image in only)
+    ]
+    by_id = {image.image: image for image in pool}
+    for at in range(0, len(wanted), MOST_IDS):
+        for batch in in_batches(_rows(context, wanted[at : at + MOST_IDS]), _pixels, BATCH_IMAGES):
+            by_id |= _looked_at(context, batch, by_id, embedder)
+    return [by_id[image.image] for image in pool]
+
+
+def _rows(context: Context, image_ids: Sequence[str]) -> list[Image]:
+    with reading(context.sessions) as session:
+        query = select(Image).where(Image.id.in_(image_ids)).order_by(Image.id)
+        return list(session.scalars(query))
+
+
+def _pixels(row: Image) -> int:
+    return row.width_px * row.height_px
+
+
+def _looked_at(
+    context: Context,
+    rows: Sequence[Image],
+    by_id: Mapping[str, PoolImage],
+    embedder: RegionEmbedder,
+) -> dict[str, PoolImage]:
+    """Images that are encoded together."""
+    found, opened, pictures = dict[str, PoolImage](), list[PoolImage](), list[ImageArray]()
+    for row in rows:
+        image = by_id[row.id]
         try:
-            found.append(_with_rois(context, row, image, embedder))
+            pictures.append(open_image(context, row))
         except (CurationError, OSError) as error:
             logger.warning("image %s is compared by no detection: %s", image.image, error)
-            found.append(replace(image, detections=None))
+            found[image.image] = replace(image, detections=None)
+        else:
+            opened.append(image)
+    strong = [_strongest(image.detections) for image in opened]
+    boxes: list[list[Box]] = [
+        [(float(a), float(b), float(c), float(d)) for a, b, c, d in one.boxes_xyxy]
+        for one in strong
+    ]
+    vectors = embedder.embed_objects(pictures, boxes)
+    for image, detections, rois in zip(opened, strong, vectors, strict=True):
+        found[image.image] = replace(image, detections=detections, rois=rois)
     return found
 
 
-def _with_rois(
-    context: Context, row: Image, image: PoolImage, embedder: RegionEmbedder
-) -> PoolImage:
-    if image.detections is None:
-        return image
-    strong = image.detections.above(MIN_SCORE)
-    if len(strong) > MAX_OBJECTS:
-        strong = strong.above(float(strong.scores[MAX_OBJECTS - 1]))
-    boxes: list[Box] = [
-        (float(a), float(b), float(c), float(d)) for a, b, c, d in strong.boxes_xyxy
-    ]
-    pixels = open_image(context, row)
-    embedded = embedder.embed_failures(pixels, boxes, [[] for _ in boxes])
-    rois = np.array([one.object_vector for one in embedded], np.float32)
-    return replace(image, detections=strong, rois=rois.reshape(len(boxes), embedder.width))
+def _strongest(detections: Detections | None) -> Detections:
+    """The objects that are compared, of an image that was looked at."""
+    assert detections is not None, "nobody looked at the image"
+    strong = detections.above(MIN_SCORE)
+    return strong if len(strong) <= MAX_OBJECTS else strong.above(strong.scores[MAX_OBJECTS - 1])

@@ -141,7 +141,7 @@ def test_a_cycle_without_any_explanation_ends_with_its_reason(loop: ModeLoop) ->
 
 @pytest.mark.parametrize(
     ("policy", "damage"),
-    [("e2x", lose), ("random", tear), ("whole_image", empty), ("talisman", lose)],
+    [("e2x", lose), ("core_set", tear), ("whole_image", empty)],
 )
 def test_images_whose_vectors_are_lost_take_no_part(
     loop: ModeLoop,
@@ -167,6 +167,18 @@ def test_images_whose_vectors_are_lost_take_no_part(
     assert len(told) == 1
     assert "8 images" in told[0]
     assert "backup" in told[0]
+
+
+@pytest.mark.parametrize("policy", ["random", "entropy", "talisman"])
+def test_vectors_that_a_policy_does_not_need_are_not_read(
+    loop: ModeLoop, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    context, pool = loop.context, pool_of(loop.context)
+    for file in context.project.embeddings.glob("*/*.npz"):
+        lose(file)
+    cycle = cycle_of(loop, policy, 40, pool, objects=2)
+    assert set(asked_for(context, cycle)) == set(pool)
+    assert "left out of the selection" not in caplog.text
 
 
 # --- images that cannot be read
