@@ -150,6 +150,8 @@ def _cycle(rows: ReportRows, cycle: CycleRows, modes: dict[int, PageMode]) -> Pa
         ("Trained on", f"{dataset.images} images, {dataset.boxes} boxes" if dataset else "–"),
         ("Models", f"{rows.number(row.champion_id)} → {rows.number(row.challenger_id)}"),
     ]
+    if cycle.unreadable:
+        facts.append(("Left out", cycle.unreadable.advised()))
     if row.error:
         facts.append(("Remark", row.error))
     decision = row.decision or {}

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation.modes.variety import distinct_first
+from services.cycle.unreadable import Unreadable, of_cycles
 from services.db import sides
 from services.db.batches import in_batches
 from services.db.tables import (
@@ -68,11 +69,16 @@ class ModeRows:
 
 @dataclass(frozen=True, slots=True)
 class CycleRows:
-    """A cycle with its modes, the largest first, and the samples that belong to none."""
+    """A cycle with its modes, the largest first, and the samples that belong to none.
+
+    Attributes:
+        unreadable: images that it has gone on without.
+    """
 
     cycle: Cycle
     modes: list[ModeRows]
     other_samples: list[Sample]
+    unreadable: Unreadable
 
     @property
     def samples(self) -> list[Sample]:
@@ -126,7 +132,8 @@ def read_rows(session: Session, cycle_ids: Sequence[int] | None) -> ReportRows:
     missing = set(cycle_ids or ()) - {cycle.id for cycle in cycles}
     if missing:
         raise NotFound(f"no cycle {min(missing)}: see `e2x cycle list`")
-    found = [_read_cycle(session, cycle) for cycle in cycles]
+    lost = of_cycles(session, cycles)
+    found = [_read_cycle(session, cycle, lost[cycle.id]) for cycle in cycles]
     trends = _trends(session, found)
     modes = [mode for cycle in found for mode in cycle.modes]
     failures = [row for mode in modes for row in (*mode.failures, *mode.taken_back)]
@@ -145,7 +152,7 @@ def read_rows(session: Session, cycle_ids: Sequence[int] | None) -> ReportRows:
     )
 
 
-def _read_cycle(session: Session, cycle: Cycle) -> CycleRows:
+def _read_cycle(session: Session, cycle: Cycle, lost: Unreadable) -> CycleRows:
     samples = _samples(session, cycle.id)
     modes = session.execute(
         select(ModeRow, ModeSighting)
@@ -158,6 +165,7 @@ def _read_cycle(session: Session, cycle: Cycle) -> CycleRows:
         cycle=cycle,
         modes=[_mode_rows(mode, seen, members[seen.id], samples[mode.id]) for mode, seen in modes],
         other_samples=samples[None],
+        unreadable=lost,
     )
 
 
