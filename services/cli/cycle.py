@@ -127,7 +127,7 @@ def plan(
     """
     with opened() as context:
         with reading(context.sessions) as session:
-            found = read_plan(session, context)
+            found = read_plan(session, context, policy, budget)
         if as_json:
             print_json(found.to_dict())
         else:

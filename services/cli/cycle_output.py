@@ -97,6 +97,7 @@ def print_plan(found: Plan) -> None:
             ("of these labelled or asked", found.pool_spent),
             ("policy", found.policy),
             ("budget", f"{found.budget_boxes} boxes"),
+            ("the champion looks at", to_look_at(found)),
         ],
     )
     tell_unreadable(Unreadable(**found.unreadable))
@@ -104,6 +105,13 @@ def print_plan(found: Plan) -> None:
         console().print(f"! {lack}", markup=False, style="yellow")
     if not found.lacks:
         console().print("nothing is missing: `e2x cycle run` starts it")
+
+
+def to_look_at(found: Plan) -> str:
+    """What the policy costs before people are asked: it walks the pool, or asks the index."""
+    if found.walks_pool:
+        return f"all {found.images_to_look_at} pool images: {found.policy} compares every one"
+    return f"at most {found.images_to_look_at} pool images that the index proposes"
 
 
 def _to_deal(found: Plan) -> str:

@@ -17,7 +17,7 @@ from services.errors import InvalidRequest, NotFound
 if TYPE_CHECKING:
     from services.cli.truth import Truth
     from services.context import Context
-    from services.intake.sidecars import Words
+    from services.intake.sidecars import Sidecar
 
 SHOWN_REFUSALS = 20
 FORM = "LABEL:X1,Y1,X2,Y2"
@@ -93,7 +93,7 @@ def ingest(
 def _ingest_one(
     context: Context,
     path: Path,
-    said: Words | Truth | None,
+    said: Sidecar | Truth | None,
     group: str,
     reporter: str,
     taken: list[dict[str, Any]],
@@ -103,13 +103,13 @@ def _ingest_one(
     from curation.kernel.errors import CurationError
     from services.errors import ServiceError
     from services.intake.frames import ingest_frame
-    from services.intake.sidecars import Words, read_words
+    from services.intake.sidecars import Sidecar, read_words
 
     try:
         if said is None:
             words = read_words(path)
         else:
-            words = said if isinstance(said, Words) else said.of(path)
+            words = said if isinstance(said, Sidecar) else said.of(path)
         frame = ingest_frame(
             context,
             path.read_bytes(),
@@ -146,9 +146,9 @@ def _truth(context: Context, annotations: Path, refused: list[dict[str, str]]) -
     return truth
 
 
-def _said(missed: Sequence[str], false: Sequence[str], empty: bool) -> Words | None:
+def _said(missed: Sequence[str], false: Sequence[str], empty: bool) -> Sidecar | None:
     """What the options say; None where they say nothing."""
-    from services.intake.sidecars import Words
+    from services.intake.sidecars import Sidecar
 
     reports = [_report("missed", text) for text in missed]
     reports += [_report("false", text) for text in false]
@@ -156,7 +156,7 @@ def _said(missed: Sequence[str], false: Sequence[str], empty: bool) -> Words | N
         raise InvalidRequest("--empty and --missed contradict each other")
     if not (reports or empty):
         return None
-    return Words(objects=[] if empty else None, reports=reports or None)
+    return Sidecar(objects=[] if empty else None, reports=reports or None)
 
 
 def _report(kind: str, text: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from curation.modes.variety import distinct_first
 from services.cycle.unreadable import Unreadable, of_cycles
 from services.db import sides
+from services.db.batches import in_batches
 from services.db.tables import (
     TAKEN_BACK,
     Annotation,
@@ -33,8 +34,6 @@ from services.modes import trends as mode_trends
 from services.modes.trends import ModeChange, ModeTrend
 from services.report.field import FieldCounts, read_field
 
-BATCH = 500
-"""Databases bound the number of parameters of a query."""
 MOST_SHOWN = 8
 """Failures of a mode that are chosen to differ; a page shows fewer."""
 
@@ -239,8 +238,8 @@ def _samples(session: Session, cycle_id: int) -> dict[int | None, list[Sample]]:
 def _images(session: Session, ids: set[str]) -> dict[str, Image]:
     ordered = sorted(ids)
     found: dict[str, Image] = {}
-    for start in range(0, len(ordered), BATCH):
-        rows = session.scalars(select(Image).where(Image.id.in_(ordered[start : start + BATCH])))
+    for part in in_batches(ordered):
+        rows = session.scalars(select(Image).where(Image.id.in_(part)))
         found.update({row.id: row for row in rows})
     return found
 
@@ -248,10 +247,10 @@ def _images(session: Session, ids: set[str]) -> dict[str, Image]:
 def _explanations(session: Session, failure_ids: Sequence[str]) -> dict[str, Explanation]:
     """The newest of each failure."""
     found: dict[str, Explanation] = {}
-    for start in range(0, len(failure_ids), BATCH):
+    for part in in_batches(failure_ids):
         rows = session.scalars(
             select(Explanation)
-            .where(Explanation.failure_id.in_(failure_ids[start : start + BATCH]))
+            .where(Explanation.failure_id.in_(part))
             .order_by(Explanation.created_at)
         )
         found.update({row.failure_id: row for row in rows})
