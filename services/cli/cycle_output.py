@@ -101,8 +101,8 @@ def print_plan(found: Plan) -> None:
 def to_look_at(found: Plan) -> str:
     """What the policy costs before people are asked: it walks the pool, or asks the index."""
     if found.walks_pool:
-        return f"all {found.imagesto_look_at} pool images: {found.policy} compares every one"
-    return f"at most {found.imagesto_look_at} pool images that the index proposes"
+        return f"all {found.images_to_look_at} pool images: {found.policy} compares every one"
+    return f"at most {found.images_to_look_at} pool images that the index proposes"
 
 
 def _to_deal(found: Plan) -> str:
