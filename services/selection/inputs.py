@@ -118,7 +118,7 @@ def pool_of(
         ).all()
     stored = Counter(embedding.file for _, embedding in rows)
     wholes = {
-        file: arrays["wholes"]
+        file: arrays["wholes"].astype(np.float32)
         for file, count in stored.items()
         if (arrays := _arrays(context.project.embeddings / file, f"{count} images")) is not None
     }
