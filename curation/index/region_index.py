@@ -76,7 +76,7 @@ class RegionIndex:
         return self._current().num_rows
 
     def uncoded(self) -> int:
-        """Stored regions that still lie as half floats, at seven times the space of the others."""
+        """Stored regions that still lie as half floats, at four times the space of the others."""
         return self._store.version.counts.get("vectors.f16", 0)
 
     def shards(self) -> tuple[ShardRef, ...]:

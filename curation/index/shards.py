@@ -30,7 +30,7 @@ from curation.kernel.types import BoolArray, FloatArray, IntArray
 MIN_COMPRESSED = 10_000
 """With fewer vectors 256 codes a byte cannot be learned (39 points each); they stay exact."""
 CODE_ROWS = 8192
-"""With fewer vectors the directions that a segment is coded along (220 KB) weigh 27 bytes each."""
+"""With fewer vectors the directions that a segment is coded along (330 KB) weigh 40 bytes each."""
 OVERSAMPLE = 16
 """Proposals of a shard for each hit that is asked for, before exact vectors decide."""
 BLOCK = 32_768

@@ -1,4 +1,4 @@
-"""Coded segments of the region index: a seventh of the space, the same answers."""
+"""Coded segments of the region index: a quarter of the space, the same answers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def like_regions(count: int, seed: int) -> FloatArray:
     return halves.reshape(count, WIDE).astype(np.float32)
 
 
-def test_a_segment_takes_a_seventh_and_keeps_who_is_near(tmp_path: Path) -> None:
+def test_a_segment_takes_a_quarter_and_keeps_who_is_near(tmp_path: Path) -> None:
     vectors = like_regions(3000, 0)
     ref = write_segment(tmp_path / "one.seg", 0, vectors)
     size = (tmp_path / "one.seg").stat().st_size
     basis = 2 * KEPT * (WIDE // 2) * 2
     assert size - basis < 3000 * 1.05 * 2 * KEPT
-    assert 2 * KEPT * 6.5 < 2 * WIDE
+    assert 2 * KEPT * 4 < 2 * WIDE
     found = Segment(tmp_path, ref, WIDE).decoded(np.arange(3000))
     exact, coded = vectors[:50] @ vectors.T, found[:50] @ found.T
     near = [np.argsort(-one, axis=1)[:, 1:11] for one in (exact, coded)]
@@ -92,7 +92,8 @@ def test_coding_moves_vectors_and_every_reader_goes_on(tmp_path: Path) -> None:
         for name in NAMES[::17]:
             assert seen.regions_of(name)[0] == pytest.approx(vectors[name], abs=0.01)
         found = seen.search(queries, 5)
-        assert (found.images == before.images).mean() > 0.9
+        same = [set(a) & set(b) for a, b in zip(found.images, before.images, strict=True)]
+        assert np.mean([len(names) for names in same]) > 3.5
     assert len(list(tmp_path.glob("*.f16"))) == 1
     assert len(list(tmp_path.glob("coded-*"))) == 1
 
