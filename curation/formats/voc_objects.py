@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from curation.formats.base import Mended
 from curation.formats.flags import flag
 from curation.formats.numbers import number
-from curation.formats.outlines import box_of_points, is_upright, upright
+from curation.formats.outlines import box_of_points, upright
 from curation.kernel.errors import AnnotationsInvalid
 
 MAX_BYTES = 4 * 2**20
@@ -48,13 +48,16 @@ class Written:
         said = [flag(self.element.findtext(name), name) for name in FLAGS]
         return any(said)
 
-    def box(self, from_one: bool, enclose: bool, mended: Mended) -> list[float]:
+    def box(
+        self, from_one: bool, enclose: bool, mended: Mended, size_wh: tuple[int, int]
+    ) -> list[float]:
         """Its box x1, y1, x2, y2 px, which may still be senseless.
 
         Args:
             from_one: whether corners count pixels from 1 and include the last.
             enclose: whether the upright box around a rotated rectangle will do.
             mended: counts what is not as it stands.
+            size_wh: of the picture, px; (0, 0) where it is unknown.
 
         Raises:
             AnnotationsInvalid: there is none.
@@ -74,9 +77,9 @@ class Written:
             rotation = self._rotation()
         if not rotation:
             return box
-        sides = (box[2] - box[0], box[3] - box[1])
-        mended.enclosing += enclose and not is_upright(rotation, sides)
-        return upright(box, rotation, enclose)
+        found = upright(box, rotation, enclose, size_wh)
+        found.count(mended)
+        return found.box_xyxy
 
     def _around(self, mended: Mended) -> list[float]:
         polygon = self.element.find("polygon")

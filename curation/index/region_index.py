@@ -116,7 +116,11 @@ class RegionIndex:
         return self._asked(lambda current: current.search(queries, k))
 
     def score_images(
-        self, queries: FloatArray, k: int = 1000, excluded: Collection[str] = ()
+        self,
+        queries: FloatArray,
+        k: int = 1000,
+        excluded: Collection[str] = (),
+        only: Collection[str] | None = None,
     ) -> ImageScores:
         """For each image the best similarity of any of its regions to each query.
 
@@ -128,11 +132,12 @@ class RegionIndex:
             k: regions proposed a query and shard.
             excluded: images that are passed over, such as those that are labelled; they take no
                 place among the k.
+            only: score these and search for no others; None searches.
 
         Raises:
             EncoderMismatch: queries of another width.
         """
-        return self._asked(lambda current: current.score_images(queries, k, excluded))
+        return self._asked(lambda current: current.score_images(queries, k, excluded, only))
 
     def verify(self) -> None:
         """Read all stored vectors and compare checksums, also while another process writes.

@@ -185,15 +185,23 @@ class Snapshot:
         return self._hits(rows[order], np.take_along_axis(similarities, order, 1), k)
 
     def score_images(
-        self, queries: FloatArray, k: int, excluded: Collection[str] = ()
+        self,
+        queries: FloatArray,
+        k: int,
+        excluded: Collection[str] = (),
+        only: Collection[str] | None = None,
     ) -> ImageScores:
         """See ``RegionIndex.score_images``."""
         mapped = self._map_queries(queries)
         wanted = self.alive.copy()
         wanted[[self.entry_of[name] for name in excluded if name in self.entry_of]] = False
-        allowed = self._allowed() if not excluded else self._bits_of(wanted)
-        chosen = self._starts >= self.version.sealed_end
-        chosen[self._regions["entry"][self._proposals(queries, k, allowed)]] = True
+        if only is None:
+            allowed = self._allowed() if not excluded else self._bits_of(wanted)
+            chosen = self._starts >= self.version.sealed_end
+            chosen[self._regions["entry"][self._proposals(queries, k, allowed)]] = True
+        else:
+            chosen = np.zeros(len(wanted), np.bool_)
+            chosen[[self.entry_of[name] for name in only if name in self.entry_of]] = True
         entries = np.flatnonzero(chosen & wanted & (self._counts > 0))
         names = [self._entries["image"][entry].decode() for entry in entries]
         entries = entries[sorted(range(len(names)), key=names.__getitem__)]

@@ -33,6 +33,7 @@ class ImportReport:
     Attributes:
         images_added: new to the project.
         images_known: were there before, in the same role.
+        images_elsewhere: were there before, in another role, where they stay.
         boxes: stored, ignore regions included.
         ignored: of these, the ignore regions, which nothing is learnt from.
         empty: images whose truth is that nothing is in them.
@@ -46,6 +47,7 @@ class ImportReport:
 
     images_added: int = 0
     images_known: int = 0
+    images_elsewhere: int = 0
     boxes: int = 0
     ignored: int = 0
     empty: int = 0
@@ -61,9 +63,18 @@ class ImportReport:
         return sum(one.loses == "image" for one in self.problems)
 
     @property
+    def images_there(self) -> int:
+        """Images of the source that were in the project before, whatever their role."""
+        return self.images_known + self.images_elsewhere
+
+    @property
     def complete(self) -> bool:
-        """Whether nothing of the source is missing."""
-        return all(one.loses == "nothing" for one in self.problems)
+        """Whether all that the source has for this role is in the project now, and it has some.
+
+        Importing again what is there is a success; a source of nothing is none.
+        """
+        some = self.images_added or self.images_there
+        return bool(some) and all(one.loses == "nothing" for one in self.problems)
 
     def leave_out(self, item: ImportedImage, why: object) -> None:
         """Note an image that does not come in."""
@@ -73,6 +84,7 @@ class ImportReport:
         """Count what another part of the import did."""
         self.images_added += other.images_added
         self.images_known += other.images_known
+        self.images_elsewhere += other.images_elsewhere
         self.boxes += other.boxes
         self.ignored += other.ignored
         self.empty += other.empty

@@ -106,7 +106,7 @@ def load_source(
         report.notes += [*imported.notes, *notes_on_classes(session, items, role, str(source))]
     report.problems += own_problems(imported, role)
     if not items and not report.problems:
-        report.notes.append("no image is in it, or none of those that were asked for")
+        report.notes.append("nothing to import: it has no image, or none of those asked for")
     return Loaded(source, list(items), report)
 
 

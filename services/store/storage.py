@@ -7,7 +7,7 @@ import errno
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -164,15 +164,19 @@ def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
     """Named arrays of a file; pickled objects are refused.
+
+    Args:
+        path: of the file.
+        only: names of those wanted; the others are not decompressed. None for all.
 
     Raises:
         ShardCorrupt: the file is damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            return {name: stored[name] for name in stored.files if only is None or name in only}
     except OSError as error:
         if error.errno != errno.EINVAL:  # a place in the file that cannot be
             raise

@@ -123,8 +123,18 @@ class ModeLoop:
             cycle = cycles.start(session, self.context, policy=POLICY, budget_boxes=budget_boxes).id
             finish_units(session, self.context, "score_pool", {})
             cycles.advance(session, self.context, cycle)
-        self._work("select")
+        self.work_select(cycle)
         return cycle
+
+    def work_select(self, cycle: int) -> None:
+        """Select; the champion can see nothing of what the selection would have it look at."""
+        self._work("select")
+        with self.context.sessions.begin() as session:
+            asked = finish_units(session, self.context, "score_pool", {})
+            if asked:
+                cycles.advance(session, self.context, cycle)
+        if asked:
+            self.work_select(cycle)
 
     def label(self, cycle: int) -> None:
         """Answer every label task of a cycle."""
