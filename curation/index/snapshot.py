@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curation.index.coded import Rows
 from curation.index.metric import Metric
 from curation.index.shards import BLOCK, OVERSAMPLE, Bits, Shard, packed
 from curation.index.vectors import VectorStore
@@ -76,7 +77,9 @@ class Snapshot:
         self._entries = store.records("entries.bin", version=version)
         if previous is not None and previous.version.generation != version.generation:
             previous = None  # rows were numbered anew
-        self._vectors = store.vectors(version, None if previous is None else previous._vectors)
+        self._vectors: Rows = store.vectors(
+            version, None if previous is None else previous._vectors
+        )
         self._live_bits: Bits | None = None
         self._number(previous)
         self._delta = np.zeros((0, metric.width), np.float32)  # as far as it was needed
