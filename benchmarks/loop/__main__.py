@@ -164,6 +164,7 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
         arms = bars.full_protocol(arms)
     elif arguments.part == "field":
         keys, reached = FIELD_KEYS, bars.field_bars(arms)
+        arms += table.same_start(arms, [unit for unit in units if unit["part"] == "training"])
     elif arguments.part == "cycles":
         keys, reached = CYCLE_KEYS, bars.cycle_bars(arms)
     else:

@@ -18,6 +18,7 @@ Unit = dict[str, Any]
 Key = tuple[int, int]
 """Seed, and budget in boxes; 0 where there is none."""
 REPEATS = 4000
+SIDES = ("judges", "parents", "siblings")
 RIVALS = tuple(arm.name for arm in ARMS if not arm.explains and arm.name != "oracle")
 
 
@@ -277,22 +278,28 @@ def field_bars(units: Sequence[Unit]) -> dict[str, Any]:
 def _agreement(units: Sequence[Unit]) -> dict[str, Any]:
     """The share of modes of which judges and siblings say the same, over the units of each seed.
 
-    Modes that have neither a judge nor a sibling are left out. Beside it how many each says are
-    fixed: where hardly any is, or all are, to agree is no art.
+    Modes that lack a judge or a sibling are left out. Beside it how many each says are fixed:
+    where hardly any is, or all are, to agree is no art; and which share of their places is mended.
     """
     said: dict[int, list[tuple[bool, bool]]] = defaultdict(list)
+    places: dict[str, list[tuple[int, int]]] = {side: [] for side in SIDES}
     for unit in units:
         for mode in unit["result"].get("modes", ()):
             if mode["judges"][1] and mode["siblings"][1]:
                 verdict = is_fixed(mode["judges"]), is_fixed(mode["siblings"])
                 said[unit["seed"]].append(verdict)
+                for side in SIDES:
+                    places[side].append(mode[side])
     agreed = [float(np.mean([one == other for one, other in own])) for own in said.values()]
     every = [verdict for own in said.values() for verdict in own]
-    beside = {"modes": len(every)} | {
+    beside: dict[str, Any] = {"modes": len(every)} | {
         name: float(np.mean([verdict[side] for verdict in every]))
         for side, name in enumerate(("fixed_by_judges", "fixed_by_siblings"))
         if every
     }
+    for side, counts in places.items():
+        failing, known = np.sum(counts, axis=0) if counts else (0, 0)
+        beside[f"mended_{side}"] = float(1 - failing / known) if known else None
     return bar(agreed, 0.9) | beside
 
 

@@ -102,7 +102,7 @@ def judged(prepared: Prepared, dealt: Dealt, detector: SsdDetector, folder: Path
     )
     after = failures_of(detector, world, world.siblings)
     teaching = {sample.name for sample in dealt.parents}
-    modes = []
+    modes: list[dict[str, Any]] = []
     for mode in dealt.modes:
         cause = _cause([old[name].cause for name in mode.members])
         sides: dict[bool, dict[str, list[Failure]]] = {True: {}, False: {}}

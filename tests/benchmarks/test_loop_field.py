@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.loop import bars, field, training
+from benchmarks.loop import bars, field, table, training
 from benchmarks.loop.arms import ARMS, BY_NAME, FIELD_ARMS, choose
 from benchmarks.loop.evidence import Observer
 from benchmarks.loop.prepare import Prepared, told
@@ -108,6 +108,9 @@ def test_judges_and_siblings_agree_by_the_rule_of_the_service() -> None:
     assert found["value"] == found["low"] == found["high"] == pytest.approx(2 / 3)
     assert (found["modes"], found["met"]) == (9, False)
     assert found["fixed_by_judges"] == pytest.approx(2 / 3)
+    assert found["mended_judges"] == pytest.approx(1 - 6 / 15)
+    assert found["mended_siblings"] == pytest.approx(1 - 14 / 30)
+    assert found["mended_parents"] == 1
     assert found["fixed_by_siblings"] == pytest.approx(1 / 3)
 
 
@@ -115,6 +118,17 @@ def test_without_the_three_arms_there_is_no_bar() -> None:
     units = study(0.5, {150: 0.56}, 0.53)
     assert bars.field_bars([one for one in units if one["arm"] != "field_frames"]) == {}
     assert bars.field_bars([]) == {}
+
+
+def test_only_units_of_the_same_first_detector_stand_beside() -> None:
+    own = [unit("field_frames_e2x", 2, 75, 0.5, slice_ap50_before=0.25)]
+    beside = unit("e2x", 2, 75, 0.4, slice_ap50_before=0.25)
+    others = [
+        unit("e2x", 2, 30, 0.4, slice_ap50_before=0.25),
+        unit("e2x", 2, 75, 0.4, slice_ap50_before=0.26),
+        unit("e2x", 3, 75, 0.4, slice_ap50_before=0.25),
+    ]
+    assert table.same_start(own, [*others, beside]) == [beside]
 
 
 def test_arms_with_frames_are_no_rivals_of_those_without() -> None:
