@@ -15,6 +15,7 @@ from curation.formats import ImportedImage, Problem
 from curation.formats.base import Labels
 from curation.kernel import images
 from curation.kernel.errors import CurationError
+from curation.kernel.files import Together
 from services.config import builders
 from services.context import Context
 from services.db.tables import Role
@@ -127,9 +128,14 @@ class Looks:
 
 
 def keep(
-    context: Context, item: ImportedImage, role: Role, looks: Looks, report: ImportReport
+    context: Context,
+    item: ImportedImage,
+    role: Role,
+    looks: Looks,
+    report: ImportReport,
+    group: Together,
 ) -> Kept | None:
-    """Put the image of an entry into the store.
+    """Put the image of an entry into the store; it is there when ``group`` is finished.
 
     An image without one of its objects would be trained on, or judged, as if nothing were there:
     it is left out, except from the pool, which has no labels.
@@ -140,6 +146,7 @@ def keep(
         role: what the image may be used for.
         looks: is told what the picture is like.
         report: is told why an entry is left out.
+        group: files that reach the disk together.
 
     Returns:
         The image and the entry with what is in the picture, or None where it is left out.
@@ -166,7 +173,7 @@ def keep(
         if len(item.labels) > most:
             report.leave_out(item, too_many(len(item.labels), most))
             return None
-    keep_image(context.project, image, data)
+    keep_image(context.project, image, data, group)
     looks.add(image, data)
     return image, item
 
