@@ -60,6 +60,7 @@ class Plan:
         frames_to_label: those that teach once they are labelled.
         frames_judging: those that judge.
         frames_undealt: those that the next selection deals.
+        unreadable: images that could not be read, by what went on without them.
         lacks: what stands in the way, with what to do.
     """
 
@@ -79,6 +80,7 @@ class Plan:
     frames_to_label: int
     frames_judging: int
     frames_undealt: int
+    unreadable: dict[str, int]
     lacks: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,6 +102,7 @@ def read_plan(
     Raises:
         InvalidRequest: no policy has this name.
     """
+    from services.cycle import unreadable
     from services.cycle.cycles import check_policy
     from services.models import registry
 
@@ -137,6 +140,7 @@ def read_plan(
         frames_to_label=frames.to_label,
         frames_judging=frames.judges,
         frames_undealt=frames.undealt,
+        unreadable=unreadable.of_project(session).to_dict(),
         lacks=(),
     )
     lacks = (*_lacks(found, running), *_unmeasured(session, champion))

@@ -122,6 +122,7 @@ def running(session: Session) -> int | None:
 def hold(session: Session, cycle_id: int) -> Cycle:
     """A cycle as it is now, locked until the caller's transaction ends; it must be there."""
     session.flush()  # what is read anew would overwrite it
+    # Locked: two that move a cycle at once would both ask for the work of its next step.
     return session.get_one(Cycle, cycle_id, with_for_update=True, populate_existing=True)
 
 

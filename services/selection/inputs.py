@@ -160,7 +160,7 @@ def _wholes(context: Context, files: Sequence[str]) -> dict[str, npt.NDArray[Any
     for file, count in Counter(files).items():
         arrays = _arrays(context.project.embeddings / file, f"{count} images", ("wholes",))
         if arrays is not None:
-            found[file] = arrays["wholes"]
+            found[file] = arrays["wholes"].astype(np.float32)  # stored as half floats
     return found
 
 

@@ -8,7 +8,7 @@ what was wrong, and people are asked for the rest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -23,6 +23,7 @@ from curation.modes.dealing import Side, by_hash, deal
 from curation.select.base import Ledger
 from services.context import Context
 from services.db import sides
+from services.db.batches import in_batches
 from services.db.engine import reading
 from services.db.tables import Annotation, Image, LabelTask, Observation, Role, TaskState
 from services.failures.findings import DISMISSED_FLAG
@@ -31,8 +32,6 @@ from services.selection.readable import unreadable
 
 SHARE = "field frame"
 """What such an image is paid from, as people read it."""
-BATCH = 500
-"""Databases bound the number of parameters of a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +90,8 @@ def deal_frames(
         price: boxes that a frame costs at least: nobody has counted what is in it.
         budget_boxes: boxes to label.
     """
-    frames = _frames_of(known, modes)
-    counted = {key: Counter(own.values()) for key, own in frames.items()}
+    frames = frames_of(known, modes)
+    counted = groups_of(frames)
     share = context.settings.selection.learn_from_field
     with reading(context.sessions) as session:
         before = sides.known(session, {group for own in counted.values() for group in own})
@@ -114,10 +113,10 @@ def deal_frames(
     )
 
 
-def _frames_of(
+def frames_of(
     known: Sequence[FailureEvidence], modes: Sequence[Mode]
 ) -> dict[str, dict[str, str]]:
-    """The group of each frame, by mode."""
+    """The group of each frame, by mode; a frame of no group is a group by itself."""
     by_failure = {item.failure: item for item in known}
     return {
         mode.key: {
@@ -126,6 +125,11 @@ def _frames_of(
         }
         for mode in modes
     }
+
+
+def groups_of(frames: Mapping[str, Mapping[str, str]]) -> dict[str, Counter[str]]:
+    """How many frames of each group a mode has, by mode: what ``curation.modes.dealing`` asks."""
+    return {key: Counter(own.values()) for key, own in frames.items()}
 
 
 def _siblings_judge(session: Session) -> bool:
@@ -137,8 +141,7 @@ def _read(session: Session, image_ids: Sequence[str]) -> _Frames:
     ids = sorted(image_ids)
     images, reports = dict[str, Image](), dict[str, list[dict[str, Any]]]()
     labelled, asked = set[str](), set[str]()
-    for at in range(0, len(ids), BATCH):
-        part = ids[at : at + BATCH]
+    for part in in_batches(ids):
         images |= {row.id: row for row in session.scalars(select(Image).where(Image.id.in_(part)))}
         for seen in session.scalars(select(Observation).where(Observation.image_id.in_(part))):
             reports[seen.image_id] = list(seen.reports)
