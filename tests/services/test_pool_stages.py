@@ -175,10 +175,11 @@ def test_an_image_whose_vectors_are_not_finite_is_not_embedded(
     index.delete(last)
     with context.sessions.begin() as session:
         units.enqueue(session, "index", "index:lost", unit.payload)
-    with context.sessions() as session:
-        lost = session.scalars(select(Unit.id).where(Unit.key == "index:lost")).one()
-    assert shell.run(context, resident, lost, "test") != "done"
-    assert "doctor --deep --mend" in caplog.text
+    assert done(context, resident, "index") == {"indexed": 0, "embedded_again": 2}
+    assert "they are embedded again" in caplog.text
+    assert done(context, resident, "embed") == {"embedded": 2, "unreadable": 0}
+    assert done(context, resident, "index") == {"indexed": 2}
+    assert set(index.images()) == {first, last}
 
 
 def test_a_batch_of_which_nothing_is_finite_is_no_failure(sqlite_context: Context) -> None:
