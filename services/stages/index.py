@@ -10,6 +10,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from curation.index.shards import CODE_ROWS
+from services import units
 from services.db.tables import Embedding
 from services.store.embeddings import drop_regions, has_regions
 from services.store.region_index import open_index
@@ -84,7 +85,8 @@ def _again(claim: Claim, name: str) -> Store:
                 Embedding.image_id.in_(images), Embedding.encoder_version == encoder
             )
         )
-        request_embed(session, images, len(images), encoder=f"{encoder}:{claim.unit_id}")
+        asker, cycle = f"{encoder}:{claim.unit_id}", units.cycle_of(session, claim)
+        request_embed(session, images, len(images), encoder=asker, cycle_id=cycle)
         return {"indexed": 0, "embedded_again": len(images)}
 
     return store
