@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.detectors import CACHE
 from benchmarks.loop import bars, cycles, real, retrieval, table, training, worlds
-from benchmarks.loop.arms import ARMS, BY_NAME
+from benchmarks.loop.arms import ARMS, BY_NAME, FIELD_ARMS, FIELD_FRAMES
 from benchmarks.loop.prepare import Prepared, prepare, train_base
 from curation.kernel.files import write_json
 from retrain.memory import keep_freed_memory
@@ -29,6 +29,10 @@ CYCLE_KEYS = (
 TRAINING_KEYS = (
     *("slice_ap50", "siblings_fixed", "siblings_failed", "map50", "negative_flips"),
     *("boxes", "images", "useful_images", "seconds"),
+)
+FIELD_KEYS = (
+    *("slice_ap50", "siblings_fixed", "judges_fixed", "parents_fixed", "map50", "negative_flips"),
+    *("boxes", "images", "useful_images", "parents", "judges"),
 )
 BESIDE = ("rival", "budget", "noise_floor", "by_lot")
 """What is told beside a bar, where it has it."""
@@ -60,6 +64,9 @@ def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | No
         return [(arm, None) for arm in [*arguments.arms, MODES, SINGLE, ROOM, SPLITS]]
     if arguments.part == "cycles":
         return [(arm, budget) for budget in arguments.budgets for arm in cycles.ARMS]
+    if arguments.part == "field":
+        asking = [(arm, budget) for budget in arguments.budgets for arm in arguments.arms]
+        return [(FIELD_FRAMES, 0), *asking]
     floor: list[tuple[str, int | None]] = [(training.SAME_DATA, 0)]
     if "random" not in arguments.arms:  # pairs of arms on more seeds need no noise floor
         floor = []
@@ -105,7 +112,7 @@ def measured(
     arguments: argparse.Namespace, arm: str, budget: int | None, prepared: Prepared, folder: Path
 ) -> dict[str, Any]:
     """One unit of work."""
-    if arguments.part == "training":
+    if arguments.part in ("training", "field"):
         return training.measure(
             arm, budget or 0, prepared, folder, arguments.finetune_epochs, arguments.threads
         )
@@ -155,6 +162,9 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
         reached = bars.training_bars(arms)
         details = {"leads": bars.leads(arms)}
         arms = bars.full_protocol(arms)
+    elif arguments.part == "field":
+        keys, reached = FIELD_KEYS, bars.field_bars(arms)
+        arms += table.same_start(arms, [unit for unit in units if unit["part"] == "training"])
     elif arguments.part == "cycles":
         keys, reached = CYCLE_KEYS, bars.cycle_bars(arms)
     else:
@@ -219,15 +229,17 @@ def main() -> None:
     parser.add_argument(
         "--world", choices=("street", "street-fog", "carla", "bccd"), default="street"
     )
-    parser.add_argument("--part", choices=("retrieval", "training", "cycles"), default="retrieval")
+    parser.add_argument(
+        "--part", choices=("retrieval", "training", "field", "cycles"), default="retrieval"
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument(
         "--arms",
         nargs="*",
         choices=BY_NAME,
-        default=[arm.name for arm in ARMS],
-        help="of retrieval and training; cycles has its own three",
+        help="of retrieval, training and field, whose default are all of theirs; cycles has its "
+        "own three",
     )
     parser.add_argument("--budgets", type=int, nargs="*", default=[30, 75, 150], help="in boxes")
     parser.add_argument("--top", type=int, default=100, help="images retrieved")
@@ -246,6 +258,9 @@ def main() -> None:
         "lines that a change of the code concerns; default: in the folder of models",
     )
     arguments = parser.parse_args()
+    if arguments.arms is None:
+        own = FIELD_ARMS if arguments.part == "field" else ARMS
+        arguments.arms = [arm.name for arm in own]
     keep_freed_memory()
     units = Units(arguments.units or CACHE / "loop" / f"{arguments.world}.jsonl")
     for seed in arguments.seeds:

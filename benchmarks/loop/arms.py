@@ -61,6 +61,7 @@ class Arm:
         explains: whether it uses an explanation; the others are rivals of T3.
         knows: whether it is told what the detector was trained on.
         coverage: share of the budget for images unlike all others, of ``e2x``.
+        field: whether the failing frames that teach are trained on too, at no labelling cost.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Arm:
     explains: bool = False
     knows: bool = True
     coverage: float = 0.0
+    field: bool = False
 
     def make(self) -> Policy:
         """Its policy, as the registry has it."""
@@ -95,7 +97,14 @@ ARMS = (
     Arm("e2x_coverage", "e2x", "negative", True, coverage=0.1),
     Arm("oracle", "oracle"),
 )
-BY_NAME = {arm.name: arm for arm in ARMS}
+FIELD_FRAMES = "field_frames"
+"""Trains on the failing frames that teach, and asks for no label: the rival of all that do."""
+FIELD_ARMS = tuple(
+    Arm(f"{FIELD_FRAMES}_{policy}", policy, explains=policy == "e2x", field=True)
+    for policy in ("e2x", "random", "oracle", "whole_image", "talisman")
+)
+"""The same frames, and pool images on top."""
+BY_NAME = {arm.name: arm for arm in (*ARMS, *FIELD_ARMS)}
 
 
 def choose(arm: Arm, prepared: Prepared, budget: Budget) -> list[Candidate]:

@@ -118,10 +118,6 @@ def prepare(
     name = "-".join([method, *(f"{key}={value}" for key, value in parameters.items())])
     explainer = explain.get(method, **explain.accepted(method, parameters))
     failures = kept(folder / f"failures-{name}.pickle", lambda: observer.failures(explainer))
-    by_name = {sample.name: sample for sample in world.field}
-    failures = tuple(  # what is kept may be older than the names of the causes
-        replace(one, cause=cause_of(by_name[one.sample], one.failure)) for one in failures
-    )
     (known,) = kept(folder / "known.pickle", lambda: [observer.known(world.train)])
     (labelled,) = kept(folder / "labelled.pickle", lambda: [observer.wholes(world.train)])
     (difficulty,) = kept(folder / "difficulty.pickle", lambda: [observer.difficulty(world.field)])
@@ -130,7 +126,7 @@ def prepare(
         observer,
         explainer,
         base,
-        failures,
+        told(failures, world),
         pool,
         {sample.name: sample for sample in world.pool},
         index,
@@ -139,6 +135,23 @@ def prepare(
         labelled,
         difficulty,
     )
+
+
+def told(failures: Sequence[FieldFailure], world: World) -> tuple[FieldFailure, ...]:
+    """The same with what follows from the world: causes, frames and the groups of these.
+
+    What is kept between runs may be older than the names of the causes, and knows no frames.
+    """
+    by_name = {sample.name: sample for sample in world.field}
+    found = []
+    for one in failures:
+        sample = by_name[one.sample]
+        evidence = {
+            variant: replace(seen, frame=sample.name, group=world.group(sample))
+            for variant, seen in one.evidence.items()
+        }
+        found.append(replace(one, cause=cause_of(sample, one.failure), evidence=evidence))
+    return tuple(found)
 
 
 def labelled_now(before: Prepared, labelled: Sequence[Sample]) -> Prepared:
@@ -179,5 +192,10 @@ def again(before: Prepared, base: Path, labelled: Sequence[Sample], folder: Path
     failures = kept(folder / "failures.pickle", lambda: observer.failures(before.explainer))
     (hard,) = kept(folder / "difficulty.pickle", lambda: [observer.difficulty(before.world.field)])
     return replace(
-        after, observer=observer, base=base, failures=failures, pool=pool, difficulty=hard
+        after,
+        observer=observer,
+        base=base,
+        failures=told(failures, before.world),
+        pool=pool,
+        difficulty=hard,
     )

@@ -53,6 +53,22 @@ def rows(units: Sequence[Unit], keys: Sequence[str]) -> list[dict[str, Any]]:
     return sorted(table, key=lambda r: (r["budget"] or 0, -(r[first] or [0])[0], r["arm"]))
 
 
+def same_start(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
+    """Those of other units that began with the same detector, of the same seeds and budgets.
+
+    Another version of a package trains another first detector from the same seed: then they are
+    no comparison.
+    """
+    start = {unit["seed"]: unit["result"]["slice_ap50_before"] for unit in units}
+    budgets = {unit["budget"] for unit in units}
+    return [
+        unit
+        for unit in others
+        if unit["budget"] in budgets
+        and start.get(unit["seed"]) == unit["result"]["slice_ap50_before"]
+    ]
+
+
 def means(results: Sequence[dict[str, float]]) -> dict[str, list[float]]:
     """Mean and interval over seeds of every value that all results have."""
     shared = [key for key in results[0] if all(key in r for r in results)] if results else []

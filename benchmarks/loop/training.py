@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.keep import kept
-from benchmarks.loop.arms import BY_NAME, choose
+from benchmarks.loop import field
+from benchmarks.loop.arms import BY_NAME, FIELD_FRAMES, choose
 from benchmarks.loop.budget import spend
 from benchmarks.loop.prepare import Prepared
 from benchmarks.loop.tested import Tested, detections, resampled, scored, tested
@@ -31,7 +32,7 @@ def measure(
     """One arm at one budget: fine-tune the base detector on the seed set and the new labels.
 
     Args:
-        arm: of ``arms.ARMS``, or ``SAME_DATA``.
+        arm: of ``arms.BY_NAME``, ``FIELD_FRAMES``, or ``SAME_DATA``.
         budget_boxes: true boxes that may be labelled.
         prepared: the world.
         folder: scratch space.
@@ -40,13 +41,17 @@ def measure(
     """
     world = prepared.world
     (before,) = kept(folder / "before.pickle", lambda: [tested(prepared.detector, world)])
-    new = [] if arm == SAME_DATA else labelled(arm, budget_boxes, prepared)
-    detector = fine_tuned(prepared, new, folder / "challenger", epochs, threads)
+    teaches = arm == FIELD_FRAMES or (arm in BY_NAME and BY_NAME[arm].field)
+    dealt = field.deal_frames(prepared, field.SHARE if teaches else 0)
+    asks = arm not in (SAME_DATA, FIELD_FRAMES)
+    new = labelled(arm, budget_boxes, field.taught(prepared, dealt)) if asks else []
+    detector = fine_tuned(prepared, [*dealt.parents, *new], folder / "challenger", epochs, threads)
     holdout = detections(detector, world, world.holdout)
     siblings = detections(detector, world, world.siblings)
     return {
         **labelling_cost(new, world),
         **compare(before, scored(detector.version, world, holdout, siblings), world),
+        **(field.judged(prepared, dealt, detector, folder) if teaches else {}),
         "resampled": resampled(world, holdout, siblings),
     }
 

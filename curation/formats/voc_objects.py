@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,15 @@ from curation.formats.base import Mended
 from curation.formats.flags import flag
 from curation.formats.numbers import number
 from curation.formats.outlines import box_of_points, upright
+from curation.formats.text_files import decode
 from curation.kernel.errors import AnnotationsInvalid
 
 MAX_BYTES = 4 * 2**20
 """Of one annotation file; the largest of VOC's own has 10 KiB."""
 UNREADABLE = (OSError, ElementTree.ParseError, ValueError, ArithmeticError, LookupError)
 """What :func:`read_annotation` may raise."""
+_DECLARED = re.compile(r"^\s*<\?xml[^>]*\?>")
+"""Says an encoding that is not that of decoded text."""
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 FLAGS = ("difficult", "ignore", "iscrowd")
 
@@ -159,8 +163,11 @@ def _parse(file: Path) -> ElementTree.Element:
     data = file.read_bytes()
     if len(data) > MAX_BYTES:
         raise ValueError(f"{len(data)} bytes is too large")
-    if b"\0" in data:  # UTF-16 would hide a document type from the next line
-        raise ValueError("its encoding is not UTF-8")
+    if b"\0" in data:  # UTF-16, as programs of Windows write it: it would hide a document type
+        try:
+            data = _DECLARED.sub("", decode(data, "it"), count=1).encode()
+        except AnnotationsInvalid as error:
+            raise ValueError(str(error)) from error
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise ValueError("a document type is not allowed")
     return ElementTree.fromstring(data)

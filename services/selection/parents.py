@@ -8,7 +8,7 @@ what was wrong, and people are asked for the rest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -90,8 +90,8 @@ def deal_frames(
         price: boxes that a frame costs at least: nobody has counted what is in it.
         budget_boxes: boxes to label.
     """
-    frames = _frames_of(known, modes)
-    counted = {key: Counter(own.values()) for key, own in frames.items()}
+    frames = frames_of(known, modes)
+    counted = groups_of(frames)
     share = context.settings.selection.learn_from_field
     with reading(context.sessions) as session:
         before = sides.known(session, {group for own in counted.values() for group in own})
@@ -113,10 +113,10 @@ def deal_frames(
     )
 
 
-def _frames_of(
+def frames_of(
     known: Sequence[FailureEvidence], modes: Sequence[Mode]
 ) -> dict[str, dict[str, str]]:
-    """The group of each frame, by mode."""
+    """The group of each frame, by mode; a frame of no group is a group by itself."""
     by_failure = {item.failure: item for item in known}
     return {
         mode.key: {
@@ -125,6 +125,11 @@ def _frames_of(
         }
         for mode in modes
     }
+
+
+def groups_of(frames: Mapping[str, Mapping[str, str]]) -> dict[str, Counter[str]]:
+    """How many frames of each group a mode has, by mode: what ``curation.modes.dealing`` asks."""
+    return {key: Counter(own.values()) for key, own in frames.items()}
 
 
 def _siblings_judge(session: Session) -> bool:
