@@ -6,17 +6,18 @@ import logging
 from typing import Any
 
 import numpy as np
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from curation.index.shards import CODE_ROWS
-from curation.kernel.errors import ShardCorrupt
+from services import units
 from services.db.tables import Embedding
 from services.store.embeddings import drop_regions, has_regions
 from services.store.region_index import open_index
 from services.store.storage import read_npz
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
+from services.units.requests import request_embed
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +44,8 @@ def run(stage: StageContext, claim: Claim) -> Store:
             np.split(arrays["boxes"], ends),
         )
         drop_regions(path, arrays)
-    elif lost := [image for image in payload["images"] if image not in index]:
-        raise ShardCorrupt(
-            f"{len(lost)} images are not in the index, such as {lost[0][:12]}, and {path.name} "
-            "holds their vectors no more: `e2x doctor --deep --mend` has them made again"
-        )
+    elif any(image not in index for image in payload["images"]):
+        return _again(claim, path.name)
     if index.waiting() >= context.settings.selection.seal_rows:
         index.seal()
     elif index.uncoded() >= CODE_AT:
@@ -64,5 +62,31 @@ def run(stage: StageContext, claim: Claim) -> Store:
             .values(indexed=True)
         )
         return {"indexed": len(payload["images"])}
+
+    return store
+
+
+def _again(claim: Claim, name: str) -> Store:
+    """Have a batch embedded anew whose vectors only an index held that is not this one any more.
+
+    So it is in a project that was put back from a copy: of its index as it was a moment before.
+    """
+    images, encoder = claim.payload["images"], claim.payload["encoder"]
+
+    def store(session: Session) -> dict[str, Any]:
+        logger.warning(
+            "%s holds no vectors of regions and the index lacks some of its %d images: they are "
+            "embedded again",
+            name,
+            len(images),
+        )
+        session.execute(
+            delete(Embedding).where(
+                Embedding.image_id.in_(images), Embedding.encoder_version == encoder
+            )
+        )
+        asker, cycle = f"{encoder}:{claim.unit_id}", units.cycle_of(session, claim)
+        request_embed(session, images, len(images), encoder=asker, cycle_id=cycle)
+        return {"indexed": 0, "embedded_again": len(images)}
 
     return store

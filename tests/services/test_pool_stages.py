@@ -18,8 +18,9 @@ from services.context import Context
 from services.cycle import cycles
 from services.db.tables import Embedding, Image, Role, Unit, UnitState
 from services.selection.pool_scores import read_pool_scores
+from services.stages import index as index_stage
 from services.store.region_index import open_index
-from services.store.storage import put_image, read_npz
+from services.store.storage import put_image, read_npz, write_npz
 from services.units.requests import request_embed
 from services.units.resident import Resident
 from services.worker import shell
@@ -175,10 +176,11 @@ def test_an_image_whose_vectors_are_not_finite_is_not_embedded(
     index.delete(last)
     with context.sessions.begin() as session:
         units.enqueue(session, "index", "index:lost", unit.payload)
-    with context.sessions() as session:
-        lost = session.scalars(select(Unit.id).where(Unit.key == "index:lost")).one()
-    assert shell.run(context, resident, lost, "test") != "done"
-    assert "doctor --deep --mend" in caplog.text
+    assert done(context, resident, "index") == {"indexed": 0, "embedded_again": 2}
+    assert "they are embedded again" in caplog.text
+    assert done(context, resident, "embed") == {"embedded": 2, "unreadable": 0}
+    assert done(context, resident, "index") == {"indexed": 2}
+    assert set(index.images()) == {first, last}
 
 
 def test_a_batch_of_which_nothing_is_finite_is_no_failure(sqlite_context: Context) -> None:
@@ -216,3 +218,22 @@ def test_images_are_embedded_once_and_once_more_where_their_vectors_are_lost(
     assert done(context, resident, "index") == {"indexed": 2}
     with context.sessions() as session:
         assert all(session.scalars(select(Embedding.indexed)))
+
+
+def test_regions_that_wait_are_coded_before_there_are_enough_to_seal(
+    sqlite_context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    context, encoder, count = sqlite_context, "c" * 64, index_stage.CODE_AT // 2
+    images = pool_of(context, noise(2))
+    vectors = np.random.default_rng(0).normal(size=(2 * count, 8)).astype(np.float16)
+    arrays = {"counts": np.full(2, count), "vectors": vectors, "boxes": np.ones((2 * count, 4))}
+    write_npz(context.project.embeddings / "one.npz", wholes=np.ones((2, 4)), **arrays)
+    with context.sessions.begin() as session:
+        payload = {"file": "one.npz", "images": images, "encoder": encoder, "width": 8}
+        units.enqueue(session, "index", "index:one", payload)
+    with caplog.at_level("INFO"):
+        assert done(context, Resident(), "index") == {"indexed": 2}
+    index = open_index(context, encoder, 8)
+    assert (index.uncoded(), index.num_stored()) == (0, 2 * count)
+    assert f"{2 * count} regions of the index are coded, 0 wait" in caplog.text
+    assert index.regions_of(images[1])[0] == pytest.approx(vectors[count:], abs=0.1)
