@@ -188,7 +188,7 @@ def begin_labelling(session: Session, context: Context, cycle: Cycle, note: str 
     session.flush()
     if session.scalar(select(func.count()).where(LabelTask.cycle_id == cycle.id)):
         return
-    if datasets.fresh_frames(session, str(cycle.champion_id)):  # what has its truth costs no label
+    if datasets.fresh_frames(session, cycle.champion_id):  # what has its truth costs no label
         _train_or_fail(session, cycle)
     else:
         why = note or "no explained failure in a mode to fix, or the pool is empty"
@@ -268,7 +268,7 @@ def _labels_are_in(session: Session, cycle: Cycle) -> bool:
 
 def _train_or_fail(session: Session, cycle: Cycle) -> None:
     cycle.boxes_labelled = label_tasks.boxes(session, cycle)
-    fresh = datasets.fresh_frames(session, str(cycle.champion_id))
+    fresh = datasets.fresh_frames(session, cycle.champion_id)
     if not fresh and not label_tasks.answers(session, cycle):
         _fail(cycle, "no image was labelled: every task was skipped or rejected")
         return

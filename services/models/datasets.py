@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from curation.kernel.manifest import Manifest, leaks
@@ -89,35 +89,40 @@ def _with_origins(session: Session, manifest: Manifest, frames: set[str]) -> Man
     return replace(manifest, items=tuple(items))
 
 
-def fresh_frames(session: Session, model_id: str) -> int:
+def fresh_frames(session: Session, model_id: str | None) -> int:
     """Field frames with truth that would teach, and that a model's dataset could not have yet.
 
     Args:
         session: only read from.
-        model_id: the champion.
+        model_id: the champion; None: no model has learned anything, so that all count.
     """
-    row = session.get_one(Model, model_id)
-    version = row.dataset_version_id and session.get(DatasetVersion, row.dataset_version_id)
-    since = version.created_at if version else row.created_at
-    late = FieldSide.created_at > since
+    query = (
+        select(func.count(func.distinct(Image.id)))
+        .join(Annotation, Annotation.image_id == Image.id)
+        .join(FieldSide, FieldSide.group == sides.group_name())
+        .where(sides.is_taught())
+    )
+    if model_id is not None:
+        query = query.where(_is_new_to(session, session.get_one(Model, model_id)))
+    return session.scalar(query) or 0
+
+
+def _is_new_to(session: Session, model: Model) -> ColumnElement[bool]:
+    """Whether the frame of the enclosing query came to teach after a model's dataset was built."""
+    version = model.dataset_version_id and session.get(DatasetVersion, model.dataset_version_id)
+    since = version.created_at if version else model.created_at
     newly_failing = (
         select(FailureRow.id)
         .where(
             FailureRow.image_id == Image.id,
-            FailureRow.model_id == model_id,
+            FailureRow.model_id == model.id,
             FailureRow.state.not_in(TAKEN_BACK),
             FailureRow.created_at > since,
         )
         .correlate(Image)
         .exists()
     )
-    query = (
-        select(func.count(func.distinct(Image.id)))
-        .join(Annotation, Annotation.image_id == Image.id)
-        .join(FieldSide, FieldSide.group == sides.group_name())
-        .where(sides.is_taught(), or_(late, Annotation.created_at > since, newly_failing))
-    )
-    return session.scalar(query) or 0
+    return or_(FieldSide.created_at > since, Annotation.created_at > since, newly_failing)
 
 
 def read_version(context: Context, row: DatasetVersion) -> Manifest:

@@ -17,6 +17,7 @@ from curation.kernel.errors import ShardCorrupt
 from curation.kernel.types import Detections, FailureKind
 from curation.modes import FailureEvidence
 from services.context import Context
+from services.db.batches import in_batches
 from services.db.engine import reading
 from services.db.tables import (
     EVALUATION_ROLES,
@@ -36,9 +37,6 @@ from services.selection.label_cost import boxes_estimate, rate_of
 from services.store.storage import read_npz
 
 logger = logging.getLogger(__name__)
-
-MOST_IDS = 500
-"""Image ids in one statement."""
 
 
 def evidence_of(
@@ -131,10 +129,11 @@ def pool_of(
     with reading(context.sessions) as session:
         if wanted is None:
             rows = list(session.execute(query))
-        else:  # databases bound the parameters of a statement
-            parts = [wanted[at : at + MOST_IDS] for at in range(0, len(wanted), MOST_IDS)]
+        else:
             rows = [
-                row for part in parts for row in session.execute(query.where(Image.id.in_(part)))
+                row
+                for part in in_batches(wanted)
+                for row in session.execute(query.where(Image.id.in_(part)))
             ]
     wholes = _wholes(context, [embedding.file for _, embedding in rows]) if vectors else {}
     estimates = _estimates(context, champion, scores, [image.id for image, _ in rows])

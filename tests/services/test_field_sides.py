@@ -163,6 +163,7 @@ def test_frames_with_truth_are_fresh_until_a_dataset_has_them(world: Context) ->
     with world.sessions.begin() as session:
         cycle = session.get_one(Cycle, 1)
         assert datasets.fresh_frames(session, str(cycle.champion_id)) == 1
+        assert datasets.fresh_frames(session, None) == 1
         found = sides.count_frames(session, str(cycle.champion_id))
         assert (found.with_truth, found.to_label, found.judges, found.undealt) == (1, 0, 1, 0)
     version = datasets.build_version(world)
@@ -171,6 +172,7 @@ def test_frames_with_truth_are_fresh_until_a_dataset_has_them(world: Context) ->
         session.get_one(Model, champion).dataset_version_id = version.id
         session.flush()
         assert datasets.fresh_frames(session, champion) == 0
+        assert datasets.fresh_frames(session, None) == 1  # no model has seen it
         assert session.get_one(DatasetVersion, version.id).images == 2
 
 
