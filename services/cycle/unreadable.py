@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services.db.batches import in_batches
+from services.db.parts import in_parts
 from services.db.tables import Cycle, Embedding, Model, Unit, UnitState
 from services.models import registry
 
@@ -84,7 +84,7 @@ def of_cycles(session: Session, cycles: Iterable[Cycle]) -> dict[int, Unreadable
     made = [cycle.challenger_id for cycle in wanted if cycle.challenger_id is not None]
     models = {
         model.id: of_model(model)
-        for some in in_batches(made)
+        for some in in_parts(made)
         for model in session.scalars(select(Model).where(Model.id.in_(some)))
     }
     found = {}
@@ -118,7 +118,7 @@ def _summed(session: Session, cycle_ids: list[int]) -> dict[tuple[int | None, st
     """Counts in the results of units, by cycle and kind."""
     count = Unit.result["unreadable"].as_integer()
     found: dict[tuple[int | None, str], int] = {}
-    for some in in_batches(cycle_ids):
+    for some in in_parts(cycle_ids):
         rows = session.execute(
             select(Unit.cycle_id, Unit.kind, func.sum(count))
             .where(
@@ -147,7 +147,7 @@ def _not_embedded(session: Session) -> set[str]:
     )
     tried = sorted({image for payload in payloads for image in payload["images"]})
     known: set[str] = set()
-    for some in in_batches(tried):
+    for some in in_parts(tried):
         known |= set(
             session.scalars(select(Embedding.image_id).where(Embedding.image_id.in_(some)))
         )

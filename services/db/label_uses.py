@@ -19,7 +19,7 @@ from itertools import chain
 from sqlalchemy import CompoundSelect, Select, Table, delete, event, func, insert, select
 from sqlalchemy.orm import Session, UOWTransaction, sessionmaker
 
-from services.db.batches import PARAMETERS, in_batches
+from services.db.parts import PARAMETERS, in_parts
 from services.db.data import Annotation, Image, LabelUse, Role
 
 Use = tuple[str, str, bool, str]
@@ -91,7 +91,7 @@ def _rewrite(session: Session, image_ids: Iterable[str]) -> None:
     By statements on the table: within a flush a session takes no new objects.
     """
     ids = sorted(image_ids)
-    for part in in_batches(ids):
+    for part in in_parts(ids):
         session.execute(delete(_TABLE).where(_TABLE.c.image_id.in_(part)))
         rows = [dict(zip(_TABLE.c.keys(), use, strict=True)) for use in _uses(session, part)]
         if rows:

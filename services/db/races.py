@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
-from services.db.batches import in_batches
+from services.db.parts import in_parts
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def insert_new(
     columns = [getattr(table, name) for name in key]
     ordered = sorted(rows, key=lambda row: tuple(row[name] for name in key))
     inserted: list[tuple[Any, ...]] = []
-    for part in in_batches(ordered):
+    for part in in_parts(ordered):
         statement = make(table).values(part)
         statement = statement.on_conflict_do_nothing(index_elements=key)
         done = session.execute(statement.returning(*columns))

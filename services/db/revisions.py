@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services.db.batches import in_batches
+from services.db.parts import in_parts
 from services.db.tables import Annotation, Image
 
 
@@ -20,7 +20,7 @@ def hold_images(session: Session, image_ids: Iterable[str]) -> dict[str, Image]:
     session.flush()  # what is read anew would overwrite it
     ids = sorted(set(image_ids))
     found: dict[str, Image] = {}
-    for part in in_batches(ids):
+    for part in in_parts(ids):
         rows = session.scalars(
             select(Image)
             .where(Image.id.in_(part))
@@ -42,7 +42,7 @@ def add(session: Session, annotations: Sequence[Annotation]) -> None:
     images = sorted({one.image_id for one in annotations})
     hold_images(session, images)  # or two would take the same number
     newest: Counter[str] = Counter()
-    for part in in_batches(images):
+    for part in in_parts(images):
         rows = session.execute(
             select(Annotation.image_id, func.max(Annotation.revision))
             .where(Annotation.image_id.in_(part))

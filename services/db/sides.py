@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from curation.modes.dealing import Side
 from services.db.base import utc_now
-from services.db.batches import in_batches
+from services.db.parts import in_parts
 from services.db.races import insert_new
 from services.db.tables import (
     TAKEN_BACK,
@@ -74,7 +74,7 @@ def is_taught() -> ColumnElement[bool]:
 def known(session: Session, groups: Iterable[str]) -> dict[str, Side]:
     """Those of some groups that were dealt, with their sides."""
     names, found = sorted(set(groups)), dict[str, Side]()
-    for part in in_batches(names):
+    for part in in_parts(names):
         rows = session.execute(
             select(FieldSide.group, FieldSide.side).where(FieldSide.group.in_(part))
         )
@@ -96,7 +96,7 @@ def keep(session: Session, cycle_id: int, sides: Mapping[str, Side]) -> None:
 def origins(session: Session, image_ids: Iterable[str]) -> dict[str, str]:
     """The first failure of each of some frames, of those that are failures still."""
     ids, found = sorted(set(image_ids)), dict[str, str]()
-    for part in in_batches(ids):
+    for part in in_parts(ids):
         rows = session.execute(
             select(FailureRow.image_id, FailureRow.id)
             .where(

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from services.context import Context
 from services.cycle import cycles
 from services.db.base import utc_now
-from services.db.batches import in_batches
+from services.db.parts import in_parts
 from services.db.patience import CLOCKS_DIFFER
 from services.db.tables import OPEN_TASKS, Annotation, LabelTask, TaskState
 from services.errors import Conflict, LeaseLost, NotFound
@@ -94,7 +94,7 @@ def hold(session: Session, task_ids: Sequence[int]) -> list[LabelTask]:
     """
     session.flush()  # what is read anew would overwrite it
     ids = sorted(task_ids)
-    parts = [LabelTask.id.in_(part) for part in in_batches(ids)]
+    parts = [LabelTask.id.in_(part) for part in in_parts(ids)]
     of_cycles: set[int | None] = set()
     for part in parts:
         of_cycles.update(session.scalars(select(LabelTask.cycle_id).where(part).distinct()))

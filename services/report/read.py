@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from curation.modes.variety import distinct_first
 from services.cycle.unreadable import Unreadable, of_cycles
 from services.db import sides
-from services.db.batches import in_batches
+from services.db.parts import in_parts
 from services.db.tables import (
     TAKEN_BACK,
     Annotation,
@@ -238,7 +238,7 @@ def _samples(session: Session, cycle_id: int) -> dict[int | None, list[Sample]]:
 def _images(session: Session, ids: set[str]) -> dict[str, Image]:
     ordered = sorted(ids)
     found: dict[str, Image] = {}
-    for part in in_batches(ordered):
+    for part in in_parts(ordered):
         rows = session.scalars(select(Image).where(Image.id.in_(part)))
         found.update({row.id: row for row in rows})
     return found
@@ -247,7 +247,7 @@ def _images(session: Session, ids: set[str]) -> dict[str, Image]:
 def _explanations(session: Session, failure_ids: Sequence[str]) -> dict[str, Explanation]:
     """The newest of each failure."""
     found: dict[str, Explanation] = {}
-    for part in in_batches(failure_ids):
+    for part in in_parts(failure_ids):
         rows = session.scalars(
             select(Explanation)
             .where(Explanation.failure_id.in_(part))

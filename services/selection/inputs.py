@@ -17,7 +17,7 @@ from curation.kernel.errors import ShardCorrupt
 from curation.kernel.types import Detections, FailureKind
 from curation.modes import FailureEvidence
 from services.context import Context
-from services.db.batches import in_batches
+from services.db.parts import in_parts
 from services.db.engine import reading
 from services.db.tables import (
     EVALUATION_ROLES,
@@ -132,7 +132,7 @@ def pool_of(
         else:
             rows = [
                 row
-                for part in in_batches(wanted)
+                for part in in_parts(wanted)
                 for row in session.execute(query.where(Image.id.in_(part)))
             ]
     wholes = _wholes(context, [embedding.file for _, embedding in rows]) if vectors else {}

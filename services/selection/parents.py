@@ -23,7 +23,7 @@ from curation.modes.dealing import Side, by_hash, deal
 from curation.select.base import Ledger
 from services.context import Context
 from services.db import sides
-from services.db.batches import in_batches
+from services.db.parts import in_parts
 from services.db.engine import reading
 from services.db.tables import Annotation, Image, LabelTask, Observation, Role, TaskState
 from services.failures.findings import DISMISSED_FLAG
@@ -139,7 +139,7 @@ def _read(session: Session, image_ids: Sequence[str]) -> _Frames:
     ids = sorted(image_ids)
     images, reports = dict[str, Image](), dict[str, list[dict[str, Any]]]()
     labelled, asked = set[str](), set[str]()
-    for part in in_batches(ids):
+    for part in in_parts(ids):
         images |= {row.id: row for row in session.scalars(select(Image).where(Image.id.in_(part)))}
         for seen in session.scalars(select(Observation).where(Observation.image_id.in_(part))):
             reports[seen.image_id] = list(seen.reports)

@@ -14,9 +14,9 @@ from curation.kernel.errors import CurationError
 from curation.kernel.types import Box, Detections, ImageArray
 from curation.select import PoolImage
 from services.context import Context
+from services.db.parts import in_parts
 from services.db.engine import reading
 from services.db.tables import Image
-from services.selection.inputs import MOST_IDS
 from services.store.storage import open_image
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def with_rois(
         if image.detections is not None and (only is None or image.image in only)
     ]
     by_id = {image.image: image for image in pool}
-    for at in range(0, len(wanted), MOST_IDS):
-        for batch in in_batches(_rows(context, wanted[at : at + MOST_IDS]), _pixels, BATCH_IMAGES):
+    for part in in_parts(wanted):
+        for batch in in_batches(_rows(context, part), _pixels, BATCH_IMAGES):
             by_id |= _looked_at(context, batch, by_id, embedder)
     return [by_id[image.image] for image in pool]
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from services.db.batches import in_batches
+from services.db.parts import in_parts
 from services.db.engine import DEFAULT_ATTEMPTS, MAX_ATTEMPTS_INFO
 from services.db.races import insert_new
 from services.db.tables import Outbox, Unit
@@ -58,7 +58,7 @@ def enqueue_all(
         for key, payload in wanted.items()
     ]
     keys = [key for (key,) in insert_new(session, Unit, rows, ("key",))]
-    for part in in_batches(keys):
+    for part in in_parts(keys):
         query = select(Unit.id).where(Unit.key.in_(part)).order_by(Unit.id)
         announced = [{"unit_id": number, "queue": stage.queue} for number in session.scalars(query)]
         session.execute(insert(Outbox), announced)

@@ -16,6 +16,7 @@ from sqlalchemy import delete, select, update
 from curation.kernel.errors import CurationError
 from services import units
 from services.context import Context
+from services.db.parts import in_parts
 from services.db.engine import reading
 from services.db.tables import Embedding, Explanation
 from services.store.embeddings import drop_regions, has_regions
@@ -59,11 +60,9 @@ def _explanations(context: Context) -> Iterator[str]:
         rows = session.execute(select(Explanation.id, Explanation.file)).all()
     folder = context.project.explanations
     lost = [row.id for row in rows if damage_of(context.project.inside(folder, row.file))]
-    for start in range(0, len(lost), BATCH):
+    for part in in_parts(lost):
         with context.sessions.begin() as session:
-            session.execute(
-                delete(Explanation).where(Explanation.id.in_(lost[start : start + BATCH]))
-            )
+            session.execute(delete(Explanation).where(Explanation.id.in_(part)))
     asked = upkeep.explain_again(context)
     if lost or asked:
         yield f"{len(lost)} explanations were lost; {asked} frames are explained again"
@@ -82,11 +81,11 @@ def _embeddings(context: Context) -> Iterator[str]:
     for encoder, rows in lost.items():
         images = sorted(row.image for row in rows)
         with context.sessions.begin() as session:
-            for start in range(0, len(images), BATCH):
+            for part in in_parts(images):
                 session.execute(
                     delete(Embedding).where(
                         Embedding.encoder_version == encoder,
-                        Embedding.image_id.in_(images[start : start + BATCH]),
+                        Embedding.image_id.in_(part),
                     )
                 )
             size = context.settings.selection.batch_images

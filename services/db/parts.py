@@ -12,7 +12,7 @@ PARAMETERS = 500
 built, PostgreSQL 65 535."""
 
 
-def in_batches(values: Sequence[Value], size: int = PARAMETERS) -> Iterator[Sequence[Value]]:
+def in_parts(values: Sequence[Value], size: int = PARAMETERS) -> Iterator[Sequence[Value]]:
     """The values in parts of a size, in their order; the last may be shorter."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
