@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services.db.batches import in_batches
 from services.db.tables import Cycle, Embedding, Model, Unit, UnitState
 from services.models import registry
 
@@ -22,8 +23,6 @@ ADVICE = (
 )
 LOOK = "score_pool"
 EMBED = "embed"
-BATCH = 500
-"""Databases bound the number of parameters of a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +84,8 @@ def of_cycles(session: Session, cycles: Iterable[Cycle]) -> dict[int, Unreadable
     made = [cycle.challenger_id for cycle in wanted if cycle.challenger_id is not None]
     models = {
         model.id: of_model(model)
-        for start in range(0, len(made), BATCH)
-        for model in session.scalars(select(Model).where(Model.id.in_(made[start : start + BATCH])))
+        for some in in_batches(made)
+        for model in session.scalars(select(Model).where(Model.id.in_(some)))
     }
     found = {}
     for cycle in wanted:
@@ -119,11 +118,11 @@ def _summed(session: Session, cycle_ids: list[int]) -> dict[tuple[int | None, st
     """Counts in the results of units, by cycle and kind."""
     count = Unit.result["unreadable"].as_integer()
     found: dict[tuple[int | None, str], int] = {}
-    for start in range(0, len(cycle_ids), BATCH):
+    for some in in_batches(cycle_ids):
         rows = session.execute(
             select(Unit.cycle_id, Unit.kind, func.sum(count))
             .where(
-                Unit.cycle_id.in_(cycle_ids[start : start + BATCH]),
+                Unit.cycle_id.in_(some),
                 Unit.kind.in_((EMBED, LOOK)),
                 Unit.state == UnitState.DONE,
             )
@@ -148,9 +147,8 @@ def _not_embedded(session: Session) -> set[str]:
     )
     tried = sorted({image for payload in payloads for image in payload["images"]})
     known: set[str] = set()
-    for start in range(0, len(tried), BATCH):
-        batch = tried[start : start + BATCH]
+    for some in in_batches(tried):
         known |= set(
-            session.scalars(select(Embedding.image_id).where(Embedding.image_id.in_(batch)))
+            session.scalars(select(Embedding.image_id).where(Embedding.image_id.in_(some)))
         )
     return set(tried) - known

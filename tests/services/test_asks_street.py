@@ -97,7 +97,7 @@ def test_a_proposal_of_the_whole_pool_chooses_what_a_walk_does(
     embedder = builders.region_embedder(street.settings, builders.load_encoder(street.settings))
 
     def chosen() -> list[Candidate]:
-        found = choose(street, champion, embedder, scores, Terms("e2x", 0, 40), set())
+        found = choose(street, champion, embedder, scores, Terms("e2x", 0, 900), set())
         assert not found.unseen
         assert len(found.modes) >= 1
         return found.candidates
