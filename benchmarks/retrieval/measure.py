@@ -62,7 +62,7 @@ def build(drawn: Source, folder: Path, regions: int, seal_rows: int) -> Row:
             for shard in index.shards()
         ],
         "waiting": index.waiting(),
-        "disk_vector_bytes": sum(v for k, v in sizes.items() if k.endswith((".f16", ".seg"))),
+        "disk_vector_bytes": sum(v for k, v in sizes.items() if k.endswith(VECTORS)),
         "disk_shard_bytes": sum(v for k, v in sizes.items() if k.endswith(".faiss")),
         "disk_other_bytes": sum(
             v for k, v in sizes.items() if not k.endswith((*VECTORS, ".faiss"))
