@@ -114,9 +114,7 @@ def deal_frames(
     )
 
 
-def frames_of(
-    known: Sequence[FailureEvidence], modes: Sequence[Mode]
-) -> dict[str, dict[str, str]]:
+def frames_of(known: Sequence[FailureEvidence], modes: Sequence[Mode]) -> dict[str, dict[str, str]]:
     """The group of each frame, by mode; a frame of no group is a group by itself."""
     by_failure = {item.failure: item for item in known}
     return {
