@@ -19,6 +19,8 @@ COLUMNS = {
     "images": "images labelled",
     "useful_images": "of these useful",
 }
+ON_TOP = ("e2x", "random", "oracle", "whole_image", "talisman")
+"""Policies that may spend a budget on top of the frames."""
 DIGITS = {"siblings_fixed": 1, "map50": 3, "negative_flips": 3, "images": 0, "useful_images": 0}
 NAMES = ("F1", "F1_at_all", "F2", "F2_at_all", "F3", "F5")
 
@@ -111,7 +113,12 @@ def findings(rows: list[dict[str, Any]], own: dict[str, dict[str, Any]]) -> list
         "Boxes needed count from none on, which is the frames alone: 0 says that these reach "
         "frames and random by themselves, and that no larger budget of E2X falls below."
     )
-    return [wrapped(f"- {one}", "  ") for one in (added, needed, judging, mended)]
+    told = [added, needed, judging, mended]
+    measured = {row["arm"] for row in rows}
+    lacking = [f"`field_frames_{one}`" for one in ON_TOP if f"field_frames_{one}" not in measured]
+    if lacking:
+        told.append(f"Not measured yet: {', '.join(lacking)}, other shares than the default.")
+    return [wrapped(f"- {one}", "  ") for one in told]
 
 
 def wrapped(text: str, indent: str = "") -> str:
