@@ -61,6 +61,15 @@ RETRIEVAL = {
     "resident_bytes_a_vector_1e6": Bar("resident bytes a vector at a million", "<="),
     "peak_gib_1e7": Bar("peak memory at ten million, GiB", "<="),
 }
+SCALE = {
+    "import_images_a_second_of_a_core": Bar(
+        "pool images of 640 x 480 imported a second of a core, without embedding", ">="
+    ),
+    "import_queries_an_image_last_to_first": Bar(
+        "statements an image, last import over the first, into one growing project", "<="
+    ),
+    "stored_bytes_an_image": Bar("bytes a pool image of 35 regions takes beside the picture", "<="),
+}
 SPEED = {
     "floor_ratio_cpu": Bar("an E2X explanation, times its passes alone", "<="),
     "embedding_share": Bar("embedding a pool image, share of the encoder's own speed", ">="),
@@ -76,6 +85,7 @@ FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "fidelity-ssd300_vgg16.json": ("Explanations, SSD300-VGG16, one image", FIDELITY),
     "detectors.json": ("Detectors", DETECTORS),
     "retrieval.json": ("Index at size", RETRIEVAL),
+    "scale.json": ("A pool that grows", SCALE),
     "speed-cpu.json": ("Speed without a GPU", SPEED),
 }
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from benchmarks.loop.prepare import NO_REGIONS, Prepared
 from curation import select
-from curation.select import Budget, Candidate, Policy, SelectionRequest
+from curation.select import Budget, Candidate, Need, Policy, SelectionRequest, plan
 from curation.select.base import Ledger
 
 
@@ -24,6 +25,7 @@ class OracleSelection:
 
     planted: Mapping[str, frozenset[str]]
     max_distance: int = 4
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE_POOL})
 
     @property
     def name(self) -> str:
@@ -122,4 +124,9 @@ def choose(arm: Arm, prepared: Prepared, budget: Budget) -> list[Candidate]:
         difficulty=prepared.difficulty,
         known=prepared.known if arm.knows else None,
     )
-    return policy.select(request)
+    if Need.WHOLE_POOL not in policy.needs:  # as the service asks: the index first
+        spent = budget.boxes if budget.boxes is not None else budget.images or 0
+        near = plan.shortlist(request.queries, prepared.index, spent)
+        proposed = [image for image in prepared.pool if image.image in near]
+        request = replace(request, pool=proposed, is_proposed=True)
+    return plan.decide(policy, request)

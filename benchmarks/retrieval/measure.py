@@ -24,6 +24,7 @@ K = 10
 MODE_REGIONS = 7
 CHUNK_IMAGES = 1000
 ENCODER = "benchmark"
+VECTORS = (".f16", ".seg")
 Row = dict[str, Any]
 
 
@@ -61,9 +62,11 @@ def build(drawn: Source, folder: Path, regions: int, seal_rows: int) -> Row:
             for shard in index.shards()
         ],
         "waiting": index.waiting(),
-        "disk_vector_bytes": sum(v for k, v in sizes.items() if k.endswith(".f16")),
+        "disk_vector_bytes": sum(v for k, v in sizes.items() if k.endswith((".f16", ".seg"))),
         "disk_shard_bytes": sum(v for k, v in sizes.items() if k.endswith(".faiss")),
-        "disk_other_bytes": sum(v for k, v in sizes.items() if not k.endswith((".f16", ".faiss"))),
+        "disk_other_bytes": sum(
+            v for k, v in sizes.items() if not k.endswith((*VECTORS, ".faiss"))
+        ),
         "peak_rss_bytes": peak_rss(),
         "peak_anonymous_bytes": peak[0],
     }

@@ -229,17 +229,38 @@ class RegionEmbedder:
             return []
         features = self._encoder.encode([image])[0]
         whole = _whole(features)
-        drawn = [
-            box_mask(box, image.shape[:2], self._size_hw, self._scheme.ring) for box in boxes_xyxy
-        ]
-        # All at once: an image of the pool has twenty boxes, and thousands are looked at.
-        objects = pool_regions(
-            features, np.stack([mask for mask, _ in drawn]), np.stack([ring for _, ring in drawn])
-        )
+        objects = self._objects(features, image.shape[:2], boxes_xyxy)
         return [
             self._embed_failure(features, own, vector, whole)
             for own, vector in zip(regions, objects, strict=True)
         ]
+
+    def embed_objects(
+        self, images: Sequence[ImageArray], boxes_xyxy: Sequence[Sequence[Box]]
+    ) -> list[FloatArray]:
+        """Vectors of boxes in images that are encoded together; none without a box is encoded.
+
+        Args:
+            images: RGB uint8 [H, W, 3] each.
+            boxes_xyxy: of each image, px of the original image.
+
+        Returns:
+            [N, 2 D] float32 of unit length for the N boxes of each image.
+        """
+        found = [np.zeros((0, self.width), np.float32) for _ in images]
+        rows = [row for row, boxes in enumerate(boxes_xyxy) if boxes]
+        maps = self._encoder.encode([images[row] for row in rows]) if rows else ()
+        for row, features in zip(rows, maps, strict=True):
+            found[row] = self._objects(features, images[row].shape[:2], boxes_xyxy[row])
+        return found
+
+    def _objects(
+        self, features: torch.Tensor, image_hw: tuple[int, ...], boxes_xyxy: Sequence[Box]
+    ) -> FloatArray:
+        """[N, 2 D] of boxes, all at once: an image of the pool has twenty."""
+        drawn = [box_mask(box, image_hw, self._size_hw, self._scheme.ring) for box in boxes_xyxy]
+        masks, rings = np.stack([one for one, _ in drawn]), np.stack([ring for _, ring in drawn])
+        return pool_regions(features, masks, rings)
 
     def _embed_failure(
         self,

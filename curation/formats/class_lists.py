@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.formats import class_list_documents as documents
-from curation.formats.text_files import decode, read_bytes
+from curation.formats.text_files import decode, decode_json, read_bytes
 from curation.kernel.class_names import BACKGROUND, clean_class_name, wrong_class_name
 from curation.kernel.errors import AnnotationsInvalid
 
@@ -72,7 +72,8 @@ def read_class_list(path: Path) -> ClassList:
         AnnotationsInvalid: missing, too large, not in UTF-8 (or in UTF-16 with its mark), in no
             form that is read, without a class, or with a name that is refused or appears twice.
     """
-    return parse_class_list(decode(read_bytes(path, MAX_BYTES), path.name), path.name)
+    read = decode_json if path.suffix.lower() == ".json" else decode
+    return parse_class_list(read(read_bytes(path, MAX_BYTES), path.name), path.name)
 
 
 def parse_class_list(text: str, where: str) -> ClassList:

@@ -10,7 +10,7 @@ from curation.formats.base import Imported, Mended, Problem, ReadOptions, nothin
 from curation.formats.coco_document import read_document
 from curation.formats.coco_files import CocoFile, candidates, claims_to_be_coco, listed, root_of
 from curation.formats.coco_files import require_json as require_json
-from curation.formats.coco_images import Part, shared, splits_of
+from curation.formats.coco_images import AnnotationFile, shared, splits_of
 from curation.formats.coco_objects import Reader
 from curation.formats.coco_write import dump as dump
 from curation.formats.splits import Aside, rest_of
@@ -77,7 +77,7 @@ def read(source: Path, options: ReadOptions = ReadOptions()) -> Imported:
     )
 
 
-def _parts(source: Path, tree: Tree) -> tuple[list[Part], list[Problem], list[str]]:
+def _parts(source: Path, tree: Tree) -> tuple[list[AnnotationFile], list[Problem], list[str]]:
     """The files that are read, what is wrong with others, and notes.
 
     Raises:
@@ -86,7 +86,7 @@ def _parts(source: Path, tree: Tree) -> tuple[list[Part], list[Problem], list[st
     if source.is_file():
         require_json(source)
         file = CocoFile.at(source.absolute(), tree.root)
-        return [Part(file, source.name, read_document(source))], [], []
+        return [AnnotationFile(file, source.name, read_document(source))], [], []
     files, others = candidates(tree)
     if not files:
         there = f"; {listed(others, tree.root)} has not its three lists" if others else ""
@@ -98,7 +98,7 @@ def _parts(source: Path, tree: Tree) -> tuple[list[Part], list[Problem], list[st
     for file in files:
         where = file.path.relative_to(tree.root).as_posix()
         try:
-            parts.append(Part(file, where, read_document(file.path)))
+            parts.append(AnnotationFile(file, where, read_document(file.path)))
         except AnnotationsInvalid as error:
             if len(files) == 1:
                 raise

@@ -9,7 +9,7 @@ from typing import Any
 from curation.formats.base import Mended
 from curation.formats.flags import flag
 from curation.formats.numbers import number, numbers
-from curation.formats.outlines import box_of_segmentation, is_upright, upright
+from curation.formats.outlines import box_of_segmentation, upright
 from curation.kernel.errors import AnnotationsInvalid
 
 FLAGS = ("iscrowd", "ignore", "difficult")
@@ -24,16 +24,19 @@ class Shape:
         box_xyxy: x1, y1, x2, y2 px.
         outline: whether it was taken from an outline.
         enclosing: whether it is larger than the rotated rectangle in it.
+        clipped: whether a turn took it out of the picture, so that it was cut at the border.
     """
 
     box_xyxy: list[float]
     outline: bool = False
     enclosing: bool = False
+    clipped: bool = False
 
     def count(self, mended: Mended) -> None:
         """Count what is not as it stands in the file."""
         mended.outlines += self.outline
         mended.enclosing += self.enclosing
+        mended.clipped += self.clipped
 
 
 def shape_of(entry: Mapping[str, Any], size_wh: tuple[int, int], enclose: bool) -> Shape:
@@ -64,8 +67,8 @@ def shape_of(entry: Mapping[str, Any], size_wh: tuple[int, int], enclose: bool) 
     rotation = rotation_of(entry)
     if not rotation:
         return Shape(box)
-    turned = not is_upright(rotation, (width, height))
-    return Shape(upright(box, rotation, enclose), enclosing=turned)
+    found = upright(box, rotation, enclose, size_wh)
+    return Shape(found.box_xyxy, enclosing=found.enclosing, clipped=found.clipped)
 
 
 def is_no_box(bbox: Any) -> bool:

@@ -14,7 +14,7 @@ from curation.formats import doubt
 from curation.formats.coco_annotations import is_no_box
 from curation.formats.numbers import number
 from curation.formats.outlines import box_of_segmentation
-from curation.formats.text_files import decode, read_bytes
+from curation.formats.text_files import decode_json, read_bytes
 from curation.kernel.boxes import ROUNDING, xywh_to_xyxy
 from curation.kernel.errors import AnnotationsInvalid
 
@@ -83,7 +83,7 @@ def read_document(file: Path) -> dict[str, list[Any]]:
     Raises:
         AnnotationsInvalid: it is not a COCO file.
     """
-    text = decode(read_bytes(file, MAX_BYTES), file.name)
+    text = decode_json(read_bytes(file, MAX_BYTES), file.name)
     try:
         document = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:

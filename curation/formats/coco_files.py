@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.formats.splits import SAME, split_in, split_name
+from curation.formats.text_files import encoding_of_json
 from curation.formats.tree import IMAGE_SUFFIXES, Tree
 from curation.kernel.errors import AnnotationsInvalid
 
@@ -130,13 +131,8 @@ def looks_like_coco(path: Path) -> bool:
             if stream.read(1) == b"":
                 return False
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                wide = b"\0" in data[:4]  # UTF-16
-                names = [f'"{name}"' for name in LISTS]
-                order = "utf-16-be" if data[:1] in (b"\0", b"\xfe") else "utf-16-le"
-                marks = [
-                    name.encode(order if wide or data[:1] >= b"\xfe" else "ascii") for name in names
-                ]
-                there = [data.find(mark) >= 0 for mark in marks]
+                encoding = encoding_of_json(data[:4])
+                there = [data.find(f'"{name}"'.encode(encoding)) >= 0 for name in LISTS]
     except (OSError, ValueError):
         return False
     return all(there)

@@ -40,7 +40,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Part:
+class AnnotationFile:
     """One annotation file of a set.
 
     Attributes:
@@ -141,7 +141,7 @@ def distinct(
     return good
 
 
-def splits_of(parts: Sequence[Part]) -> dict[Path, set[str]]:
+def splits_of(parts: Sequence[AnnotationFile]) -> dict[Path, set[str]]:
     """The splits that list each picture."""
     found: dict[Path, set[str]] = defaultdict(set)
     for part in parts:
@@ -150,7 +150,7 @@ def splits_of(parts: Sequence[Part]) -> dict[Path, set[str]]:
     return found
 
 
-def shared(parts: Sequence[Part]) -> set[Path]:
+def shared(parts: Sequence[AnnotationFile]) -> set[Path]:
     """Pictures that several files list, as where each class has a file of its own."""
     listing = Counter(real for part in parts for real in {entry.real for entry in part.entries})
     return {real for real, count in listing.items() if count > 1}

@@ -18,7 +18,7 @@ from curation.formats.coco_document import (
     doubt_of_most,
     identity_of,
 )
-from curation.formats.coco_images import Entry, Part, distinct
+from curation.formats.coco_images import AnnotationFile, Entry, distinct
 from curation.formats.same_picture import one_each
 from curation.kernel.class_names import clean_class_name, wrong_class_name
 from curation.kernel.errors import AnnotationsInvalid
@@ -42,7 +42,7 @@ class Reader:
         notes: for a person.
     """
 
-    part: Part
+    part: AnnotationFile
     takes: Mapping[Path, bool]
     shared: Collection[Path]
     options: ReadOptions

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from curation.formats.base import Mended
 from curation.formats.numbers import number
+from curation.kernel.boxes import ROUNDING
 from curation.kernel.errors import AnnotationsInvalid
 
 FEWEST_POINTS = 3
@@ -125,13 +128,72 @@ def around_rotated(box_xyxy: Sequence[float], rotation_deg: float) -> list[float
     return [middle_x - half_x, middle_y - half_y, middle_x + half_x, middle_y + half_y]
 
 
-def upright(box_xyxy: Sequence[float], rotation_deg: float, enclose: bool) -> list[float]:
-    """The box x1, y1, x2, y2 px of a rectangle that may be rotated about its centre.
+@dataclass(frozen=True, slots=True)
+class Upright:
+    """The upright box of a rectangle that was rotated about its centre.
+
+    Attributes:
+        box_xyxy: x1, y1, x2, y2 px.
+        enclosing: whether it is larger than the rectangle in it.
+        clipped: whether it was cut at the border of the picture by more than rounding.
+    """
+
+    box_xyxy: list[float]
+    enclosing: bool
+    clipped: bool
+
+    def count(self, mended: Mended) -> None:
+        """Count what is not as it stands in the file."""
+        mended.enclosing += self.enclosing
+        mended.clipped += self.clipped
+
+
+def cut_turned(
+    around_xyxy: Sequence[float], sides_wh: tuple[float, float], size_wh: tuple[int, int]
+) -> tuple[list[float], bool]:
+    """The box around a rotated rectangle, cut where the turn alone took it out of the picture.
+
+    A tool keeps what is drawn in the picture, and turns it about its centre afterwards: corners
+    then stand out, and nobody meant them. A rectangle that would leave the picture without a turn
+    is as doubtful as any other box that does, and stays as it is, to be judged as those are.
 
     Args:
-        box_xyxy: the rectangle before it is rotated.
+        around_xyxy: the upright box around the rectangle, px; the centres of both are the same.
+        sides_wh: of the rectangle, px.
+        size_wh: of the picture, px; (0, 0) where it is unknown, then nothing is cut.
+
+    Returns:
+        The box, and whether more than rounding was cut.
+    """
+    box = [float(value) for value in around_xyxy]
+    if not all(size_wh):
+        return box, False
+    centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    if not any(_lies_in(centre, sides, size_wh) for sides in (sides_wh, sides_wh[::-1])):
+        return box, False
+    cut = [min(max(value, 0.0), float(most)) for value, most in zip(box, size_wh * 2, strict=True)]
+    return cut, max(abs(old - new) for old, new in zip(box, cut, strict=True)) > ROUNDING
+
+
+def _lies_in(
+    centre_xy: tuple[float, float], sides_wh: tuple[float, float], size_wh: tuple[int, int]
+) -> bool:
+    return all(
+        middle - side / 2 >= -ROUNDING and middle + side / 2 <= most + ROUNDING
+        for middle, side, most in zip(centre_xy, sides_wh, size_wh, strict=True)
+    )
+
+
+def upright(
+    box_xyxy: Sequence[float], rotation_deg: float, enclose: bool, size_wh: tuple[int, int]
+) -> Upright:
+    """The box of a rectangle that may be rotated about its centre, within its picture.
+
+    Args:
+        box_xyxy: the rectangle before it is rotated, px.
         rotation_deg: of it.
         enclose: whether a box that is larger than the rectangle will do.
+        size_wh: of the picture, px; (0, 0) where it is unknown; see :func:`cut_turned`.
 
     Raises:
         AnnotationsInvalid: it is rotated to where it has no upright sides, and it will not do.
@@ -139,9 +201,14 @@ def upright(box_xyxy: Sequence[float], rotation_deg: float, enclose: bool) -> li
     sides = (box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1])
     if not math.isfinite(rotation_deg) or not all(map(math.isfinite, box_xyxy)):
         raise AnnotationsInvalid("a rectangle that is not finite")
-    if not enclose and not is_upright(rotation_deg, sides):
+    enclosing = not is_upright(rotation_deg, sides)
+    if enclosing and not enclose:
         raise AnnotationsInvalid(
             f"a rectangle rotated by {rotation_deg:g} degrees, larger than which any upright box "
             "is: `--enclose-rotated` takes the upright box around it"
         )
-    return around_rotated(box_xyxy, rotation_deg)
+    around = around_rotated(box_xyxy, rotation_deg)
+    if not is_turned(rotation_deg, sides):
+        return Upright(around, enclosing, clipped=False)
+    box, clipped = cut_turned(around, sides, size_wh)
+    return Upright(box, enclosing, clipped)

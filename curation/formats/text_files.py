@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 from pathlib import Path
 
 from curation.kernel.errors import AnnotationsInvalid
@@ -39,9 +40,45 @@ def decode(data: bytes, where: str) -> str:
         ) from error
     if "\0" in text:
         raise AnnotationsInvalid(
-            f"{where}: has zero bytes, so this is no text in UTF-8; if it is text, save it as UTF-8"
+            f"{where}: has zero bytes, so this is no text in UTF-8; if it is text, such as UTF-16 "
+            "without its mark, save it as UTF-8"
         )
     return text
+
+
+def encoding_of_json(head: bytes) -> str:
+    """The encoding of a JSON document by its first four bytes; its mark, if any, is none of it."""
+    encoding = json.detect_encoding(head)
+    if encoding in ("utf-16", "utf-32"):  # with a mark
+        return f"{encoding}-{'le' if head[:1] == codecs.BOM_UTF16_LE[:1] else 'be'}"
+    return encoding.removesuffix("-sig")
+
+
+def decode_json(data: bytes, where: str) -> str:
+    """The text of a JSON document, in UTF-8, UTF-16 or UTF-32, with a byte order mark or without.
+
+    JSON begins with two ASCII characters, so that where zero bytes stand tells the encoding; every
+    door that takes JSON reads it by this.
+
+    Args:
+        data: of the whole document.
+        where: what to call it in messages.
+
+    Raises:
+        AnnotationsInvalid: as of :func:`decode`.
+
+    Source:
+        RFC 4627, section 3.
+    """
+    encoding = encoding_of_json(data[:4])
+    if encoding == "utf-8" or any(data.startswith(mark) for mark, _ in _MARKS):
+        return decode(data, where)
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise AnnotationsInvalid(
+            f"{where}: begins like {encoding.upper()} and is not; save it as UTF-8"
+        ) from error
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:

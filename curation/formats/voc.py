@@ -151,7 +151,7 @@ def _image(
             labels.refuse(place, "it has no name")
             continue
         try:
-            box = one.box(from_one, options.enclose_rotated, mended)
+            box = one.box(from_one, options.enclose_rotated, mended, annotation.size_wh)
             ignored = one.is_ignored()
         except AnnotationsInvalid as error:
             labels.refuse(place, str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,16 @@ from xml.etree import ElementTree
 from curation.formats.base import Mended
 from curation.formats.flags import flag
 from curation.formats.numbers import number
-from curation.formats.outlines import box_of_points, is_upright, upright
+from curation.formats.outlines import box_of_points, upright
+from curation.formats.text_files import decode
 from curation.kernel.errors import AnnotationsInvalid
 
 MAX_BYTES = 4 * 2**20
 """Of one annotation file; the largest of VOC's own has 10 KiB."""
 UNREADABLE = (OSError, ElementTree.ParseError, ValueError, ArithmeticError, LookupError)
 """What :func:`read_annotation` may raise."""
+_DECLARED = re.compile(r"^\s*<\?xml[^>]*\?>")
+"""Says an encoding that is not that of decoded text."""
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 FLAGS = ("difficult", "ignore", "iscrowd")
 
@@ -48,13 +52,16 @@ class Written:
         said = [flag(self.element.findtext(name), name) for name in FLAGS]
         return any(said)
 
-    def box(self, from_one: bool, enclose: bool, mended: Mended) -> list[float]:
+    def box(
+        self, from_one: bool, enclose: bool, mended: Mended, size_wh: tuple[int, int]
+    ) -> list[float]:
         """Its box x1, y1, x2, y2 px, which may still be senseless.
 
         Args:
             from_one: whether corners count pixels from 1 and include the last.
             enclose: whether the upright box around a rotated rectangle will do.
             mended: counts what is not as it stands.
+            size_wh: of the picture, px; (0, 0) where it is unknown.
 
         Raises:
             AnnotationsInvalid: there is none.
@@ -74,9 +81,9 @@ class Written:
             rotation = self._rotation()
         if not rotation:
             return box
-        sides = (box[2] - box[0], box[3] - box[1])
-        mended.enclosing += enclose and not is_upright(rotation, sides)
-        return upright(box, rotation, enclose)
+        found = upright(box, rotation, enclose, size_wh)
+        found.count(mended)
+        return found.box_xyxy
 
     def _around(self, mended: Mended) -> list[float]:
         polygon = self.element.find("polygon")
@@ -156,8 +163,11 @@ def _parse(file: Path) -> ElementTree.Element:
     data = file.read_bytes()
     if len(data) > MAX_BYTES:
         raise ValueError(f"{len(data)} bytes is too large")
-    if b"\0" in data:  # UTF-16 would hide a document type from the next line
-        raise ValueError("its encoding is not UTF-8")
+    if b"\0" in data:  # UTF-16, as programs of Windows write it: it would hide a document type
+        try:
+            data = _DECLARED.sub("", decode(data, "it"), count=1).encode()
+        except AnnotationsInvalid as error:
+            raise ValueError(str(error)) from error
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise ValueError("a document type is not allowed")
     return ElementTree.fromstring(data)

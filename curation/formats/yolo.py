@@ -197,7 +197,9 @@ class _Reader:
             labels.refuse(place, f"class {row.number} {told}")
             return
         try:
-            box, kind = box_of(row, self.reading, labels.size_wh, self.options.enclose_rotated)
+            box, kind = box_of(
+                row, self.reading, labels.size_wh, self.options.enclose_rotated, self.mended
+            )
         except NotABox as error:
             labels.refuse(place, str(error))
             return

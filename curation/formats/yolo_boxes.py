@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from curation.formats import doubt
+from curation.formats.base import Mended
+from curation.formats.outlines import cut_turned
 from curation.formats.yolo_rows import (
     QUAD,
     SIDES,
@@ -49,7 +51,7 @@ class NotABox(ValueError):
 
 
 def box_of(
-    row: Row, reading: Reading, size_wh: tuple[int, int], enclose: bool
+    row: Row, reading: Reading, size_wh: tuple[int, int], enclose: bool, mended: Mended
 ) -> tuple[Corners, Kind]:
     """The box of a row, x1, y1, x2, y2 in px, not yet checked against its image; and its kind.
 
@@ -58,6 +60,7 @@ def box_of(
         reading: of all rows of the source.
         size_wh: of the image, px.
         enclose: whether a rotated rectangle becomes the upright one around it.
+        mended: counts boxes that a turn took out of the picture.
 
     Raises:
         NotABox: the row is something else; the message says what and what to do.
@@ -68,7 +71,7 @@ def box_of(
     if count == SIDES or (count == TRIPLE and reading.tracks):
         return _centred(row, size_wh), "box"
     if count == SIXTH:
-        return _with_sixth(row, reading, size_wh, enclose)
+        return _with_sixth(row, reading, size_wh, enclose, mended)
     if count < TRIPLE or count % 2:
         raise NotABox(
             f"expected `class cx cy width height`, found {count + 1} numbers; an outline has a "
@@ -80,12 +83,14 @@ def box_of(
     if count == QUAD and reading.quads == "rotated" and not _is_upright(xs, ys, around):
         if not enclose:
             raise NotABox(f"four corners of a slanting rectangle: {_ROTATED}")
-        return around, "enclosing"
+        corners = list(zip(xs, ys, strict=True))
+        sides = (math.dist(*corners[:2]), math.dist(*corners[1:3]))
+        return _within(around, sides, size_wh, mended), "enclosing"
     return around, "outline"
 
 
 def _with_sixth(
-    row: Row, reading: Reading, size_wh: tuple[int, int], enclose: bool
+    row: Row, reading: Reading, size_wh: tuple[int, int], enclose: bool, mended: Mended
 ) -> tuple[Corners, Kind]:
     if reading.sixth in ("confidence", "track"):
         return _centred(row, size_wh), "box"
@@ -106,7 +111,17 @@ def _with_sixth(
     if slack > 2 * UPRIGHT_PX and not enclose:
         raise NotABox(f"the sixth number looks like an angle: {_ROTATED}")
     kind: Kind = "enclosing" if slack > 2 * UPRIGHT_PX else "box"
-    return _corners(cx, cy, *(around if kind == "enclosing" else upright)), kind
+    box = _corners(cx, cy, *(around if kind == "enclosing" else upright))
+    turned = kind == "enclosing" or upright != (width, height)
+    return _within(box, (width, height), size_wh, mended) if turned else box, kind
+
+
+def _within(
+    around: Corners, sides_wh: tuple[float, float], size_wh: tuple[int, int], mended: Mended
+) -> Corners:
+    box, clipped = cut_turned(around, sides_wh, size_wh)
+    mended.clipped += clipped
+    return box[0], box[1], box[2], box[3]
 
 
 def _scaled(row: Row, size_wh: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -15,19 +15,14 @@ from typing import TypeVar
 
 import numpy as np
 
+from curation.index.checks import check_addition
 from curation.index.metric import Metric, MetricRules, fit_metric
-from curation.index.seal import is_worth_compacting, live_blocks, plan, seal_spans
+from curation.index.seal import code_tail, is_worth_compacting, live_blocks, plan, seal_spans
 from curation.index.shards import Shard, ShardRules
 from curation.index.snapshot import Hits, ImageScores, Snapshot
-from curation.index.vectors import (
-    ENTRY,
-    MAX_ID_BYTES,
-    REGION,
-    ShardRef,
-    VectorStore,
-    Version,
-)
-from curation.kernel.errors import EncoderMismatch, ShardCorrupt
+from curation.index.vectors import ENTRY, REGION, VectorStore
+from curation.index.version import ShardRef, Version
+from curation.kernel.errors import ShardCorrupt
 from curation.kernel.files import write_bytes
 from curation.kernel.types import FloatArray
 
@@ -80,6 +75,10 @@ class RegionIndex:
         """Regions in the files, those of deleted and replaced images too."""
         return self._current().num_rows
 
+    def uncoded(self) -> int:
+        """Stored regions that still lie as half floats, at four times the space of the others."""
+        return self._store.version.counts.get("vectors.f16", 0)
+
     def shards(self) -> tuple[ShardRef, ...]:
         """The sealed shards, with the recall that was measured when each was built."""
         return self._current().version.shards
@@ -97,12 +96,12 @@ class RegionIndex:
         return self._current().metric
 
     def regions_of(self, image_id: str) -> tuple[FloatArray, FloatArray]:
-        """Raw vectors [R, W] float32 and boxes [R, 4] px of one image.
+        """Raw vectors [R, W] float32, as exact as they are stored, and boxes [R, 4] px of an image.
 
         Raises:
             KeyError: it is not in the index.
         """
-        return self._current().regions_of(image_id)
+        return self._asked(lambda current: current.regions_of(image_id))
 
     def search(self, queries: FloatArray, k: int) -> Hits:
         """The k nearest live regions of each query.
@@ -117,7 +116,11 @@ class RegionIndex:
         return self._asked(lambda current: current.search(queries, k))
 
     def score_images(
-        self, queries: FloatArray, k: int = 1000, excluded: Collection[str] = ()
+        self,
+        queries: FloatArray,
+        k: int = 1000,
+        excluded: Collection[str] = (),
+        only: Collection[str] | None = None,
     ) -> ImageScores:
         """For each image the best similarity of any of its regions to each query.
 
@@ -129,11 +132,12 @@ class RegionIndex:
             k: regions proposed a query and shard.
             excluded: images that are passed over, such as those that are labelled; they take no
                 place among the k.
+            only: score these and search for no others; None searches.
 
         Raises:
             EncoderMismatch: queries of another width.
         """
-        return self._asked(lambda current: current.score_images(queries, k, excluded))
+        return self._asked(lambda current: current.score_images(queries, k, excluded, only))
 
     def verify(self) -> None:
         """Read all stored vectors and compare checksums, also while another process writes.
@@ -162,7 +166,7 @@ class RegionIndex:
             EncoderMismatch: a vector has another width.
             IndexBusy: another process is writing.
         """
-        _check(image_ids, vectors, boxes_xyxy, self._store.version.width)
+        check_addition(image_ids, vectors, boxes_xyxy, self._store.version.width)
         if not image_ids:
             return
         with self._store.writing():
@@ -216,17 +220,20 @@ class RegionIndex:
         with self._store.sealing(), contextlib.ExitStack() as until_switched:
             if is_worth_compacting(self._current(), self._shard_rules):
                 until_switched.enter_context(self._store.writing())
-                version = self._store.rewritten(live_blocks(self._current()))
+                version = self._store.rewritten(
+                    live_blocks(self._current()), self._shard_rules.code_rows
+                )
                 source = self._view(version, None)
             else:
                 source, version = self._current(), None
+            coded = () if version else code_tail(self._store, source.version, self._shard_rules)
             name, fitted = self._fit(source)
             source = self._view(replace(source.version, metric=name), source)
             spans = plan(source, self._shard_rules)
             shards = seal_spans(self._store, source, spans, name, self._shard_rules)
             if version is None:
                 until_switched.enter_context(self._store.writing())
-                version = self._store.version  # what others have added meanwhile
+                version = self._store.with_coded(coded)  # and what others have added meanwhile
             self._store.switch(
                 replace(
                     version,
@@ -240,6 +247,26 @@ class RegionIndex:
             self._store.sweep()
             return sum(shard.count for shard in shards)
 
+    def compress(self) -> int:
+        """Code what lies as half floats, without a seal; what is too little for it stays.
+
+        Returns:
+            How many regions lie as half floats now.
+
+        Raises:
+            IndexBusy: another process is sealing, or is writing when the new version is switched
+                to.
+        """
+        with self._store.sealing():
+            coded = code_tail(self._store, self._current().version, self._shard_rules)
+            if coded:
+                with self._store.writing():
+                    version = self._store.with_coded(coded)
+                    self._store.switch(replace(version, revision=version.revision + 1))
+                    self._snapshot = self._load(self._snapshot)
+                    self._store.sweep()
+        return self.uncoded()
+
     def _current(self) -> Snapshot:
         if self._store.refresh() or self._snapshot.version is not self._store.version:
             self._snapshot = self._take_up(self._snapshot)
@@ -252,9 +279,10 @@ class RegionIndex:
             try:
                 return ask(current)
             except ShardCorrupt:
-                # A compaction may have removed a file that this version had not mapped yet. Any
-                # other write leaves what there was: a busy writer must not hide what is damaged.
-                if self._current().version.generation == current.version.generation:
+                # A compaction or a seal that coded vectors may have removed a file that this
+                # version had not mapped yet. Any other write leaves what there was: a busy writer
+                # must not hide what is damaged.
+                if self._current().version.files == current.version.files:
                     raise
 
     def _take_up(self, previous: Snapshot | None) -> Snapshot:
@@ -318,31 +346,3 @@ class RegionIndex:
             path = self._store.folder / ref.file
             self._shards[ref.file] = Shard(path, ref.checksum, ref.probes, self._shard_rules)
         return self._shards[ref.file]
-
-
-def _check(
-    image_ids: Sequence[str],
-    vectors: Sequence[FloatArray],
-    boxes_xyxy: Sequence[FloatArray],
-    width: int,
-) -> None:
-    if len(set(image_ids)) != len(image_ids):
-        raise ValueError("an image id is given twice in one call")
-    for name, rows, boxes in zip(image_ids, vectors, boxes_xyxy, strict=True):
-        if not name or len(name.encode()) > MAX_ID_BYTES:
-            raise ValueError(f"image id {name!r} is empty or longer than {MAX_ID_BYTES} bytes")
-        if "\0" in name:  # records are filled up with NUL: it would come back as another id
-            raise ValueError(f"image id {name!r} holds a NUL character")
-        if rows.ndim != 2 or rows.shape[1] != width:
-            raise EncoderMismatch(f"{name}: vectors {rows.shape}, the index holds width {width}")
-        if len(boxes) != len(rows):
-            raise ValueError(f"{name}: {len(rows)} vectors, {len(boxes)} boxes")
-        if not _is_storable(rows):
-            most = np.finfo(np.float16).max
-            raise ValueError(f"{name}: a vector is not finite in half precision (most: {most:g})")
-
-
-def _is_storable(rows: FloatArray) -> bool:
-    """Whether vectors are finite as they are stored."""
-    with np.errstate(over="ignore"):
-        return bool(np.isfinite(rows.astype(np.float16)).all())

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curation.index.coded import SegmentRef, write_segment
 from curation.index.shards import BLOCK, ShardRules, build, save, without
 from curation.index.snapshot import Snapshot
-from curation.index.vectors import ENTRY, ShardRef, VectorStore
+from curation.index.vectors import ENTRY, VectorStore
+from curation.index.version import ShardRef, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,23 @@ def _pruned(
     name = _file(snapshot, span)
     checksum = save(store.folder / name, index)
     return replace(shard, file=name, count=span.live, checksum=checksum)
+
+
+def code_tail(store: VectorStore, version: Version, rules: ShardRules) -> tuple[SegmentRef, ...]:
+    """Write what lies as half floats as coded segments; nothing is switched yet.
+
+    Inside ``sealing`` only. Those of dead regions are coded with the others: rows keep their
+    numbers until a compaction. Too few for a segment stay as they are.
+    """
+    segments = []
+    start, waiting = version.coded_end, version.counts.get("vectors.f16", 0)
+    while waiting >= max(1, rules.code_rows):
+        count = min(waiting, BLOCK)
+        tail = store.records("vectors.f16", start - version.coded_end, version)[:count]
+        path = store.segment_path(version.generation, start)
+        segments.append(write_segment(path, start, np.asarray(tail, np.float32)))
+        start, waiting = start + count, waiting - count
+    return tuple(segments)
 
 
 def is_worth_compacting(snapshot: Snapshot, rules: ShardRules) -> bool:

@@ -29,6 +29,8 @@ from curation.kernel.types import BoolArray, FloatArray, IntArray
 
 MIN_COMPRESSED = 10_000
 """With fewer vectors 256 codes a byte cannot be learned (39 points each); they stay exact."""
+CODE_ROWS = 8192
+"""With fewer vectors the directions that a segment is coded along (330 KB) weigh 40 bytes each."""
 OVERSAMPLE = 16
 """Proposals of a shard for each hit that is asked for, before exact vectors decide."""
 BLOCK = 32_768
@@ -62,6 +64,7 @@ class ShardRules:
         recall: recall@10 that the number of lists looked into is chosen for, in 0..1.
         rebuild_share: a shard with more dead regions than this share is learned anew at a seal;
             from others the dead are taken out.
+        code_rows: with fewer vectors no code is learnt; they stay half floats.
         compact_share: with more dead regions than this share all files are written anew.
         num_threads: of FAISS, for the whole process.
     """
@@ -73,6 +76,7 @@ class ShardRules:
     train_sample: int = 100_000
     recall: float = 0.98
     rebuild_share: float = 0.25
+    code_rows: int = CODE_ROWS
     compact_share: float = 0.25
     num_threads: int = 1
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curation.index.coded import Rows
 from curation.index.metric import Metric
 from curation.index.shards import BLOCK, OVERSAMPLE, Bits, Shard, packed
-from curation.index.vectors import VectorStore, Version
+from curation.index.vectors import VectorStore
+from curation.index.version import Version
 from curation.kernel.errors import EncoderMismatch
 from curation.kernel.types import BoolArray, FloatArray, IntArray
 
@@ -71,11 +73,13 @@ class Snapshot:
         self.metric = metric
         self._store = store
         self._shards = shards
-        self._vectors = store.records("vectors.f16", version=version)
         self._regions = store.records("regions.bin", version=version)
         self._entries = store.records("entries.bin", version=version)
         if previous is not None and previous.version.generation != version.generation:
             previous = None  # rows were numbered anew
+        self._vectors: Rows = store.vectors(
+            version, None if previous is None else previous._vectors
+        )
         self._live_bits: Bits | None = None
         self._number(previous)
         self._delta = np.zeros((0, metric.width), np.float32)  # as far as it was needed
@@ -145,37 +149,33 @@ class Snapshot:
 
     def raw(self, rows: IntArray) -> FloatArray:
         """[N, W] float32 as stored."""
-        return np.asarray(self._vectors[rows], np.float32)
+        return self._vectors.read(rows)
 
     def stored(self, rows: IntArray) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """fp16 vectors [N, W] and records [N] of rising rows.
+        """Vectors [N, W] float32 and records [N] of rising rows.
 
         The files are mapped for this call only: a pass over everything leaves no pages behind.
         """
         if not len(rows):
-            return np.array(self._vectors[:0]), np.array(self._regions[:0])
+            return self.raw(rows), np.array(self._regions[:0])
         first = int(rows[0])
         return (
-            self._store.records("vectors.f16", first, self.version)[rows - first],
+            self._store.vectors(self.version).read(rows),
             self._store.records("regions.bin", first, self.version)[rows - first],
         )
 
     def stream_mapped(self, rows: IntArray) -> FloatArray:
         """Mapped vectors [N, m] of rising rows, read from the file and not kept."""
-        blocks = [
-            self.metric.apply(self.stored(part)[0].astype(np.float32)) for part in _blocks(rows)
-        ]
+        blocks = [self.metric.apply(self.stored(part)[0]) for part in _blocks(rows)]
         return np.concatenate(blocks) if blocks else np.zeros((0, self.metric.width), np.float32)
 
     def regions_of(self, image_id: str) -> tuple[FloatArray, FloatArray]:
         """Raw vectors [R, W] and boxes [R, 4] px of one image; KeyError if it is not in."""
         entry = self.entry_of[image_id]
         start = int(self._starts[entry])
-        rows = slice(start, start + int(self._counts[entry]))
-        return (
-            np.array(self._vectors[rows], np.float32),
-            np.array(self._regions["box"][rows], np.float32),
-        )
+        end = start + int(self._counts[entry])
+        boxes = np.array(self._regions["box"][start:end], np.float32)
+        return self.raw(np.arange(start, end, dtype=np.int64)), boxes
 
     def search(self, queries: FloatArray, k: int) -> Hits:
         """See ``RegionIndex.search``."""
@@ -188,15 +188,23 @@ class Snapshot:
         return self._hits(rows[order], np.take_along_axis(similarities, order, 1), k)
 
     def score_images(
-        self, queries: FloatArray, k: int, excluded: Collection[str] = ()
+        self,
+        queries: FloatArray,
+        k: int,
+        excluded: Collection[str] = (),
+        only: Collection[str] | None = None,
     ) -> ImageScores:
         """See ``RegionIndex.score_images``."""
         mapped = self._map_queries(queries)
         wanted = self.alive.copy()
         wanted[[self.entry_of[name] for name in excluded if name in self.entry_of]] = False
-        allowed = self._allowed() if not excluded else self._bits_of(wanted)
-        chosen = self._starts >= self.version.sealed_end
-        chosen[self._regions["entry"][self._proposals(queries, k, allowed)]] = True
+        if only is None:
+            allowed = self._allowed() if not excluded else self._bits_of(wanted)
+            chosen = self._starts >= self.version.sealed_end
+            chosen[self._regions["entry"][self._proposals(queries, k, allowed)]] = True
+        else:
+            chosen = np.zeros(len(wanted), np.bool_)
+            chosen[[self.entry_of[name] for name in only if name in self.entry_of]] = True
         entries = np.flatnonzero(chosen & wanted & (self._counts > 0))
         names = [self._entries["image"][entry].decode() for entry in entries]
         entries = entries[sorted(range(len(names)), key=names.__getitem__)]

@@ -1,37 +1,40 @@
-"""Append-only files of region vectors: the source of truth under every shard.
+"""Files of region vectors: the source of truth under every shard.
 
 Four files of fixed-size records are only ever appended to, and one small version file says how
 much of each counts. A write appends, syncs, then replaces the version file: a crash at any point
 leaves the last whole version, and the next writer cuts what lies beyond it.
 
 ==============  =========================================================================
-vectors.f16     fp16 [W] of each region
+vectors.f16     fp16 [W] of each region that is in no coded segment yet
+coded-*.seg     those before them, coded (:mod:`curation.index.coded`); never changed
 regions.bin     for each region: entry, number within its image, box
 entries.bin     for each addition of an image: its id, first region, number of regions
 dead.bin        entries that were deleted or replaced (tombstones)
-VERSION.json    what counts: lengths, checksums, encoder version, shards; switched last
+VERSION.json    what counts: lengths, checksums, encoder version, segments, shards; switched last
 ==============  =========================================================================
 
 A compaction writes the four anew without what is dead, under the number of a new generation
-(``vectors-00000042.f16``), and switches to them in the same way.
+(``vectors-00000042.f16``), and switches to them in the same way. A seal moves vectors from the
+half floats into coded segments, and the rest into a file of a new number: rows keep theirs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from curation.index.coded import Rows, SegmentRef, verify_segment, write_segment
+from curation.index.version import Version, read_version, write_version
 from curation.kernel.errors import EncoderMismatch, IndexBusy, ShardCorrupt
 from curation.kernel.files import write_bytes
 
@@ -39,65 +42,8 @@ MAX_ID_BYTES = 64
 REGION = np.dtype([("entry", "<i4"), ("region", "<i4"), ("box", "<f4", 4)])
 ENTRY = np.dtype([("image", f"S{MAX_ID_BYTES}"), ("start", "<i8"), ("count", "<i8")])
 DEAD = np.dtype("<i4")
-VERSION_FILE = "VERSION.json"
-FORMAT = 1
 READ_BYTES = 64 * 2**20
 """Bytes that a check of all files holds at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardRef:
-    """A sealed shard.
-
-    Attributes:
-        file: its name, "" where no region of its rows is alive.
-        metric: file of the metric that it was built under.
-        count: regions in it.
-        end: first row after the rows that it stands for.
-        checksum: CRC-32 of the file.
-        probes: lists that a search looks into.
-        recall: recall@10 measured with so many when it was built, in 0..1.
-    """
-
-    file: str
-    metric: str
-    count: int
-    end: int
-    checksum: int
-    probes: int = 8
-    recall: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One whole state of the store.
-
-    Attributes:
-        revision: grows with every write.
-        encoder: hash of the encoder and its pooling.
-        width: W.
-        counts: records that count, of each file.
-        checksums: CRC-32 of those records.
-        metric: file of the metric that similarities are computed under, "" for none.
-        metric_fitted: live regions when it was fitted.
-        shards: sealed shards; regions beyond the last one's end are the delta.
-        generation: of the files; grows with a compaction, 0 for names without a number.
-    """
-
-    encoder: str
-    width: int
-    revision: int = 0
-    counts: Mapping[str, int] = field(default_factory=dict)
-    checksums: Mapping[str, int] = field(default_factory=dict)
-    metric: str = ""
-    metric_fitted: int = 0
-    shards: tuple[ShardRef, ...] = ()
-    generation: int = 0
-
-    @property
-    def sealed_end(self) -> int:
-        """First region of the delta."""
-        return max((shard.end for shard in self.shards), default=0)
 
 
 class VectorStore:
@@ -126,7 +72,7 @@ class VectorStore:
             "dead.bin": DEAD,
         }
         folder.mkdir(parents=True, exist_ok=True)
-        self.version = self._read_version() or Version(encoder, width)
+        self.version = read_version(self.folder) or Version(encoder, width)
         if self.version.encoder != encoder or self.version.width != width:
             raise EncoderMismatch(
                 f"{folder} holds {self.version.width}-wide vectors of encoder "
@@ -136,7 +82,7 @@ class VectorStore:
 
     def refresh(self) -> bool:
         """Take up what other processes wrote; True if there was anything."""
-        found = self._read_version()
+        found = read_version(self.folder)
         if found is None or found == self.version:
             return False
         if (found.encoder, found.width) != (self.version.encoder, self.version.width):
@@ -144,10 +90,25 @@ class VectorStore:
         self.version = found
         return True
 
-    def path(self, name: str, generation: int) -> Path:
+    def path(self, name: str, generation: int, tail: int = 0) -> Path:
         """Where one of the four files lies in a generation."""
         stem, suffix = name.split(".")
+        if tail and name == "vectors.f16":
+            return self.folder / f"{stem}-{generation:08d}-{tail:08d}.{suffix}"
         return self.folder / (f"{stem}-{generation:08d}.{suffix}" if generation else name)
+
+    def segment_path(self, generation: int, start: int) -> Path:
+        """Where the coded segment from a row on lies in a generation."""
+        return self.folder / f"coded-{generation:08d}-{start:012d}.seg"
+
+    def vectors(self, version: Version, known: Rows | None = None) -> Rows:
+        """The vectors of all rows of a version; ``known`` are of an older one, mapped already.
+
+        Raises:
+            ShardCorrupt: the file of half floats is absent or too short.
+        """
+        tail = self.records("vectors.f16", version=version)
+        return Rows(self.folder, version.segments, tail, known)
 
     def records(
         self, name: str, start: int = 0, version: Version | None = None
@@ -166,7 +127,7 @@ class VectorStore:
         dtype, end = self._records[name], version.counts.get(name, 0)
         if end <= start:
             return np.zeros((0, *dtype.shape), dtype.base)
-        path = self.path(name, version.generation)
+        path = self.path(name, *version.files)
         try:
             if path.stat().st_size < end * dtype.itemsize:
                 raise ShardCorrupt(f"{path} is shorter than the {end} records of its version file")
@@ -186,13 +147,15 @@ class VectorStore:
             ShardCorrupt: a file does not hold what was written, or is gone.
         """
         version = version or self.version
+        for segment in version.segments:
+            verify_segment(self.folder, segment)
         for name, dtype in self._records.items():
             found, step = 0, max(1, READ_BYTES // dtype.itemsize)
             for start in range(0, version.counts.get(name, 0), step):
                 block = self.records(name, start, version)[:step]
                 found = zlib.crc32(np.ascontiguousarray(block).tobytes(), found)
             if found != version.checksums.get(name, 0):
-                path = self.path(name, version.generation)
+                path = self.path(name, *version.files)
                 raise ShardCorrupt(f"{path} differs from what was written")
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
@@ -244,7 +207,7 @@ class VectorStore:
         for name, records in additions.items():
             dtype = self._records[name]
             data = np.ascontiguousarray(records, dtype.base).tobytes()
-            path = self.path(name, self.version.generation)
+            path = self.path(name, *self.version.files)
             _append_bytes(path, counts.get(name, 0) * dtype.itemsize, data)
             counts[name] = counts.get(name, 0) + len(data) // dtype.itemsize
             checksums[name] = zlib.crc32(data, checksums.get(name, 0))
@@ -258,16 +221,41 @@ class VectorStore:
             )
         )
 
-    def rewritten(self, blocks: Iterable[Mapping[str, npt.NDArray[Any]]]) -> Version:
+    def with_coded(self, segments: tuple[SegmentRef, ...]) -> Version:
+        """The version with these segments, to which nobody has been switched yet.
+
+        Inside ``writing`` only. Half floats that they do not stand for go into a file of their own.
+        """
+        version = self.version
+        if not segments:
+            return version
+        rest = self.records("vectors.f16", segments[-1].end - version.coded_end, version)
+        data = np.ascontiguousarray(rest).tobytes()
+        tail = version.revision + 1
+        write_bytes(self.path("vectors.f16", version.generation, tail), data)
+        return replace(
+            version,
+            segments=version.segments + segments,
+            tail=tail,
+            counts={**version.counts, "vectors.f16": len(rest)},
+            checksums={**version.checksums, "vectors.f16": zlib.crc32(data)},
+        )
+
+    def rewritten(
+        self, blocks: Iterable[Mapping[str, npt.NDArray[Any]]], code_rows: int
+    ) -> Version:
         """Write a new generation of the files, to which nobody has been switched yet.
 
         Inside ``writing`` only. The version that is returned has no shards.
 
         Args:
             blocks: file name to records, in order; held one at a time.
+            code_rows: a block with at least so many vectors becomes a coded segment; only the last
+                may have fewer.
         """
         generation = self.version.revision + 1
         counts, checksums = dict.fromkeys(self._records, 0), dict.fromkeys(self._records, 0)
+        segments: list[SegmentRef] = []
         with contextlib.ExitStack() as stack:
             files = {
                 name: stack.enter_context(self.path(name, generation).open("wb"))
@@ -275,6 +263,11 @@ class VectorStore:
             }
             for block in blocks:
                 for name, records in block.items():
+                    if name == "vectors.f16" and len(records) >= max(1, code_rows):
+                        start = segments[-1].end if segments else 0
+                        path = self.segment_path(generation, start)
+                        segments.append(write_segment(path, start, records))
+                        continue
                     data = np.ascontiguousarray(records, self._records[name].base).tobytes()
                     files[name].write(data)
                     counts[name] += len(data) // self._records[name].itemsize
@@ -283,7 +276,13 @@ class VectorStore:
                 file.flush()
                 os.fsync(file.fileno())
         return replace(
-            self.version, counts=counts, checksums=checksums, shards=(), generation=generation
+            self.version,
+            counts=counts,
+            checksums=checksums,
+            shards=(),
+            generation=generation,
+            segments=tuple(segments),
+            tail=0,
         )
 
     def sweep(self) -> None:
@@ -292,32 +291,18 @@ class VectorStore:
         Readers hold shards in memory and keep a removed file of vectors open.
         """
         version = self.version
-        named = {self.path(name, version.generation).name for name in self._records}
+        named = {self.path(name, *version.files).name for name in self._records}
         named |= {version.metric} | {ref.file for ref in version.shards}
-        named |= {ref.metric for ref in version.shards}
-        for pattern in ("shard-*.faiss", "metric-*.npz", "*.f16", "*.bin", ".*"):
+        named |= {ref.metric for ref in version.shards} | {ref.file for ref in version.segments}
+        for pattern in ("coded-*.seg", "shard-*.faiss", "metric-*.npz", "*.f16", "*.bin", ".*"):
             for path in self.folder.glob(pattern):
                 if path.name not in named:
                     path.unlink()
 
     def switch(self, version: Version) -> None:
         """Make a version the one that counts: temporary name, sync, rename, sync the folder."""
-        described = {"format": FORMAT, **asdict(version)}
-        write_bytes(self.folder / VERSION_FILE, json.dumps(described, sort_keys=True).encode())
+        write_version(self.folder, version)
         self.version = version
-
-    def _read_version(self) -> Version | None:
-        path = self.folder / VERSION_FILE
-        try:
-            found = json.loads(path.read_bytes())
-            if found.pop("format") != FORMAT:
-                raise ShardCorrupt(f"{path}: format is not {FORMAT}")
-            found["shards"] = tuple(ShardRef(**shard) for shard in found["shards"])
-            return Version(**found)
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ShardCorrupt(f"{path} is not a version file: {error}") from error
 
 
 def _append_bytes(path: Path, end: int, data: bytes) -> None:

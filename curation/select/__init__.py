@@ -13,6 +13,7 @@ from curation.select.base import (
     Candidate,
     Match,
     ModeQuery,
+    Need,
     Policy,
     PoolImage,
     RegionSearch,
@@ -34,10 +35,12 @@ __all__ = [
     "KnownObjects",
     "Match",
     "ModeQuery",
+    "Need",
     "Policy",
     "PoolImage",
     "RegionSearch",
     "SelectionRequest",
+    "configured",
     "get",
     "names",
 ]
@@ -74,3 +77,17 @@ def get(name: str, **parameters: Any) -> Policy:
     if name not in _POLICIES:
         raise ValueError(f"no selection policy {name!r}; there are {', '.join(names())}")
     return _POLICIES[name](**parameters)
+
+
+def configured(name: str, **settings: Any) -> Policy:
+    """The policy of that name with those of the settings that it says it ``takes``.
+
+    Args:
+        name: one of ``names()``.
+        settings: of a project, by the name of a policy's attribute.
+
+    Raises:
+        ValueError: no such policy.
+    """
+    takes: frozenset[str] = getattr(_POLICIES.get(name), "takes", frozenset())
+    return get(name, **{key: value for key, value in settings.items() if key in takes})

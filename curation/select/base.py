@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -110,9 +111,16 @@ class RegionSearch(Protocol):
         ...
 
     def score_images(
-        self, queries: FloatArray, k: int = 1000, excluded: Collection[str] = ()
+        self,
+        queries: FloatArray,
+        k: int = 1000,
+        excluded: Collection[str] = (),
+        only: Collection[str] | None = None,
     ) -> ImageScores:
-        """For each image but the excluded the best similarity of its regions to queries [Q, W]."""
+        """For each image but the excluded the best similarity of its regions to queries [Q, W].
+
+        Given ``only``, no search is made: these are scored, each by all of its regions.
+        """
         ...
 
 
@@ -135,6 +143,7 @@ class SelectionRequest:
             takes all classes as equally hard.
         known: objects that were trained on before any failure asked for more, None if unknown:
             then nothing is told about which failures are of a kind that the training set lacks.
+        is_proposed: the pool is what the index proposed, so that it is scored without a search.
     """
 
     pool: Sequence[PoolImage]
@@ -147,6 +156,7 @@ class SelectionRequest:
     labelled: FloatArray | None = None
     difficulty: FloatArray | None = None
     known: KnownObjects | None = None
+    is_proposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +197,34 @@ class Candidate:
     reason: str = ""
 
 
+class Need(StrEnum):
+    """What a policy reads of a request beyond images, prices and detections.
+
+    What is not declared is neither loaded nor handed over (``plan.decide``).
+
+    Attributes:
+        REGIONS: the region index and the failure modes' regions.
+        OBJECTS: vectors of what the champion detects; one pass of the encoder over each image.
+        VECTORS: whole-image vectors, of the pool and of what is labelled.
+        DIFFICULTY: how hard each class is.
+        WHOLE_POOL: every pool image, so that the champion must look at each; without it a policy
+            is given what the index proposes for the failure modes.
+    """
+
+    REGIONS = "regions"
+    OBJECTS = "objects"
+    VECTORS = "vectors"
+    DIFFICULTY = "difficulty"
+    WHOLE_POOL = "whole_pool"
+
+
 class Policy(Protocol):
     """A way to choose. The same request with the same random state gives the same answer."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What it reads; see there."""
+        ...
 
     @property
     def name(self) -> str:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from curation.kernel.types import FloatArray
-from curation.select.base import Candidate, Ledger, SelectionRequest
+from curation.select.base import Candidate, Ledger, Need, SelectionRequest
 from curation.select.offers import Offers
 from curation.select.vectors import centred, finite, mean_vector, vectors_of, with_vector
 
@@ -34,6 +35,7 @@ class CoreSetSelection:
     """
 
     max_distance: int = 4
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.VECTORS, Need.WHOLE_POOL})
 
     @property
     def name(self) -> str:
@@ -56,6 +58,7 @@ class KMeansSelection:
     """
 
     max_distance: int = 4
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.VECTORS, Need.WHOLE_POOL})
 
     @property
     def name(self) -> str:

@@ -8,8 +8,9 @@ Source:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from curation.select.base import Candidate, Ledger, SelectionRequest
+from curation.select.base import Candidate, Ledger, Need, SelectionRequest
 from curation.select.core_set import cover, farthest
 from curation.select.whole_image import take_neighbours
 
@@ -25,6 +26,7 @@ class CoverageNeighboursSelection:
 
     coverage: float = 0.3
     max_distance: int = 4
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.VECTORS, Need.WHOLE_POOL})
 
     def __post_init__(self) -> None:
         if not 0 <= self.coverage <= 1:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from curation.select.base import (
     Candidate,
     Ledger,
     ModeQuery,
+    Need,
     PoolImage,
     RegionSearch,
     SelectionRequest,
@@ -60,6 +62,13 @@ class E2XSelection:
     stop_quantile: float = 0.999
     coverage: float = 0.0
     max_distance: int = 4
+    takes: ClassVar[frozenset[str]] = frozenset({"coverage"})
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """A share for images unlike all others can only be spent on a pool seen whole."""
+        own = frozenset({Need.REGIONS, Need.OBJECTS, Need.VECTORS})
+        return own | {Need.WHOLE_POOL} if self.coverage else own
 
     @property
     def name(self) -> str:
@@ -80,7 +89,7 @@ class E2XSelection:
             if request.index is None:
                 raise ValueError("selection by explanation needs a region index")
             weights = Weights(self.harm_weight, self.unseen)
-            ranker = Ranker(pool, request.index, weights, ledger.barred)
+            ranker = Ranker(pool, request.index, weights, ledger.barred, request.is_proposed)
             rankings = ranker.rank(queries)
             shares = self.shares(queries, request.known, request.index)
             floors = [self._floor(query, request.known, ranker) for query in queries]

@@ -8,12 +8,12 @@ Source:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from curation.kernel.types import FloatArray
-from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
+from curation.select.base import Candidate, Ledger, Need, PoolImage, SelectionRequest
 from curation.select.offers import Offers
 
 
@@ -28,6 +28,7 @@ class EntropySelection:
 
     aggregate: Literal["max", "sum"] = "max"
     max_distance: int = 4
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE_POOL})
 
     @property
     def name(self) -> str:

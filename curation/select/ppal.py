@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from curation.kernel.types import FloatArray
-from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
+from curation.select.base import Candidate, Ledger, Need, PoolImage, SelectionRequest
 from curation.select.core_set import by_squared_distance
 from curation.select.entropy import binary_entropy
 from curation.select.offers import Offers
@@ -42,6 +43,7 @@ class PpalSelection:
     alpha: float = 0.3
     beta: float = 0.2
     max_distance: int = 4
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.DIFFICULTY, Need.OBJECTS, Need.WHOLE_POOL})
 
     @property
     def name(self) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from curation.select.base import Candidate, Ledger, SelectionRequest
+from curation.select.base import Candidate, Ledger, Need, SelectionRequest
 from curation.select.offers import Offers
 
 
@@ -17,6 +18,7 @@ class RandomSelection:
     """
 
     max_distance: int = 4
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE_POOL})
 
     @property
     def name(self) -> str:

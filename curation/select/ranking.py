@@ -135,6 +135,7 @@ class Ranker:
         index: their regions.
         weights: see there.
         excluded: images that the index may hold beside the pool; they are not looked at.
+        is_proposed: the index proposed the pool: it scores that, and searches for no others.
     """
 
     def __init__(
@@ -143,8 +144,10 @@ class Ranker:
         index: RegionSearch,
         weights: Weights,
         excluded: Collection[str] = (),
+        is_proposed: bool = False,
     ) -> None:
         self._pool, self._index, self._weights = pool, index, weights
+        self._only = [image.image for image in pool] if is_proposed else None
         self._excluded = excluded
         self._rows = {image.image: row for row, image in enumerate(pool)}
         by_name = sorted(range(len(pool)), key=lambda row: pool[row].image)
@@ -189,7 +192,11 @@ class Ranker:
         if not any(map(len, asked)):
             return [self._ranking(query, NOTHING) for query in queries]
         vectors = np.concatenate([own for own in asked if len(own)])
-        found = self._index.score_images(vectors, excluded=self._excluded)
+        found = (
+            self._index.score_images(vectors, excluded=self._excluded)
+            if self._only is None
+            else self._index.score_images(vectors, only=self._only)
+        )
         ends = np.cumsum([len(own) for own in asked])
         return [
             self._ranking(query, _part(found, int(end) - len(own), int(end)))

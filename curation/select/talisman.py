@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from curation.kernel.types import FloatArray
-from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
+from curation.select.base import Candidate, Ledger, Need, PoolImage, SelectionRequest
 from curation.select.offers import Offers
 from curation.select.vectors import centred, finite, finite_rois, mean_roi
 
@@ -40,6 +41,7 @@ class TalismanSelection:
 
     eta: float = 1.0
     max_distance: int = 4
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.OBJECTS, Need.WHOLE_POOL})
 
     @property
     def name(self) -> str:

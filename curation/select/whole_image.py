@@ -8,11 +8,12 @@ Source:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from curation.kernel.types import FloatArray, IntArray
-from curation.select.base import Candidate, Ledger, PoolImage, SelectionRequest
+from curation.select.base import Candidate, Ledger, Need, PoolImage, SelectionRequest
 from curation.select.offers import Offers
 from curation.select.vectors import centred, finite, mean_vector, vectors_of, with_vector
 
@@ -26,6 +27,7 @@ class WholeImageSelection:
     """
 
     max_distance: int = 4
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.VECTORS, Need.WHOLE_POOL})
 
     @property
     def name(self) -> str:

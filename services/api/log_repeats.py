@@ -50,7 +50,7 @@ class RepeatLimit(logging.Filter):
         self._write, self._loggers = write, loggers
         self._first, self._window_s = first, window_s
         self._kinds: dict[tuple[str, int, str], _Kind] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # handlers run in the threads of many requests
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a line is written."""

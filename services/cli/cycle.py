@@ -19,10 +19,17 @@ from services.cli.common import (
     print_json,
     print_table,
 )
-from services.cli.cycle_output import print_gate, print_plan, say_where, say_who_goes_on
+from services.cli.cycle_output import (
+    print_gate,
+    print_plan,
+    say_where,
+    say_who_goes_on,
+    tell_unreadable,
+)
 from services.cli.follow import RESTING, follow_cycle, progress, workers
 from services.cli.modes import print_seen_modes
 from services.cli.plan import draw_plan, read_plan
+from services.cycle import unreadable
 from services.db.engine import reading
 from services.db.tables import (
     FINISHED_CYCLES,
@@ -120,7 +127,7 @@ def plan(
     """
     with opened() as context:
         with reading(context.sessions) as session:
-            found = read_plan(session, context)
+            found = read_plan(session, context, policy, budget)
         if as_json:
             print_json(found.to_dict())
         else:
@@ -179,12 +186,13 @@ def show(number: NumberArgument = None, as_json: JsonOption = False) -> None:
             asked = dict(_tasks(session, cycle.id))
             images = session.scalar(select(func.count()).where(CandidateRow.cycle_id == cycle.id))
             numbers = _numbers(session)
+            lost = unreadable.of_cycle(session, cycle)
     if as_json:
         named = [
             columns_of(seen) | {"name": mode.name, "label": mode.label, "state": mode.state}
             for seen, mode in modes
         ]
-        extra = {"modes": named, "label_tasks": asked}
+        extra = {"modes": named, "label_tasks": asked, "unreadable": lost.to_dict()}
         print_json(columns_of(cycle) | extra)
         return
     print_facts(
@@ -202,6 +210,7 @@ def show(number: NumberArgument = None, as_json: JsonOption = False) -> None:
             ("error", cycle.error),
         ],
     )
+    tell_unreadable(lost)
     if modes:
         print_seen_modes(modes)
     if cycle.decision:
@@ -251,7 +260,9 @@ def _follow(context: Context, cycle_id: int, through_labels: bool, timeout_s: fl
     if cycle.state not in (FINISHED_CYCLES if through_labels else RESTING):
         with workers(context, screen), progress(screen) as bars:
             cycle = follow_cycle(context, cycle_id, bars, through_labels, timeout_s)
-    say_where(cycle, _open_tasks(context, cycle_id))
+    with reading(context.sessions) as session:
+        lost = unreadable.of_cycle(session, cycle)
+    say_where(cycle, _open_tasks(context, cycle_id), lost)
 
 
 def _find(context: Context, number: int | None) -> Cycle:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from services.cli.common import console, print_facts, print_table
 from services.cli.follow import may_be_up
 from services.cli.plan import Plan
+from services.cycle.unreadable import Unreadable
 from services.db.tables import Cycle, CycleState
 from services.errors import ServiceError
 
@@ -14,8 +15,14 @@ if TYPE_CHECKING:
     from services.context import Context
 
 
-def say_where(cycle: Cycle, open_tasks: int) -> None:
-    """Print where a cycle stands and what to do next.
+def tell_unreadable(lost: Unreadable) -> None:
+    """Warn of images that work has gone on without, and say what to do; nothing where none is."""
+    if lost:
+        console().print(f"! {lost.advised()}", markup=False, style="yellow", soft_wrap=True)
+
+
+def say_where(cycle: Cycle, open_tasks: int, lost: Unreadable) -> None:
+    """Print where a cycle stands, what it has gone on without, and what to do next.
 
     Raises:
         ServiceError: it failed or was cancelled.
@@ -23,6 +30,7 @@ def say_where(cycle: Cycle, open_tasks: int) -> None:
     out = console()
     if cycle.state in (CycleState.FAILED, CycleState.CANCELLED):
         raise ServiceError(f"cycle {cycle.id} {cycle.state}: {cycle.error}")
+    tell_unreadable(lost)
     if cycle.state == CycleState.LABELLING:
         out.print(
             f"cycle {cycle.id} waits for {open_tasks} images to be labelled:\n"
@@ -89,12 +97,21 @@ def print_plan(found: Plan) -> None:
             ("of these labelled or asked", found.pool_spent),
             ("policy", found.policy),
             ("budget", f"{found.budget_boxes} boxes"),
+            ("the champion looks at", to_look_at(found)),
         ],
     )
+    tell_unreadable(Unreadable(**found.unreadable))
     for lack in found.lacks:
         console().print(f"! {lack}", markup=False, style="yellow")
     if not found.lacks:
         console().print("nothing is missing: `e2x cycle run` starts it")
+
+
+def to_look_at(found: Plan) -> str:
+    """What the policy costs before people are asked: it walks the pool, or asks the index."""
+    if found.walks_pool:
+        return f"all {found.images_to_look_at} pool images: {found.policy} compares every one"
+    return f"at most {found.images_to_look_at} pool images that the index proposes"
 
 
 def _to_deal(found: Plan) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from rich.progress import TaskID
 
 from services import context as wiring
-from services.cli.doctor import Finding
+from services.cli.findings import Finding
 from services.cli.follow import progress
 from services.config.settings import Settings
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from services.cli.findings import Finding
+
 if TYPE_CHECKING:
-    from services.cli.doctor import Finding
     from services.context import Context
 
 
@@ -18,7 +19,6 @@ def examine(context: Context) -> Iterator[Finding]:
 
 
 def _private(context: Context) -> Iterator[Finding]:
-    from services.cli.doctor import Finding
     from services.db.engine import sqlite_file
     from services.store import private
 
@@ -34,7 +34,6 @@ def _private(context: Context) -> Iterator[Finding]:
 
 
 def _moved_aside(context: Context) -> Iterator[Finding]:
-    from services.cli.doctor import Finding
     from services.worker import redis_repair
 
     aside = redis_repair.moved_aside(context.project)
@@ -48,7 +47,6 @@ def _moved_aside(context: Context) -> Iterator[Finding]:
 
 
 def _watched(context: Context) -> Iterator[Finding]:
-    from services.cli.doctor import Finding
     from services.intake import refusals, watch
     from services.intake.file_names import shown
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -122,8 +122,9 @@ def import_sources(
     again adds nothing, and labels that people have corrected since stay. An image of which a box
     cannot be read is left out. Of a set with splits, what is held out there is not trained on
     here. A picture that several sources of one command name has one truth: joined where each
-    source has classes of its own, else left out and named. The exit status is 1 if anything was
-    left out, 2 if a source was refused as a whole.
+    source has classes of its own, else left out and named. The exit status is 0 if all of it is in
+    the project now, also where all was there before; 1 if anything was left out or there was
+    nothing to import; 2 if a source was refused as a whole.
     """
     from services.db.tables import Role
     from services.intake.imports import ImportOptions
@@ -153,7 +154,7 @@ def import_sources(
         raise outcome.fatal
     if outcome.broken:
         raise typer.Exit(USAGE_EXIT)
-    if not _all_came_in(reports.values()):
+    if not all(report.complete for report in reports.values()):
         raise typer.Exit(FAILURE_EXIT)
 
 
@@ -214,11 +215,6 @@ def _classes(given: str) -> tuple[str | None, ...]:
     return parse_class_list("\n".join(given.split(",")), "--classes").names
 
 
-def _all_came_in(reports: Collection[ImportReport]) -> bool:
-    some = any(report.images_added or report.images_known for report in reports)
-    return some and all(report.complete for report in reports)
-
-
 def _part(text: str, block: int) -> Part:
     from services.intake.imports import Part
 
@@ -232,6 +228,7 @@ def _as_json(report: ImportReport) -> dict[str, object]:
     return {
         "images_added": report.images_added,
         "images_known": report.images_known,
+        "images_elsewhere": report.images_elsewhere,
         "images_left_out": report.images_left_out,
         "boxes": report.boxes,
         "ignored": report.ignored,
@@ -259,9 +256,8 @@ def _print_report(source: str, report: ImportReport) -> None:
     out = console()
     left_out = report.images_left_out
     out.print(
-        f"{source}: {report.images_added} images added, {report.images_known} known, "
-        f"{_boxes(report)}, {len(report.problems)} problems"
-        + (f", {left_out} images left out" if left_out else ""),
+        f"{source}: {report.images_added} images added, {_there(report)}, {_boxes(report)}, "
+        f"{len(report.problems)} problems" + (f", {left_out} images left out" if left_out else ""),
         markup=False,
         soft_wrap=True,
     )
@@ -283,6 +279,13 @@ def _print_report(source: str, report: ImportReport) -> None:
         out.print(f"  … and {more} more: --json lists all", style="yellow")
     if left_out:
         out.print("  mend what was left out and import again: only that is added", style="dim")
+
+
+def _there(report: ImportReport) -> str:
+    told = f"{report.images_there} already there"
+    if report.images_elsewhere:
+        told += f" ({report.images_elsewhere} of them in another role)"
+    return told
 
 
 def _boxes(report: ImportReport) -> str:

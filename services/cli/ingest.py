@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from sqlalchemy import func, select
 
 from services.cli.common import FAILURE_EXIT, JsonOption, console, opened, print_json
 from services.cli.follow import progress
@@ -16,7 +17,7 @@ from services.errors import InvalidRequest, NotFound
 if TYPE_CHECKING:
     from services.cli.truth import Truth
     from services.context import Context
-    from services.intake.sidecars import Words
+    from services.intake.sidecars import Sidecar
 
 SHOWN_REFUSALS = 20
 FORM = "LABEL:X1,Y1,X2,Y2"
@@ -62,7 +63,8 @@ def ingest(
 
     What is known about a frame stands in `NAME.json` beside it, `{"objects": […]}` or
     `{"reports": […]}`, in `--annotations`, or is said by `--missed`, `--false` or `--empty` for
-    the frames named. A whole data set comes in by `e2x import FOLDER --role field`.
+    the frames named. A whole data set comes in by `e2x import FOLDER --role field`. Sending frames
+    again is safe; the exit status is 1 if one was refused.
     """
     said = _said(missed or (), false or (), empty)
     if said is not None and annotations is not None:
@@ -71,11 +73,14 @@ def ingest(
     taken: list[dict[str, Any]] = []
     refused: list[dict[str, str]] = []
     with opened() as context, progress() as bars:
+        newest = _newest(context)
         truth = None if annotations is None else _truth(context, annotations, refused)
         bar = bars.add_task("ingest", total=len(paths), note="")
         for path in paths:
             _ingest_one(context, path, said or truth, group, reporter, taken, refused)
             bars.advance(bar)
+    for one in taken:
+        one["known"] = one["frame"] <= newest
     notes = [] if truth is None else list(truth.notes)
     if as_json:
         print_json({"frames": taken, "refused": refused, "notes": notes})
@@ -88,7 +93,7 @@ def ingest(
 def _ingest_one(
     context: Context,
     path: Path,
-    said: Words | Truth | None,
+    said: Sidecar | Truth | None,
     group: str,
     reporter: str,
     taken: list[dict[str, Any]],
@@ -98,13 +103,13 @@ def _ingest_one(
     from curation.kernel.errors import CurationError
     from services.errors import ServiceError
     from services.intake.frames import ingest_frame
-    from services.intake.sidecars import Words, read_words
+    from services.intake.sidecars import Sidecar, read_words
 
     try:
         if said is None:
             words = read_words(path)
         else:
-            words = said if isinstance(said, Words) else said.of(path)
+            words = said if isinstance(said, Sidecar) else said.of(path)
         frame = ingest_frame(
             context,
             path.read_bytes(),
@@ -123,6 +128,15 @@ def _ingest_one(
         refused.append({"file": str(path), "message": str(error)})
 
 
+def _newest(context: Context) -> int:
+    """The number of the newest frame; those that are sent again keep theirs."""
+    from services.db.engine import reading
+    from services.db.tables import Observation
+
+    with reading(context.sessions) as session:
+        return session.scalar(select(func.max(Observation.id))) or 0
+
+
 def _truth(context: Context, annotations: Path, refused: list[dict[str, str]]) -> Truth:
     """What an annotation file says; its entries that are left out count as refused."""
     from services.cli.truth import read_truth
@@ -132,9 +146,9 @@ def _truth(context: Context, annotations: Path, refused: list[dict[str, str]]) -
     return truth
 
 
-def _said(missed: Sequence[str], false: Sequence[str], empty: bool) -> Words | None:
+def _said(missed: Sequence[str], false: Sequence[str], empty: bool) -> Sidecar | None:
     """What the options say; None where they say nothing."""
-    from services.intake.sidecars import Words
+    from services.intake.sidecars import Sidecar
 
     reports = [_report("missed", text) for text in missed]
     reports += [_report("false", text) for text in false]
@@ -142,7 +156,7 @@ def _said(missed: Sequence[str], false: Sequence[str], empty: bool) -> Words | N
         raise InvalidRequest("--empty and --missed contradict each other")
     if not (reports or empty):
         return None
-    return Words(objects=[] if empty else None, reports=reports or None)
+    return Sidecar(objects=[] if empty else None, reports=reports or None)
 
 
 def _report(kind: str, text: str) -> dict[str, Any]:
@@ -181,7 +195,9 @@ def _print_outcome(
     taken: list[dict[str, Any]], refused: list[dict[str, str]], notes: Sequence[str]
 ) -> None:
     out = console()
-    out.print(f"{len(taken)} frames taken in, {len(refused)} refused")
+    known = sum(one["known"] for one in taken)
+    there = f" ({known} of them already there)" if known else ""
+    out.print(f"{len(taken)} frames taken in{there}, {len(refused)} refused")
     for note in notes:
         out.print(f"  {note}", markup=False, style="yellow", soft_wrap=True)
     for one in refused[:SHOWN_REFUSALS]:

@@ -45,7 +45,10 @@ def print_import(report: LabelImport) -> None:
     out = console()
     replaced = f", {report.replaced} answers replaced" if report.replaced else ""
     empty = f"; {report.empty} of them say that nothing is there" if report.empty else ""
-    out.print(f"{report.submitted} tasks answered{replaced} with {report.boxes} boxes{empty}")
+    new = report.submitted or report.replaced or not report.unchanged
+    what = f"{replaced} with {report.boxes} boxes{empty}" if new else ""
+    before = f"; {report.unchanged} were answered so before" if report.unchanged else ""
+    out.print(f"{report.submitted} tasks answered{what}{before}", soft_wrap=True)
     for note in report.notes:
         out.print(f"  {note}", soft_wrap=True)
     if report.late:
@@ -54,8 +57,6 @@ def print_import(report: LabelImport) -> None:
             "version",
             soft_wrap=True,
         )
-    if report.unchanged:
-        out.print(f"{report.unchanged} were answered so before", style="dim")
     _print_left(report.left_empty, "without objects", "--take-empty says that nothing is in them")
     _print_left(
         report.left_untouched,

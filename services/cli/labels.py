@@ -165,7 +165,8 @@ def import_labels(
     with the pre-labels and their scores as they were exported may have been looked at or not. Both
     are left as they are, unless the file says `"e2x_done": true` of the image, or --take-empty or
     --take-untouched say it of all. Answers that come when the budget is spent are kept for the
-    next dataset version. The exit status is 1 if anything was left out; importing again is safe.
+    next dataset version. Importing again is safe: the exit status is 0 if all of it is stored now,
+    also where all was before, and 1 if anything was left out or the file has nothing.
 
     An answer that is wrong is corrected with --replace, at any time. The first one stays as an
     older revision, and so do the dataset versions that have it.

@@ -18,8 +18,9 @@ from services.cli.common import (
     print_json,
     print_table,
 )
-from services.cli.cycle_output import print_gate
+from services.cli.cycle_output import print_gate, tell_unreadable
 from services.cli.train import print_evaluation
+from services.cycle import unreadable
 from services.db.engine import reading
 from services.db.tables import Cycle, DatasetVersion, Model
 from services.models.importing import DefaultBoxes
@@ -92,8 +93,13 @@ def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
             select(Cycle).where(Cycle.challenger_id == model.id).order_by(Cycle.id.desc())
         )
     decision = cycle.decision if cycle else None
+    lost = unreadable.of_model(model)
     if as_json:
-        extra = {"dataset": columns_of(dataset) if dataset else None, "decision": decision}
+        extra = {
+            "dataset": columns_of(dataset) if dataset else None,
+            "decision": decision,
+            "unreadable": lost.to_dict(),
+        }
         print_json(columns_of(model) | extra)
         return
     print_facts(
@@ -122,6 +128,7 @@ def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
             ("set", *(f"#{name}" for name in names)),
             [(role, *(report.get(n) for n in names)) for role, report in model.reports.items()],
         )
+    tell_unreadable(lost)
     if decision:
         print_gate(decision)
 
@@ -156,7 +163,10 @@ def add_model(
         ),
     ] = "",
 ) -> None:
-    """Add a detector that was trained elsewhere; the first becomes the champion."""
+    """Add a detector that was trained elsewhere; the first becomes the champion.
+
+    Adding again what is there adds nothing and is no error.
+    """
     from services.models import importing, registry, training
 
     names = importing.read_class_names(classes) if classes else ()
@@ -164,16 +174,23 @@ def add_model(
     with opened() as context:
         with console().status("reading and checking the network"):
             loaded = importing.load(source, context.settings)
+            known = importing.already_there(context, loaded.detector)
+        if known is not None:
+            console().print(f"0 models added: this is model {known.number} already, {known.state}")
+            return
+        with console().status("adding it"):
             model = importing.add(context, loaded.detector, path, ACTOR)
         with console().status("evaluating it"):
             reports = training.evaluate_splits(context, model.id)
         with reading(context.sessions) as session:
             first = registry.require_champion(session).id == model.id
+            lost = unreadable.of_model(session.get_one(Model, model.id))
     if loaded.note:
         console().print(Text(f"{loaded.note}; `--network` names another"))
     said = "the champion" if first else f"a challenger: `e2x models promote {model.number}` uses it"
     console().print(f"model {model.number} is {said}", style="bold")
     print_evaluation(reports)
+    tell_unreadable(lost)
 
 
 @models_app.command("promote")

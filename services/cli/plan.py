@@ -50,13 +50,17 @@ class Plan:
         pool_images: images in the pool.
         pool_searchable: of these, those in the region index.
         pool_spent: of these, those labelled already or asked for.
-        policy: the setting.
-        budget_boxes: the setting.
+        policy: the setting, or what was asked for.
+        budget_boxes: the setting, or what was asked for.
+        walks_pool: whether the policy needs the champion's eyes on every pool image.
+        images_to_look_at: that the champion looks at: all of the pool, or at most so many that the
+            index proposes, were each failure a mode of its own.
         learn_from_field: the setting: the share of a mode's failing frames that teaches.
         frames_with_truth: of the frames where the champion fails, those that teach as they are.
         frames_to_label: those that teach once they are labelled.
         frames_judging: those that judge.
         frames_undealt: those that the next selection deals.
+        unreadable: images that could not be read, by what went on without them.
         lacks: what stands in the way, with what to do.
     """
 
@@ -69,11 +73,14 @@ class Plan:
     pool_spent: int
     policy: str
     budget_boxes: int
+    walks_pool: bool
+    images_to_look_at: int
     learn_from_field: float
     frames_with_truth: int
     frames_to_label: int
     frames_judging: int
     frames_undealt: int
+    unreadable: dict[str, int]
     lacks: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,9 +88,28 @@ class Plan:
         return asdict(self)
 
 
-def read_plan(session: Session, context: Context) -> Plan:
-    """Count what a cycle would take up now; writes nothing."""
+def read_plan(
+    session: Session, context: Context, policy: str | None = None, budget_boxes: int | None = None
+) -> Plan:
+    """Count what a cycle would take up now; writes nothing.
+
+    Args:
+        session: the caller's transaction.
+        context: wiring.
+        policy: None: the setting.
+        budget_boxes: None: the setting.
+
+    Raises:
+        InvalidRequest: no policy has this name.
+    """
+    from services.cycle import unreadable
+    from services.cycle.cycles import check_policy
     from services.models import registry
+
+    wanted = context.settings.selection
+    policy = policy or wanted.policy
+    budget = wanted.budget_boxes if budget_boxes is None else budget_boxes
+    check_policy(policy)
 
     champion = registry.champion(session)
     by_class: dict[str, int] = {}
@@ -96,6 +122,7 @@ def read_plan(session: Session, context: Context) -> Plan:
         waiting = sum(_by_class(session, mine, FailureRow.state == FailureState.FOUND).values())
     pool = _count(session, Image.id, Image.role == Role.POOL)
     searchable = _count(session, Embedding.image_id.distinct(), Embedding.indexed.is_(True))
+    spent = _spent(session)
     running = session.scalar(select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES)).limit(1))
     found = Plan(
         champion=champion.number if champion else None,
@@ -104,18 +131,33 @@ def read_plan(session: Session, context: Context) -> Plan:
         failures_by_class=by_class,
         pool_images=pool,
         pool_searchable=searchable,
-        pool_spent=_spent(session),
-        policy=context.settings.selection.policy,
-        budget_boxes=context.settings.selection.budget_boxes,
-        learn_from_field=context.settings.selection.learn_from_field,
+        pool_spent=spent,
+        policy=policy,
+        budget_boxes=budget,
+        **_look(context, policy, budget, sum(by_class.values()) + waiting, pool, spent),
+        learn_from_field=wanted.learn_from_field,
         frames_with_truth=frames.with_truth,
         frames_to_label=frames.to_label,
         frames_judging=frames.judges,
         frames_undealt=frames.undealt,
+        unreadable=unreadable.of_project(session).to_dict(),
         lacks=(),
     )
     lacks = (*_lacks(found, running), *_unmeasured(session, champion))
     return Plan(**{**found.to_dict(), "lacks": lacks})
+
+
+def _look(
+    context: Context, policy: str, budget_boxes: int, failures: int, pool: int, spent: int
+) -> dict[str, Any]:
+    """What the champion has to look at for a policy."""
+    from curation.select.plan import most_looked_at
+    from services.config.policies import walks_pool
+
+    if walks_pool(context.settings, policy):
+        return {"walks_pool": True, "images_to_look_at": pool}
+    most = min(max(0, pool - spent), most_looked_at(failures, budget_boxes))
+    return {"walks_pool": False, "images_to_look_at": most}
 
 
 def draw_plan(
@@ -136,6 +178,7 @@ def draw_plan(
         NotFound: no policy has this name.
     """
     from services.config import builders
+    from services.config.policies import walks_pool
     from services.cycle.cycles import check_policy
     from services.models import registry, training
     from services.report import plan, predictor
@@ -156,21 +199,30 @@ def draw_plan(
     with console().status("the champion on the holdout"):
         champion = training.measured(context, champion.id)
     scores = pool_scores.known_scores(context, champion)
-    unseen = pool_scores.unknown(context, scores) if look else []
-    if unseen:
-        with progress() as bars:
-            task = bars.add_task("the champion looks at the pool", total=len(unseen), note="")
-            scores.update(
-                pool_scores.score(
-                    context, champion, unseen, predictor(context), lambda: bars.advance(task)
+    embedder = builders.region_embedder(context.settings, builders.load_encoder(context.settings))
+    walks = walks_pool(context.settings, terms.policy)
+    unseen = pool_scores.unknown(context, scores) if look and walks else []
+    tried: set[str] | None = {image.id for image in unseen} if look else None
+    while True:
+        if unseen:
+            with progress() as bars:
+                task = bars.add_task("the champion looks at the pool", total=len(unseen), note="")
+                scores.update(
+                    pool_scores.score(
+                        context,
+                        champion,
+                        unseen,
+                        predictor(context),
+                        lambda bar=task, on=bars: on.advance(bar),  # type: ignore[misc]
+                    )
                 )
-            )
-    with console().status("choosing and drawing"):
-        embedder = builders.region_embedder(
-            context.settings, builders.load_encoder(context.settings)
-        )
-        chosen = choose(context, champion, embedder, scores, terms)
-        plan.build(context, out, champion, chosen, terms, scores)
+        with console().status("choosing and drawing"):
+            chosen = choose(context, champion, embedder, scores, terms, tried)
+            if not chosen.unseen or tried is None:
+                plan.build(context, out, champion, chosen, terms, scores)
+                return
+        tried |= set(chosen.unseen)
+        unseen = pool_scores.rows_of(context, chosen.unseen)
 
 
 def _unmeasured(session: Session, champion: Model | None) -> Iterator[str]:

@@ -9,7 +9,9 @@ import typer
 from rich.progress import TaskID
 
 from services.cli.common import console, opened, print_table
+from services.cli.cycle_output import tell_unreadable
 from services.cli.follow import follow_unit, progress, show_beat
+from services.cycle import unreadable
 from services.db.engine import reading
 from services.db.tables import Model, UnitState
 from services.errors import Conflict, ServiceError
@@ -42,9 +44,11 @@ def train() -> None:
         reports = training.evaluate_splits(context, model.id)
         with reading(context.sessions) as session:
             first = registry.require_champion(session).id == model.id
+            lost = unreadable.of_model(session.get_one(Model, model.id))
     said = "the champion" if first else "a challenger: another became the champion meanwhile"
     console().print(f"model {model.number} is {said}", style="bold")
     print_evaluation(reports)
+    tell_unreadable(lost)
 
 
 def print_evaluation(reports: Mapping[str, EvaluationReport]) -> None:

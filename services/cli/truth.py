@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from curation.formats.names import name_key
 from curation.kernel.errors import AnnotationsInvalid
 from services.errors import InvalidRequest, NotFound
-from services.intake.sidecars import Words
+from services.intake.sidecars import Sidecar
 
 if TYPE_CHECKING:
     from curation.formats import ImportedImage, Problem
@@ -32,7 +32,7 @@ class Truth:
     problems: tuple[Problem, ...] = field(default=())
     notes: tuple[str, ...] = ()
 
-    def of(self, frame: Path) -> Words:
+    def of(self, frame: Path) -> Sidecar:
         """The objects of a frame.
 
         Raises:
@@ -59,7 +59,7 @@ class Truth:
             first = item.refused[0]
             raise InvalidRequest(f"{frame.name}: {first.where}: {first.message}")
         size = (item.width_px or None, item.height_px or None)  # 0 where the format does not say
-        return Words(
+        return Sidecar(
             objects=objects_of(item), group=item.group, width_px=size[0], height_px=size[1]
         )
 

@@ -45,19 +45,36 @@ def ask(session: Session, cycle: Cycle, kind: str, number: int = 0) -> None:
     )
 
 
-def ask_pool_scores(session: Session, context: Context, cycle: Cycle) -> None:
-    """Let the champion look at every pool image: policies need its detections."""
-    pool = list(session.scalars(select(Image.id).where(Image.role == Role.POOL).order_by(Image.id)))
+def ask_pool_scores(
+    session: Session, context: Context, cycle: Cycle, images: Sequence[str] | None = None
+) -> None:
+    """Let the champion look at pool images: policies need its detections.
+
+    Args:
+        session: the caller's transaction.
+        context: wiring.
+        cycle: whose champion.
+        images: ids; None for the whole pool.
+    """
+    query = select(Image.id).where(Image.role == Role.POOL).order_by(Image.id)
+    pool = list(session.scalars(query)) if images is None else list(images)
     size = context.settings.selection.batch_images
+    before = asked(session, cycle, "score_pool")  # numbers name files
     wanted = {
         f"score_pool:{cycle.id}:{number}": {
             "images": pool[first : first + size],
             "model": cycle.champion_id,
             "number": number,
         }
-        for number, first in enumerate(range(0, len(pool), size))
+        for number, first in enumerate(range(0, len(pool), size), before)
     }
     enqueue_all(session, "score_pool", wanted, cycle_id=cycle.id)
+
+
+def shown(session: Session, cycle: Cycle) -> set[str]:
+    """Pool images that the champion has been asked to look at for a cycle."""
+    query = select(Unit.payload).where(Unit.cycle_id == cycle.id, Unit.kind == "score_pool")
+    return {image for payload in session.scalars(query) for image in payload["images"]}
 
 
 def asked(session: Session, cycle: Cycle, kind: str) -> int:

@@ -17,6 +17,7 @@ import logging
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services.config.policies import walks_pool
 from services.context import Context
 from services.cycle import cycle_units, holdout, label_tasks
 from services.db.base import utc_now
@@ -74,7 +75,8 @@ def start(
     cycle.seed = context.settings.seed + cycle.id if seed is None else seed
     if kind == FULL:
         cycle_units.adopt(session, cycle)
-        cycle_units.ask_pool_scores(session, context, cycle)
+        if walks_pool(context.settings, cycle.policy):  # the others say what they want to see
+            cycle_units.ask_pool_scores(session, context, cycle)
     else:
         cycle_units.ask(session, cycle, "train")
     session.flush()
@@ -120,6 +122,7 @@ def running(session: Session) -> int | None:
 def hold(session: Session, cycle_id: int) -> Cycle:
     """A cycle as it is now, locked until the caller's transaction ends; it must be there."""
     session.flush()  # what is read anew would overwrite it
+    # Locked: two that move a cycle at once would both ask for the work of its next step.
     return session.get_one(Cycle, cycle_id, with_for_update=True, populate_existing=True)
 
 

@@ -50,7 +50,7 @@ def close_tasks(session: Session, cycle: Cycle, why: str) -> None:
     query = (
         select(LabelTask)
         .where(LabelTask.cycle_id == cycle.id, LabelTask.state.in_(OPEN_TASKS))
-        .order_by(LabelTask.id)
+        .order_by(LabelTask.id)  # as who answers several: neither waits for the other
         .with_for_update()
     )
     for task in session.scalars(query):

@@ -65,7 +65,7 @@ def check(context: Context, now: datetime | None = None) -> list[int]:
             _tell_failed(session, rules, now)
             if _cause(session, rules, now) is None:
                 return []
-    with context.sessions.begin() as session:
+    with context.sessions.begin() as session:  # apart: what has moved stays so if a start fails
         cycles.advance_waiting(session, context)
     try:
         with context.sessions.begin() as session:  # a start locks what comes before a cycle's lock

@@ -19,10 +19,9 @@ from itertools import chain
 from sqlalchemy import CompoundSelect, Select, Table, delete, event, func, insert, select
 from sqlalchemy.orm import Session, UOWTransaction, sessionmaker
 
+from services.db.batches import PARAMETERS, in_batches
 from services.db.data import Annotation, Image, LabelUse, Role
 
-BATCH = 500
-"""Databases bound the number of parameters of a statement."""
 Use = tuple[str, str, bool, str]
 """Image, label, whether it is of an ignored object, role."""
 
@@ -68,7 +67,7 @@ def recount(session: Session, *, mend: bool = False) -> int:
     """
     wrong: set[str] = set()
     before = ""
-    query = select(Image.id).where(Image.role != Role.FIELD).order_by(Image.id).limit(BATCH)
+    query = select(Image.id).where(Image.role != Role.FIELD).order_by(Image.id).limit(PARAMETERS)
     while ids := session.scalars(query.where(Image.id > before)).all():
         stored = session.execute(select(_TABLE).where(_TABLE.c.image_id.in_(ids)))
         found = {tuple(row) for row in stored}
@@ -92,8 +91,7 @@ def _rewrite(session: Session, image_ids: Iterable[str]) -> None:
     By statements on the table: within a flush a session takes no new objects.
     """
     ids = sorted(image_ids)
-    for at in range(0, len(ids), BATCH):
-        part = ids[at : at + BATCH]
+    for part in in_batches(ids):
         session.execute(delete(_TABLE).where(_TABLE.c.image_id.in_(part)))
         rows = [dict(zip(_TABLE.c.keys(), use, strict=True)) for use in _uses(session, part)]
         if rows:

@@ -21,10 +21,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
-logger = logging.getLogger(__name__)
+from services.db.batches import in_batches
 
-BATCH = 500
-"""Databases bound the number of parameters of a statement."""
+logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -104,8 +103,8 @@ def insert_new(
     columns = [getattr(table, name) for name in key]
     ordered = sorted(rows, key=lambda row: tuple(row[name] for name in key))
     inserted: list[tuple[Any, ...]] = []
-    for at in range(0, len(ordered), BATCH):
-        statement = make(table).values(ordered[at : at + BATCH])
+    for part in in_batches(ordered):
+        statement = make(table).values(part)
         statement = statement.on_conflict_do_nothing(index_elements=key)
         done = session.execute(statement.returning(*columns))
         inserted += [tuple(row) for row in done]

@@ -8,10 +8,8 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services.db.batches import in_batches
 from services.db.tables import Annotation, Image
-
-BATCH = 500
-"""Databases bound the number of parameters of a query."""
 
 
 def hold_images(session: Session, image_ids: Iterable[str]) -> dict[str, Image]:
@@ -22,10 +20,10 @@ def hold_images(session: Session, image_ids: Iterable[str]) -> dict[str, Image]:
     session.flush()  # what is read anew would overwrite it
     ids = sorted(set(image_ids))
     found: dict[str, Image] = {}
-    for at in range(0, len(ids), BATCH):
+    for part in in_batches(ids):
         rows = session.scalars(
             select(Image)
-            .where(Image.id.in_(ids[at : at + BATCH]))
+            .where(Image.id.in_(part))
             .order_by(Image.id)
             .with_for_update()
             .execution_options(populate_existing=True)
@@ -44,10 +42,10 @@ def add(session: Session, annotations: Sequence[Annotation]) -> None:
     images = sorted({one.image_id for one in annotations})
     hold_images(session, images)  # or two would take the same number
     newest: Counter[str] = Counter()
-    for at in range(0, len(images), BATCH):
+    for part in in_batches(images):
         rows = session.execute(
             select(Annotation.image_id, func.max(Annotation.revision))
-            .where(Annotation.image_id.in_(images[at : at + BATCH]))
+            .where(Annotation.image_id.in_(part))
             .group_by(Annotation.image_id)
         )
         newest.update({row[0]: row[1] for row in rows})

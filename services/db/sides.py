@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from curation.modes.dealing import Side
 from services.db.base import utc_now
+from services.db.batches import in_batches
 from services.db.races import insert_new
 from services.db.tables import (
     TAKEN_BACK,
@@ -25,9 +26,6 @@ from services.db.tables import (
     Image,
     Role,
 )
-
-BATCH = 500
-"""Databases bound the number of parameters of a query."""
 
 
 def group_of(image: Image) -> str:
@@ -76,11 +74,9 @@ def is_taught() -> ColumnElement[bool]:
 def known(session: Session, groups: Iterable[str]) -> dict[str, Side]:
     """Those of some groups that were dealt, with their sides."""
     names, found = sorted(set(groups)), dict[str, Side]()
-    for at in range(0, len(names), BATCH):
+    for part in in_batches(names):
         rows = session.execute(
-            select(FieldSide.group, FieldSide.side).where(
-                FieldSide.group.in_(names[at : at + BATCH])
-            )
+            select(FieldSide.group, FieldSide.side).where(FieldSide.group.in_(part))
         )
         found.update({group: Side(side) for group, side in rows})
     return found
@@ -100,11 +96,11 @@ def keep(session: Session, cycle_id: int, sides: Mapping[str, Side]) -> None:
 def origins(session: Session, image_ids: Iterable[str]) -> dict[str, str]:
     """The first failure of each of some frames, of those that are failures still."""
     ids, found = sorted(set(image_ids)), dict[str, str]()
-    for at in range(0, len(ids), BATCH):
+    for part in in_batches(ids):
         rows = session.execute(
             select(FailureRow.image_id, FailureRow.id)
             .where(
-                FailureRow.image_id.in_(ids[at : at + BATCH]),
+                FailureRow.image_id.in_(part),
                 FailureRow.state.not_in(TAKEN_BACK),
             )
             .order_by(FailureRow.created_at, FailureRow.id)

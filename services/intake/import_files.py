@@ -15,6 +15,7 @@ from curation.formats import ImportedImage, Problem
 from curation.formats.base import Labels
 from curation.kernel import images
 from curation.kernel.errors import CurationError
+from curation.kernel.files import Together
 from services.config import builders
 from services.context import Context
 from services.db.tables import Role
@@ -32,6 +33,7 @@ class ImportReport:
     Attributes:
         images_added: new to the project.
         images_known: were there before, in the same role.
+        images_elsewhere: were there before, in another role, where they stay.
         boxes: stored, ignore regions included.
         ignored: of these, the ignore regions, which nothing is learnt from.
         empty: images whose truth is that nothing is in them.
@@ -45,6 +47,7 @@ class ImportReport:
 
     images_added: int = 0
     images_known: int = 0
+    images_elsewhere: int = 0
     boxes: int = 0
     ignored: int = 0
     empty: int = 0
@@ -60,9 +63,18 @@ class ImportReport:
         return sum(one.loses == "image" for one in self.problems)
 
     @property
+    def images_there(self) -> int:
+        """Images of the source that were in the project before, whatever their role."""
+        return self.images_known + self.images_elsewhere
+
+    @property
     def complete(self) -> bool:
-        """Whether nothing of the source is missing."""
-        return all(one.loses == "nothing" for one in self.problems)
+        """Whether all that the source has for this role is in the project now, and it has some.
+
+        Importing again what is there is a success; a source of nothing is none.
+        """
+        some = self.images_added or self.images_there
+        return bool(some) and all(one.loses == "nothing" for one in self.problems)
 
     def leave_out(self, item: ImportedImage, why: object) -> None:
         """Note an image that does not come in."""
@@ -72,6 +84,7 @@ class ImportReport:
         """Count what another part of the import did."""
         self.images_added += other.images_added
         self.images_known += other.images_known
+        self.images_elsewhere += other.images_elsewhere
         self.boxes += other.boxes
         self.ignored += other.ignored
         self.empty += other.empty
@@ -115,9 +128,14 @@ class Looks:
 
 
 def keep(
-    context: Context, item: ImportedImage, role: Role, looks: Looks, report: ImportReport
+    context: Context,
+    item: ImportedImage,
+    role: Role,
+    looks: Looks,
+    report: ImportReport,
+    group: Together,
 ) -> Kept | None:
-    """Put the image of an entry into the store.
+    """Put the image of an entry into the store; it is there when ``group`` is finished.
 
     An image without one of its objects would be trained on, or judged, as if nothing were there:
     it is left out, except from the pool, which has no labels.
@@ -128,6 +146,7 @@ def keep(
         role: what the image may be used for.
         looks: is told what the picture is like.
         report: is told why an entry is left out.
+        group: files that reach the disk together.
 
     Returns:
         The image and the entry with what is in the picture, or None where it is left out.
@@ -154,7 +173,7 @@ def keep(
         if len(item.labels) > most:
             report.leave_out(item, too_many(len(item.labels), most))
             return None
-    keep_image(context.project, image, data)
+    keep_image(context.project, image, data, group)
     looks.add(image, data)
     return image, item
 

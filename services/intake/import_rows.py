@@ -80,16 +80,23 @@ class Rows:
 
 
 def _admissible(stored: str, wanted: Role, name: str, report: ImportReport) -> bool:
-    """An image has one role; evaluation images above all must never be trained on."""
+    """An image has one role; evaluation images above all must never be trained on.
+
+    It stays where it is, which is no failure but where one side is to judge and the other to teach:
+    then the set that was named is not what the project has. The pool teaches nothing by itself.
+    """
     if stored == wanted:
         return True
+    report.images_elsewhere += 1
     advice = "it stays there"
-    if stored in EVALUATION_ROLES or wanted in EVALUATION_ROLES:
+    judges = stored in EVALUATION_ROLES or wanted in EVALUATION_ROLES
+    if judges:
         advice = "an evaluation image must not be trained on; it stays there"
     elif (stored, wanted) == (Role.POOL, Role.SEED):
         advice += "; `e2x labels import --replace` puts a wrong answer about it right"
     told = f"is in role {stored} already: {advice}"
-    report.problems.append(Problem(name, told, "nothing"))
+    lost = judges and wanted != Role.POOL
+    report.problems.append(Problem(name, told, "labels" if lost else "nothing"))
     return False
 
 

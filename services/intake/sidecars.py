@@ -43,7 +43,7 @@ class _Report(_Strict):
     label: str
 
 
-class _Sidecar(_Strict):
+class _SidecarFile(_Strict):
     objects: list[_Object] | None = None
     reports: list[_Report] | None = None
     reporter: str = Field(default="", max_length=120)
@@ -58,7 +58,7 @@ class _Sidecar(_Strict):
         return self
 
 
-class Words(BaseModel):
+class Sidecar(BaseModel):
     """What was said about a frame, as :func:`services.intake.frames.ingest_frame` takes it."""
 
     objects: list[dict[str, Any]] | None = None
@@ -88,7 +88,7 @@ def sidecar_of(image: Path) -> Path | None:
     return None
 
 
-def read_words(image: Path) -> Words:
+def read_words(image: Path) -> Sidecar:
     """What the file beside an image says.
 
     Raises:
@@ -103,9 +103,9 @@ def read_words(image: Path) -> Words:
     if file.stat().st_size > MAX_BYTES:
         raise InvalidRequest(f"{file.name}: over {MAX_BYTES} bytes")
     try:
-        words = _Sidecar.model_validate(strict_json.loads(file.read_bytes(), file.name))
+        words = _SidecarFile.model_validate(strict_json.loads(file.read_bytes(), file.name))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise InvalidRequest(f"{file.name}: {place}: {first['msg']}") from error
-    return Words(**words.model_dump())
+    return Sidecar(**words.model_dump())

@@ -10,6 +10,8 @@ import json
 import math
 from typing import Any, NoReturn
 
+from curation.formats.text_files import decode_json
+from curation.kernel.errors import AnnotationsInvalid
 from services.errors import InvalidRequest
 
 MAX_CONTAINERS = 2_000_000
@@ -24,7 +26,7 @@ def loads(text: str | bytes, where: str) -> Any:
     """The value of a JSON document.
 
     Args:
-        text: UTF-8, or UTF-16 or UTF-32 where bytes begin as such.
+        text: bytes are decoded by :func:`curation.formats.text_files.decode_json`.
         where: what to call it in messages.
 
     Raises:
@@ -32,10 +34,8 @@ def loads(text: str | bytes, where: str) -> Any:
             with a number that is none.
     """
     if isinstance(text, bytes):
-        opened = text.count(b"[") + text.count(b"{")
-    else:
-        opened = text.count("[") + text.count("{")
-    if opened > MAX_CONTAINERS:
+        text = _decoded(text, where)
+    if text.count("[") + text.count("{") > MAX_CONTAINERS:
         raise InvalidRequest(f"{where}: over {MAX_CONTAINERS} lists and objects; send it in parts")
     try:
         return json.loads(
@@ -46,10 +46,16 @@ def loads(text: str | bytes, where: str) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequest(f"{where}: not JSON: {error.msg} ({place})") from error
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{where}: not JSON: not UTF-8 at byte {error.start}") from error
     except ValueError as error:
         raise InvalidRequest(f"{where}: {error}") from error
+
+
+def _decoded(data: bytes, where: str) -> str:
+    try:
+        return decode_json(data, where)
+    except AnnotationsInvalid as error:
+        told = str(error).removeprefix(where).lstrip(",: ")
+        raise InvalidRequest(f"{where}: not JSON: {told}") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -55,8 +55,12 @@ class LabelImport:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything in the file is stored now."""
-        return not (self.problems or self.left_empty or self.left_untouched)
+        """Whether everything in the file is stored now, and it has something.
+
+        Importing again what is stored is a success; a file of nothing is none.
+        """
+        some = self.submitted or self.replaced or self.unchanged
+        return bool(some) and not (self.problems or self.left_empty or self.left_untouched)
 
     def to_dict(self) -> dict[str, Any]:
         """As API and command line print it."""
@@ -113,6 +117,8 @@ def import_coco(
     def store(session: Session) -> LabelImport:
         # Anew, should this be done again.
         report = LabelImport(problems=list(read.problems), notes=read.mended.notes())
+        if not (read.found or read.problems):
+            report.notes += ("nothing to import: the file has no image",)
         queue.moved(session, context, *_store(session, read.found, author, replace, report))
         return report
 

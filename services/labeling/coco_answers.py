@@ -166,6 +166,7 @@ def _task_of(session: Session, image: Image) -> LabelTask | None:
     return session.scalar(
         select(LabelTask)
         .where(LabelTask.image_id == image.id)
+        # An answer is to what was asked last, and a task that is open was asked for certain.
         .order_by(LabelTask.state.in_(OPEN_TASKS).desc(), LabelTask.id.desc())
         .limit(1)
     )

@@ -16,14 +16,13 @@ from sqlalchemy.orm import Session
 from services.context import Context
 from services.cycle import cycles
 from services.db.base import utc_now
+from services.db.batches import in_batches
 from services.db.patience import CLOCKS_DIFFER
 from services.db.tables import OPEN_TASKS, Annotation, LabelTask, TaskState
 from services.errors import Conflict, LeaseLost, NotFound
 from services.intake.objects import once, plain_text
 from services.labeling import answers
 
-BATCH = 500
-"""Databases bound the number of parameters of a query."""
 LONGEST_LEASE = timedelta(days=2)
 """Twice what the API lets people ask for."""
 ANSWERED = f"submitted already, with another answer; {answers.HOW_TO_CORRECT}"
@@ -54,6 +53,7 @@ def lease(
         query = query.where(LabelTask.cycle_id == cycle_id)
     query = query.order_by(LabelTask.priority.desc(), LabelTask.id).limit(count)
     if session.get_bind().dialect.name == "postgresql":
+        # Each of two annotators is given other tasks, and neither waits.
         query = query.with_for_update(skip_locked=True)
     taken = []
     for task_id, token in session.execute(query).all():
@@ -94,7 +94,7 @@ def hold(session: Session, task_ids: Sequence[int]) -> list[LabelTask]:
     """
     session.flush()  # what is read anew would overwrite it
     ids = sorted(task_ids)
-    parts = [LabelTask.id.in_(ids[at : at + BATCH]) for at in range(0, len(ids), BATCH)]
+    parts = [LabelTask.id.in_(part) for part in in_batches(ids)]
     of_cycles: set[int | None] = set()
     for part in parts:
         of_cycles.update(session.scalars(select(LabelTask.cycle_id).where(part).distinct()))

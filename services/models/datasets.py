@@ -72,7 +72,7 @@ def _manifest(session: Session) -> Manifest:
             or_(Image.role.in_(TRAINING_ROLES), sides.is_taught()),
             select(Annotation.id).where(Annotation.image_id == Image.id).exists(),
         )
-        .order_by(Image.id)
+        .order_by(Image.id)  # the version is a hash of the items in their order
     ).all()
     if not images:
         raise Conflict("there is nothing to train on: run `e2x import FOLDER --role seed`")

@@ -55,7 +55,7 @@ def train_here(context: Context, on_beat: Callable[[dict[str, Any]], None]) -> M
         with context.sessions.begin() as session:
             units.finish(session, claim, {})  # first: who lost the lease registers nothing
             model = training.register_first(session, trained)
-            units.record_result(session, claim, {"model": model.id, "number": model.number})
+            units.record_result(session, claim, training.result_of(model, trained))
             return model
     except LeaseLost as error:
         raise Conflict(

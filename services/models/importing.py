@@ -225,6 +225,12 @@ def _with_background(
     )
 
 
+def already_there(context: Context, detector: SsdDetector) -> Model | None:
+    """The model of the registry that has these weights and classes."""
+    with reading(context.sessions) as session:
+        return session.get(Model, detector.version)
+
+
 def _check(session: Session, detector: SsdDetector) -> None:
     known = session.get(Model, detector.version)
     if known is not None:

@@ -217,6 +217,7 @@ def _hold_pointer(session: Session) -> Pointer | None:
 
 
 def _locked_pointer(session: Session) -> Pointer | None:
+    # Locked: of two promotions at once the second must see the first one's model as the previous.
     return session.get(Pointer, CHAMPION, with_for_update=True, populate_existing=True)
 
 

@@ -159,6 +159,12 @@ def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
     return model
 
 
+def result_of(model: Model, trained: Trained) -> dict[str, Any]:
+    """What the unit of a training says, whoever ran it."""
+    lost = len(trained.training["unreadable"])
+    return {"model": model.id, "number": model.number, "unreadable": lost}
+
+
 def register_first(session: Session, trained: Trained) -> Model:
     """Register the first detector and make it the champion: there is none to compare with."""
     model = register(session, trained, None)

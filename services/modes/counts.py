@@ -32,7 +32,7 @@ COUNTED_TASKS = (*OPEN_TASKS, TaskState.SUBMITTED)
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class ModeCounts:
     """Counts of all modes at one moment, by number of the mode.
 
     Attributes:
@@ -90,7 +90,7 @@ class Ledger:
                 return "no image that was asked for was labelled"
 
 
-def read_ledger(session: Session) -> Ledger:
+def read_counts(session: Session) -> ModeCounts:
     """Count everything that is stored about modes."""
     champion = registry.champion(session)
     places: dict[int, set[str]] = defaultdict(set)
@@ -103,7 +103,7 @@ def read_ledger(session: Session) -> Ledger:
     )
     for mode_id, place in session.execute(members):
         places[mode_id].add(place)
-    return Ledger(
+    return ModeCounts(
         champion=champion,
         places=defaultdict(frozenset, {key: frozenset(own) for key, own in places.items()}),
         failing=frozenset() if champion is None else _failing(session, champion.id),

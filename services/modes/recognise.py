@@ -32,7 +32,7 @@ from services.db.tables import (
     ModeRow,
     ModeSighting,
 )
-from services.modes.counts import Ledger, last_sightings, read_ledger
+from services.modes.counts import ModeCounts, last_sightings, read_counts
 from services.store.storage import read_npz, write_npz
 
 logger = logging.getLogger(__name__)
@@ -93,11 +93,11 @@ def recognise(
     with reading(context.sessions) as session:
         places = _places(session, champion.id)
         known = {row.id: row for row in session.scalars(select(ModeRow))}
-        ledger = read_ledger(session)
+        counts = read_counts(session)
         seen = last_sightings(session)
     now = [ModeTrace.of(mode, places) for mode in found]
     before = [
-        _trace(context, known[number], sighting, ledger, names, encoder_version)
+        _trace(context, known[number], sighting, counts, names, encoder_version)
         for number, sighting in seen.items()
         if known[number].label in names
     ]
@@ -108,7 +108,7 @@ def recognise(
     for trace in now:
         if trace.key in pairs:
             row = known[int(pairs[trace.key])]
-            recognised[trace.key] = _known_again(row, trace, ledger, state_rules(context.settings))
+            recognised[trace.key] = _known_again(row, trace, counts, state_rules(context.settings))
         else:
             name = numbers.name(trace.family, names[trace.label])
             size = len(trace.places)
@@ -205,11 +205,11 @@ def settle(session: Session, settings: Settings, cycle_id: int | None = None) ->
     ).all()
     if cycle_id is None or not rows:
         return
-    ledger, rules = read_ledger(session), state_rules(settings)
+    counts, rules = read_counts(session), state_rules(settings)
     for row in rows:
-        progress = ledger.progress(row.id)
+        progress = counts.progress(row.id)
         state = next_state(ModeState(row.state), progress, rules)
-        _enter(session, row, state, ledger.words(row.id, state), cycle_id)
+        _enter(session, row, state, counts.words(row.id, state), cycle_id)
 
 
 def _enter(session: Session, row: ModeRow, state: ModeState, why: str, cycle_id: int) -> None:
@@ -233,7 +233,7 @@ def _trace(
     context: Context,
     row: ModeRow,
     sighting: ModeSighting,
-    ledger: Ledger,
+    counts: ModeCounts,
     names: tuple[str, ...],
     encoder_version: str,
 ) -> ModeTrace:
@@ -250,17 +250,19 @@ def _trace(
         key=str(row.id),
         family=row.family,
         label=names.index(row.label),
-        places=frozenset(ledger.places[row.id]),
+        places=frozenset(counts.places[row.id]),
         vectors=arrays["vectors"],
         weights=arrays["weights"],
         object_vector=arrays["object_vector"],
     )
 
 
-def _known_again(row: ModeRow, trace: ModeTrace, ledger: Ledger, rules: StateRules) -> Recognised:
-    progress = ledger.progress(row.id, trace.places)
+def _known_again(
+    row: ModeRow, trace: ModeTrace, counts: ModeCounts, rules: StateRules
+) -> Recognised:
+    progress = counts.progress(row.id, trace.places)
     state = next_state(ModeState(row.state), progress, rules)
-    why = ledger.words(row.id, state, trace.places)
+    why = counts.words(row.id, state, trace.places)
     return Recognised(row.id, row.name, state, progress.joined, why)
 
 

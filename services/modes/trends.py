@@ -22,7 +22,7 @@ from services.db.tables import (
     ModeSighting,
 )
 from services.errors import NotFound
-from services.modes.counts import Ledger, read_ledger
+from services.modes.counts import ModeCounts, read_counts
 from services.modes.recognise import ACTION
 
 UNSEEING = (
@@ -129,10 +129,10 @@ def trends(session: Session, rows: Sequence[ModeRow]) -> list[ModeTrend]:
     for sighting in session.scalars(select(ModeSighting).order_by(ModeSighting.cycle_id)):
         sightings[sighting.mode_id].append(sighting)
     cycles = _seeing(session, {s.cycle_id for own in sightings.values() for s in own})
-    ledger = read_ledger(session)
+    counts = read_counts(session)
     gone = set(session.scalars(select(FailureRow.id).where(FailureRow.state.in_(TAKEN_BACK))))
     return [
-        _trend(row, sightings[row.id], cycles, ledger, gone) for row in rows if sightings[row.id]
+        _trend(row, sightings[row.id], cycles, counts, gone) for row in rows if sightings[row.id]
     ]
 
 
@@ -163,18 +163,18 @@ def _trend(
     row: ModeRow,
     sightings: Sequence[ModeSighting],
     cycles: Sequence[int],
-    ledger: Ledger,
+    counts: ModeCounts,
     gone: Collection[str],
 ) -> ModeTrend:
     sizes = {sighting.cycle_id: sighting.size for sighting in sightings}
     first = min(sizes)
-    progress = ledger.progress(row.id)
+    progress = counts.progress(row.id)
     return ModeTrend(
         mode=row,
         last=sightings[-1],
         places=progress.places,
         failing=progress.failing,
-        teaching=ledger.teaching(row.id),
+        teaching=counts.teaching(row.id),
         asked=progress.asked,
         exemplars=tuple(name for name in sightings[-1].exemplars if name not in gone),
         sizes=tuple((cycle, sizes.get(cycle, 0)) for cycle in cycles if cycle >= first),

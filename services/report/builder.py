@@ -16,7 +16,7 @@ from services.report import trends, words
 from services.report.exemplars import Artist
 from services.report.extra import ReportExtra
 from services.report.page import Page, PageCycle, PageMode
-from services.report.pictures import Ledger
+from services.report.pictures import PictureBudget
 from services.report.read import CycleRows, ModeRows, ReportRows, read_rows
 from services.report.summary import cycles_table, models_table, tiles_of
 from services.store.storage import write_bytes
@@ -52,7 +52,7 @@ def build(
     """
     with reading(context.sessions) as session:
         rows = read_rows(session, cycle_ids)
-    artist = Artist(context, rows, predict, Ledger(PICTURE_BYTES))
+    artist = Artist(context, rows, predict, PictureBudget(PICTURE_BYTES))
     page = make_page(context, rows, artist, extra or ReportExtra())
     write_bytes(out, render(page).encode("utf-8"))
     return out
@@ -150,6 +150,8 @@ def _cycle(rows: ReportRows, cycle: CycleRows, modes: dict[int, PageMode]) -> Pa
         ("Trained on", f"{dataset.images} images, {dataset.boxes} boxes" if dataset else "–"),
         ("Models", f"{rows.number(row.champion_id)} → {rows.number(row.challenger_id)}"),
     ]
+    if cycle.unreadable:
+        facts.append(("Left out", cycle.unreadable.advised()))
     if row.error:
         facts.append(("Remark", row.error))
     decision = row.decision or {}

@@ -15,7 +15,7 @@ from services.db.tables import Cycle, Explanation, FailureRow, FailureState, Ima
 from services.models.predict import Predict
 from services.report import pictures, words
 from services.report.page import Exemplar, Panel
-from services.report.pictures import PANEL_PX, SAMPLE_PX, THUMB_PX, Ledger, Mark, View
+from services.report.pictures import PANEL_PX, SAMPLE_PX, THUMB_PX, Mark, PictureBudget, View
 from services.report.read import ReportRows, Sample
 from services.store.drawings import attribution_of
 from services.store.storage import open_image, read_npz
@@ -37,7 +37,7 @@ class Artist:
     context: Context
     rows: ReportRows
     predict: Predict | None
-    ledger: Ledger
+    ledger: PictureBudget
     _seen: dict[tuple[str, str], Detections] = field(default_factory=dict)
     _lost: set[str] = field(default_factory=set)
 

@@ -29,7 +29,7 @@ ZOOM_MARGIN, ZOOM_LEAST, ZOOM_WORTH = 0.3, 0.3, 0.75
 
 
 @dataclass(slots=True)
-class Ledger:
+class PictureBudget:
     """How many bytes the pictures of a page may take, and took.
 
     Attributes:

@@ -22,7 +22,7 @@ from services.modes.recognise import Recognised
 from services.report import pictures, words
 from services.report.builder import environment
 from services.report.page import Exemplar, Outcome, Panel
-from services.report.pictures import PANEL_PX, SAMPLE_PX, Ledger, Mark, View
+from services.report.pictures import PANEL_PX, SAMPLE_PX, Mark, PictureBudget, View
 from services.selection.choose import Chosen, Terms
 from services.selection.parents import Parents
 from services.store.drawings import attribution_of, newest_explanation
@@ -91,7 +91,7 @@ def build(
     Returns:
         ``out``.
     """
-    artist = _Artist(context, champion, scores, Ledger(PICTURE_BYTES))
+    artist = _Artist(context, champion, scores, PictureBudget(PICTURE_BYTES))
     by_mode: dict[str | None, list[policies.Candidate]] = {}
     for candidate in chosen.candidates:
         by_mode.setdefault(candidate.mode, []).append(candidate)
@@ -126,7 +126,7 @@ class _Artist:
     context: Context
     champion: Model
     scores: dict[str, Detections]
-    ledger: Ledger
+    ledger: PictureBudget
 
     def mode(
         self, mode: Mode, known: Recognised, candidates: Sequence[policies.Candidate]

@@ -10,7 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation.modes.variety import distinct_first
+from services.cycle.unreadable import Unreadable, of_cycles
 from services.db import sides
+from services.db.batches import in_batches
 from services.db.tables import (
     TAKEN_BACK,
     Annotation,
@@ -32,8 +34,6 @@ from services.modes import trends as mode_trends
 from services.modes.trends import ModeChange, ModeTrend
 from services.report.field import FieldCounts, read_field
 
-BATCH = 500
-"""Databases bound the number of parameters of a query."""
 MOST_SHOWN = 8
 """Failures of a mode that are chosen to differ; a page shows fewer."""
 
@@ -69,11 +69,16 @@ class ModeRows:
 
 @dataclass(frozen=True, slots=True)
 class CycleRows:
-    """A cycle with its modes, the largest first, and the samples that belong to none."""
+    """A cycle with its modes, the largest first, and the samples that belong to none.
+
+    Attributes:
+        unreadable: images that it has gone on without.
+    """
 
     cycle: Cycle
     modes: list[ModeRows]
     other_samples: list[Sample]
+    unreadable: Unreadable
 
     @property
     def samples(self) -> list[Sample]:
@@ -127,7 +132,8 @@ def read_rows(session: Session, cycle_ids: Sequence[int] | None) -> ReportRows:
     missing = set(cycle_ids or ()) - {cycle.id for cycle in cycles}
     if missing:
         raise NotFound(f"no cycle {min(missing)}: see `e2x cycle list`")
-    found = [_read_cycle(session, cycle) for cycle in cycles]
+    lost = of_cycles(session, cycles)
+    found = [_read_cycle(session, cycle, lost[cycle.id]) for cycle in cycles]
     trends = _trends(session, found)
     modes = [mode for cycle in found for mode in cycle.modes]
     failures = [row for mode in modes for row in (*mode.failures, *mode.taken_back)]
@@ -146,7 +152,7 @@ def read_rows(session: Session, cycle_ids: Sequence[int] | None) -> ReportRows:
     )
 
 
-def _read_cycle(session: Session, cycle: Cycle) -> CycleRows:
+def _read_cycle(session: Session, cycle: Cycle, lost: Unreadable) -> CycleRows:
     samples = _samples(session, cycle.id)
     modes = session.execute(
         select(ModeRow, ModeSighting)
@@ -159,6 +165,7 @@ def _read_cycle(session: Session, cycle: Cycle) -> CycleRows:
         cycle=cycle,
         modes=[_mode_rows(mode, seen, members[seen.id], samples[mode.id]) for mode, seen in modes],
         other_samples=samples[None],
+        unreadable=lost,
     )
 
 
@@ -231,8 +238,8 @@ def _samples(session: Session, cycle_id: int) -> dict[int | None, list[Sample]]:
 def _images(session: Session, ids: set[str]) -> dict[str, Image]:
     ordered = sorted(ids)
     found: dict[str, Image] = {}
-    for start in range(0, len(ordered), BATCH):
-        rows = session.scalars(select(Image).where(Image.id.in_(ordered[start : start + BATCH])))
+    for part in in_batches(ordered):
+        rows = session.scalars(select(Image).where(Image.id.in_(part)))
         found.update({row.id: row for row in rows})
     return found
 
@@ -240,10 +247,10 @@ def _images(session: Session, ids: set[str]) -> dict[str, Image]:
 def _explanations(session: Session, failure_ids: Sequence[str]) -> dict[str, Explanation]:
     """The newest of each failure."""
     found: dict[str, Explanation] = {}
-    for start in range(0, len(failure_ids), BATCH):
+    for part in in_batches(failure_ids):
         rows = session.scalars(
             select(Explanation)
-            .where(Explanation.failure_id.in_(failure_ids[start : start + BATCH]))
+            .where(Explanation.failure_id.in_(part))
             .order_by(Explanation.created_at)
         )
         found.update({row.failure_id: row for row in rows})

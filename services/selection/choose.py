@@ -6,30 +6,32 @@ The selection stage stores the answer; ``e2x cycle plan`` only shows it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from curation import modes
 from curation import select as policies
 from curation.embedding.embed import RegionEmbedder
 from curation.kernel.errors import BudgetTooSmall
 from curation.kernel.types import Detections
-from curation.modes import FailureEvidence, Mode
+from curation.modes import Mode
+from curation.select import plan
 from curation.select.base import Ledger
+from services.config.policies import policy_of
 from services.context import Context
-from services.db.tables import (
-    Model,
-)
-from services.modes.recognise import Recognised, recognise
+from services.db.tables import Model
+from services.modes.recognise import Recognised
 from services.selection import rois
-from services.selection.inputs import barred_hashes, evidence_of, pool_of
+from services.selection.inputs import difficulty_of, pool_of, usual_price
+from services.selection.load import Inputs, load
 from services.selection.parents import Parents, deal_frames
 from services.selection.readable import unreadable
-from services.selection.training_sample import training_sample
-from services.store.region_index import open_index
 
 logger = logging.getLogger(__name__)
+
+MOST_GROWN = 3
+"""Times that a shortlist grows: 64 times its length; a budget too small ends somewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Chosen:
     """How field frames are dealt; those to label are the first of the candidates."""
     note: str = ""
     """Why there are no candidates although there are modes to fix, with what to do."""
+    unseen: tuple[str, ...] = ()
+    """Images that the champion should look at first; nothing is chosen before that."""
 
 
 def choose(
@@ -61,8 +65,12 @@ def choose(
     embedder: RegionEmbedder,
     scores: dict[str, Detections],
     terms: Terms,
+    tried: Collection[str] | None = None,
 ) -> Chosen:
     """Modes of the champion's explained failures, and the pool images to label for them.
+
+    A policy that does not need the whole pool is shown what the index proposes for the modes, and
+    more of it where that cannot spend the budget.
 
     Args:
         context: wiring.
@@ -71,63 +79,95 @@ def choose(
         scores: what the champion finds in pool images; missing ones count as not looked at,
             cost what the others do on average and are not asked for if they cannot be read.
         terms: policy, seed, budget.
+        tried: images that the champion was shown, so that those without scores cannot be read. An
+            image that is proposed beside them ends the choice with ``Chosen.unseen``. None: the
+            choice is made with the scores that are there.
     """
-    index = open_index(context, embedder.version, embedder.width)
-    known = evidence_of(context, champion.id, embedder.version, tuple(champion.class_names))
-    sample = training_sample(context, champion, embedder) if known else None
-    usual = sample.objects.alike(index.metric.apply) if sample else {}
-    found = modes.cluster(known, index.metric.apply, usual=usual)
-    known_as = recognise(context, champion, found, embedder.version, index.metric.apply)
-    unfixed = [mode for mode in found if not known_as[mode.key].is_fixed]
-    pool, excluded = pool_of(context, champion, embedder.version, scores)
-    parents = deal_frames(context, known, unfixed, pool, terms.budget_boxes)
-    terms = replace(terms, budget_boxes=terms.budget_boxes - parents.boxes)
-    if not unfixed or not pool or terms.budget_boxes < 1:
-        return Chosen(found, parents.asked, known_as, parents)
-    queries = [_query(mode, known) for mode in unfixed]
-    if terms.policy in rois.POLICIES:
-        pool = rois.with_rois(context, pool, embedder, {i.image for i in pool} - excluded)
-    elif terms.policy == "e2x":
-        near = rois.shortlist(queries, index, terms.budget_boxes, excluded)
-        pool = rois.with_rois(context, pool, embedder, near)
+    inputs = load(context, champion, embedder)
+    policy = policy_of(context.settings, terms.policy)
+    price = usual_price(context, champion, scores)
+    parents = deal_frames(context, inputs.known, inputs.unfixed, price, terms.budget_boxes)
+    taught = Chosen(inputs.modes, parents.asked, inputs.known_as, parents)
+    left = replace(terms, budget_boxes=terms.budget_boxes - parents.boxes)
+    if not inputs.queries or left.budget_boxes < 1:
+        return taught
+    if policies.Need.WHOLE_POOL in policy.needs:
+        pool = _pool(context, inputs, policy, scores)
+        return _decided(context, inputs, policy, pool, left, taught)[0] if pool else taught
+    chosen, pool, near = taught, list[policies.PoolImage](), frozenset[str]()
+    for grown in range(MOST_GROWN + 1):
+        # By the whole budget: what is left after the parents changes with what has been looked at.
+        more = plan.shortlist(inputs.queries, inputs.index, terms.budget_boxes, inputs.spent, grown)
+        fresh, near = more - near, near | more
+        if grown and not fresh:
+            break  # that was all
+        unseen = () if tried is None else tuple(sorted(fresh - scores.keys() - set(tried)))
+        if unseen:
+            return replace(taught, unseen=unseen)
+        pool += _pool(context, inputs, policy, scores, fresh)
+        chosen, is_spent = _decided(context, inputs, policy, pool, left, taught)
+        if is_spent:
+            break
+    return chosen
+
+
+def _pool(
+    context: Context,
+    inputs: Inputs,
+    policy: policies.Policy,
+    scores: dict[str, Detections],
+    only: Collection[str] | None = None,
+) -> list[policies.PoolImage]:
+    """Images of the pool with what the policy says that it needs, and nothing else."""
+    embedder = inputs.embedder
+    vectors = policies.Need.VECTORS in policy.needs
+    pool = pool_of(context, inputs.champion, embedder.version, scores, only, vectors)
+    if policies.Need.OBJECTS not in policy.needs:
+        return pool
+    free = {image.image for image in pool} - inputs.spent
+    return rois.with_rois(context, pool, embedder, free)
+
+
+def _decided(
+    context: Context,
+    inputs: Inputs,
+    policy: policies.Policy,
+    pool: list[policies.PoolImage],
+    terms: Terms,
+    taught: Chosen,
+) -> tuple[Chosen, bool]:
+    """What a policy chooses of a pool beside the frames that teach; whether it spends its terms."""
+    sample, parents = inputs.sample, taught.parents
     request = policies.SelectionRequest(
         pool=pool,
-        queries=queries,
+        queries=inputs.queries,
         budget=policies.Budget(boxes=terms.budget_boxes),
         rng=np.random.default_rng(terms.seed),
-        index=index,
-        excluded=excluded,
-        excluded_hashes=(*barred_hashes(context), *parents.hashes),
+        index=inputs.index,
+        excluded=inputs.spent,
+        excluded_hashes=(*inputs.hashes, *parents.hashes),
         labelled=sample.wholes if sample else None,
+        difficulty=difficulty_of(inputs.champion),
         known=sample.objects if sample else None,
+        is_proposed=policies.Need.WHOLE_POOL not in policy.needs,
     )
-    shares = {"e2x": {"coverage": context.settings.selection.coverage_share}}
-    policy = policies.get(terms.policy, **shares.get(terms.policy, {}))
-    candidates, note = _buy(context, policy, request, terms)
-    return Chosen(found, [*parents.asked, *candidates], known_as, parents, note)
+    lost: set[str] = set()
 
+    def gone(images: Iterable[str]) -> set[str]:
+        found = unreadable(context, images)
+        lost.update(found)
+        return found
 
-def _buy(
-    context: Context, policy: policies.Policy, request: policies.SelectionRequest, terms: Terms
-) -> tuple[list[policies.Candidate], str]:
-    """What a policy chooses among the images that can be read; if nothing, why.
-
-    Nobody looked at an image without detections, so that it may be unreadable. To open every one
-    takes too long; it is done for what is chosen, and where that fails, the policy chooses again.
-    """
-    while True:
-        request = replace(request, rng=np.random.default_rng(terms.seed))
-        try:
-            chosen = policy.select(request)
-        except BudgetTooSmall as error:
-            note = _why_nothing(request, terms.budget_boxes) or str(error)
-            logger.warning("nothing to label: %s", note)
-            return [], note
-        unseen = {image.image for image in request.pool if image.detections is None}
-        lost = unreadable(context, [one.image for one in chosen if one.image in unseen])
-        if not lost:
-            return chosen, ""
-        request = replace(request, pool=[one for one in request.pool if one.image not in lost])
+    try:
+        candidates = plan.decide(policy, request, gone)
+    except BudgetTooSmall as error:
+        request = replace(request, pool=[one for one in pool if one.image not in lost])
+        note = _why_nothing(request, terms.budget_boxes) or str(error)
+        logger.warning("nothing to label: %s", note)
+        return replace(taught, note=note), False
+    left = terms.budget_boxes - sum(one.cost_boxes for one in candidates)
+    usual = float(np.mean([image.cost_boxes for image in pool]))
+    return replace(taught, candidates=[*parents.asked, *candidates]), left < usual
 
 
 def _why_nothing(request: policies.SelectionRequest, budget_boxes: int) -> str:
@@ -144,18 +184,4 @@ def _why_nothing(request: policies.SelectionRequest, budget_boxes: int) -> str:
     return (
         f"a budget of {budget_boxes} boxes buys none of the {len(free)} images, the cheapest "
         f"costs about {cheapest}: raise selection.budget_boxes"
-    )
-
-
-def _query(mode: Mode, known: list[FailureEvidence]) -> policies.ModeQuery:
-    return policies.ModeQuery(
-        mode=mode.key,
-        kind=mode.kind,
-        label=mode.label,
-        vectors=mode.vectors,
-        weights=mode.weights,
-        object_vector=mode.object_vector,
-        whole=mode.whole,
-        size=mode.weight,
-        objects=np.stack([item.object_vector for item in known if item.failure in mode.members]),
     )

@@ -23,6 +23,7 @@ from curation.modes.dealing import Side, by_hash, deal
 from curation.select.base import Ledger
 from services.context import Context
 from services.db import sides
+from services.db.batches import in_batches
 from services.db.engine import reading
 from services.db.tables import Annotation, Image, LabelTask, Observation, Role, TaskState
 from services.failures.findings import DISMISSED_FLAG
@@ -31,8 +32,6 @@ from services.selection.readable import unreadable
 
 SHARE = "field frame"
 """What such an image is paid from, as people read it."""
-BATCH = 500
-"""Databases bound the number of parameters of a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def deal_frames(
     context: Context,
     known: Sequence[FailureEvidence],
     modes: Sequence[Mode],
-    pool: Sequence[policies.PoolImage],
+    price: float,
     budget_boxes: int,
 ) -> Parents:
     """Deal the frames of modes, and choose which of those that teach are labelled now.
@@ -88,7 +87,7 @@ def deal_frames(
         context: wiring.
         known: the evidence that the modes were made of.
         modes: those to fix, by falling size.
-        pool: whose mean price a frame has at least: nobody has counted what is in it.
+        price: boxes that a frame costs at least: nobody has counted what is in it.
         budget_boxes: boxes to label.
     """
     frames = frames_of(known, modes)
@@ -100,7 +99,7 @@ def deal_frames(
         groups = {frame: group for own in frames.values() for frame, group in own.items()}
         teaching = [one for one, group in groups.items() if dealt.get(group) is Side.PARENT]
         rows = _read(session, teaching)
-    asked = _ask(context, rows, frames, teaching, _price(pool), budget_boxes)
+    asked = _ask(context, rows, frames, teaching, price, budget_boxes)
     first = {item.frame: item.failure for item in reversed(known)}
     return Parents(
         sides=dealt,
@@ -140,8 +139,7 @@ def _read(session: Session, image_ids: Sequence[str]) -> _Frames:
     ids = sorted(image_ids)
     images, reports = dict[str, Image](), dict[str, list[dict[str, Any]]]()
     labelled, asked = set[str](), set[str]()
-    for at in range(0, len(ids), BATCH):
-        part = ids[at : at + BATCH]
+    for part in in_batches(ids):
         images |= {row.id: row for row in session.scalars(select(Image).where(Image.id.in_(part)))}
         for seen in session.scalars(select(Observation).where(Observation.image_id.in_(part))):
             reports[seen.image_id] = list(seen.reports)
@@ -205,10 +203,6 @@ def _in_turns(frames: dict[str, dict[str, str]], teaching: set[str]) -> Iterator
     ]
     for turn in zip_longest(*orders):
         yield from (one for one in turn if one is not None)
-
-
-def _price(pool: Sequence[policies.PoolImage]) -> float:
-    return float(np.mean([image.boxes_estimate for image in pool])) if pool else 1.0
 
 
 def _as_prelabels(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

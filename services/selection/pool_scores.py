@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sqlalchemy import select
@@ -37,6 +37,12 @@ def unknown(context: Context, scores: dict[str, Detections]) -> list[Image]:
     with reading(context.sessions) as session:
         rows = session.scalars(select(Image).where(Image.role == Role.POOL).order_by(Image.id))
         return [row for row in rows if row.id not in scores]
+
+
+def rows_of(context: Context, image_ids: Sequence[str]) -> list[Image]:
+    """Images by id."""
+    with reading(context.sessions) as session:
+        return [session.get_one(Image, image_id) for image_id in image_ids]
 
 
 def score(

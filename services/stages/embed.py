@@ -1,4 +1,4 @@
-"""Embed: a batch of pool images → region vectors in one file, and a unit that indexes them."""
+"""Embed: a batch of pool images → vectors in one file, and a unit that indexes the regions'."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         counts=np.array([len(one.vectors) for one in embeddings], np.int64),
         vectors=np.concatenate([one.vectors for one in embeddings]).astype(np.float16),
         boxes=np.concatenate([one.boxes_xyxy for one in embeddings]),
-        wholes=np.stack([one.whole for one in embeddings]),
+        wholes=np.stack([one.whole for one in embeddings]).astype(np.float16),
     )
 
     def store(session: Session) -> dict[str, Any]:

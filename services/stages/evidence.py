@@ -64,7 +64,9 @@ def missing(context: Context, model_id: str, encoder_version: str) -> Missing:
     )
     with reading(context.sessions) as session:
         images = session.scalars(
-            select(Image.id).where(Image.role == Role.POOL, ~embedded).order_by(Image.id)
+            select(Image.id)
+            .where(Image.role == Role.POOL, ~embedded)
+            .order_by(Image.id)  # asked twice, the batches are the same
         ).all()
         failures = session.execute(
             select(FailureRow.image_id, FailureRow.id)

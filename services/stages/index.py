@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
+from curation.index.shards import CODE_ROWS
+from services import units
 from services.db.tables import Embedding
+from services.store.embeddings import drop_regions, has_regions
 from services.store.region_index import open_index
 from services.store.storage import read_npz
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
+from services.units.requests import request_embed
+
+logger = logging.getLogger(__name__)
+
+CODE_AT = 2 * CODE_ROWS
+"""Regions that lie as half floats before they are coded: some 30 MB. A code learnt from fewer would
+weigh more than it saves."""
 
 
 def run(stage: StageContext, claim: Claim) -> Store:
-    """Add ``payload['images']``; adding them twice leaves one set of vectors."""
+    """Add ``payload['images']``; adding them twice leaves one set of vectors.
+
+    The file then keeps what the index does not hold. In this order a unit that is killed and run
+    again finds the vectors in the one or in the other.
+    """
     context, payload = stage.context, claim.payload
-    arrays = read_npz(context.project.embeddings / payload["file"])
-    ends = np.cumsum(arrays["counts"])[:-1]
+    path = context.project.embeddings / payload["file"]
+    arrays = read_npz(path)
     index = open_index(context, payload["encoder"], payload["width"])
-    index.add(
-        payload["images"],
-        np.split(arrays["vectors"].astype(np.float32), ends),
-        np.split(arrays["boxes"], ends),
-    )
+    if has_regions(arrays):
+        ends = np.cumsum(arrays["counts"])[:-1]
+        index.add(
+            payload["images"],
+            np.split(arrays["vectors"].astype(np.float32), ends),
+            np.split(arrays["boxes"], ends),
+        )
+        drop_regions(path, arrays)
+    elif any(image not in index for image in payload["images"]):
+        return _again(claim, path.name)
     if index.waiting() >= context.settings.selection.seal_rows:
         index.seal()
+    elif index.uncoded() >= CODE_AT:
+        count = index.uncoded()
+        logger.info("%d regions of the index are coded, %d wait", count, index.compress())
 
     def store(session: Session) -> dict[str, Any]:
         session.execute(
@@ -39,5 +62,31 @@ def run(stage: StageContext, claim: Claim) -> Store:
             .values(indexed=True)
         )
         return {"indexed": len(payload["images"])}
+
+    return store
+
+
+def _again(claim: Claim, name: str) -> Store:
+    """Have a batch embedded anew whose vectors only an index held that is not this one any more.
+
+    So it is in a project that was put back from a copy: of its index as it was a moment before.
+    """
+    images, encoder = claim.payload["images"], claim.payload["encoder"]
+
+    def store(session: Session) -> dict[str, Any]:
+        logger.warning(
+            "%s holds no vectors of regions and the index lacks some of its %d images: they are "
+            "embedded again",
+            name,
+            len(images),
+        )
+        session.execute(
+            delete(Embedding).where(
+                Embedding.image_id.in_(images), Embedding.encoder_version == encoder
+            )
+        )
+        asker, cycle = f"{encoder}:{claim.unit_id}", units.cycle_of(session, claim)
+        request_embed(session, images, len(images), encoder=asker, cycle_id=cycle)
+        return {"indexed": 0, "embedded_again": len(images)}
 
     return store

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation.kernel.types import Detections
-from services.cycle import cycles
+from services.context import Context
+from services.cycle import cycle_units, cycles
 from services.db import sides
 from services.db.convert import detections_as_json
 from services.db.engine import reading
@@ -16,7 +17,7 @@ from services.models import training
 from services.models.loaded import embedder_of
 from services.modes import recognise
 from services.selection.choose import Chosen, Terms, choose
-from services.selection.pool_scores import read_pool_scores
+from services.selection.pool_scores import known_scores
 from services.stages import evidence
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
@@ -36,9 +37,13 @@ def run(stage: StageContext, claim: Claim) -> Store:
     lacking = evidence.missing(context, champion.id, embedder.version)
     if lacking and claim.payload["round"] == 0:  # once: what cannot be embedded stays out
         return lambda session: evidence.request(session, context, cycle.id, lacking)
-    scores = read_pool_scores(context.project, cycle.id)
+    scores = known_scores(context, champion)  # of earlier cycles too: it is the same model
+    with reading(context.sessions) as session:
+        tried = cycle_units.shown(session, cycle)
     terms = Terms(cycle.policy, cycle.seed, cycle.budget_boxes)
-    chosen = choose(context, champion, embedder, scores, terms)
+    chosen = choose(context, champion, embedder, scores, terms, tried)
+    if chosen.unseen:
+        return lambda session: _ask_champion(session, context, cycle.id, chosen.unseen)
     recognise.keep_traces(context, cycle.id, chosen.modes)
 
     def store(session: Session) -> dict[str, Any]:
@@ -53,6 +58,16 @@ def run(stage: StageContext, claim: Claim) -> Store:
         return {"modes": len(chosen.modes), "candidates": len(chosen.candidates)}
 
     return store
+
+
+def _ask_champion(
+    session: Session, context: Context, cycle_id: int, images: tuple[str, ...]
+) -> dict[str, Any]:
+    """Let the champion look at what is proposed; the cycle waits for it and selects again."""
+    cycle = session.get_one(Cycle, cycle_id)
+    cycle_units.ask_pool_scores(session, context, cycle, images)
+    cycles.gather_again(cycle)
+    return {"images_to_look_at": len(images)}
 
 
 def _store_candidates(

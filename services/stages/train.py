@@ -26,7 +26,6 @@ def run(stage: StageContext, claim: Claim) -> Store:
             model = training.register(session, trained, cycle_id)
             cycle = session.get_one(Cycle, cycle_id)
             cycles.begin_gating(session, cycle, model.id, trained.dataset_id)
-        lost = len(trained.training["unreadable"])
-        return {"model": model.id, "number": model.number, "unreadable": lost}
+        return training.result_of(model, trained)
 
     return store

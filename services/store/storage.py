@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import zipfile
 import zlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -63,15 +65,38 @@ def put_image(
     return image
 
 
-def keep_image(project: Project, image: StoredImage, data: bytes) -> None:
+def keep_image(
+    project: Project, image: StoredImage, data: bytes, group: files.Together | None = None
+) -> None:
     """Store the bytes of a checked image, unless they are there.
+
+    Args:
+        project: whose store.
+        image: what its row will say.
+        data: the bytes.
+        group: files that are finished together later, see :func:`finish`; None: this one now.
 
     Raises:
         DiskFull: there is no space.
     """
     path = project.images / image.file
-    if not path.is_file():
+    if path.is_file() or (group is not None and path in group):
+        return
+    if group is None:
         write_bytes(path, data)
+    else:
+        with _full_told(path.name):
+            group.write(path, data)
+
+
+def finish(group: files.Together) -> None:
+    """Wait until the files of a group are on the disk; from here on rows may name them.
+
+    Raises:
+        DiskFull: there is no space.
+    """
+    with _full_told("new files"):
+        group.finish()
 
 
 def check_image(
@@ -113,11 +138,17 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         DiskFull: there is no space; what was begun is removed.
     """
-    try:
+    with _full_told(path.name):
         files.write_bytes(path, data)
+
+
+@contextlib.contextmanager
+def _full_told(name: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno in _FULL:
-            raise DiskFull(f"no space left for {path.name}: free some and try again") from error
+            raise DiskFull(f"no space left for {name}: free some and try again") from error
         raise
 
 
@@ -133,15 +164,19 @@ def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
     """Named arrays of a file; pickled objects are refused.
+
+    Args:
+        path: of the file.
+        only: names of those wanted; the others are not decompressed. None for all.
 
     Raises:
         ShardCorrupt: the file is damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            return {name: stored[name] for name in stored.files if only is None or name in only}
     except OSError as error:
         if error.errno != errno.EINVAL:  # a place in the file that cannot be
             raise

@@ -12,14 +12,12 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from services.db.batches import in_batches
 from services.db.engine import DEFAULT_ATTEMPTS, MAX_ATTEMPTS_INFO
 from services.db.races import insert_new
 from services.db.tables import Outbox, Unit
 from services.errors import InvalidRequest
 from services.units.pipeline import STAGES
-
-BATCH = 500
-"""Databases bound the number of parameters of a query."""
 
 
 def enqueue_all(
@@ -60,8 +58,8 @@ def enqueue_all(
         for key, payload in wanted.items()
     ]
     keys = [key for (key,) in insert_new(session, Unit, rows, ("key",))]
-    for at in range(0, len(keys), BATCH):
-        query = select(Unit.id).where(Unit.key.in_(keys[at : at + BATCH])).order_by(Unit.id)
+    for part in in_batches(keys):
+        query = select(Unit.id).where(Unit.key.in_(part)).order_by(Unit.id)
         announced = [{"unit_id": number, "queue": stage.queue} for number in session.scalars(query)]
         session.execute(insert(Outbox), announced)
     return len(keys)

@@ -87,7 +87,7 @@ def forget(session: Session, unit_ids: Sequence[int]) -> int:
     rows = session.execute(
         select(Unit.id, Unit.kind, Unit.state, Unit.cycle_id, Unit.payload)
         .where(Unit.id.in_(unit_ids), Unit.state.in_(DELETED))
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True)  # who holds one may be reviving it
     ).all()
     ids = [row.id for row in rows]
     session.execute(delete(Outbox).where(Outbox.unit_id.in_(ids)))
@@ -118,7 +118,7 @@ def _needed_by_none(session: Session) -> ColumnElement[bool]:
 
 
 def _add_totals(session: Session, counted: Counter[tuple[int, str]]) -> None:
-    for (cycle_id, state), count in sorted(counted.items()):
+    for (cycle_id, state), count in sorted(counted.items()):  # in one order: no deadlock
         row = session.get(UnitTotal, (cycle_id, state), with_for_update=True)
         if row is None:
             session.add(UnitTotal(cycle_id=cycle_id, state=state, count=count))

@@ -60,6 +60,7 @@ class LeaseKeeper:
     def _keep(self) -> None:
         while not self._stop.wait(self._lease_s / RENEWALS):
             try:
+                # Of its own: the stage may be computing, or deep in a transaction that is long.
                 with self._context.sessions.begin() as session:
                     units.renew(session, self._claim, self._lease_s)
             except LeaseLost as error:

@@ -15,8 +15,8 @@ from services.units.pipeline import QUEUES
 from services.worker import alive, redis_server
 
 
-class Part(BaseModel):
-    """One part that work needs.
+class Component(BaseModel):
+    """One component that work needs.
 
     Attributes:
         ready: whether it does its part.
@@ -36,7 +36,7 @@ class Readiness(BaseModel):
     """
 
     status: str
-    parts: dict[str, Part]
+    parts: dict[str, Component]
 
     @property
     def ready(self) -> bool:
@@ -51,40 +51,40 @@ def look(context: Context) -> Readiness:
     return Readiness(status="ready" if ready else "not ready", parts=parts)
 
 
-def _database(context: Context) -> Part:
+def _database(context: Context) -> Component:
     try:
         with reading(context.sessions) as session:
             session.execute(text("SELECT 1"))
     except (SQLAlchemyError, OSError):  # its words hold the address
-        return Part(ready=False, detail="does not answer: `e2x doctor` says why")
-    return Part(ready=True, detail="answers")
+        return Component(ready=False, detail="does not answer: `e2x doctor` says why")
+    return Component(ready=True, detail="answers")
 
 
-def _broker_and_workers(context: Context) -> dict[str, Part]:
+def _broker_and_workers(context: Context) -> dict[str, Component]:
     url = redis_server.broker_url(context.settings, context.project)
     try:
         signs = alive.signs(url)
     except (redis.RedisError, OSError, ValueError):
-        unknown = Part(ready=False, detail="unknown while the broker does not answer")
-        silent = Part(
+        unknown = Component(ready=False, detail="unknown while the broker does not answer")
+        silent = Component(
             ready=False, detail="does not answer: `e2x up` runs it, or look at broker_url"
         )
         return {"broker": silent, "relay": unknown, "workers": unknown}
     relays = [sign for sign in signs if sign.kind == alive.RELAY]
     workers = [sign for sign in signs if sign.kind == alive.WORKER]
     return {
-        "broker": Part(ready=True, detail="answers"),
+        "broker": Component(ready=True, detail="answers"),
         "relay": _counted(len(relays), "no relay: nothing is sent to workers"),
         "workers": _served(workers),
     }
 
 
-def _counted(count: int, lack: str) -> Part:
+def _counted(count: int, lack: str) -> Component:
     silence = f"{lack}; none has given a sign of life for {alive.KEEP_S} s: is `e2x up` running?"
-    return Part(ready=count > 0, detail=f"{count} alive" if count else silence)
+    return Component(ready=count > 0, detail=f"{count} alive" if count else silence)
 
 
-def _served(workers: list[alive.Sign]) -> Part:
+def _served(workers: list[alive.Sign]) -> Component:
     part = _counted(len(workers), "no worker: nothing is worked on")
     served = {queue for worker in workers for queue in worker.queues}
     waiting = ", ".join(queue for queue in QUEUES if queue not in served)

@@ -27,6 +27,7 @@ from services.worker import redis_server
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+"""Units a look at most; the next look, seconds later, goes on."""
 
 Depth = Callable[[str], int]
 

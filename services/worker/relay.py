@@ -26,7 +26,9 @@ from services.worker.tasks import RUN_UNIT
 logger = logging.getLogger(__name__)
 
 BATCH = 200
+"""Messages between two marks: a relay that dies sends so many twice at most."""
 MAX_WAIT_S = 5.0
+"""The longest pause while the broker is away: work begins so soon after it is back."""
 URGENT, NORMAL, PATIENT = 0, 3, 6
 """Priorities of the Redis transport; 0 is served first."""
 

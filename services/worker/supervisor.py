@@ -104,7 +104,7 @@ class Supervisor:
         self._lock: IO[str] | None = None
         self._stopping = False
         self._stopped = threading.Event()
-        self._restarting = threading.Lock()
+        self._restarting = threading.Lock()  # or a child is started while all are stopped
         self._watcher: threading.Thread | None = None
         self._embedded_broker = not context.settings.broker_url
         self._broker = redis_server.broker_url(context.settings, context.project)

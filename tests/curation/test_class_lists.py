@@ -99,6 +99,13 @@ def test_encodings_that_say_what_they_are(tmp_path: Path, encoding: str) -> None
     assert read_class_list(file) == ClassList(("vélo", "bus"))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-32-be"])
+def test_a_list_in_json_is_read_in_all_encodings_of_json(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "classes.json"
+    file.write_bytes('["vélo", "bus"]'.encode(encoding))
+    assert read_class_list(file) == ClassList(("vélo", "bus"))
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "cp1251", "gbk", "utf-16-le"])
 def test_other_encodings_are_refused_with_what_to_do(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "classes.txt"

@@ -72,6 +72,16 @@ BAD_VOC = {
 }
 
 
+@pytest.mark.parametrize("declared", ["", '<?xml version="1.0" encoding="utf-16"?>\n'])
+def test_an_annotation_in_utf_16_is_read(tmp_path: Path, declared: str) -> None:
+    text = declared + VOC.format(name="a.jpg", objects=_voc_object(name="vélo"))
+
+    found = formats.load(_voc(tmp_path, a=text.encode("utf-16")))
+
+    assert found.problems == ()
+    assert found.items[0].labels == ("vélo",)
+
+
 @pytest.mark.parametrize("case", BAD_VOC)
 def test_a_bad_voc_file_is_named_and_its_neighbours_stay(tmp_path: Path, case: str) -> None:
     good = VOC.format(name="a.jpg", objects=_voc_object())

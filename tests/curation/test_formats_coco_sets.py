@@ -324,10 +324,11 @@ def test_pictures_that_no_file_lists_are_told(tmp_path: Path) -> None:
     assert "2 pictures beside them are in no COCO file" in formats.load(tmp_path).notes
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
-def test_encodings_with_a_mark_are_read(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "utf-8"])
+def test_all_encodings_of_json_are_read(tmp_path: Path, encoding: str, marked: bool) -> None:
     text = json.dumps(_document(["a.png"], "v\u00e9lo"), ensure_ascii=False)
-    mark = "\ufeff" if encoding.endswith("e") else ""
+    mark = "\ufeff" if marked else ""
     (tmp_path / "set.json").write_bytes((mark + text).encode(encoding))
     _picture(tmp_path / "a.png")
     assert formats.load(tmp_path).items[0].labels == ("v\u00e9lo",)

@@ -11,7 +11,8 @@ import pytest
 from curation.index import RegionIndex
 from curation.index.metric import Metric, MetricRules, fit_metric
 from curation.index.shards import ShardRules
-from curation.index.vectors import VERSION_FILE, VectorStore
+from curation.index.vectors import VectorStore
+from curation.index.version import VERSION_FILE
 from curation.kernel.errors import EncoderMismatch, IndexBusy, ShardCorrupt
 from curation.kernel.types import FloatArray
 
@@ -79,7 +80,8 @@ def test_sealed_shards_find_what_exact_search_finds(tmp_path: Path) -> None:
     assert np.mean(pairs) / 10 >= 0.95
     scores, exact_scores = sealed.score_images(queries, 100), exact.score_images(queries)
     column = [exact_scores.images.index(image) for image in scores.images]
-    assert scores.similarities == pytest.approx(exact_scores.similarities[:, column], abs=1e-5)
+    # A seal codes what it compresses: half of 1/127 of a direction's largest value is lost.
+    assert scores.similarities == pytest.approx(exact_scores.similarities[:, column], abs=1e-2)
 
 
 def test_delta_and_shards_are_searched_together_and_by_other_readers(tmp_path: Path) -> None:

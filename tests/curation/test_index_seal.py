@@ -13,7 +13,8 @@ from curation.index import RegionIndex, region_index
 from curation.index.seal import Span, plan, seal_spans
 from curation.index.shards import OVERSAMPLE, TUNED_K, ShardRules, build
 from curation.index.snapshot import Snapshot
-from curation.index.vectors import ShardRef, VectorStore, Version
+from curation.index.vectors import VectorStore
+from curation.index.version import ShardRef, Version
 from curation.kernel.errors import EncoderMismatch, IndexBusy, ShardCorrupt
 from curation.kernel.types import FloatArray
 from tests.curation.test_index import WIDTH, clustered, fill, opened

@@ -111,20 +111,23 @@ BOX = (13.0, 27.0, 83.0, 37.0)
     ],
 )
 def test_quarter_turns_keep_the_sides_upright(rotation: float, box: tuple[float, ...]) -> None:
-    assert outlines.upright(BOX, rotation, enclose=False) == list(box)
+    found = outlines.upright(BOX, rotation, False, (0, 0))
+    assert found == outlines.Upright(list(box), enclosing=False, clipped=False)
 
 
 @pytest.mark.parametrize("rotation", [30, 45, -60, 135, 200, 5])
 def test_the_box_around_a_rotated_rectangle(rotation: float) -> None:
     with pytest.raises(AnnotationsInvalid, match=rf"rotated by {rotation} .*--enclose-rotated"):
-        outlines.upright(BOX, rotation, enclose=False)
+        outlines.upright(BOX, rotation, False, SIZE)
     angle = math.radians(rotation)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     corners = np.array([[-35, -5], [35, -5], [35, 5], [-35, 5]]) @ turn.T + [48, 32]
     expected = [*corners.min(axis=0), *corners.max(axis=0)]
-    np.testing.assert_allclose(outlines.upright(BOX, rotation, enclose=True), expected)
+    found = outlines.upright(BOX, rotation, True, (0, 0))
+    np.testing.assert_allclose(found.box_xyxy, expected)
+    assert found.enclosing
 
 
 def test_a_rotation_that_is_no_number_is_refused() -> None:
     with pytest.raises(AnnotationsInvalid, match="not finite"):
-        outlines.upright(BOX, math.nan, enclose=True)
+        outlines.upright(BOX, math.nan, True, SIZE)

@@ -156,3 +156,25 @@ def test_nothing_is_promoted_on_a_holdout_that_measures_nothing(labels, said):
 def test_what_does_not_compare_is_an_error(change):
     with pytest.raises(ReportMismatch):
         decide(CHAMPION, replace(BETTER, **change))
+
+
+def targeted(champion: GateInputs, challenger: GateInputs):
+    (check,) = [c for c in decide(champion, challenger).checks if c.name == "targeted modes"]
+    return check
+
+
+def test_it_is_told_who_judged_a_mode_whose_frames_all_teach():
+    told = {"by_siblings": ["gravel"], "unjudged": ["sun", "rain"]}
+    check = targeted(replace(CHAMPION, **told), replace(BETTER, **told))
+    assert check.passed
+    assert check.reason.endswith("; judged by siblings: gravel; judged by nobody: rain, sun")
+
+
+def test_where_nobody_is_left_to_judge_no_mode_is_improved_or_not():
+    told = {"modes": {}, "unjudged": ["sun"]}
+    check = targeted(replace(CHAMPION, **told), replace(BETTER, **told))
+    assert check.passed is None
+    assert check.reason == "skipped: no frame is left to judge those that were"
+    nothing = {"modes": {}, "unjudged": []}
+    check = targeted(replace(CHAMPION, **nothing), replace(BETTER, **nothing))
+    assert check.reason == "skipped: no mode was targeted"

@@ -34,9 +34,11 @@ from services.db.tables import (
 from services.failures import findings
 from services.labeling import queue
 from services.models import registry
+from services.store.region_index import open_index
 from services.store.storage import put_image, read_npz, write_npz
 from services.units.requests import request_embed
 from services.units.resident import Resident
+from services.upkeep.invariants.index import width_of
 from services.worker import shell
 from tests.services.builders import (
     add_champion,
@@ -75,9 +77,14 @@ class ModeLoop:
             row = session.scalars(select(Embedding).limit(1)).one()
         arrays = read_npz(context.project.embeddings / row.file)
         self.encoder = row.encoder_version
-        self.width, self._whole = arrays["vectors"].shape[1], arrays["wholes"].shape[1]
+        self._whole = arrays["wholes"].shape[1]
+        index = open_index(
+            context, self.encoder, width_of(context.project.index / self.encoder[:16])
+        )
+        vectors = np.concatenate([index.regions_of(image)[0] for image in index.images()])
+        self.width = vectors.shape[1]
         # Causes stand out from what the pool's regions have in common: the metric removes that.
-        self._mean = arrays["vectors"].astype(np.float32).mean(0)
+        self._mean = vectors.mean(0)
         self._causes = self._rng.normal(size=(4, 2, self.width)) / np.sqrt(self.width)
 
     def reopen(self, context: Context) -> None:
@@ -116,8 +123,18 @@ class ModeLoop:
             cycle = cycles.start(session, self.context, policy=POLICY, budget_boxes=budget_boxes).id
             finish_units(session, self.context, "score_pool", {})
             cycles.advance(session, self.context, cycle)
-        self._work("select")
+        self.work_select(cycle)
         return cycle
+
+    def work_select(self, cycle: int) -> None:
+        """Select; the champion can see nothing of what the selection would have it look at."""
+        self._work("select")
+        with self.context.sessions.begin() as session:
+            asked = finish_units(session, self.context, "score_pool", {})
+            if asked:
+                cycles.advance(session, self.context, cycle)
+        if asked:
+            self.work_select(cycle)
 
     def label(self, cycle: int) -> None:
         """Answer every label task of a cycle."""

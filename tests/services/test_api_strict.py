@@ -114,7 +114,8 @@ def test_so_do_the_words_about_a_frame(client: httpx.Client, api: Context, field
     ("text", "why"),
     [
         (b"", "not JSON"), (b"{", "not JSON: Expecting property name"), (b"[1] 2", "Extra data"),
-        (b"\xff", "not UTF-8"), (b"[" * 10**5, "nested too deeply"), (b"[NaN]", "NaN is no JSON"),
+        (b"\xff", "not text in UTF-8"), (b"[" * 10**5, "nested too deeply"),
+        (b"[NaN]", "NaN is no JSON"),
         (b"[-Infinity]", "no JSON number"), (b"[1e999]", "too large for a number"),
         (b"1" * 5000, "Exceeds the limit"), (b'{"a": 1, "b": 2, "a": 1}', "'a' is there twice"),
         (b"[" + b"[]," * 2_000_000 + b"[]]", "over 2000000 lists"),
@@ -128,7 +129,9 @@ def test_what_is_not_quite_json_is_refused(text: bytes, why: str) -> None:
     assert str(caught.value).startswith("here: ")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-32-be"]
+)
 def test_json_may_be_encoded_as_its_standard_says(encoding: str) -> None:
     assert strict_json.loads('{"a": ["é", 1.5, -2, null]}'.encode(encoding), "here") == {
         "a": ["é", 1.5, -2, None]

@@ -248,12 +248,15 @@ def test_a_small_seed_set_is_trained_on_in_this_process(line: CommandLine, tmp_p
     write_coco(tmp_path / "holdout", 2, first_seed=40)
     line.done("import", tmp_path / "seed", "--role", "seed")
     line.done("import", tmp_path / "holdout", "--role", "holdout")
-    assert "model 1 is the champion" in line.done("train").out
+    said = line.done("train").out
+    assert "model 1 is the champion" in said
+    assert "cannot be read" not in said
     [model] = line.done("models", "list", "--json").json
     assert model["state"] == "champion"
     assert model["reports"]["holdout"]["images"] == 2
     found = {row["what"]: row for row in line.run("doctor", "--json").json}
     assert found["models"]["state"] == "ok"
+    assert "unreadable" not in found
 
 
 def test_up_runs_until_it_is_interrupted(line: CommandLine) -> None:

@@ -30,7 +30,7 @@ from services.db.tables import (
     Role,
 )
 from services.models import datasets
-from services.modes.counts import read_ledger
+from services.modes.counts import read_counts
 from services.stages import gate
 from tests.services.builders import add_champion, make_failure, make_image
 
@@ -126,13 +126,13 @@ def test_judges_are_not_trained_on_and_parents_not_counted(
         assert set(items) - teach == {make_image(1).id}
         assert all(items[name].origin == known[name].id for name in teach)
         judge = {i.id for i in field if dealt[sides.group_of(i)] == Side.JUDGE}
-        ledger = read_ledger(session)
+        counts = read_counts(session)
         mine = [row for row in session.scalars(_members(mode_id)) if row.state != "withdrawn"]
         judged = [row for row in mine if row.image_id in judge]
-        progress = ledger.progress(mode_id)
+        progress = counts.progress(mode_id)
         assert progress.places == len(judged)
         assert progress.failing == sum(row.state == FailureState.EXPLAINED for row in judged)
-        assert ledger.teaching(mode_id) == len(mine) - len(judged)
+        assert counts.teaching(mode_id) == len(mine) - len(judged)
         cycle = session.scalar(select(ModeSighting.cycle_id).where(ModeSighting.mode_id == mode_id))
         asked = gate._Questions.read(session, cycle or 0, (known[field[0].id].model_id,))
         assert {row.image_id for row in asked.rows()} <= judge
@@ -177,9 +177,9 @@ def test_frames_with_truth_are_fresh_until_a_dataset_has_them(world: Context) ->
 def test_a_mode_that_nobody_judges_is_never_fixed(world: Context) -> None:
     mode_id = _add(world, [("north", True, "fixed")], {"north"})
     with world.sessions() as session:
-        ledger = read_ledger(session)
-        progress = ledger.progress(mode_id)
-        words = ledger.words(mode_id, ModeState.FIXED)
+        counts = read_counts(session)
+        progress = counts.progress(mode_id)
+        words = counts.words(mode_id, ModeState.FIXED)
     assert progress.places == 0
     proven = replace(progress, new_champion=True)
     assert next_state(ModeState.BEING_FIXED, replace(proven, asked=1)) is ModeState.BEING_FIXED

@@ -80,7 +80,10 @@ def test_what_a_dead_worker_left_is_taken_over_and_marked_done(seeded: CommandLi
     unit = train_unit(seeded)
     assert unit is not None
     [model] = models(seeded)
-    assert (unit.state, unit.result) == (UnitState.DONE, {"model": model.id, "number": 1})
+    assert (unit.state, unit.result) == (
+        UnitState.DONE,
+        {"model": model.id, "number": 1, "unreadable": 0},
+    )
 
 
 def test_a_training_that_failed_is_parked_with_its_reason_and_can_be_tried_again(

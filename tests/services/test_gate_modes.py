@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from curation.modes.dealing import Side
+from services.db import sides
 from services.db.tables import (
     CandidateRow,
     Cycle,
     FailureRow,
+    Image,
     ModeMember,
     ModeRow,
     ModeSighting,
+    Role,
     Unit,
 )
 from services.models import registry
@@ -29,10 +33,13 @@ DISCS, SQUARE = "missed disc 1", "missed square 1"
 TARGETED = "targeted modes"
 
 
-def judged(lite: Field, asked: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def judged(
+    lite: Field, asked: str, teaches: bool = False
+) -> tuple[dict[str, Any], dict[str, tuple[float | None, float | None]]]:
     """A cycle at its gate that asked an image for a mode: the checks, and the modes' figures.
 
     The champion shows nothing. The challenger shows a disc less than there are, beside another.
+    ``teaches``: the one frame is trained on, so that no mode has a frame that may judge it.
     """
     lite.add_model(2, blind())
     lite.promote(2)
@@ -48,6 +55,9 @@ def judged(lite: Field, asked: str) -> tuple[dict[str, Any], dict[str, Any]]:
             add_report(session, lite.context, model, 0.5)
         number, unit = add_gating_cycle(session, *models)
         modes = {name: _mode(session, number, name) for name in (DISCS, SQUARE)}
+        if teaches:
+            frame = session.scalars(select(Image).where(Image.role == Role.FIELD)).one()
+            sides.keep(session, number, {sides.group_of(frame): Side.PARENT})
         session.add(image := make_image(77))
         session.flush()
         session.add(
@@ -94,3 +104,11 @@ def test_only_a_mode_that_images_were_asked_for_counts(
     assert (checks[TARGETED]["passed"], checks[TARGETED]["reason"]) == (passed, said)
     discs = len(lite.shown) + 1
     assert found == {DISCS: (0.0, pytest.approx((discs - 1) / discs)), SQUARE: (0.0, 0.0)}
+
+
+def test_a_frame_that_taught_decides_nothing(lite: Field) -> None:
+    checks, found = judged(lite, DISCS, teaches=True)
+    check = checks[TARGETED]
+    assert check["passed"] is None
+    assert check["reason"] == "skipped: no frame is left to judge those that were"
+    assert found == {DISCS: (None, None), SQUARE: (None, None)}

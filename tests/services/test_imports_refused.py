@@ -204,7 +204,7 @@ def test_the_command_line_tells_what_is_in_when_the_disk_is_full(
     assert "the same command takes up the rest" in ran.out
     assert ran.err.count("error: ") == 1
     _block(line.root / "images", folder / "069.png", free=True)
-    assert "6 images added, 64 known" in line.done("import", folder, "--role", "pool").out
+    assert "6 images added, 64 already there" in line.done("import", folder, "--role", "pool").out
 
 
 def _block(store: Path, image: Path, free: bool = False) -> None:
@@ -228,7 +228,7 @@ def test_the_command_line_counts_what_was_left_out(line: CommandLine, tmp_path: 
     ran = line.run("import", source, "--role", "seed")
 
     assert ran.code == 1
-    assert "2 images added, 0 known, 4 boxes, 1 problems, 1 images left out" in ran.out
+    assert "2 images added, 0 already there, 4 boxes, 1 problems, 1 images left out" in ran.out
     assert "frame_0002.png: left out: an object of it cannot be used" in ran.out
     told = line.run("import", source, "--role", "seed", "--json").json[str(source)]
     assert (told["images_left_out"], told["images_known"], told["notes"]) == (1, 2, [])

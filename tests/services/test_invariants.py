@@ -37,6 +37,7 @@ from services.db.tables import (
 )
 from services.stages import index as index_stage
 from services.store.region_index import open_index
+from services.store.storage import read_npz
 from services.upkeep import invariants, rows
 from services.upkeep.invariants.files import spread
 from services.upkeep.invariants.finding import TOLD
@@ -307,6 +308,25 @@ def test_what_can_be_made_again_is_asked_for_again(whole: Context, what: str) ->
     is_index = what.startswith("index")
     assert waiting == wanted.get(what, set() if is_index else {"explain"})
     assert list(mend(whole)) == []
+
+
+def test_vectors_that_only_the_lost_index_held_are_made_anew(whole: Context) -> None:
+    """And those of an earlier version, which lie twice, are taken out of the files."""
+    (batch,) = (path for path in whole.project.embeddings.rglob("*.npz"))
+    assert "vectors" in read_npz(batch)
+    said = list(mend(whole))
+    assert any("files no longer hold" in line for line in said)
+    assert set(read_npz(batch)) == {"counts", "wholes"}
+    assert found(whole) == []
+    assert list(mend(whole)) == []
+
+    shutil.rmtree(whole.project.index)
+    assert list(mend(whole))
+    with whole.sessions() as session:
+        assert session.scalars(select(Embedding)).all() == []
+        query = select(Unit).where(Unit.kind == "embed", Unit.state == UnitState.QUEUED)
+        asked = [image for unit in session.scalars(query) for image in unit.payload["images"]]
+    assert len(asked) == 3
 
 
 def _work_on_index(context: Context) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import skimage.data
+import torch
 
 from curation.embedding.embed import RegionEmbedder
 from curation.embedding.encoder import TimmEncoder
 from curation.index import RegionIndex
-from curation.kernel.types import Detections, FailureKind, FloatArray
-from curation.select import ModeQuery, PoolImage
+from curation.kernel.types import Box, Detections, FailureKind, FloatArray, ImageArray
+from curation.select import ModeQuery, PoolImage, plan
 from services.context import Context
 from services.db.tables import Annotation, FailureState, Image, Model, Role
 from services.models.datasets import build_version
@@ -18,7 +21,7 @@ from services.selection import rois, training_sample
 from services.selection.choose import Terms, choose
 from services.selection.inputs import barred_hashes
 from services.store.region_index import open_index
-from services.store.storage import write_npz
+from services.store.storage import open_image, write_npz
 from tests.services.builders import add_champion, make_failure
 from tests.services.report_project import add_explanation, add_photo
 
@@ -224,11 +227,11 @@ def test_only_the_shortlist_is_looked_at_closely(
     query = ModeQuery(
         "m", FailureKind.FALSE_NEGATIVE, 1, none, np.zeros(0, np.float32), object_vector=wanted
     )
-    monkeypatch.setattr(rois, "SHORTLIST", 1)
-    near = rois.shortlist([query], index, budget_boxes=0)
+    monkeypatch.setattr(plan, "SHORTLIST", 1)
+    near = plan.shortlist([query], index, budget_boxes=0)
     assert near == {ids[1]}
     # An image that was asked for before is nearest to what asked for it and takes nobody's place.
-    assert len(rois.shortlist([query], index, 0, {ids[1]}) & {ids[0], ids[2]}) == 1
+    assert len(plan.shortlist([query], index, 0, {ids[1]}) & {ids[0], ids[2]}) == 1
     found = Detections(
         np.array([[10, 10, 90, 90]], np.float32), np.array([0.1]), np.ones(1), np.zeros(1)
     )
@@ -242,3 +245,41 @@ def test_only_the_shortlist_is_looked_at_closely(
         (sqlite_context.project.images / session.get_one(Image, ids[1]).file).write_bytes(b"no")
     assert rois.with_rois(sqlite_context, pool, embedder, near)[1].detections is None
     assert f"image {ids[1]} is compared by no detection" in caplog.text
+
+
+def test_objects_are_encoded_together_and_as_each_alone(
+    sqlite_context: Context, embedder: RegionEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket()]
+    with sqlite_context.sessions.begin() as session:
+        ids = [
+            add_photo(session, sqlite_context, photo, Role.POOL, f"{number}.jpg").id
+            for number, photo in enumerate(photos)
+        ]
+    boxes = np.array([[10, 10, 90, 90], [50, 40, 200, 160]], np.float32)
+    pool = [
+        PoolImage(ids[0], detections=Detections(boxes, np.array([0.5, 0.1]), *np.ones((2, 2)))),
+        PoolImage(ids[1], detections=Detections(boxes[:0], *np.ones((3, 0)))),
+        PoolImage(ids[2], detections=Detections(boxes[1:], np.array([0.3]), *np.ones((2, 1)))),
+    ]
+    together: list[int] = []
+    encode = TimmEncoder.encode
+
+    def counted(encoder: TimmEncoder, images: Sequence[ImageArray]) -> torch.Tensor:
+        together.append(len(images))
+        return encode(encoder, images)
+
+    monkeypatch.setattr(TimmEncoder, "encode", counted)
+    closer = rois.with_rois(sqlite_context, pool, embedder)
+    assert together == [2]  # what shows nothing is not encoded
+    assert [image.image for image in closer] == ids
+    assert closer[1].rois is not None
+    assert closer[1].rois.shape == (0, embedder.width)
+    with sqlite_context.sessions() as session:
+        opened = open_image(sqlite_context, session.get_one(Image, ids[0]))
+    asked: list[Box] = [(10.0, 10.0, 90.0, 90.0), (50.0, 40.0, 200.0, 160.0)]
+    alone = embedder.embed_failures(opened, asked, [[], []])
+    assert closer[0].rois is not None
+    np.testing.assert_allclose(
+        closer[0].rois, np.stack([one.object_vector for one in alone]), atol=1e-6
+    )

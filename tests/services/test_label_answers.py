@@ -141,6 +141,27 @@ def test_rotated_rectangles_are_refused_or_enclosed(waiting: Context) -> None:
     assert "6 rotated rectangles became the upright boxes around them" in taken.notes
 
 
+def test_what_a_turn_took_out_of_the_picture_is_cut_as_at_an_import(waiting: Context) -> None:
+    """Pictures of 64x48: standing up, a bar of 40 px at the upper border reaches out by 8."""
+
+    def turn(entry: dict[str, Any]) -> None:
+        entry.update(bbox=[12, 7, 40, 10], attributes={"rotation": 90.0})
+
+    taken = _all(waiting, turn)
+    assert (taken.submitted, taken.problems) == (TASKS, [])
+    assert _objects(waiting)[0][0]["box"] == [27.0, 0.0, 37.0, 32.0]
+    assert "6 boxes left their pictures and were cut at the border" in taken.notes
+
+
+def test_a_rectangle_that_leaves_the_picture_unturned_is_left_out(waiting: Context) -> None:
+    def turn(entry: dict[str, Any]) -> None:
+        entry.update(bbox=[12, -9, 40, 10], attributes={"rotation": 90.0})
+
+    refused = _all(waiting, turn)
+    assert refused.submitted == 0
+    assert all("leaves the 64x48 image" in one.message for one in refused.problems)
+
+
 def test_outlines_become_boxes(waiting: Context) -> None:
     def outline(entry: dict[str, Any]) -> None:
         del entry["bbox"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select, update
 
-from curation.select import names
+from curation.select import Need, get, names
 from services.config import builders
 from services.context import Context
 from services.cycle import cycles
@@ -23,7 +23,6 @@ from services.db.tables import (
     ModeMember,
     Role,
 )
-from services.selection import rois
 from services.selection.choose import Terms, choose
 from services.selection.pool_scores import read_pool_scores
 from services.store.storage import write_npz
@@ -90,7 +89,7 @@ def cycle_of(
         if seen:
             look(context, number, seen, objects)
         cycles.advance(session, context, number)
-    loop._work("select")
+    loop.work_select(number)
     with context.sessions() as session:
         return session.get_one(Cycle, number)
 
@@ -142,7 +141,7 @@ def test_a_cycle_without_any_explanation_ends_with_its_reason(loop: ModeLoop) ->
 
 @pytest.mark.parametrize(
     ("policy", "damage"),
-    [("e2x", lose), ("random", tear), ("whole_image", empty), ("talisman", lose)],
+    [("e2x", lose), ("core_set", tear), ("whole_image", empty)],
 )
 def test_images_whose_vectors_are_lost_take_no_part(
     loop: ModeLoop,
@@ -168,6 +167,18 @@ def test_images_whose_vectors_are_lost_take_no_part(
     assert len(told) == 1
     assert "8 images" in told[0]
     assert "backup" in told[0]
+
+
+@pytest.mark.parametrize("policy", ["random", "entropy", "talisman"])
+def test_vectors_that_a_policy_does_not_need_are_not_read(
+    loop: ModeLoop, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    context, pool = loop.context, pool_of(loop.context)
+    for file in context.project.embeddings.glob("*/*.npz"):
+        lose(file)
+    cycle = cycle_of(loop, policy, 40, pool, objects=2)
+    assert set(asked_for(context, cycle)) == set(pool)
+    assert "left out of the selection" not in caplog.text
 
 
 # --- images that cannot be read
@@ -208,7 +219,9 @@ def test_a_pool_of_which_nothing_can_be_read_ends_the_cycle(loop: ModeLoop) -> N
     assert cycle.state == CycleState.DONE
     assert "can be read" in str(cycle.error)
     embedder = builders.region_embedder(context.settings, builders.load_encoder(context.settings))
-    for policy in sorted(set(names()) - rois.POLICIES):  # these refuse a pool nobody looked at
+    for policy in names():
+        if Need.OBJECTS in get(policy).needs and Need.WHOLE_POOL in get(policy).needs:
+            continue  # these refuse a pool nobody looked at
         chosen = choose(context, loop.champion(), embedder, {}, Terms(policy, 0, 20))
         assert (chosen.candidates, "can be read" in chosen.note) == ([], True), policy
 

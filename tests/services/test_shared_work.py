@@ -39,7 +39,7 @@ def ask(context: Context, kind: str, key: str = "k", cycle_id: int | None = None
 
 def start(context: Context) -> int:
     with context.sessions.begin() as session:
-        return cycles.start(session, context).id
+        return cycles.start(session, context, policy="random").id
 
 
 def cancel(context: Context, number: int) -> None:

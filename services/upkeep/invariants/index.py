@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from curation.index.vectors import VERSION_FILE
+from curation.index.version import VERSION_FILE
 from curation.kernel.errors import CurationError
 from services.context import Context
 from services.db.engine import reading

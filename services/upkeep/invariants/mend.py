@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 from sqlalchemy import delete, select, update
@@ -18,6 +18,7 @@ from services import units
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Embedding, Explanation
+from services.store.embeddings import drop_regions, has_regions
 from services.store.region_index import open_index
 from services.store.storage import read_npz
 from services.units.requests import request_embed, request_scan
@@ -94,7 +95,10 @@ def _embeddings(context: Context) -> Iterator[str]:
 
 
 def _index(context: Context) -> Iterator[str]:
-    """Files whose vectors are not in the index are put into it; a damaged index is put aside."""
+    """What is not in the index is put into it; a damaged index is put aside.
+
+    Vectors that only the lost index held are made anew.
+    """
     for encoder, known in by_encoder(embeddings(context)).items():
         folder = context.project.index / encoder[:16]
         try:
@@ -112,25 +116,53 @@ def _index(context: Context) -> Iterator[str]:
             yield f"{len(strangers)} images without an embedding are out of index/{folder.name}"
         files = {row.file for row in known.values() if row.image not in images or not row.indexed}
         for file in sorted(files):
-            _ask_index(context, encoder, file)
+            _ask_index(context, encoder, file, images)
         if files:
             yield f"{len(files)} files of vectors are put into index/{folder.name} again"
+        slimmed = _slim(context, known, files)
+        if slimmed:
+            yield f"{slimmed} files no longer hold the vectors that index/{folder.name} holds too"
 
 
-def _ask_index(context: Context, encoder: str, file: str) -> None:
-    """Ask for a file to be indexed; where it is not all of these images', for their vectors."""
+def _slim(context: Context, known: Mapping[str, Known], asked: Collection[str]) -> int:
+    """Take the regions out of the files of an earlier version that the index stands for."""
+    done = 0
+    for file in sorted({row.file for row in known.values()} - set(asked)):
+        path = context.project.embeddings / file
+        arrays = read_npz(path)
+        if has_regions(arrays):
+            drop_regions(path, arrays)
+            done += 1
+    return done
+
+
+def _ask_index(context: Context, encoder: str, file: str, held: Collection[str]) -> None:
+    """Ask for a file to be indexed; where it does not tell all of it, for the images' vectors.
+
+    Args:
+        context: wiring.
+        encoder: of the vectors.
+        file: of a batch.
+        held: images in the index.
+    """
     arrays = read_npz(context.project.embeddings / file)
     with context.sessions.begin() as session:
         mine = (Embedding.file == file, Embedding.encoder_version == encoder)
         stored = list(
             session.scalars(select(Embedding.image_id).where(*mine).order_by(Embedding.row))
         )
-        if len(stored) != len(arrays["counts"]):  # some of its images were embedded anew since
+        # Some of its images were embedded anew since, or the index that held them is lost.
+        gone = not has_regions(arrays) and not set(stored) <= set(held)
+        if gone or len(stored) != len(arrays["counts"]):
             session.execute(delete(Embedding).where(*mine))
             request_embed(session, stored, len(stored), encoder=_once(encoder))
             return
         session.execute(update(Embedding).where(*mine).values(indexed=False))
-        width = int(np.shape(arrays["vectors"])[1])
+        width = (
+            int(np.shape(arrays["vectors"])[1])
+            if has_regions(arrays)
+            else width_of(context.project.index / encoder[:16])
+        )
         payload = {"file": file, "images": stored, "encoder": encoder, "width": width}
         units.enqueue(session, "index", _once(f"index:{file}"), payload)
 

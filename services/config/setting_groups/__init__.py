@@ -1,0 +1,40 @@
+"""The groups of settings; each field says what it does, in its unit, with its bounds."""
+
+from __future__ import annotations
+
+from services.config.setting_groups.base import Group
+from services.config.setting_groups.doors import (
+    MOST_OBJECTS,
+    MOST_PIXELS,
+    ApiSettings,
+    IngestSettings,
+    LabelSettings,
+)
+from services.config.setting_groups.loop import (
+    ExplanationSettings,
+    FailureSettings,
+    ModeSettings,
+    SelectionSettings,
+    TriggerSettings,
+)
+from services.config.setting_groups.models import DetectorSettings, GateSettings, TrainingSettings
+from services.config.setting_groups.running import LogSettings, WorkerSettings
+
+__all__ = [
+    "MOST_OBJECTS",
+    "MOST_PIXELS",
+    "ApiSettings",
+    "DetectorSettings",
+    "ExplanationSettings",
+    "FailureSettings",
+    "GateSettings",
+    "Group",
+    "IngestSettings",
+    "LabelSettings",
+    "LogSettings",
+    "ModeSettings",
+    "SelectionSettings",
+    "TrainingSettings",
+    "TriggerSettings",
+    "WorkerSettings",
+]

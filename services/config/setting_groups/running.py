@@ -1,0 +1,71 @@
+"""Settings of the processes: workers, leases and retries, log files."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from services.config.setting_groups.base import Group
+
+
+class WorkerSettings(Group):
+    """Workers, leases and retries."""
+
+    lease_s: float = Field(
+        default=60.0, gt=0, description="Lease of a unit, renewed while it runs."
+    )
+    max_attempts: int = Field(default=3, ge=1, description="Tries before a unit is parked as dead.")
+    max_lost: int = Field(
+        default=10,
+        ge=1,
+        description="Workers that may vanish with a unit (killed, out of memory, power cut) before "
+        "it is parked too; such tries are not counted by max_attempts.",
+    )
+    backoff_s: float = Field(
+        default=2.0, ge=0, description="First wait after a failed try; doubles."
+    )
+    relay_interval_s: float = Field(default=0.2, gt=0, description="How often the outbox is read.")
+    reconcile_interval_s: float = Field(
+        default=5.0, gt=0, description="How often lost messages and leases are looked for."
+    )
+    resend_after_s: float = Field(
+        default=30.0, gt=0, description="A queued unit that nobody took for so long is sent again."
+    )
+    keep_days: float = Field(
+        default=30.0, gt=0, description="Units that have ended are deleted after so many days."
+    )
+    keep_units: int = Field(
+        default=200_000,
+        ge=0,
+        description="So many units that have ended are kept; older ones are deleted before.",
+    )
+    visibility_timeout_s: int = Field(
+        default=14_400, ge=60, description="Redis hands out an unacknowledged message after this."
+    )
+    soft_limit_s: int = Field(default=1800, ge=1, description="Soft time limit of a unit.")
+    hard_limit_s: int = Field(default=2100, ge=1, description="Hard time limit of a unit.")
+    threads: int = Field(
+        default=0, ge=0, description="PyTorch threads a process; 0: cores divided by busy workers."
+    )
+
+    @model_validator(mode="after")
+    def _refuse_crossed_limits(self) -> Self:
+        if self.hard_limit_s <= self.soft_limit_s:
+            raise ValueError(
+                f"hard_limit_s {self.hard_limit_s} must be above soft_limit_s {self.soft_limit_s}: "
+                "between them a unit ends by itself"
+            )
+        return self
+
+
+class LogSettings(Group):
+    """Log files of the processes."""
+
+    max_file_bytes: int = Field(
+        default=20 * 2**20, ge=4096, description="A larger log is set aside, in bytes."
+    )
+    keep_files: int = Field(default=4, ge=0, description="Older ones kept of each log.")
+    keep_days: float = Field(
+        default=30.0, gt=0, description="Logs last written longer ago are deleted."
+    )

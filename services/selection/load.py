@@ -1,0 +1,82 @@
+"""What a decision needs of a project, loaded once: nothing of it grows with the pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from curation import modes
+from curation.embedding.embed import RegionEmbedder
+from curation.index import RegionIndex
+from curation.modes import FailureEvidence, Mode
+from curation.select import ModeQuery, plan
+from services.context import Context
+from services.db.tables import Model
+from services.modes.recognise import Recognised, recognise
+from services.selection.inputs import barred_hashes, evidence_of, spent
+from services.selection.training_sample import TrainingSample, training_sample
+from services.store.region_index import open_index
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that a decision needs of a project but the pool.
+
+    Attributes:
+        champion: whose failures.
+        known: what their explanations point at.
+        modes: of its explained failures.
+        known_as: by key of the mode.
+        queries: modes that are not fixed, as searches.
+        index: regions of the pool.
+        sample: of what it was trained on.
+        spent: images that are labelled or asked for.
+        hashes: whose near-duplicates must not be asked for.
+        embedder: of regions.
+    """
+
+    champion: Model
+    known: list[FailureEvidence]
+    modes: list[Mode]
+    known_as: dict[str, Recognised]
+    queries: list[ModeQuery]
+    index: RegionIndex
+    sample: TrainingSample | None
+    spent: frozenset[str]
+    hashes: tuple[int, ...]
+    embedder: RegionEmbedder
+
+    @property
+    def unfixed(self) -> list[Mode]:
+        """The modes that ask for something."""
+        return [mode for mode in self.modes if not self.known_as[mode.key].is_fixed]
+
+
+def load(context: Context, champion: Model, embedder: RegionEmbedder) -> Inputs:
+    """Failures, modes and what is barred.
+
+    Args:
+        context: wiring.
+        champion: whose failures.
+        embedder: of regions; what it has not embedded yet takes no part.
+    """
+    index = open_index(context, embedder.version, embedder.width)
+    known = evidence_of(context, champion.id, embedder.version, tuple(champion.class_names))
+    sample = training_sample(context, champion, embedder) if known else None
+    usual = sample.objects.alike(index.metric.apply) if sample else {}
+    found = modes.cluster(known, index.metric.apply, usual=usual)
+    known_as = recognise(context, champion, found, embedder.version, index.metric.apply)
+    fixed = {mode.key for mode in found if known_as[mode.key].is_fixed}
+    queries = plan.queries_of(found, known, fixed)
+    barred = barred_hashes(context) if queries else ()
+    return Inputs(
+        champion=champion,
+        known=known,
+        modes=found,
+        known_as=known_as,
+        queries=queries,
+        index=index,
+        sample=sample,
+        spent=spent(context),
+        hashes=barred,
+        embedder=embedder,
+    )
