@@ -38,6 +38,12 @@ LOOP = {
     ),
     "F4_regions_above_box": Bar("the same, above the object with its surroundings", ">="),
     "F4_regions_above_random": Bar("the same, above random regions", ">="),
+    "F1": Bar("failing frames and E2X above frames and random, largest budget, points", ">="),
+    "F1_at_all": Bar("the same, above it at all", ">="),
+    "F2": Bar("failing frames and E2X above the frames alone, points", ">="),
+    "F2_at_all": Bar("the same, above them at all", ">="),
+    "F3": Bar("boxes that frames and E2X need to reach frames and random, share", "<="),
+    "F5": Bar("failure modes of which judges and siblings say the same, share", ">="),
     "T13": Bar("typical failures of a mode that have its cause, share", ">="),
 }
 FIDELITY = {
@@ -102,12 +108,13 @@ def page() -> str:
         lines += ["| bar | goal | measured | |", "|---|---|---|---|"]
         for name, said in document["bars"].items():
             if name in bars and said.get("value") is not None:
-                lines.append(_row(bars[name], said))
+                lines.append(row(bars[name], said))
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _row(bar: Bar, said: dict[str, Any]) -> str:
+def row(bar: Bar, said: dict[str, Any]) -> str:
+    """A bar as a line of a table."""
     value, low, high, goal = (said.get(key) for key in ("value", "low", "high", "bar"))
     sign = "≥" if bar.sense == ">=" else "≤"
     measured = number(value)

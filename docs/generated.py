@@ -119,11 +119,20 @@ def bars_page() -> str:
     return bars.page()
 
 
+def field_frames_page() -> str:
+    """What learning from the failing frames is worth, and what a policy adds."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import field_frames
+
+    return field_frames.page()
+
+
 PAGES = {
     "settings.md": settings_page,
     "http_api.md": api_page,
     "commands.md": commands_page,
     "results/bars.md": bars_page,
+    "results/field_frames.md": field_frames_page,
 }
 
 

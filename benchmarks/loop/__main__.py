@@ -163,6 +163,7 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
         details = {"leads": bars.leads(arms)}
         arms = bars.full_protocol(arms)
     elif arguments.part == "field":
+        arms = table.whole(arms)
         keys, reached = FIELD_KEYS, bars.field_bars(arms)
         arms += table.same_start(arms, [unit for unit in units if unit["part"] == "training"])
     elif arguments.part == "cycles":

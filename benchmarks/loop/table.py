@@ -53,6 +53,15 @@ def rows(units: Sequence[Unit], keys: Sequence[str]) -> list[dict[str, Any]]:
     return sorted(table, key=lambda r: (r["budget"] or 0, -(r[first] or [0])[0], r["arm"]))
 
 
+def whole(units: Sequence[Unit]) -> list[Unit]:
+    """Units of arms and budgets that all seeds have: means over other seeds are no comparison."""
+    seeds = {unit["seed"] for unit in units}
+    of_seeds: dict[Any, set[int]] = defaultdict(set)
+    for unit in units:
+        of_seeds[unit["arm"], unit.get("budget")].add(unit["seed"])
+    return [unit for unit in units if of_seeds[unit["arm"], unit.get("budget")] == seeds]
+
+
 def same_start(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
     """Those of other units that began with the same detector, of the same seeds and budgets.
 
@@ -61,12 +70,13 @@ def same_start(units: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
     """
     start = {unit["seed"]: unit["result"]["slice_ap50_before"] for unit in units}
     budgets = {unit["budget"] for unit in units}
-    return [
+    found = [
         unit
         for unit in others
         if unit["budget"] in budgets
         and start.get(unit["seed"]) == unit["result"]["slice_ap50_before"]
     ]
+    return [unit for unit in whole([*units, *found]) if unit in found]
 
 
 def means(results: Sequence[dict[str, float]]) -> dict[str, list[float]]:

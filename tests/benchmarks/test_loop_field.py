@@ -131,6 +131,12 @@ def test_only_units_of_the_same_first_detector_stand_beside() -> None:
     assert table.same_start(own, [*others, beside]) == [beside]
 
 
+def test_a_budget_that_a_seed_lacks_is_left_out() -> None:
+    units = study(0.50, {150: 0.56}, 0.53)
+    more = [unit("field_frames_e2x", 2, 50, 0.5), unit("field_frames_oracle", 3, 150, 0.5)]
+    assert table.whole([*units, *more]) == units
+
+
 def test_arms_with_frames_are_no_rivals_of_those_without() -> None:
     assert set(bars.RIVALS) <= {arm.name for arm in ARMS}
     assert all(BY_NAME[arm.name].field for arm in FIELD_ARMS)

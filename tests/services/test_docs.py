@@ -30,7 +30,7 @@ def _generated() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["settings.md", "http_api.md", "commands.md", "results/bars.md"])
+@pytest.mark.parametrize("name", sorted(_generated().PAGES))
 def test_a_generated_page_is_what_the_code_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "97")  # the width of somebody's terminal changes nothing
 
