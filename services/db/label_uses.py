@@ -19,8 +19,8 @@ from itertools import chain
 from sqlalchemy import CompoundSelect, Select, Table, delete, event, func, insert, select
 from sqlalchemy.orm import Session, UOWTransaction, sessionmaker
 
-from services.db.parts import PARAMETERS, in_parts
 from services.db.data import Annotation, Image, LabelUse, Role
+from services.db.parts import PARAMETERS, in_parts
 
 Use = tuple[str, str, bool, str]
 """Image, label, whether it is of an ignored object, role."""

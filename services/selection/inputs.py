@@ -17,8 +17,8 @@ from curation.kernel.errors import ShardCorrupt
 from curation.kernel.types import Detections, FailureKind
 from curation.modes import FailureEvidence
 from services.context import Context
-from services.db.parts import in_parts
 from services.db.engine import reading
+from services.db.parts import in_parts
 from services.db.tables import (
     EVALUATION_ROLES,
     Annotation,

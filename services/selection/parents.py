@@ -23,8 +23,8 @@ from curation.modes.dealing import Side, by_hash, deal
 from curation.select.base import Ledger
 from services.context import Context
 from services.db import sides
-from services.db.parts import in_parts
 from services.db.engine import reading
+from services.db.parts import in_parts
 from services.db.tables import Annotation, Image, LabelTask, Observation, Role, TaskState
 from services.failures.findings import DISMISSED_FLAG
 from services.selection.inputs import barred_hashes

@@ -14,8 +14,8 @@ from curation.kernel.errors import CurationError
 from curation.kernel.types import Box, Detections, ImageArray
 from curation.select import PoolImage
 from services.context import Context
-from services.db.parts import in_parts
 from services.db.engine import reading
+from services.db.parts import in_parts
 from services.db.tables import Image
 from services.store.storage import open_image
 

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from services.db.parts import in_parts
 from services.db.engine import DEFAULT_ATTEMPTS, MAX_ATTEMPTS_INFO
+from services.db.parts import in_parts
 from services.db.races import insert_new
 from services.db.tables import Outbox, Unit
 from services.errors import InvalidRequest

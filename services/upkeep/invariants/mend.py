@@ -16,8 +16,8 @@ from sqlalchemy import delete, select, update
 from curation.kernel.errors import CurationError
 from services import units
 from services.context import Context
-from services.db.parts import in_parts
 from services.db.engine import reading
+from services.db.parts import in_parts
 from services.db.tables import Embedding, Explanation
 from services.store.embeddings import drop_regions, has_regions
 from services.store.region_index import open_index
@@ -33,9 +33,6 @@ from services.upkeep.invariants.index import (
     width_of,
 )
 from services.upkeep.invariants.rows import never_looked_at
-
-BATCH = 500
-"""Databases bound the number of parameters of a statement."""
 
 
 def mend(context: Context) -> Iterator[str]:
