@@ -24,7 +24,7 @@ WORKERS = {"explain": ("explain",), "extra": ("explain",), "default": ("default"
 
 @pytest.mark.parametrize(
     ("database", "number", "kills", "seed"),
-    [("sqlite_url", 500, 15, 1), ("postgres_url", 150, 8, 2)],
+    [("sqlite_url", 300, 10, 1), ("postgres_url", 150, 8, 2)],
 )
 def test_units_survive_kills(
     request: pytest.FixtureRequest,

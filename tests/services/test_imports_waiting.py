@@ -6,11 +6,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.engine import make_url
 
 from services.context import Context
-from services.db.tables import Image, Role
+from services.db.data import LabelUse
+from services.db.tables import Annotation, Image, Role
 from services.intake.imports import import_dataset
 from tests import bad_images
 from tests.services.datasets_on_disk import pictures, write_coco
@@ -64,7 +65,11 @@ def test_an_image_that_cannot_be_used_counts_as_done(
     assert told == [(1, 2), (2, 2)]
 
 
-def test_files_of_a_broken_off_import_are_taken_up_by_the_next(
+def _files(context: Context) -> list[Path]:
+    return [path for path in context.project.images.rglob("*") if path.is_file()]
+
+
+def test_an_import_that_breaks_off_in_a_batch_leaves_nothing_of_it(
     sqlite_context: Context, tmp_path: Path
 ) -> None:
     def break_off(done: int, _total: int) -> None:
@@ -74,10 +79,25 @@ def test_files_of_a_broken_off_import_are_taken_up_by_the_next(
     source = write_coco(tmp_path / "data", pictures(1, 2, 3))
     with pytest.raises(KeyboardInterrupt):
         import_dataset(sqlite_context, source, Role.SEED, progress=break_off)
-    files = [path for path in sqlite_context.project.images.rglob("*") if path.is_file()]
-    assert (len(files), _images(sqlite_context)) == (2, 0)
+    assert (_files(sqlite_context), _images(sqlite_context)) == ([], 0)
 
     report = import_dataset(sqlite_context, source, Role.SEED)
 
     assert (report.images_added, report.problems) == (3, [])
-    assert all(path.is_file() for path in files)
+    assert len(_files(sqlite_context)) == 3
+
+
+def test_files_whose_rows_were_never_written_are_taken_up_by_the_next_import(
+    sqlite_context: Context, tmp_path: Path
+) -> None:
+    source = write_coco(tmp_path / "data", pictures(1, 2, 3))
+    import_dataset(sqlite_context, source, Role.SEED)
+    files = _files(sqlite_context)
+    with sqlite_context.sessions.begin() as session:  # as if it was killed between the two
+        for table in (Annotation, LabelUse, Image):
+            session.execute(delete(table))
+
+    report = import_dataset(sqlite_context, source, Role.SEED)
+
+    assert (report.images_added, report.problems) == (3, [])
+    assert sorted(_files(sqlite_context)) == sorted(files)
