@@ -71,9 +71,11 @@ def deal_frames(prepared: Prepared, share: float) -> Dealt:
 
 
 def taught(prepared: Prepared, dealt: Dealt) -> Prepared:
-    """The same world for policies: nobody is asked for the like of a frame that teaches."""
+    """The same world for policies: nobody is asked for the like of a frame, of either side."""
     world = prepared.world
-    hashes = tuple(perceptual_hash(world.image(sample)) for sample in dealt.parents)
+    hashes = tuple(
+        perceptual_hash(world.image(sample)) for sample in (*dealt.parents, *dealt.judges)
+    )
     return replace(prepared, excluded_hashes=prepared.excluded_hashes + hashes)
 
 

@@ -110,6 +110,53 @@ def origins(session: Session, image_ids: Iterable[str]) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What must not be trained on, since it would tell a model what its judges ask.
+
+    Attributes:
+        images: pool images of a group that judges.
+        hashes: perceptual hashes of failing frames that judge; nor their near-duplicates.
+    """
+
+    images: frozenset[str] = frozenset()
+    hashes: tuple[int, ...] = ()
+
+
+def kept_for_judges(session: Session, dealt: Mapping[str, Side]) -> Kept:
+    """What the judges need to be kept apart, those of earlier cycles included.
+
+    Args:
+        session: only read from.
+        dealt: sides that are not stored yet, beside others.
+    """
+    failing = (
+        select(FailureRow.id)
+        .where(FailureRow.image_id == Image.id, FailureRow.state.not_in(TAKEN_BACK))
+        .correlate(Image)
+        .exists()
+    )
+    of_pool = select(Image.id).where(Image.role == Role.POOL, Image.group != "")
+    of_field = select(Image.perceptual_hash).where(Image.role == Role.FIELD, failing)
+    images, hashes = (
+        set(
+            session.scalars(
+                query.join(FieldSide, FieldSide.group == group_name()).where(
+                    FieldSide.side == Side.JUDGE
+                )
+            )
+        )
+        for query in (of_pool, of_field)
+    )
+    # By name only those that no cycle has stored yet: a few, where all may be many thousands.
+    before = known(session, dealt)
+    fresh = [one for one, side in dealt.items() if side is Side.JUDGE and one not in before]
+    for part in in_parts(sorted(fresh)):
+        images |= set(session.scalars(of_pool.where(Image.group.in_(part))))
+        hashes |= set(session.scalars(of_field.where(group_name().in_(part))))
+    return Kept(frozenset(images), tuple(sorted(int(text, 16) for text in hashes)))
+
+
 def places_taught(session: Session) -> frozenset[str]:
     """Where failures lie in frames that may not judge."""
     query = (

@@ -87,6 +87,7 @@ def choose(
     policy = policy_of(context.settings, terms.policy)
     price = usual_price(context, champion, scores)
     parents = deal_frames(context, inputs.known, inputs.unfixed, price, terms.budget_boxes)
+    inputs = replace(inputs, spent=inputs.spent | parents.barred)
     taught = Chosen(inputs.modes, parents.asked, inputs.known_as, parents)
     left = replace(terms, budget_boxes=terms.budget_boxes - parents.boxes)
     if not inputs.queries or left.budget_boxes < 1:

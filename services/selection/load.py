@@ -29,7 +29,7 @@ class Inputs:
         queries: modes that are not fixed, as searches.
         index: regions of the pool.
         sample: of what it was trained on.
-        spent: images that are labelled or asked for.
+        spent: images that must not be chosen: labelled, asked for or of a drive that judges.
         hashes: whose near-duplicates must not be asked for.
         embedder: of regions.
     """

@@ -43,7 +43,9 @@ class Parents:
         asked: frames to label, the first first, within the budget.
         said: what is known to be there in each of them, as boxes to begin with.
         failures: the failure that each of them is asked for.
-        hashes: perceptual hashes of all parents: nobody is asked for their like.
+        hashes: perceptual hashes of all parents, whose like teaches nothing new, and of all judges,
+            whose like would teach what they ask: nobody is asked for either.
+        barred: pool images of groups that judge.
         with_truth: frames that teach as they are.
         to_label: frames that teach once they are labelled, whether or not they are asked for now.
         judges: frames that judge.
@@ -54,6 +56,7 @@ class Parents:
     said: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     hashes: tuple[int, ...] = ()
+    barred: frozenset[str] = frozenset()
     with_truth: int = 0
     to_label: int = 0
     judges: int = 0
@@ -99,6 +102,7 @@ def deal_frames(
         groups = {frame: group for own in frames.values() for frame, group in own.items()}
         teaching = [one for one, group in groups.items() if dealt.get(group) is Side.PARENT]
         rows = _read(session, teaching)
+        kept = sides.kept_for_judges(session, dealt)
     asked = _ask(context, rows, frames, teaching, price, budget_boxes)
     first = {item.frame: item.failure for item in reversed(known)}
     return Parents(
@@ -106,7 +110,9 @@ def deal_frames(
         asked=asked,
         said={one.image: _as_prelabels(rows.reports.get(one.image, [])) for one in asked},
         failures={one.image: first[one.image] for one in asked},
-        hashes=tuple(sorted({int(row.perceptual_hash, 16) for row in rows.images.values()})),
+        hashes=tuple(sorted({int(row.perceptual_hash, 16) for row in rows.images.values()}))
+        + kept.hashes,
+        barred=kept.images,
         with_truth=len(rows.labelled),
         to_label=len(teaching) - len(rows.labelled),
         judges=sum(dealt.get(group) is Side.JUDGE for group in groups.values()),

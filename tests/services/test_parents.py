@@ -10,6 +10,7 @@ from curation.kernel.images import encode_png
 from curation.modes.dealing import Side
 from services.cli.plan import read_plan
 from services.context import Context
+from services.cycle import cycles
 from services.db.tables import (
     Annotation,
     Cycle,
@@ -75,6 +76,40 @@ def test_half_teach_and_are_asked_for_first(loop: ModeLoop) -> None:
     assert [one["box"] for one in asked[0].prelabels] == [REPORTS[0]["box"]]
     assert len(asked) == 6  # what is left of the budget goes to the pool
     assert not {task.image_id for task in asked} & dealt[Side.JUDGE]
+
+
+def asked_of_pool(context: Context, cycle: int) -> list[Image]:
+    wanted = [task.image_id for task in tasks(context, cycle)]
+    query = select(Image).where(Image.id.in_(wanted), Image.role == Role.POOL)
+    with context.sessions() as session:
+        return list(session.scalars(query))
+
+
+def test_the_pool_images_of_a_drive_that_judges_are_not_asked_for(loop: ModeLoop) -> None:
+    with loop.context.sessions.begin() as session:
+        for role in (Role.FIELD, Role.POOL):
+            rows = session.scalars(select(Image).where(Image.role == role).order_by(Image.id))
+            for number, image in enumerate(rows):
+                image.group = f"drive {number % 8}"
+    cycle = loop.select(budget_boxes=100)
+    dealt = by_side(loop.context)
+    groups = {image.group for image in asked_of_pool(loop.context, cycle)}
+    assert groups == dealt[Side.PARENT]  # all of the pool but what belongs to a judge
+
+
+def test_nor_is_the_like_of_a_frame_that_judges_in_later_cycles(loop: ModeLoop) -> None:
+    first = loop.select(budget_boxes=1)
+    judge, *_others = sorted(by_side(loop.context)[Side.JUDGE])
+    with loop.context.sessions.begin() as session:
+        cycles.cancel(session, loop.context, first, "anna")
+        alike, of_its_drive, *others = session.scalars(
+            select(Image).where(Image.role == Role.POOL).order_by(Image.id)
+        )
+        bits = int(session.get_one(Image, judge).perceptual_hash, 16) ^ 1
+        alike.perceptual_hash, of_its_drive.group = f"{bits:016x}", judge
+    second = loop.select(budget_boxes=100)
+    asked = {image.id for image in asked_of_pool(loop.context, second)}
+    assert asked == {image.id for image in others}
 
 
 def test_what_the_budget_does_not_pay_for_is_asked_for_next_time(loop: ModeLoop) -> None:
