@@ -55,7 +55,7 @@ class Patience:
 
     @staticmethod
     def of(session: Session) -> Patience:
-        """Of the process that this session belongs to."""
+        """That of the process whose database connection this is."""
         found = session.info.get(INFO)
         return found if isinstance(found, Patience) else Patience()
 

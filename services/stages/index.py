@@ -49,8 +49,9 @@ def run(stage: StageContext, claim: Claim) -> Store:
     if index.waiting() >= context.settings.selection.seal_rows:
         index.seal()
     elif index.uncoded() >= CODE_AT:
-        count = index.uncoded()
-        logger.info("%d regions of the index are coded, %d wait", count, index.compress())
+        before = index.uncoded()
+        left = index.compress()
+        logger.info("%d regions of the index are coded, %d wait", before - left, left)
 
     def store(session: Session) -> dict[str, Any]:
         session.execute(
