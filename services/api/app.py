@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services import context as wiring
@@ -26,6 +26,8 @@ from services.api.routes import (
 )
 from services.api.routes import units as unit_routes
 from services.context import Context
+from services.web.app import Split, create_pages
+from services.web.session import COOKIE, Sessions
 
 DESCRIPTION = """\
 Report field frames, read why the detector failed on them, label what was missing, promote models.
@@ -76,7 +78,12 @@ def create_app(context: Context | None = None) -> FastAPI:
     for module in ROUTES:
         app.include_router(module.router, prefix="/v1", dependencies=[Depends(described)])
     app_errors.answer(app)
+    people = Sessions()
+    pages = create_pages(context, people, app_errors.said_of_the_database)
+    pages.state.token = project_token(context)
+    app.state.pages = pages
     # The last one stands in front: a number for all, then the token, then the bounds.
+    app.add_middleware(Split, pages=pages)
     app.add_middleware(NoZeroBytes)
     app.add_middleware(
         BodyLimit,
@@ -85,6 +92,7 @@ def create_app(context: Context | None = None) -> FastAPI:
         small_bytes=settings.max_json_bytes,
     )
     app.add_middleware(Authenticate, token=project_token(context))
+    app.add_middleware(Signed, people=people, token=project_token(context))
     app.add_middleware(Answers)
     return app
 
@@ -107,3 +115,22 @@ class NoZeroBytes:
         elif scope["type"] == "http" and b"%00" in scope["query_string"]:
             answer = app_errors.answer_of(422, "invalid_request", "query: it has a zero byte")
         await (answer or self._app)(scope, receive, send)
+
+
+class Signed:
+    """Until accounts are there: a session of the pages is good for the API as well."""
+
+    def __init__(self, app: ASGIApp, people: Sessions, token: str) -> None:
+        self._app, self._people, self._token = app, people, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, with the token where its cookie is good."""
+        if scope["type"] == "http":
+            request = Request(scope)
+            user = self._people.find(request.cookies.get(COOKIE))
+            sent = request.headers.get("x-csrf-token", "")
+            if user is not None and (scope["method"] in ("GET", "HEAD") or sent == user.csrf):
+                header = (b"authorization", f"Bearer {self._token}".encode())
+                if not request.headers.get("authorization"):
+                    scope = {**scope, "headers": [*scope["headers"], header]}
+        await self._app(scope, receive, send)

@@ -123,7 +123,7 @@ def _of_the_database(request: Request, error: Exception) -> Response:
 
     What the driver says goes to the log only: it may name hosts and folders.
     """
-    said = _said_of(error)
+    said = said_of_the_database(error)
     if said is None:
         raise error
     code, message = said
@@ -131,7 +131,7 @@ def _of_the_database(request: Request, error: Exception) -> Response:
     return answer_of(503, code, message, {"Retry-After": str(RETRY_S)})
 
 
-def _said_of(error: Exception) -> tuple[str, str] | None:
+def said_of_the_database(error: Exception) -> tuple[str, str] | None:
     """Code and message, or None where the database is not to blame."""
     if not isinstance(error, database.DBAPIError):
         return BUSY  # all connections of the pool were in use

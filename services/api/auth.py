@@ -13,6 +13,7 @@ from services.api.protocol import TRUSTED
 from services.config.project import TOKEN_FILE
 from services.context import Context
 from services.errors import NotAllowed
+from services.web import paths
 
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/docs")
 """What is answered without the token: health, and how the API is used. Whatever lies below
@@ -87,5 +88,5 @@ class Authenticate:
 
 
 def is_open(path: str) -> bool:
-    """Whether a path is answered without the token."""
-    return path in OPEN_PATHS or path.startswith("/docs/")
+    """Whether a path is answered without the token; pages ask for a session themselves."""
+    return path in OPEN_PATHS or path.startswith("/docs/") or paths.is_page(path)

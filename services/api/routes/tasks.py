@@ -1,4 +1,4 @@
-"""Label tasks: lease, answer, skip, reject, give back."""
+"""Label tasks: lease, renew, answer, skip, reject, give back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.api.deps import (
     Word,
     row_after,
 )
-from services.api.schemas import AnnotationOut, CloseIn, LeaseIn, Page, SubmitIn, TaskOut
+from services.api.schemas import AnnotationOut, CloseIn, LeaseIn, Page, RenewIn, SubmitIn, TaskOut
 from services.api.strict import StrictRoute
 from services.db.tables import LabelTask
 from services.labeling import answers, queue
@@ -85,6 +85,13 @@ def skip_task(task_id: RowId, body: CloseIn, session: SessionOf, context: Contex
 def reject_task(task_id: RowId, body: CloseIn, session: SessionOf, context: ContextOf) -> LabelTask:
     """Say that the image is unusable; it is never asked for again."""
     return queue.reject(session, context, task_id, body.token, body.note)
+
+
+@router.post("/tasks/{task_id:row}/renew", response_model=TaskOut)
+def renew_task(task_id: RowId, body: RenewIn, session: SessionOf, context: ContextOf) -> LabelTask:
+    """Keep it for longer while somebody works on it; one that another has leased is lost."""
+    lease_s = body.lease_s or context.settings.labels.lease_s
+    return queue.renew(session, task_id, body.token, lease_s)
 
 
 @router.post("/tasks/{task_id:row}/release", response_model=TaskOut)
