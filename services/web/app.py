@@ -19,13 +19,32 @@ from curation.kernel.errors import CurationError
 from retrain.errors import RetrainError
 from services.context import Context
 from services.errors import ServiceError
-from services.web import assets, label, live, login, paths, pictures, render, session, start
+from services.web import (
+    about,
+    assets,
+    data,
+    failures,
+    label,
+    live,
+    login,
+    models,
+    modes,
+    paths,
+    pictures,
+    render,
+    session,
+    start,
+    work,
+)
 
 DRAWN_AT_ONCE = 2
 RETRY_S = 5
 Said: TypeAlias = Callable[[Exception], tuple[str, str] | None]
 """Code and message where the database fails; None: it is not to blame."""
-ROUTES = (assets, login, start, live, label, pictures)
+ROUTES = (
+    *(about, assets, data, failures, label, live, login),
+    *(models, modes, pictures, start, work),
+)
 
 
 def create_pages(context: Context, people: session.Sessions, said: Said) -> FastAPI:

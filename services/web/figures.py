@@ -114,7 +114,7 @@ def read(session: Session) -> Figures:
 
 
 def _counted(session: Session, query: Any) -> dict[str, int]:
-    return dict(session.execute(query).tuples().all())
+    return {row[0]: row[1] for row in session.execute(query)}
 
 
 def _waits(session: Session, running: int | None) -> list[Waits]:

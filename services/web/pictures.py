@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from curation import draw
 from curation.kernel import images
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import FailureRow, Image
+from services.db.tables import CandidateRow, FailureRow, Image
 from services.errors import NotFound
 from services.report import pictures
 from services.store import drawings
 from services.store.storage import open_image
 from services.web import session
+from services.web.cursors import MAX_ROW
 
 router = APIRouter()
 WIDEST_PX, THUMB_PX, QUALITY = 2000, 320, 82
@@ -37,6 +38,38 @@ async def failure_picture(
         context: Context = request.app.state.context
         data = await run_in_threadpool(failure_jpeg, context, failure_id, width, plain)
     return Response(data, media_type="image/jpeg", headers={"Cache-Control": KEPT})
+
+
+@router.get("/pictures/candidate/{candidate_id}")
+async def candidate_picture(
+    request: Request, user: session.UserOf, candidate_id: Annotated[int, Path(ge=1, le=MAX_ROW)]
+) -> Response:
+    """A pool image that was asked for, with the regions that resemble what hurt."""
+    async with request.app.state.drawing:
+        context: Context = request.app.state.context
+        data = await run_in_threadpool(candidate_jpeg, context, candidate_id, THUMB_PX)
+    return Response(data, media_type="image/jpeg", headers={"Cache-Control": KEPT})
+
+
+def candidate_jpeg(context: Context, candidate_id: int, width_px: int) -> bytes:
+    """A pool image with the regions for which it was found.
+
+    Raises:
+        NotFound: there is no such candidate, or its image is lost.
+    """
+    with reading(context.sessions) as opened:
+        row = opened.get(CandidateRow, candidate_id)
+        if row is None:
+            raise NotFound(f"no candidate {candidate_id}")
+        image = opened.get_one(Image, row.image_id)
+    try:
+        frame = open_image(context, image)
+    except FileNotFoundError as error:
+        raise NotFound("the file of this image is missing: restore it from a backup") from error
+    view = pictures.View.whole(frame, min(width_px, frame.shape[1]))
+    regions = [view.box(reason["box"]) for reason in row.reasons if "box" in reason]
+    colours, texts = [pictures.MATCHED] * len(regions), [""] * len(regions)
+    return images.encode_jpeg(draw.boxes(view.crop(frame), regions, colours, texts), QUALITY)
 
 
 def failure_jpeg(context: Context, failure_id: str, width_px: int, plain: bool = False) -> bytes:

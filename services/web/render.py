@@ -49,7 +49,13 @@ def environment() -> Environment:
         finalize=_shown,
     )
     made.filters.update(
-        moment=moment, ago=ago, percent=words.percent, three=_three, day=_day, short=_short
+        moment=moment,
+        ago=ago,
+        percent=words.percent,
+        three=_three,
+        day=_day,
+        short=_short,
+        zip_self=lambda values: [(value, value) for value in values],
     )
     made.globals.update(
         asset=assets.address, kinds=words.KINDS, mechanisms=words.MECHANISMS, title_of=_title

@@ -12,12 +12,13 @@ from services.web import figures as counts
 from services.web import render, session
 
 router = APIRouter()
+KINDS = LOOKS, LABELS = "look", "label"
 BAR, GAP, HIGH, FOOT = 18, 8, 90, 14
 """Of the chart, units of its view."""
 
 
-def figures(context: Context) -> str:
-    """The live part of the page, the same for all who watch."""
+def figures(context: Context) -> dict[str, str]:
+    """The live part of the page by what its readers may do, from one look at the database."""
     with reading(context.sessions) as opened:
         found = counts.read(opened)
     values = {
@@ -27,13 +28,20 @@ def figures(context: Context) -> str:
             (words.mode_state(state), found.modes.get(state, 0), state) for state in STATE_WORDS
         ],
     }
-    return render.text("start_live.html", values)
+    return {
+        kind: render.text("start_live.html", {**values, "labels": kind == LABELS}) for kind in KINDS
+    }
+
+
+def kind_of(user: session.User) -> str:
+    """Which of the texts of :func:`figures` somebody is shown."""
+    return LABELS if user.may("label") else LOOKS
 
 
 @router.get("/")
 def start_page(request: Request, user: session.UserOf) -> Response:
     """The page with its figures of now; they stay alive where scripts run."""
-    live = figures(request.app.state.context)
+    live = figures(request.app.state.context)[kind_of(user)]
     return render.page(request, "start.html", {"live": render.Markup(live)}, user)
 
 

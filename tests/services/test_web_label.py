@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,18 +11,18 @@ from benchmarks.common.waiting import wait_until
 from services.api.app import create_app
 from services.context import Context
 from services.db.tables import Annotation, LabelTask
-from tests.services.browser import browser, person  # noqa: F401
+from tests.services.browser import person
 from tests.services.pages import add_tasks, sign_in
 
 TASKS = 10
 
 
 @pytest.fixture
-def site(sqlite_context: Context, served: tuple[Any, str]) -> Iterator[tuple[Any, str]]:
+def site(sqlite_context: Context, served: tuple[Any, str]) -> tuple[Any, str]:
     """The application with ten tasks, and where it listens."""
     switch, url = served
     switch.app = create_app(sqlite_context)
-    yield switch.app, url
+    return switch.app, url
 
 
 def _answers(context: Context) -> list[Annotation]:

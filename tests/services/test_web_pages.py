@@ -1,0 +1,239 @@
+"""Every page over HTTP: with nothing, with one and with many rows, by role, for strangers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import event
+
+from services.api.app import create_app
+from services.context import Context
+from services.db.tables import FailureRow
+from services.web import assets
+from tests.services.pages import add_field, add_rows, sign_in
+
+LISTS = ("/", "/failures", "/modes", "/models", "/data", "/work", "/settings", "/help", "/label")
+ONE = (f"/failures/{1:064x}", "/modes/1", "/models/2")
+MANY = 60
+"""More than a page of any list."""
+
+
+class Site:
+    """The pages of a project, and who looks."""
+
+    def __init__(self, context: Context, switch: Any, url: str) -> None:
+        self.context, self.url = context, url
+        self.app = switch.app = create_app(context)
+
+    def as_(self, role: str) -> httpx.Client:
+        name, _, value = sign_in(self.app, role, role).partition("=")
+        headers = {"accept": "text/html"}
+        return httpx.Client(base_url=self.url, cookies={name: value}, headers=headers, timeout=60)
+
+    def queries(self, client: httpx.Client, path: str) -> int:
+        """Statements that a page takes."""
+        seen: list[str] = []
+
+        def saw(*told: Any) -> None:
+            seen.append(told[2])
+
+        event.listen(self.context.engine, "before_cursor_execute", saw)
+        try:
+            assert client.get(path).status_code == 200
+        finally:
+            event.remove(self.context.engine, "before_cursor_execute", saw)
+        return len(seen)
+
+
+@pytest.fixture
+def site(sqlite_context: Context, served: tuple[Any, str]) -> Site:
+    return Site(sqlite_context, *served)
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_page_with_nothing_says_what_to_do(site: Site, path: str) -> None:
+    answer = site.as_("admin").get(path)
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert re.search(r" style=| on\w+=|<style|<script(?! src)", answer.text) is None
+
+
+def test_pages_ask_as_much_of_the_database_for_many_rows_as_for_one(site: Site) -> None:
+    add_field(site.context, 1)
+    client = site.as_("admin")
+    few = {path: site.queries(client, path) for path in (*LISTS, *ONE)}
+    add_rows(site.context, range(2, MANY))
+    many = {path: site.queries(client, path) for path in (*LISTS, *ONE)}
+
+    assert many == few
+    assert max(many.values()) <= 25
+
+
+def test_the_pages_of_a_list_hold_every_row_once(site: Site) -> None:
+    add_field(site.context, MANY)
+    client = site.as_("viewer")
+    for path, pattern in (
+        ("/failures", r'<li><a href="/failures/([0-9a-f]{64})"'),
+        ("/modes", r'<td><a href="/modes/(\d+)"'),
+        ("/models", r'<td><a href="/models/(\d+)"'),
+        ("/data", r'<tr id="([0-9a-f]+)"'),
+        ("/work", r"<tr><td>(\d+)</td><td>scan<"),
+    ):
+        found: list[str] = []
+        here, pages = path, 0
+        while here:
+            text = client.get(here).text
+            found += re.findall(pattern, text)
+            following = re.search(r'href="([^"]+)" rel="next"', text)
+            here = following[1].replace("&amp;", "&") if following else ""
+            pages += 1
+        assert pages > 1, path
+        assert len(found) == len(set(found)) >= MANY - 1, path
+
+
+def test_failures_are_filtered(site: Site) -> None:
+    add_field(site.context, 3)
+    with site.context.sessions.begin() as session:
+        session.get_one(FailureRow, f"{1:064x}").kind = "false_positive"
+        session.get_one(FailureRow, f"{2:064x}").state = "dismissed"
+        session.get_one(FailureRow, f"{3:064x}").mode_id = None
+    client = site.as_("viewer")
+
+    def shown(query: str) -> list[int]:
+        text = client.get(f"/failures?{query}").text
+        return [int(name, 16) for name in re.findall(r'<li><a href="/failures/(\w{64})"', text)]
+
+    assert shown("") == [1, 3]
+    assert shown("state=&kind=false_positive&since=") == [1]
+    assert shown("state=dismissed") == [2]
+    assert shown("mode=0") == [3]
+    assert shown("model=1") == [1, 3]
+    assert shown("model=7") == shown("label=bus") == shown("until=2020-01-01") == []
+    assert shown("since=2020-01-01&label=car") == [1, 3]
+    for wrong in ("mode=x", "since=yesterday", "before=abc"):
+        assert client.get(f"/failures?{wrong}").status_code == 422
+
+
+@pytest.mark.parametrize("role", ["viewer", "labeller", "curator", "admin"])
+def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: str) -> None:
+    add_field(site.context, 2)
+    client = site.as_(role)
+    forms: set[str] = set()
+    seen: set[str] = set()
+    following = ["/", *ONE]
+    while following:
+        here = following.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        answer = client.get(here)
+        assert answer.status_code == 200 or here == "/readyz", here
+        if not answer.headers["content-type"].startswith("text/html") or here == "/docs":
+            continue
+        forms |= set(re.findall(r'method="post" action="([^"]+)"', answer.text))
+        linked = re.findall(r'(?:href|src)="(/[^"#]*)', answer.text)
+        following += [one.replace("&amp;", "&") for one in linked]
+    csrf = re.search(r'name="csrf" content="([^"]+)"', client.get("/").text)[1]  # type: ignore[index]
+    told = {"csrf": csrf, "note": "a reason"}
+
+    answers = {action: client.post(action, data=told).status_code for action in sorted(forms)}
+
+    assert "/logout" in answers
+    assert set(answers.values()) <= {303, 409}, answers
+    offered = {re.sub(r"[0-9a-f]{64}|\d+", "N", action) for action in forms}
+    assert (
+        offered
+        == {
+            "viewer": {"/logout"},
+            "labeller": {"/logout"},
+            "curator": {"/logout", "/failures/N/dismiss", "/work/N/redrive"},
+            "admin": {
+                *("/logout", "/failures/N/dismiss", "/work/N/redrive", "/models/N/promote"),
+                "/models/rollback",
+            },
+        }[role]
+    )
+
+
+def test_whoever_lacks_the_role_is_refused_whatever_the_page_shows(site: Site) -> None:
+    add_field(site.context, 1)
+    client = site.as_("viewer")
+    csrf = re.search(r'name="csrf" content="([^"]+)"', client.get("/").text)[1]  # type: ignore[index]
+    told = {"csrf": csrf, "note": "a reason"}
+
+    for path in (f"/failures/{1:064x}/dismiss", "/work/1/redrive", "/models/2/promote",
+                 "/models/rollback"):  # fmt: skip
+        assert client.post(path, data=told).status_code == 403, path
+    assert client.get("/label").status_code == 403
+    with site.context.sessions() as session:
+        assert session.get_one(FailureRow, f"{1:064x}").state == "explained"
+
+
+def test_a_form_of_another_site_is_refused(site: Site) -> None:
+    add_field(site.context, 1)
+    told = {"csrf": "guessed", "note": "a reason"}
+
+    answer = site.as_("admin").post(f"/failures/{1:064x}/dismiss", data=told)
+
+    assert answer.status_code == 403
+
+
+def test_a_dismissal_names_who_and_why(site: Site) -> None:
+    add_field(site.context, 1)
+    client = site.as_("curator")
+    csrf = re.search(r'name="csrf" content="([^"]+)"', client.get("/").text)[1]  # type: ignore[index]
+    path = f"/failures/{1:064x}"
+
+    client.post(f"{path}/dismiss", data={"csrf": csrf, "note": "a reflection"})
+
+    page = client.get(path).text
+    assert "curator" in page
+    assert "a reflection" in page
+    assert "/dismiss" not in page
+
+
+def test_strangers_are_asked_to_sign_in_and_come_back(site: Site) -> None:
+    with httpx.Client(base_url=site.url, headers={"accept": "text/html"}) as client:
+        for path in (*LISTS, *ONE, "/pictures/failure/1", "/events"):
+            answer = client.get(path)
+            assert answer.status_code in (303, 401), path
+        answer = client.get("/failures?kind=false_positive")
+        assert answer.headers["location"] == "/login?next=/failures%3Fkind%3Dfalse_positive"
+        for outside in ("//evil.example", "https://evil.example", "/\\evil.example"):
+            assert "evil" not in client.get("/login", params={"next": outside}).text
+
+
+def test_what_is_wrong_is_said_on_a_page(site: Site) -> None:
+    client = site.as_("viewer")
+    for path, status in (
+        ("/failures/abc", 404),
+        ("/modes/99", 404),
+        ("/models/99", 404),
+        ("/modes/x", 422),
+        ("/work?before=-1", 422),
+        ("/help/nothing", 404),
+    ):
+        answer = client.get(path)
+        assert answer.status_code == status, path
+        assert "<h1>" in answer.text
+        assert client.get(path, headers={"accept": "application/json"}).json()["code"]
+
+
+def test_assets_are_kept_under_the_hash_of_their_contents(site: Site) -> None:
+    with httpx.Client(base_url=site.url) as client:
+        page = client.get("/login").text
+        for path in re.findall(r'(?:src|href)="(/assets/[^"]+)"', page):
+            answer = client.get(path)
+            assert answer.status_code == 200
+            assert "immutable" in answer.headers["cache-control"]
+        old = client.get("/assets/0123456789abcdef/pages.js")
+        assert old.headers["cache-control"] == "no-cache"
+        assert client.get(f"/assets/{assets.version()}/../app.py").status_code in (404, 303)
+        assert client.get(f"/assets/{assets.version()}/nothing.js").status_code == 404
