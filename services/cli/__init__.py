@@ -5,6 +5,8 @@ Modules import what needs PyTorch inside their functions, so that ``e2x --help``
 
 from __future__ import annotations
 
+import getpass
+import os
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +15,9 @@ from typing import Annotated
 import typer
 
 from services.cli.common import CommandGroup, choose_project, configure_logs
+from services.db import actors
+from services.db.actors import Actor, Door
+from services.plain import plain_text
 
 MODULES = (
     "services.demo.cli",
@@ -31,6 +36,8 @@ MODULES = (
     "services.cli.explain",
     "services.cli.models",
     "services.cli.report",
+    "services.cli.users",
+    "services.cli.audit",
     "services.cli.units",
 )
 """In the order in which a newcomer meets them, and ``e2x --help`` lists them."""
@@ -78,6 +85,15 @@ def root(
     del show_version  # its callback has done it
     configure_logs(verbose)
     choose_project(project)
+    actors.become(Actor(operator(), Door.CLI))
+
+
+def operator() -> str:
+    """Whoever runs the command, as the operating system calls them."""
+    try:
+        return plain_text(getpass.getuser(), 80)
+    except (KeyError, OSError):  # a container may run as a number that has no name
+        return f"uid {os.getuid()}"
 
 
 def main() -> None:

@@ -6,17 +6,18 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TypeAlias
-from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from sqlalchemy import exc as database
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from curation.kernel.errors import CurationError
 from retrain.errors import RetrainError
+from services.accounts.identity import WHO, Identity
 from services.context import Context
 from services.errors import ServiceError
 from services.web import (
@@ -47,23 +48,28 @@ ROUTES = (
 )
 
 
-def create_pages(context: Context, people: session.Sessions, said: Said) -> FastAPI:
-    """The pages of one project.
+def create_pages(context: Context, cookies: session.Cookies, said: Said) -> FastAPI:
+    """The pages of one project; whoever comes to them has been let in.
 
     Args:
         context: wiring.
-        people: who is signed in.
+        cookies: how a browser is given its session.
         said: what an error of the database means.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.context = context
-    app.state.people = people
+    app.state.cookies = cookies
     app.state.drawing = asyncio.Semaphore(DRAWN_AT_ONCE)
     app.state.hub = live.Hub(lambda: start.figures(context))
     for module in ROUTES:
         app.include_router(module.router)
     _answer_errors(app, said)
     return app
+
+
+def pages_of() -> list[BaseRoute]:
+    """The routes of the pages, each of which needs a role."""
+    return [route for module in ROUTES for route in module.router.routes]
 
 
 class Split:
@@ -111,19 +117,16 @@ def _answer_errors(app: FastAPI, said: Said) -> None:
 
     for ours in (ServiceError, CurationError, RetrainError):
         app.add_exception_handler(ours, known)
-    app.add_exception_handler(session.LoginNeeded, _ask_to_sign_in)
     app.add_exception_handler(HTTPException, unserved)
     app.add_exception_handler(RequestValidationError, malformed)
     for theirs in (database.DBAPIError, database.TimeoutError):
         app.add_exception_handler(theirs, of_the_database)
 
 
-def _ask_to_sign_in(request: Request, error: Exception) -> Response:
-    if not _is_for_a_person(request):
-        return _told(request, 401, "not_allowed", str(error))
-    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    there = "" if request.method != "GET" or here == "/" else f"?next={quote(here, safe='/')}"
-    return RedirectResponse(f"/login{there}", 303)
+def refused(scope: Scope, who: Identity, status: int, code: str, message: str) -> Response:
+    """What somebody is answered whose request goes no further, as a page or as JSON."""
+    request = Request({**scope, "state": {**scope.get("state", {}), WHO: who}})
+    return _told(request, status, code, message)
 
 
 def _told(request: Request, status: int, code: str, message: str) -> Response:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 
+from services.accounts import login
+from services.context import Context
+from services.errors import Forbidden, NotAllowed, ServiceError
 from services.web import paths, render, session
+from services.web.session import Cookies
 
 router = APIRouter()
-MAX_FIELD = 300
+MAX_NAME, MAX_PASSWORD, MAX_PATH = 120, 300, 2000
 
 
 @router.get("/login")
@@ -20,35 +24,53 @@ def login_page(request: Request, next: str = "/") -> Response:
     target = next if paths.is_local(next) else "/"
     if session.current_user(request) is not None:
         return RedirectResponse(target, 303)
-    return render.page(request, "login.html", {"next": target, "error": "", "name": ""})
+    return _form(request, target)
 
 
 @router.post("/login")
-def sign_in(
+async def sign_in(
     request: Request,
-    name: Annotated[str, Form(max_length=MAX_FIELD)],
-    password: Annotated[str, Form(max_length=MAX_FIELD)],
-    next: Annotated[str, Form(max_length=2000)] = "/",
+    name: Annotated[str, Form(max_length=MAX_NAME)],
+    password: Annotated[str, Form(max_length=MAX_PASSWORD)],
+    next: Annotated[str, Form(max_length=MAX_PATH)] = "/",
 ) -> Response:
     """Begin a session, or say that the words do not fit."""
     target = next if paths.is_local(next) else "/"
-    token: str = request.app.state.token
-    if not secrets.compare_digest(password.encode(), token.encode()):
-        values = {"next": target, "name": name, "error": "Name and password do not fit."}
-        return render.page(request, "login.html", values, status=401)
-    key = request.app.state.people.begin(name or "admin", "admin")
+    context: Context = request.app.state.context
+    cookies: Cookies = request.app.state.cookies
+    try:
+        async with cookies.places:  # it takes a quarter of a second, and much memory
+            made = await run_in_threadpool(
+                login.by_password,
+                context.sessions,
+                context.settings,
+                name,
+                password,
+                cookies.address_of(request),
+                request.cookies.get(cookies.name, ""),
+            )
+    except (NotAllowed, Forbidden) as error:
+        return _form(request, target, name, error)
     answer = RedirectResponse(target, 303)
-    answer.set_cookie(session.COOKIE, key, httponly=True, samesite="lax", path="/")
+    cookies.give(answer, made.session_id)
     return answer
 
 
 @router.post("/logout")
-def sign_out(
-    request: Request, user: session.UserOf, csrf: Annotated[str, Form(max_length=MAX_FIELD)]
-) -> Response:
+def sign_out(request: Request, user: session.SenderOf) -> Response:
     """End the session."""
-    session.require_form(user, csrf)
-    request.app.state.people.end(request.cookies.get(session.COOKIE))
+    context: Context = request.app.state.context
+    with context.sessions.begin() as opened:
+        login.end(opened, user.who)
     answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(session.COOKIE)
+    request.app.state.cookies.take(answer)
     return answer
+
+
+def _form(
+    request: Request, target: str, name: str = "", error: ServiceError | None = None
+) -> Response:
+    said = "" if error is None else str(error)
+    values = {"next": target, "name": name, "error": said}
+    status = 200 if error is None else error.status
+    return render.page(request, "login.html", values, status=status)

@@ -1,115 +1,109 @@
 """Who looks at a page, and what that person may do.
 
-The one place where the pages meet whatever knows people.
+The one place where the pages meet accounts. Whether somebody may have a page at all is asked
+before it, by the table of :mod:`services.web.roles`; here is what the page shows of that.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
-from fastapi import Depends, Request
+from fastapi import Depends, Form, Request, Response
 
-from services.errors import ServiceError
+from services.accounts.identity import WHO, Identity
+from services.db.tables import UserRole
+from services.errors import Forbidden, NotAllowed
 
-RANKS = ("viewer", "labeller", "curator", "admin")
-"""Each may do what those before it may."""
-NEEDED = {"look": "viewer", "label": "labeller", "curate": "curator", "administer": "admin"}
-COOKIE = "e2x_session"
-
-
-class LoginNeeded(ServiceError):
-    """Nobody is signed in."""
-
-    code = "not_allowed"
-    status = 401
+NEEDED = {
+    "look": UserRole.VIEWER,
+    "label": UserRole.LABELLER,
+    "curate": UserRole.CURATOR,
+    "administer": UserRole.ADMIN,
+}
+MAX_CSRF = 200
 
 
-class Forbidden(ServiceError):
-    """Signed in, but without the role that this needs."""
+@dataclass(frozen=True, slots=True)
+class Cookies:
+    """How a browser is given its session.
 
-    code = "forbidden"
-    status = 403
+    Attributes:
+        name: of the cookie.
+        give: sets it in an answer, to a session's id.
+        take: takes it back.
+        address_of: where a request comes from, as lockouts count it.
+        places: to look at passwords in.
+    """
+
+    name: str
+    give: Callable[[Response, str], None]
+    take: Callable[[Response], None]
+    address_of: Callable[[Request], str]
+    places: asyncio.Semaphore
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who is signed in.
+    """Who is signed in, for the templates."""
 
-    Attributes:
-        name: as the audit trail and answers name it.
-        role: one of :data:`RANKS`.
-        csrf: what every form and every changing request of this session brings.
-    """
+    who: Identity
 
-    name: str
-    role: str
-    csrf: str = field(repr=False)
+    @property
+    def name(self) -> str:
+        """As the audit trail and answers name them."""
+        return self.who.name
+
+    @property
+    def role(self) -> str:
+        """In a word."""
+        return self.who.role.value
+
+    @property
+    def csrf(self) -> str:
+        """What every form and every changing request of this session brings."""
+        return self.who.csrf
 
     def may(self, what: str) -> bool:
         """Whether the role is enough for one of the kinds of :data:`NEEDED`."""
-        return RANKS.index(self.role) >= RANKS.index(NEEDED[what])
-
-
-class Sessions:
-    """Who is signed in, in the memory of one process."""
-
-    def __init__(self) -> None:
-        self._users: dict[str, User] = {}
-
-    def begin(self, name: str, role: str) -> str:
-        """Sign somebody in; what the cookie holds."""
-        key = secrets.token_urlsafe(32)
-        self._users[key] = User(name, role, secrets.token_urlsafe(32))
-        return key
-
-    def find(self, key: str | None) -> User | None:
-        """Who that is."""
-        return None if key is None else self._users.get(key)
-
-    def end(self, key: str | None) -> None:
-        """Sign out."""
-        if key is not None:
-            self._users.pop(key, None)
+        return self.who.role.may(NEEDED[what])
 
 
 def current_user(request: Request) -> User | None:
     """Who has sent a request, None where nobody is signed in."""
-    sessions: Sessions = request.app.state.people
-    return sessions.find(request.cookies.get(COOKIE))
+    who: Identity | None = getattr(request.state, WHO, None)
+    return None if who is None else User(who)
 
 
 def signed_in(request: Request) -> User:
     """Who has sent a request.
 
     Raises:
-        LoginNeeded: nobody is signed in.
+        NotAllowed: nobody is signed in.
     """
     user = current_user(request)
     if user is None:
-        raise LoginNeeded("sign in first")
+        raise NotAllowed("sign in first")
     return user
 
 
 UserOf: TypeAlias = Annotated[User, Depends(signed_in)]
 
 
-def require(user: User, what: str) -> None:
-    """Refuse whoever has not the role for something.
+def of_our_form(user: UserOf, csrf: Annotated[str, Form(max_length=MAX_CSRF)] = "") -> User:
+    """Who has sent a form of a page.
 
     Raises:
-        Forbidden: the message names the role.
+        Forbidden: it lacks the session's token: another site may have sent it.
     """
-    if not user.may(what):
-        raise Forbidden(f"this needs the role {NEEDED[what]}; {user.name} is {user.role}")
-
-
-def require_form(user: User, csrf: str) -> None:
-    """Refuse a form that another site has sent in the person's name.
-
-    Raises:
-        Forbidden: it lacks the session's token.
-    """
-    if not secrets.compare_digest(csrf.encode(), user.csrf.encode()):
+    right = secrets.compare_digest(csrf.encode(), user.csrf.encode())
+    if user.who.via == "session" and not right:
         raise Forbidden("this form is of another session: load the page again and repeat it")
+    return user
+
+
+SenderOf: TypeAlias = Annotated[User, Depends(of_our_form)]
+"""Of every route of a page that changes something."""

@@ -12,6 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from benchmarks.common.projects import make_model, make_unit
+from services.accounts import login, users
+from services.api.auth import session_cookie
 from services.context import Context
 from services.db.base import utc_now
 from services.db.tables import (
@@ -29,6 +31,7 @@ from services.db.tables import (
     ModeSighting,
     Observation,
     Role,
+    UserRole,
 )
 from services.store.storage import put_image, write_npz
 from tests.services.builders import add_champion, make_explanation, make_failure
@@ -200,5 +203,11 @@ def _add_one(
 
 
 def sign_in(app: Any, name: str = "anna", role: str = "labeller") -> str:
-    """Sign somebody in; the cookie."""
-    return f"e2x_session={app.state.pages.state.people.begin(name, role)}"
+    """Sign somebody in who is there, or is made; the cookie."""
+    context: Context = app.state.context
+    with context.sessions.begin() as session:
+        user = users.lookup(session, name)
+        user = user or users.add(session, context.settings, name, UserRole(role), None)
+        session.flush()
+        made = login.begin(session, context.settings, user, "test")
+    return f"{session_cookie(context.settings)}={made.session_id}"

@@ -143,7 +143,9 @@ def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: st
     csrf = re.search(r'name="csrf" content="([^"]+)"', client.get("/").text)[1]  # type: ignore[index]
     told = {"csrf": csrf, "note": "a reason"}
 
-    answers = {action: client.post(action, data=told).status_code for action in sorted(forms)}
+    last_out = sorted(forms, key=lambda action: (action == "/logout", action))
+
+    answers = {action: client.post(action, data=told).status_code for action in last_out}
 
     assert "/logout" in answers
     assert set(answers.values()) <= {303, 409}, answers
@@ -205,7 +207,7 @@ def test_strangers_are_asked_to_sign_in_and_come_back(site: Site) -> None:
             answer = client.get(path)
             assert answer.status_code in (303, 401), path
         answer = client.get("/failures?kind=false_positive")
-        assert answer.headers["location"] == "/login?next=/failures%3Fkind%3Dfalse_positive"
+        assert answer.headers["location"] == "/login?next=%2Ffailures%3Fkind%3Dfalse_positive"
         for outside in ("//evil.example", "https://evil.example", "/\\evil.example"):
             assert "evil" not in client.get("/login", params={"next": outside}).text
 
@@ -235,5 +237,5 @@ def test_assets_are_kept_under_the_hash_of_their_contents(site: Site) -> None:
             assert "immutable" in answer.headers["cache-control"]
         old = client.get("/assets/0123456789abcdef/pages.js")
         assert old.headers["cache-control"] == "no-cache"
-        assert client.get(f"/assets/{assets.version()}/../app.py").status_code in (404, 303)
+        assert client.get(f"/assets/{assets.version()}/../app.py").status_code in (404, 401)
         assert client.get(f"/assets/{assets.version()}/nothing.js").status_code == 404

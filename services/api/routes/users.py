@@ -1,0 +1,100 @@
+"""Accounts of all, and the audit trail: for admins."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from services.accounts import audit, users
+from services.api.deps import (
+    IN_A_PLACE_TO_LOG_IN,
+    ContextOf,
+    Cursor,
+    Limit,
+    SessionOf,
+    ViewOf,
+    Word,
+    row_after,
+)
+from services.api.schemas import Page
+from services.api.schemas_accounts import AuditOut, PasswordIn, UserChange, UserIn, UserOut
+from services.api.strict import StrictRoute
+from services.db.tables import User
+
+router = APIRouter(tags=["users"], route_class=StrictRoute)
+Name = Annotated[str, Path(pattern=users.NAME_PATTERN)]
+
+
+@router.get("/users", response_model=Page[UserOut])
+def list_users(session: ViewOf) -> Page[UserOut]:
+    """All accounts by name, those that are disabled too."""
+    return Page(items=[UserOut.model_validate(row) for row in users.everybody(session)])
+
+
+@router.post("/users", status_code=201, response_model=UserOut, dependencies=[IN_A_PLACE_TO_LOG_IN])
+def add_user(body: UserIn, session: SessionOf, context: ContextOf) -> User:
+    """Make an account: with a password, or for somebody whom the OpenID Connect provider knows."""
+    return users.add(
+        session,
+        context.settings,
+        body.name,
+        body.role,
+        body.password,
+        by_provider=body.by_provider,
+    )
+
+
+@router.get("/users/{name}", response_model=UserOut)
+def show_user(name: Name, session: ViewOf) -> User:
+    """One account."""
+    return users.find(session, name)
+
+
+@router.patch("/users/{name}", response_model=UserOut)
+def change_user(name: Name, body: UserChange, session: SessionOf) -> User:
+    """Give another role, disable or enable: both count from the user's next request on."""
+    user = users.find(session, name)
+    if body.role is not None:
+        users.set_role(session, user, body.role)
+    if body.disabled is not None:
+        users.set_disabled(session, user, body.disabled)
+    return user
+
+
+@router.post("/users/{name}/password", response_model=UserOut, dependencies=[IN_A_PLACE_TO_LOG_IN])
+def set_password(name: Name, body: PasswordIn, session: SessionOf, context: ContextOf) -> User:
+    """Set a user's password; every login of the user ends."""
+    hashed = users.hashed(context.settings, name, body.password)
+    user = users.find(session, name)
+    users.set_password(session, user, hashed)
+    return user
+
+
+@router.get("/audit", response_model=Page[AuditOut])
+def list_audit(
+    session: ViewOf,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    user: Word = None,
+    since: Annotated[
+        datetime | None, Query(description="Of then and later; without a zone it is UTC.")
+    ] = None,
+    action: Word = None,
+    subject: Word = None,
+) -> Page[AuditOut]:
+    """Who changed what, when, through which door; the newest first."""
+    if since is not None and since.tzinfo is None:
+        since = since.replace(tzinfo=UTC)
+    found = audit.rows(
+        session,
+        limit + 1,
+        user=user,
+        since=since,
+        action=action,
+        subject=subject,
+        before=row_after(cursor),
+    )
+    items = [AuditOut.model_validate(row) for row in found[:limit]]
+    return Page(items=items, next=str(items[-1].id) if len(found) > limit else None)
