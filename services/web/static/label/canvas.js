@@ -2,6 +2,7 @@
 // @ts-check
 
 import { at, between, isLargeEnough, moved, rounded, sized } from "./geometry.js";
+import { shown } from "./text.js";
 
 /** @typedef {import("./geometry.js").Box} Box */
 /** @typedef {import("./work.js").Work} Work */
@@ -118,7 +119,7 @@ export class Canvas {
         "font-size": high,
       });
       text.textContent = item.score === undefined
-        ? item.label : `${item.label} ${Math.round(item.score * 100)}%`;
+        ? shown(item.label) : `${shown(item.label)} ${Math.round(item.score * 100)}%`;
       group.append(text);
       return group;
     });

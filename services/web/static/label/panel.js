@@ -1,6 +1,8 @@
 // The panel beside the image: boxes, classes, why it was asked for, what was answered.
 // @ts-check
 
+import { shown } from "./text.js";
+
 /** @typedef {import("./work.js").Work} Work */
 /** @typedef {import("./tasks.js").Task} Task */
 
@@ -15,7 +17,7 @@ function button(text, pressed, onClick) {
   const made = document.createElement("button");
   made.type = "button";
   const name = document.createElement("bdi");
-  name.textContent = text;
+  name.textContent = shown(text);
   made.append(name);
   made.setAttribute("aria-pressed", String(pressed));
   made.addEventListener("click", onClick);
@@ -50,7 +52,7 @@ export function showClasses(names, current, onPick) {
     button(`${index + 1} ${name}`, name === current, () => onPick(name))));
   const list = /** @type {HTMLSelectElement} */ (byId("class-list"));
   if (list.options.length !== names.length) {
-    list.replaceChildren(...names.map((name) => new Option(name, name)));
+    list.replaceChildren(...names.map((name) => new Option(shown(name), name)));
     list.addEventListener("change", () => onPick(list.value));
   }
   list.value = current;
@@ -59,12 +61,12 @@ export function showClasses(names, current, onPick) {
 /** @param {Task} task */
 export function showWhy(task) {
   const { reason } = task;
-  byId("why-text").textContent = reason.text ?? "no reason is stored";
+  byId("why-text").textContent = shown(reason.text ?? "no reason is stored");
   const facts = [
     reason.mode ? `mode ${reason.mode}` : "", reason.label ? `class ${reason.label}` : "",
-    reason.matches?.length ? `${reason.matches.length} regions (blue, dotted) resemble it` : "",
+    reason.matches?.length ? `${reason.matches.length} blue, dotted: what resembles it` : "",
   ];
-  byId("why-facts").textContent = facts.filter(Boolean).join(" · ");
+  byId("why-facts").textContent = shown(facts.filter(Boolean).join(" · "));
   const isFailure = /^[0-9a-f]{64}$/.test(reason.failure ?? "");
   byId("why-figure").hidden = !isFailure;
   if (!isFailure) return;
@@ -75,7 +77,7 @@ export function showWhy(task) {
 /** @param {string} text @param {"bad" | "good" | ""} [kind] */
 export function say(text, kind = "") {
   const status = byId("status");
-  status.textContent = text;
+  status.textContent = shown(text);
   status.className = kind ? `notice ${kind}` : "";
 }
 
@@ -84,7 +86,7 @@ export function say(text, kind = "") {
 export function notice(text, link) {
   const told = document.createElement("p");
   told.className = "notice bad";
-  told.textContent = `${text} `;
+  told.textContent = `${shown(text)} `;
   if (link !== undefined) {
     const way = document.createElement("a");
     way.href = link.href;
