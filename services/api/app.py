@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI, params
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services import context as wiring
+from services.accounts import oidc
 from services.api import app_errors, describe, docs, schemas
 from services.api.answers import Answers
 from services.api.auth import Authenticate, described, session_cookie
@@ -25,6 +26,7 @@ from services.api.routes import (
     labels,
     models,
     modes,
+    provider,
     tasks,
     users,
 )
@@ -85,6 +87,8 @@ def create_app(context: Context | None = None) -> FastAPI:
     app.state.decoding = asyncio.Semaphore(DECODED_AT_ONCE)
     app.state.drawing = asyncio.Semaphore(DECODED_AT_ONCE)
     app.state.logging_in = asyncio.Semaphore(LOGINS_AT_ONCE)
+    app.state.at_the_provider = asyncio.Semaphore(LOGINS_AT_ONCE)
+    app.state.provider = oidc.Provider(context.settings)
     roles = Roles({**LEAST, **LEAST_OF_PAGES})
     for router, prefix, needs in _routers():
         roles.check(prefix, router.routes)
@@ -120,6 +124,7 @@ def _routers() -> Iterator[tuple[APIRouter, str, list[params.Depends]]]:
     yield health.router, "", []
     yield docs.router, "", []
     yield account.router, "/v1", []
+    yield provider.router, "/v1", []
     yield account.own, "/v1", [Depends(described)]
     for module in ROUTES:
         yield module.router, "/v1", [Depends(described)]

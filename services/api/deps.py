@@ -64,10 +64,17 @@ async def place_to_log_in(request: Request) -> AsyncIterator[None]:
         yield
 
 
+async def place_at_the_provider(request: Request) -> AsyncIterator[None]:
+    """The same for logins that wait for another server: apart, so that passwords do not."""
+    async with request.app.state.at_the_provider:
+        yield
+
+
 SessionOf: TypeAlias = Annotated[Session, Depends(get_session, scope="function")]
 ViewOf: TypeAlias = Annotated[Session, Depends(get_view, scope="function")]
 IN_A_PLACE_TO_DECODE = Depends(place_to_decode, scope="function")
 IN_A_PLACE_TO_DRAW = Depends(place_to_draw, scope="function")
+IN_A_PLACE_AT_THE_PROVIDER = Depends(place_at_the_provider, scope="function")
 IN_A_PLACE_TO_LOG_IN = Depends(place_to_log_in, scope="function")
 
 

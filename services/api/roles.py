@@ -29,6 +29,8 @@ LEAST: Mapping[str, UserRole | None] = {
     "GET /docs": OPEN,
     "GET /docs/{name}": OPEN,
     "POST /v1/login": OPEN,
+    "GET /v1/login/oidc": OPEN,
+    "GET /v1/login/oidc/callback": OPEN,
     "POST /v1/logout": VIEWER,
     "POST /v1/logout/everywhere": VIEWER,
     "GET /v1/me": VIEWER,

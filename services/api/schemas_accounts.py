@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from services.accounts.secrets import LONGEST_PASSWORD
 from services.accounts.users import NAME_PATTERN
 from services.api.schemas import Body, Row
 from services.db.tables import UserRole
+
+RoleIn: TypeAlias = Annotated[UserRole, Field(strict=False)]
+"""Bodies are strict, and JSON has no word for a role but text."""
 
 
 class LoginIn(Body):
@@ -56,7 +59,7 @@ class TokenIn(Body):
     """A token to make."""
 
     name: str = Field(min_length=1, max_length=80, description="What it is for.")
-    role: UserRole | None = Field(default=None, description="At most; without: one's own.")
+    role: RoleIn | None = Field(default=None, description="At most; without: one's own.")
     days: float | None = Field(default=None, gt=0, le=100_000, description="Until it ends.")
 
 
@@ -82,7 +85,7 @@ class UserIn(Body):
     """An account to make."""
 
     name: str = Field(pattern=NAME_PATTERN, max_length=80)
-    role: UserRole = UserRole.VIEWER
+    role: RoleIn = UserRole.VIEWER
     password: str | None = Field(default=None, min_length=1, max_length=LONGEST_PASSWORD)
     by_provider: bool = Field(
         default=False, description="Logs in through OpenID Connect, by this name there."
@@ -92,7 +95,7 @@ class UserIn(Body):
 class UserChange(Body):
     """What is another about an account; what is left out stays."""
 
-    role: UserRole | None = None
+    role: RoleIn | None = None
     disabled: bool | None = None
 
 

@@ -53,11 +53,6 @@ def current() -> Actor:
     return _actor.get()
 
 
-def become(actor: Actor) -> None:
-    """Act as somebody until the context ends: for a process that has one user."""
-    _actor.set(actor)
-
-
 @contextmanager
 def acting(actor: Actor) -> Iterator[None]:
     """Act as somebody for the length of a block."""

@@ -103,6 +103,11 @@ def release_task(task_id: RowId, body: CloseIn, session: SessionOf) -> LabelTask
 
 
 def _name(said: str) -> str:
-    """Who answers: whoever is logged in, whatever the body says; else as a tool says it."""
+    """Who answers: whoever is logged in, whatever the body says; else as a tool says it.
+
+    A tool that says nothing answers as the account of its token; the project's token is nobody's.
+    """
     actor = actors.current()
-    return actor.name if actor.door == Door.WEB else said
+    if actor.door == Door.WEB:
+        return actor.name
+    return said or (actor.name if actor.user_id is not None else "")
