@@ -38,6 +38,7 @@ def up(
                 out.print(f"up: {names}")
                 if supervisor.api_url:
                     token = context.project.state / "api-token"
+                    out.print(f"pages: {supervisor.api_url}/, accounts by `e2x users add`")
                     out.print(f"API: {supervisor.api_url}/docs, token in {token}")
                 out.print(f"logs: {context.project.logs}; Ctrl-C stops all")
                 while True:

@@ -70,7 +70,8 @@ def sign_out(request: Request, user: session.SenderOf) -> Response:
 def _form(
     request: Request, target: str, name: str = "", error: ServiceError | None = None
 ) -> Response:
+    accounts = request.app.state.context.settings.accounts
     said = "" if error is None else str(error)
-    values = {"next": target, "name": name, "error": said}
+    values = {"next": target, "name": name, "error": said, "by_provider": accounts.oidc_issuer}
     status = 200 if error is None else error.status
     return render.page(request, "login.html", values, status=status)
