@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as Ordinal
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
+from PIL import Image as Pillow
 
 from curation import draw
 from curation.kernel import images
@@ -21,6 +25,12 @@ from services.web.cursors import MAX_ROW
 
 router = APIRouter()
 WIDEST_PX, THUMB_PX, QUALITY = 2000, 320, 82
+WHOLE_QUALITY = 95
+FOR_BROWSERS = (".jpg", ".png", ".webp", ".bmp")
+ORIENTATION, UPRIGHT = 0x0112, 1
+FOR_GOOD = "private, max-age=86400, immutable"
+"""An image is named by the hash of its bytes."""
+LOST = "the file of this image is missing: restore it from a backup"
 KEPT = "private, max-age=60"
 """Short: a failure that is explained meanwhile looks otherwise."""
 
@@ -40,9 +50,54 @@ async def failure_picture(
     return Response(data, media_type="image/jpeg", headers={"Cache-Control": KEPT})
 
 
+@router.get("/pictures/image/{image_id}")
+async def whole_picture(request: Request, user: session.UserOf, image_id: str) -> Response:
+    """An image to draw on: its bytes, or where no browser reads that format the same as JPEG."""
+    context: Context = request.app.state.context
+    image = await run_in_threadpool(_image, context, image_id)
+    path = context.project.inside(context.project.images, image.file)
+    if await run_in_threadpool(_is_shown_as_decoded, path):
+        return FileResponse(path, headers={"Cache-Control": FOR_GOOD})
+    async with request.app.state.drawing:
+        data = await run_in_threadpool(_as_jpeg, context, image)
+    return Response(data, media_type="image/jpeg", headers={"Cache-Control": FOR_GOOD})
+
+
+def _image(context: Context, image_id: str) -> Image:
+    with reading(context.sessions) as opened:
+        image = opened.get(Image, image_id)
+    if image is None:
+        raise NotFound(f"no image {image_id}")
+    return image
+
+
+def _is_shown_as_decoded(path: Path) -> bool:
+    """Whether every browser shows a file as the detector sees it.
+
+    Not those that are turned by their EXIF data: what browsers make of it depends on the format,
+    and boxes are of the upright picture. Of a GIF the first picture counts.
+    """
+    if path.suffix.lower() not in FOR_BROWSERS:
+        return False
+    try:
+        with Pillow.open(path) as header:
+            return header.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
+    except FileNotFoundError as error:
+        raise NotFound(LOST) from error
+    except (OSError, ValueError, SyntaxError):
+        return False  # decoding says what is wrong with it
+
+
+def _as_jpeg(context: Context, image: Image) -> bytes:
+    try:
+        return images.encode_jpeg(open_image(context, image), WHOLE_QUALITY)
+    except FileNotFoundError as error:
+        raise NotFound(LOST) from error
+
+
 @router.get("/pictures/candidate/{candidate_id}")
 async def candidate_picture(
-    request: Request, user: session.UserOf, candidate_id: Annotated[int, Path(ge=1, le=MAX_ROW)]
+    request: Request, user: session.UserOf, candidate_id: Annotated[int, Ordinal(ge=1, le=MAX_ROW)]
 ) -> Response:
     """A pool image that was asked for, with the regions that resemble what hurt."""
     async with request.app.state.drawing:
@@ -65,7 +120,7 @@ def candidate_jpeg(context: Context, candidate_id: int, width_px: int) -> bytes:
     try:
         frame = open_image(context, image)
     except FileNotFoundError as error:
-        raise NotFound("the file of this image is missing: restore it from a backup") from error
+        raise NotFound(LOST) from error
     view = pictures.View.whole(frame, min(width_px, frame.shape[1]))
     regions = [view.box(reason["box"]) for reason in row.reasons if "box" in reason]
     colours, texts = [pictures.MATCHED] * len(regions), [""] * len(regions)

@@ -23,6 +23,7 @@ LEAST_OF_PAGES: Mapping[str, UserRole | None] = {
     "GET /failures/{failure_id}": VIEWER,
     "POST /failures/{failure_id}/dismiss": CURATOR,
     "GET /pictures/failure/{failure_id}": VIEWER,
+    "GET /pictures/image/{image_id}": VIEWER,
     "GET /pictures/candidate/{candidate_id}": VIEWER,
     "GET /modes": VIEWER,
     "GET /modes/{mode_id}": VIEWER,

@@ -13,7 +13,7 @@ from services.web import render, session
 
 router = APIRouter()
 KINDS = LOOKS, LABELS = "look", "label"
-BAR, GAP, HIGH, FOOT = 18, 8, 90, 14
+BAR, GAP, HIGH, FOOT = 10, 5, 90, 14
 """Of the chart, units of its view."""
 
 

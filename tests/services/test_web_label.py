@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image as Pillow
 from sqlalchemy import select
 
 from benchmarks.common.waiting import wait_until
 from services.api.app import create_app
 from services.context import Context
-from services.db.tables import Annotation, LabelTask
+from services.db.tables import Annotation, Image, LabelTask
 from tests.services.browser import person
 from tests.services.pages import add_tasks, sign_in
 
@@ -195,3 +197,118 @@ def test_nothing_is_said_to_be_there_only_by_a_second_press(
         page.locator("#status", has_text="No image waits").wait_for()
 
     assert _answers(sqlite_context)[0].objects == []
+
+
+def test_a_lease_is_renewed_while_somebody_works_and_not_for_whoever_has_left(
+    site: tuple[Any, str], sqlite_context: Context, browser: Any
+) -> None:
+    app, url = site
+    (task,) = add_tasks(sqlite_context, 1)
+
+    def until() -> Any:
+        with sqlite_context.sessions() as session:
+            return session.get_one(LabelTask, task).lease_until
+
+    with person(browser, url, sign_in(app)) as page:
+        page.clock.install()
+        page.goto("/label")
+        _shown(page, task)
+        first = until()
+        page.keyboard.press("n")
+        with page.expect_response("**/renew"):
+            page.clock.run_for(61_000)
+        worked = until()
+        page.clock.run_for(11 * 60_000)  # nobody touches anything
+        page.wait_for_load_state("networkidle")
+        idle = until()
+        with page.expect_response("**/label/waiting"):
+            page.evaluate("fetch('/label/waiting')")
+        page.clock.run_for(5 * 60_000)
+        page.wait_for_load_state("networkidle")
+
+        assert worked > first
+        assert until() == idle
+
+
+def test_an_answer_that_is_not_taken_stays_to_be_mended(
+    site: tuple[Any, str], sqlite_context: Context, browser: Any
+) -> None:
+    app, url = site
+    (task,) = add_tasks(sqlite_context, 1)
+    with sqlite_context.sessions.begin() as session:
+        session.get_one(LabelTask, task).prelabels = [
+            {"box": [20.0, 20.0, 60.0, 50.0], "label": "horse", "score": 0.7}
+        ]
+    with person(browser, url, sign_in(app), expected=("422",)) as page:
+        page.goto("/label")
+        _shown(page, task)
+        page.keyboard.press("Enter")
+        page.locator("#status", has_text="unknown class").wait_for()
+        page.keyboard.press(".")
+        page.keyboard.press("2")
+        page.keyboard.press("Enter")
+        page.locator("#status", has_text="No image waits").wait_for()
+
+    assert [entry["label"] for entry in _answers(sqlite_context)[0].objects] == ["bus"]
+
+
+def test_work_of_whoever_lost_the_lease_is_kept_and_told(
+    site: tuple[Any, str], sqlite_context: Context, browser: Any
+) -> None:
+    app, url = site
+    (task,) = add_tasks(sqlite_context, 1)
+    with person(browser, url, sign_in(app), expected=("409",)) as page:
+        page.goto("/label")
+        _shown(page, task)
+        with sqlite_context.sessions.begin() as session:
+            session.get_one(LabelTask, task).token += 1  # as a lease of somebody else does
+        page.keyboard.press("n")
+        page.keyboard.press("Enter")
+        page.locator("#notices", has_text="What you drew is kept in this browser").wait_for()
+        kept = page.evaluate(
+            "Object.keys(localStorage).filter(key => key.includes('draft')).length"
+        )
+
+    assert kept == 1
+    assert _answers(sqlite_context) == []
+
+
+def test_a_picture_that_no_browser_reads_can_be_labelled(
+    site: tuple[Any, str], sqlite_context: Context, browser: Any
+) -> None:
+    app, url = site
+    (task,) = add_tasks(sqlite_context, 1)
+    with sqlite_context.sessions.begin() as session:
+        image = session.get_one(Image, session.get_one(LabelTask, task).image_id)
+        path = sqlite_context.project.images / image.file
+        with Pillow.open(path) as picture:
+            picture.save(path.with_suffix(".tiff"))
+        path.unlink()
+        image.file = str(Path(image.file).with_suffix(".tiff"))
+    with person(browser, url, sign_in(app)) as page:
+        page.goto("/label")
+        _shown(page, task)
+        page.keyboard.press("Enter")
+        page.locator("#status", has_text="No image waits").wait_for()
+
+    assert len(_answers(sqlite_context)) == 1
+
+
+def test_a_picture_that_is_lost_is_never_called_empty(
+    site: tuple[Any, str], sqlite_context: Context, browser: Any
+) -> None:
+    app, url = site
+    (task,) = add_tasks(sqlite_context, 1)
+    with sqlite_context.sessions.begin() as session:
+        image = session.get_one(Image, session.get_one(LabelTask, task).image_id)
+        (sqlite_context.project.images / image.file).unlink()
+    with person(browser, url, sign_in(app), expected=("404",)) as page:
+        page.goto("/label")
+        page.locator("#status", has_text="could not be loaded").wait_for()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")
+        page.keyboard.press("s")
+        page.locator("#status", has_text="No image waits").wait_for()
+
+    assert _answers(sqlite_context) == []
+    assert _states(sqlite_context) == ["skipped"]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image as Pillow
 from sqlalchemy import event
 
 from services.api.app import create_app
 from services.context import Context
-from services.db.tables import FailureRow
+from services.db.tables import FailureRow, Image
+from services.store.storage import put_image
 from services.web import assets
 from tests.services.pages import add_field, add_rows, sign_in
 
@@ -239,3 +242,28 @@ def test_assets_are_kept_under_the_hash_of_their_contents(site: Site) -> None:
         assert old.headers["cache-control"] == "no-cache"
         assert client.get(f"/assets/{assets.version()}/../app.py").status_code in (404, 401)
         assert client.get(f"/assets/{assets.version()}/nothing.js").status_code == 404
+
+
+def test_a_picture_to_draw_on_is_upright_in_every_browser(site: Site) -> None:
+    turned = Pillow.new("RGB", (40, 20))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    client = site.as_("viewer")
+    for kind in ("jpeg", "png", "webp"):
+        out = io.BytesIO()
+        turned.putpixel((0, 0), (len(kind), 0, 0))
+        turned.save(out, kind, exif=exif)
+        stored = put_image(site.context.project, out.getvalue())
+        with site.context.sessions.begin() as session:
+            session.add(
+                Image(
+                    id=stored.id, role="pool", file=stored.file, name="a", width_px=20,
+                    height_px=40, perceptual_hash=stored.perceptual_hash,
+                )
+            )  # fmt: skip
+
+        answer = client.get(f"/pictures/image/{stored.id}")
+
+        with Pillow.open(io.BytesIO(answer.content)) as shown:
+            assert shown.size == (stored.width_px, stored.height_px) == (20, 40), kind
+            assert shown.getexif().get(0x0112, 1) == 1

@@ -8,19 +8,35 @@ document.addEventListener("htmx:configRequest", (event) => {
   if (token !== null) detail.headers["X-CSRF-Token"] = token.content;
 });
 
-/** Keep an element up to date with what the server sends; the browser connects again by itself. */
+/** Keep an element up to date with what the server sends, while anybody can see it: a browser has
+ * few connections to one server, and a tab in the background must not hold one of them. */
 function follow(/** @type {HTMLElement} */ element) {
   const status = document.getElementById("live-status");
-  const source = new EventSource(/** @type {string} */ (element.dataset.live));
-  source.addEventListener("figures", (event) => {
-    // The server's own template, in which stored text is escaped.
-    element.innerHTML = /** @type {MessageEvent} */ (event).data;
-    if (status !== null) status.textContent = "live";
-  });
-  source.onerror = () => {
-    if (status !== null) status.textContent = "not connected: the figures may be old";
+  /** @type {EventSource | null} */
+  let source = null;
+  const tell = (/** @type {string} */ text) => {
+    if (status !== null && status.textContent !== text) status.textContent = text;
   };
-  addEventListener("pagehide", () => source.close());
+  const look = () => {
+    if (document.visibilityState !== "visible") {
+      source?.close();
+      source = null;
+    } else if (source === null) {
+      source = new EventSource(/** @type {string} */ (element.dataset.live));
+      source.addEventListener("figures", (event) => {
+        // The server's own template, in which stored text is escaped.
+        element.innerHTML = /** @type {MessageEvent} */ (event).data;
+        tell("live");
+      });
+      source.onerror = () => tell("not connected: the figures may be old");
+    }
+  };
+  document.addEventListener("visibilitychange", look);
+  addEventListener("pagehide", () => source?.close());
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) location.reload();
+  });
+  look();
 }
 
 for (const element of document.querySelectorAll("[data-live]")) {

@@ -90,7 +90,7 @@ export class Tasks {
     this.held.push(task);
     this.#remember();
     const picture = new Image();
-    picture.src = `/v1/images/${task.image_id}/file`;
+    picture.src = `/pictures/image/${task.image_id}`;
     return { task, picture };
   }
 
