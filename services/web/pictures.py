@@ -9,10 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as Ordinal
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
-from PIL import Image as Pillow
 
 from curation import draw
 from curation.kernel import images
+from curation.kernel.errors import ImageUnreadable
+from curation.kernel.image_headers import orientation_of
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import CandidateRow, FailureRow, Image
@@ -27,7 +28,7 @@ router = APIRouter()
 WIDEST_PX, THUMB_PX, QUALITY = 2000, 320, 82
 WHOLE_QUALITY = 95
 FOR_BROWSERS = (".jpg", ".png", ".webp", ".bmp")
-ORIENTATION, UPRIGHT = 0x0112, 1
+UPRIGHT = 1
 FOR_GOOD = "private, max-age=86400, immutable"
 """An image is named by the hash of its bytes."""
 LOST = "the file of this image is missing: restore it from a backup"
@@ -80,11 +81,10 @@ def _is_shown_as_decoded(path: Path) -> bool:
     if path.suffix.lower() not in FOR_BROWSERS:
         return False
     try:
-        with Pillow.open(path) as header:
-            return header.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
+        return orientation_of(path.read_bytes()) == UPRIGHT
     except FileNotFoundError as error:
         raise NotFound(LOST) from error
-    except (OSError, ValueError, SyntaxError):
+    except ImageUnreadable:
         return False  # decoding says what is wrong with it
 
 
