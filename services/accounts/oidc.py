@@ -119,6 +119,8 @@ class Provider:
             said = query.get("error_description") or query.get("error") or "no code"
             raise Forbidden(f"the provider did not let you in: {said[:200]}")
         metadata = self._described()
+        if query.get("iss", metadata["issuer"]) != metadata["issuer"]:  # RFC 9207
+            raise Forbidden("this answer is another provider's")
         try:
             with self._client(metadata) as client:
                 token = client.fetch_token(

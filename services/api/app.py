@@ -57,7 +57,7 @@ A field that is sent twice, or that no route knows, is an error too.
 **Every answer** has a number, `X-Request-Id`, under which the log has its request; one that you
 send is taken. What is slow or too large is cut off: 408, 413.
 """
-ERRORS = (400, 401, 403, 404, 405, 408, 409, 413, 422, 429, 500, 503, 507)
+ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
 ROUTES = (frames, images, failures, modes, cycles, tasks, labels, models, unit_routes, users)
 LOGIN = "/v1/login"
 """The one body of strangers that is read; a name and a password."""

@@ -132,6 +132,9 @@ class Authenticate:
         try:
             who = await self._who(given)
         except SQLAlchemyError as error:
+            if scope["method"] in place.methods and place.role is None:
+                await self._app(scope, receive, send)  # strangers may: it needs no database
+                return
             busy = app_errors.of_the_database(scope["method"], scope["path"], error)
             await busy(scope, receive, send)
             return

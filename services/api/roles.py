@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from starlette.convertors import register_url_convertor
-from starlette.routing import BaseRoute, compile_path
+from starlette.routing import BaseRoute, Mount, compile_path
 
 from services.api.deps import RowConvertor
 from services.db.tables import UserRole
@@ -143,5 +143,7 @@ def addresses(prefix: str, routes: Iterable[BaseRoute]) -> Iterator[str]:
     """Method and path of each route, as the table has them."""
     for route in routes:
         path, methods = getattr(route, "path", ""), getattr(route, "methods", None) or {"GET"}
+        if isinstance(route, Mount):
+            path += "/{path:path}"
         for method in sorted(set(methods) - {"HEAD"}):  # answered as GET is
             yield f"{method} {prefix}{path}"

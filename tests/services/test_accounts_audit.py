@@ -264,7 +264,8 @@ def test_admins_read_it_over_http(project: Context, admin: Browser, client: http
     rest = client.get("/audit", params={"cursor": page["next"], "user": "GRACE"}).json()
     assert [one["action"] for one in rest["items"]] == ["login"]
     assert client.get("/audit", params={"since": "2999-01-01T00:00:00"}).json()["items"] == []
-    error_of(client.get("/audit", params={"since": "yesterday"}), 422, "invalid_request")
+    for wrong in ("yesterday", "0.5", "0001-01-01T00:00:00+23:00"):
+        error_of(client.get("/audit", params={"since": wrong}), 422, "invalid_request")
 
 
 def test_old_rows_go_but_those_that_are_read_again(context: Context) -> None:

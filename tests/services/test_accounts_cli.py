@@ -150,3 +150,22 @@ def test_a_user_of_the_provider_has_no_password(line: CommandLine) -> None:
         with context.sessions() as session:
             user = session.scalars(select(User)).one()
     assert (user.by_provider, user.password_hash) == (True, None)
+
+
+def test_the_doctor_says_whether_anybody_can_get_in(
+    line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> tuple[str, str, str]:
+        rows = {row["what"]: row for row in line.run("doctor", "--json").json}
+        return tuple(rows["accounts"][name] for name in ("state", "found", "advice"))  # type: ignore[return-value]
+
+    assert found()[0] == "ok"
+    monkeypatch.setenv("E2X_ENVIRONMENT", "production")
+    monkeypatch.setenv("E2X_DATABASE_URL", f"sqlite:///{line.root / 'state' / 'e2x.db'}")
+    monkeypatch.setenv("E2X_BROKER_URL", "redis://127.0.0.1:9/0")
+    assert found()[:2] == ("warn", "none yet: nobody is an admin")
+    assert "e2x users add NAME --role admin" in found()[2]
+    typed(line, f"{PASSWORD}\n", "users", "add", "ada", "--role", "admin")
+    assert found()[:2] == ("ok", "1 admin")
+    monkeypatch.setenv("E2X_API__TOKEN", "shared")
+    assert found()[:2] == ("warn", "1 admin; api.token is set, and refused in production")

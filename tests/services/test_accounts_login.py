@@ -1,24 +1,21 @@
-"""Logging in and out: cookies, CSRF, lockout, what ends a login, the project's token."""
+"""Logging in and out: cookies, what ends a login, the project's token."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import func, select
 
 from benchmarks.common.projects import make_context
-from services.accounts import lockout, login, secrets, users
+from services.accounts import secrets, users
 from services.api.app import create_app
 from services.context import Context
-from services.db.actors import SERVICE
 from services.db.base import clock
-from services.db.tables import Audit, LoginSession, LoginTries, User, UserRole
-from services.errors import Forbidden, LockedOut, NotAllowed
+from services.db.tables import LoginSession, UserRole
 from tests.services.accounts import PASSWORD, Browser, add_user, browser, log_in, token_of
 from tests.services.api_server import Switch, error_of
 
@@ -179,199 +176,6 @@ def test_a_disabled_user_is_let_in_nowhere(api: Context, address: str) -> None:
         error_of(log_in(client, "ada", "wrong password"), 401, "not_allowed")
 
 
-# --- CSRF
-
-
-def test_a_change_by_cookie_needs_the_token_of_its_session(
-    api: Context, address: str, ada: Browser
-) -> None:
-    grace = add_user(api, "grace", UserRole.CURATOR)
-    other = browser(address, grace.name)
-    other.client.close()
-
-    for headers in ({}, {"X-CSRF-Token": "0" * 64}, {"X-CSRF-Token": other.csrf}):
-        answer = ada.client.post("/v1/cycles", json={}, headers=headers)
-        assert "X-CSRF-Token" in error_of(answer, 403, "csrf")
-    error_of(ada.change("POST", "/v1/cycles", json={}), 409, "conflict")  # no champion yet
-
-
-@pytest.mark.parametrize(
-    ("headers", "passes"),
-    [
-        ({"Origin": "https://evil.example"}, False),
-        ({"Origin": "null"}, False),
-        ({"Referer": "https://evil.example/page"}, False),
-        ({"Sec-Fetch-Site": "cross-site"}, False),
-        ({"Sec-Fetch-Site": "same-site"}, False),
-        ({"Origin": "SELF", "Sec-Fetch-Site": "same-origin"}, True),
-        ({"Referer": "SELF/failures?x=1"}, True),
-    ],
-)
-def test_a_change_from_another_site_is_refused(
-    address: str, ada: Browser, headers: dict[str, str], passes: bool
-) -> None:
-    told = {name: value.replace("SELF", address) for name, value in headers.items()}
-    told["X-CSRF-Token"] = ada.csrf
-
-    answer = ada.client.post("/v1/cycles", json={}, headers=told)
-
-    error_of(answer, *((409, "conflict") if passes else (403, "csrf")))
-
-
-def test_another_site_logs_nobody_in(api: Context, address: str) -> None:
-    add_user(api, "ada")
-    with httpx.Client(base_url=address) as client:
-        error_of(log_in(client, "ada", Origin="https://evil.example"), 403, "csrf")
-        form = client.post("/v1/login", data={"name": "ada", "password": PASSWORD})
-    assert form.status_code == 422
-    assert sessions_of(api) == 0
-
-
-def test_behind_a_proxy_the_public_address_counts(
-    tmp_path: Path, sqlite_url: str, served: tuple[Switch, str]
-) -> None:
-    public = "https://e2x.example.org"
-    context = make_context(tmp_path / "p", sqlite_url, accounts={"public_url": public})
-    add_user(context, "ada")
-    switch, url = served
-    switch.app = create_app(context)
-    with httpx.Client(base_url=url) as client:
-        assert log_in(client, "ada", Origin=public).status_code == 200
-        error_of(log_in(client, "ada", Origin=url), 403, "csrf")
-        error_of(log_in(client, "ada", Origin="http://e2x.example.org"), 403, "csrf")
-    context.engine.dispose()
-
-
-def test_a_token_needs_no_csrf_and_a_wrong_one_is_not_made_up_for_by_a_cookie(
-    ada: Browser,
-) -> None:
-    wrong = {"Authorization": "Bearer wrong", "X-CSRF-Token": ada.csrf}
-    error_of(ada.client.get("/v1/me", headers=wrong), 401, "not_allowed")
-    right = {"Authorization": "Bearer secret"}
-    error_of(ada.client.post("/v1/cycles", json={}, headers=right), 409, "conflict")
-
-
-# --- wrong passwords
-
-
-def _try(context: Context, name: str, password: str, address: str = "10.0.0.1") -> None:
-    login.by_password(context.sessions, context.settings, name, password, address)
-
-
-@pytest.fixture
-def strict(tmp_path: Path, database_url: str) -> Iterator[Context]:
-    """A project that locks after three wrong passwords of a name, or five of an address."""
-    limits = {"lock_after": 3, "lock_address_after": 5}
-    context = make_context(tmp_path / "strict", database_url, accounts=limits)
-    yield context
-    context.engine.dispose()
-
-
-def test_a_name_is_locked_after_wrong_passwords_from_anywhere(strict: Context) -> None:
-    add_user(strict, "ada")
-    for number in range(3):
-        with pytest.raises(NotAllowed, match="wrong name or password"):
-            _try(strict, ("ada", "Ada", "ADA")[number], "wrong", f"10.0.0.{number}")
-
-    with pytest.raises(LockedOut, match=r"again in 15 minutes.*users enable") as locked:
-        _try(strict, "ada", PASSWORD, "10.0.0.9")
-    assert 800 < locked.value.retry_after_s <= 900
-
-    later = datetime.now(UTC) + timedelta(minutes=16)
-    with clock(lambda: later):
-        _try(strict, "ada", PASSWORD)
-    with strict.sessions() as session:
-        actions = session.scalars(select(Audit.action).order_by(Audit.id)).all()
-    assert actions == ["login.failed"] * 3 + ["login"]
-
-
-def test_names_that_nobody_has_are_answered_and_locked_the_same(strict: Context) -> None:
-    for number in range(3):
-        with pytest.raises(NotAllowed, match="wrong name or password"):
-            _try(strict, "nobody", "wrong", f"10.0.1.{number}")
-    with pytest.raises(LockedOut, match="again in 15 minutes"):
-        _try(strict, "nobody", "wrong", "10.0.1.9")
-
-
-def test_an_address_is_locked_whatever_names_it_tries(strict: Context) -> None:
-    add_user(strict, "ada")
-    for number in range(5):
-        with pytest.raises(NotAllowed):
-            _try(strict, f"somebody{number}", "wrong")
-    with pytest.raises(LockedOut):
-        _try(strict, "ada", PASSWORD)
-    _try(strict, "ada", PASSWORD, "10.0.0.2")
-
-
-def test_a_right_password_buys_an_address_no_new_guesses(strict: Context) -> None:
-    add_user(strict, "mallory")
-    for number in range(5):
-        _try(strict, "mallory", PASSWORD)
-        with pytest.raises(NotAllowed):
-            _try(strict, f"somebody{number}", "wrong")
-    with pytest.raises(LockedOut):
-        _try(strict, "mallory", PASSWORD)
-
-
-def test_enabling_lifts_a_lock(strict: Context) -> None:
-    add_user(strict, "ada")
-    for number in range(3):
-        with pytest.raises(NotAllowed):
-            _try(strict, "ada", "wrong", f"10.0.0.{number}")
-    with strict.sessions.begin() as session:
-        users.set_disabled(session, users.find(session, "ada"), False)
-    _try(strict, "ada", PASSWORD)
-
-
-def test_tries_at_once_are_no_more_than_the_limit(strict: Context) -> None:
-    """Counted before the password is looked at, so that a burst gains nothing."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    def count(number: int) -> bool:
-        try:
-            lockout.count(strict.sessions, strict.settings, "ada", f"10.0.0.{number}")
-        except LockedOut:
-            return False
-        return True
-
-    with ThreadPoolExecutor(8) as pool:
-        counted = list(pool.map(count, range(16)))
-
-    assert sum(counted) == 3
-
-
-def test_tries_are_forgotten_with_time(strict: Context) -> None:
-    with pytest.raises(NotAllowed):
-        _try(strict, "a", "wrong")
-    later = datetime.now(UTC) + timedelta(hours=1)
-    with clock(lambda: later), pytest.raises(NotAllowed):
-        _try(strict, "b", "wrong", "10.0.0.2")
-    with strict.sessions() as session:
-        assert session.scalar(select(func.count()).select_from(LoginTries)) == 2
-
-
-def test_a_name_that_nobody_has_costs_as_much_as_a_wrong_password(
-    api: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Counted in hashes of Argon2 that are compared, not in time."""
-    compared = []
-    hasher = secrets._hasher()
-    real = hasher.verify_and_update
-
-    def counted(password: str, known: str) -> Any:
-        compared.append(known)
-        return real(password, known)
-
-    monkeypatch.setattr(hasher, "verify_and_update", counted)
-    add_user(api, "ada")
-    for name in ("ada", "nobody"):
-        with pytest.raises(NotAllowed):
-            _try(api, name, "wrong")
-
-    assert len(compared) == 2
-    assert compared[0].split("$")[:4] == compared[1].split("$")[:4]  # kind and cost
-
-
 # --- the project's token
 
 
@@ -407,61 +211,3 @@ def test_the_projects_token_is_refused_in_production(
     context.engine.dispose()
     assert "`e2x users add NAME --role admin`" in error_of(refused, 401, "not_allowed")
     assert taken.json()["name"] == "ada"
-
-
-# --- tables
-
-
-def test_names_are_unique_whatever_their_case(context: Context) -> None:
-    from services.errors import Conflict
-
-    add_user(context, "Ada")
-    with pytest.raises(Conflict, match="there is a user Ada already"):
-        add_user(context, "aDA")
-    with context.sessions() as session:
-        assert users.find(session, "ADA").name == "Ada"
-
-
-@pytest.mark.parametrize("name", ["", " ada", "ada lovelace", "-x", "Аda", "a\n", "a" * 81])
-def test_a_name_that_could_pass_for_another_is_refused(context: Context, name: str) -> None:
-    from services.errors import InvalidRequest
-
-    with pytest.raises(InvalidRequest, match="is no user name"):
-        add_user(context, name)
-
-
-@pytest.mark.parametrize(
-    ("password", "said"),
-    [("short", "12 at least"), ("x" * 1001, "over 1000"), ("adaadaadaadaada", "repeats"),
-     ("ada-lovelace1", "little more than the user's name")],
-)  # fmt: skip
-def test_a_password_that_is_easily_guessed_is_refused(
-    context: Context, password: str, said: str
-) -> None:
-    from services.errors import InvalidRequest
-
-    name = "ada-lovelace" if "lovelace" in password else "ada"
-    with pytest.raises(InvalidRequest, match=said):
-        users.hashed(context.settings, name, password)
-
-
-def test_the_last_admin_stays(context: Context) -> None:
-    from services.errors import Conflict
-
-    add_user(context, "ada", UserRole.ADMIN)
-    add_user(context, "grace", UserRole.ADMIN)
-    with context.sessions.begin() as session:
-        users.set_disabled(session, users.find(session, "grace"), True)
-    with context.sessions.begin() as session:
-        ada = users.find(session, "ada")
-        with pytest.raises(Conflict, match="is the only admin"):
-            users.set_role(session, ada, UserRole.VIEWER)
-        with pytest.raises(Conflict, match="is the only admin"):
-            users.set_disabled(session, ada, True)
-
-
-def test_a_disabled_account_gets_no_session(context: Context) -> None:
-    user = add_user(context, "ada", disabled=True)
-    with context.sessions.begin() as session, pytest.raises(Forbidden, match="is disabled"):
-        login.begin(session, context.settings, session.get_one(User, user.id), "oidc")
-    assert SERVICE.name == "service"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -11,7 +11,7 @@ from services.accounts.identity import Identity
 from services.api.auth import WHO, is_secure, session_cookie
 from services.api.deps import IN_A_PLACE_TO_LOG_IN, ContextOf, RowId, SessionOf, ViewOf
 from services.api.door import client_of
-from services.api.schemas import Page
+from services.api.schemas import Error, Page
 from services.api.schemas_accounts import (
     LoginIn,
     LoginOut,
@@ -27,6 +27,12 @@ from services.db.tables import ApiToken, User, UserRole
 from services.errors import Forbidden, NotAllowed
 
 router = APIRouter(tags=["account"], route_class=StrictRoute)
+LOCKED: dict[int | str, dict[str, Any]] = {
+    429: {
+        "model": Error,
+        "description": "Too many wrong passwords; `Retry-After` says for how long",
+    }
+}
 own = APIRouter(tags=["account"], route_class=StrictRoute)
 
 
@@ -80,7 +86,12 @@ def drop_cookie(response: Response, settings: Settings) -> None:
     )
 
 
-@router.post("/login", response_model=LoginOut, dependencies=[IN_A_PLACE_TO_LOG_IN])
+@router.post(
+    "/login",
+    response_model=LoginOut,
+    dependencies=[IN_A_PLACE_TO_LOG_IN],
+    responses={**LOCKED, 403: {"model": Error, "description": "The account is disabled"}},
+)
 def log_in(body: LoginIn, request: Request, response: Response, context: ContextOf) -> LoginOut:
     """Log in with name and password: the answer sets a cookie, and has the CSRF token beside it.
 
@@ -118,7 +129,7 @@ def show_me(who: WhoOf) -> MeOut:
     return MeOut(name=who.name, role=who.role, via=who.via, csrf=who.csrf or None)
 
 
-@own.post("/me/password", status_code=204, dependencies=[IN_A_PLACE_TO_LOG_IN])
+@own.post("/me/password", status_code=204, dependencies=[IN_A_PLACE_TO_LOG_IN], responses=LOCKED)
 def change_password(
     body: OwnPasswordIn, request: Request, who: LoggedIn, context: ContextOf, response: Response
 ) -> None:

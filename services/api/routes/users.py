@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Path, Query
+from pydantic import AfterValidator, BeforeValidator
 
 from services.accounts import audit, users
 from services.api.deps import (
@@ -24,7 +26,25 @@ from services.api.strict import StrictRoute
 from services.db.tables import User
 
 router = APIRouter(tags=["users"], route_class=StrictRoute)
-Name = Annotated[str, Path(pattern=users.NAME_PATTERN)]
+Name: TypeAlias = Annotated[str, Path(pattern=users.NAME_PATTERN)]
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _written_out(text: object) -> object:
+    """A number would be taken for seconds since 1970."""
+    if isinstance(text, str) and not _DATE.match(text):
+        raise ValueError("write it as 2026-11-29T08:00:00Z")
+    return text
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except OverflowError as error:  # the first hours of the year 1 in some zone
+        raise ValueError("too early or too late for a time") from error
+
+
+Moment: TypeAlias = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 
 
 @router.get("/users", response_model=Page[UserOut])
@@ -79,14 +99,12 @@ def list_audit(
     cursor: Cursor = None,
     user: Word = None,
     since: Annotated[
-        datetime | None, Query(description="Of then and later; without a zone it is UTC.")
+        Moment | None, Query(description="Of then and later; without a zone it is UTC.")
     ] = None,
     action: Word = None,
     subject: Word = None,
 ) -> Page[AuditOut]:
     """Who changed what, when, through which door; the newest first."""
-    if since is not None and since.tzinfo is None:
-        since = since.replace(tzinfo=UTC)
     found = audit.rows(
         session,
         limit + 1,
