@@ -22,6 +22,7 @@ from services.context import Context
 from services.errors import ServiceError
 from services.web import (
     about,
+    account,
     assets,
     data,
     failures,
@@ -31,6 +32,7 @@ from services.web import (
     models,
     modes,
     paths,
+    people,
     pictures,
     render,
     session,
@@ -43,8 +45,8 @@ RETRY_S = 5
 Said: TypeAlias = Callable[[Exception], tuple[str, str] | None]
 """Code and message where the database fails; None: it is not to blame."""
 ROUTES = (
-    *(about, assets, data, failures, label, live, login),
-    *(models, modes, pictures, start, work),
+    *(about, account, assets, data, failures, label, live, login),
+    *(models, modes, people, pictures, start, work),
 )
 
 

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 SEGMENTS = frozenset(
     (
-        *("", "assets", "data", "events", "failures", "help", "label", "login", "logout"),
-        *("models", "modes", "pictures", "settings", "work"),
+        *(
+            "",
+            "account",
+            "assets",
+            "audit",
+            "data",
+            "events",
+            "failures",
+            "help",
+            "label",
+            "login",
+            "logout",
+        ),
+        *("models", "modes", "pictures", "settings", "users", "work"),
     )
 )
 """The first parts of the pages' paths."""

@@ -32,6 +32,8 @@ NAVIGATION = (
     ("/data", "Data", "look"),
     ("/work", "Work", "look"),
     ("/settings", "Settings", "look"),
+    ("/users", "Users", "administer"),
+    ("/audit", "Audit", "administer"),
     ("/help", "Help", "look"),
 )
 DAY_S, HOUR_S, MINUTE_S = 86_400, 3600, 60

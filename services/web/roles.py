@@ -37,5 +37,14 @@ LEAST_OF_PAGES: Mapping[str, UserRole | None] = {
     "POST /work/{unit_id}/redrive": CURATOR,
     "GET /settings": VIEWER,
     "GET /help": VIEWER,
+    "GET /account": VIEWER,
+    "POST /account/password": VIEWER,
+    "POST /account/everywhere": VIEWER,
+    "POST /account/tokens": VIEWER,
+    "POST /account/tokens/{token_id}/revoke": VIEWER,
+    "GET /users": ADMIN,
+    "POST /users": ADMIN,
+    "POST /users/change": ADMIN,
+    "GET /audit": ADMIN,
 }
 """Method and path, as the routes have them."""

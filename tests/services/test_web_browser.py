@@ -15,7 +15,7 @@ from tests.services.pages import HOSTILE, add_field, sign_in
 
 PAGES = (
     *("/", "/failures", f"/failures/{1:064x}", "/modes", "/modes/1", "/models", "/models/1"),
-    *("/data", "/work", "/settings", "/help", "/label"),
+    *("/data", "/work", "/settings", "/help", "/account", "/users", "/audit", "/label"),
 )
 
 
@@ -48,7 +48,7 @@ def test_stored_text_is_never_markup_and_every_page_fits(
             assert scripts == 0, path
             text = page.evaluate("document.body.innerText")
             assert "\u202e" not in text, path
-            if path not in ("/", "/models", "/settings", "/help", "/data"):
+            if path not in ("/", "/models", "/settings", "/help", "/data", "/account", "/users"):
                 assert "<script>alert(1)</script>" in text, path
         assert dialogs == []
 

@@ -16,10 +16,25 @@ from services.context import Context
 from services.db.tables import FailureRow, Image
 from services.store.storage import put_image
 from services.web import assets
+from services.web.roles import LEAST_OF_PAGES
 from tests.services.pages import add_field, add_rows, sign_in
 
-LISTS = ("/", "/failures", "/modes", "/models", "/data", "/work", "/settings", "/help", "/label")
+LISTS = (
+    "/",
+    "/failures",
+    "/modes",
+    "/models",
+    "/data",
+    "/work",
+    "/settings",
+    "/help",
+    "/label",
+    "/account",
+    "/users",
+    "/audit",
+)
 ONE = (f"/failures/{1:064x}", "/modes/1", "/models/2")
+LOGIN = "POST /login"
 MANY = 60
 """More than a page of any list."""
 
@@ -124,9 +139,17 @@ def test_failures_are_filtered(site: Site) -> None:
         assert client.get(f"/failures?{wrong}").status_code == 422
 
 
+def _csrf(client: httpx.Client) -> str:
+    """What the pages of a session put into their forms."""
+    found = re.search(r'name="csrf" content="([^"]+)"', client.get("/help").text)
+    assert found is not None
+    return found[1]
+
+
 @pytest.mark.parametrize("role", ["viewer", "labeller", "curator", "admin"])
 def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: str) -> None:
     add_field(site.context, 2)
+    site.as_("viewer")  # somebody whom an admin may change
     client = site.as_(role)
     forms: set[str] = set()
     seen: set[str] = set()
@@ -143,26 +166,23 @@ def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: st
         forms |= set(re.findall(r'method="post" action="([^"]+)"', answer.text))
         linked = re.findall(r'(?:href|src)="(/[^"#]*)', answer.text)
         following += [one.replace("&amp;", "&") for one in linked]
-    csrf = re.search(r'name="csrf" content="([^"]+)"', client.get("/").text)[1]  # type: ignore[index]
-    told = {"csrf": csrf, "note": "a reason"}
+    told = {"csrf": _csrf(client), "note": "a reason", "name": "x", "role": "viewer", "days": "9"}
+    told |= {"change": "curator", "password": "a walk along the river"}
+    ending = {"/logout", "/account/everywhere", "/account/password"}
 
-    last_out = sorted(forms, key=lambda action: (action == "/logout", action))
+    answers = {one: client.post(one, data=told).status_code for one in sorted(forms - ending)}
 
-    answers = {action: client.post(action, data=told).status_code for action in last_out}
-
-    assert "/logout" in answers
-    assert set(answers.values()) <= {303, 409}, answers
-    offered = {re.sub(r"[0-9a-f]{64}|\d+", "N", action) for action in forms}
+    assert ending <= forms
+    assert set(answers.values()) <= {200, 303, 409}, answers
+    offered = {re.sub(r"[0-9a-f]{64}|\d+", "N", action) for action in forms - ending}
+    curator = {"/account/tokens", "/failures/N/dismiss", "/work/N/redrive"}
     assert (
         offered
         == {
-            "viewer": {"/logout"},
-            "labeller": {"/logout"},
-            "curator": {"/logout", "/failures/N/dismiss", "/work/N/redrive"},
-            "admin": {
-                *("/logout", "/failures/N/dismiss", "/work/N/redrive", "/models/N/promote"),
-                "/models/rollback",
-            },
+            "viewer": {"/account/tokens"},
+            "labeller": {"/account/tokens"},
+            "curator": curator,
+            "admin": {*curator, "/models/N/promote", "/models/rollback", "/users", "/users/change"},
         }[role]
     )
 
@@ -170,7 +190,7 @@ def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: st
 def test_whoever_lacks_the_role_is_refused_whatever_the_page_shows(site: Site) -> None:
     add_field(site.context, 1)
     client = site.as_("viewer")
-    csrf = re.search(r'name="csrf" content="([^"]+)"', client.get("/").text)[1]  # type: ignore[index]
+    csrf = _csrf(client)
     told = {"csrf": csrf, "note": "a reason"}
 
     for path in (f"/failures/{1:064x}/dismiss", "/work/1/redrive", "/models/2/promote",
@@ -181,19 +201,58 @@ def test_whoever_lacks_the_role_is_refused_whatever_the_page_shows(site: Site) -
         assert session.get_one(FailureRow, f"{1:064x}").state == "explained"
 
 
-def test_a_form_of_another_site_is_refused(site: Site) -> None:
-    add_field(site.context, 1)
-    told = {"csrf": "guessed", "note": "a reason"}
+@pytest.mark.parametrize(
+    "path", [one.split()[1] for one in LEAST_OF_PAGES if one.startswith("POST") and one != LOGIN]
+)
+def test_a_form_of_another_site_is_refused(site: Site, path: str) -> None:
+    fields = {"note": "a reason", "name": "ada", "role": "viewer", "days": "9", "old": "a"}
+    fields |= {"new": "b", "password": "c", "change": "admin"}
+    client = site.as_("admin")
+    address = re.sub("{.*?}", "1", path)
 
-    answer = site.as_("admin").post(f"/failures/{1:064x}/dismiss", data=told)
+    for csrf in ("guessed", ""):
+        assert client.post(address, data={**fields, "csrf": csrf}).status_code == 403
+    headers = {"Origin": "https://evil.example"}
+    told = {**fields, "csrf": _csrf(client)}
+    assert client.post(address, data=told, headers=headers).status_code == 403
 
-    assert answer.status_code == 403
+
+def test_a_token_is_made_shown_once_and_revoked(site: Site) -> None:
+    client = site.as_("labeller")
+    told = {"csrf": _csrf(client), "name": "nightly", "role": "viewer", "days": "9"}
+
+    made = re.search(
+        r"<code>(e2x[^<]+|[^<]{30,})</code>", client.post("/account/tokens", data=told).text
+    )
+    assert made is not None
+    bearer = {"Authorization": f"Bearer {made[1]}"}
+    assert httpx.get(f"{site.url}/v1/me", headers=bearer).json()["role"] == "viewer"
+    page = client.get("/account").text
+    assert "nightly" in page
+    assert made[1] not in page
+    (revoke,) = re.findall(r'action="(/account/tokens/\d+/revoke)"', page)
+    client.post(revoke, data=told)
+    assert httpx.get(f"{site.url}/v1/me", headers=bearer).status_code == 401
+
+
+def test_an_admin_makes_an_account_changes_it_and_sees_it_in_the_trail(site: Site) -> None:
+    client = site.as_("admin")
+    told = {"csrf": _csrf(client), "name": "grace", "role": "viewer"}
+
+    client.post("/users", data={**told, "password": "a walk along the river"})
+    client.post("/users/change", data={**told, "change": "curator"})
+    client.post("/users/change", data={**told, "change": "disable"})
+
+    assert "disabled" in client.get("/users").text
+    trail = client.get("/audit?subject=user:grace").text
+    assert [one for one in ("user.add", "user.role", "user.disable") if one not in trail] == []
+    assert ">admin<" in trail
 
 
 def test_a_dismissal_names_who_and_why(site: Site) -> None:
     add_field(site.context, 1)
     client = site.as_("curator")
-    csrf = re.search(r'name="csrf" content="([^"]+)"', client.get("/").text)[1]  # type: ignore[index]
+    csrf = _csrf(client)
     path = f"/failures/{1:064x}"
 
     client.post(f"{path}/dismiss", data={"csrf": csrf, "note": "a reflection"})
