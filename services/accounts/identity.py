@@ -19,6 +19,8 @@ from services.db.tables import ApiToken, LoginSession, User, UserRole
 TOUCH_S = 60.0
 """When something was used last is written no more often: else every look would be a write."""
 PROJECT_TOKEN = "project token"
+WHO = "e2x_who"
+"""Key of a request's state: the :class:`Identity` of whoever has sent it, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)

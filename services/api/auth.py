@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.accounts import identity
+from services.accounts.identity import WHO as WHO
 from services.accounts.identity import Identity
 from services.api import app_errors, csrf
 from services.api.protocol import TRUSTED
@@ -29,8 +30,6 @@ from services.errors import Forbidden, NotAllowed
 
 logger = logging.getLogger(__name__)
 
-WHO = "e2x_who"
-"""Key of the request's state: the :class:`~services.accounts.identity.Identity`, if any."""
 LOGIN_PAGE = "/login"
 """Where a browser that is not logged in is sent, if there is such a page."""
 described = HTTPBearer(auto_error=False, description="A personal token, or the project's token")
