@@ -38,12 +38,15 @@ described = HTTPBearer(auto_error=False, description="A personal token, or the p
 """For the description only; :class:`Authenticate` is what asks for the token."""
 
 _ADVICE = (
-    "log in, or send `Authorization: Bearer TOKEN`: a personal token, by `e2x users token NAME`, "
-    "or the project's, which is in state/api-token of the project or what E2X_API__TOKEN says"
+    "log in, or send `Authorization: Bearer TOKEN`: a personal token, by `e2x users token NAME`"
 )
-_NO_PROJECT_TOKEN = (
-    "in production nobody shares the project's token: `e2x users add NAME --role admin` on the "
-    "host makes an account, and `e2x users token NAME` a token for `Authorization: Bearer TOKEN`"
+_LOCAL_ADVICE = (
+    f"{_ADVICE}, or the project's, which is in state/api-token of the project or what "
+    "E2X_API__TOKEN says"
+)
+_PRODUCTION_ADVICE = (
+    f"{_ADVICE}; in production the project's shared token is refused: "
+    "`e2x users add NAME --role admin` on the host makes the first account"
 )
 
 
@@ -118,8 +121,7 @@ class Authenticate:
     def __init__(self, app: ASGIApp, context: Context, roles: Roles) -> None:
         self._app, self._context, self._roles = app, context, roles
         self._local = context.settings.environment == "local"
-        token = project_token(context) if self._local else context.settings.api_token()
-        self._project_token = token.encode() if token else b""
+        self._project_token = project_token(context).encode() if self._local else b""
         self._cookie = session_cookie(context.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,13 +134,12 @@ class Authenticate:
         try:
             who = await self._who(given)
         except SQLAlchemyError as error:
-            if scope["method"] in place.methods and place.role is None:
-                await self._app(scope, receive, send)  # strangers may: it needs no database
+            if scope["method"] not in place.methods or place.role is not None:
+                busy = app_errors.of_the_database(scope["method"], scope["path"], error)
+                await busy(scope, receive, send)
                 return
-            busy = app_errors.of_the_database(scope["method"], scope["path"], error)
-            await busy(scope, receive, send)
-            return
-        refusal = self._refusal(scope, place, given, who)
+            who = None  # strangers may: it needs no database
+        refusal = self._refusal(scope, place, who)
         if refusal is not None:
             if who is not None:
                 scope.setdefault("state", {})[TRUSTED] = True
@@ -166,9 +167,10 @@ class Authenticate:
         if given.unclear:
             return None
         if given.token:
+            token = given.token.encode("latin-1")
             # In a time that does not tell how much of it is right.
-            if self._has_project_token(given):
-                return identity.of_project() if self._local else None
+            if self._local and secrets.compare_digest(token, self._project_token):
+                return identity.of_project()
         elif not given.session_id:
             return None
         sessions, settings = self._context.sessions, self._context.settings
@@ -176,19 +178,13 @@ class Authenticate:
             identity.look, sessions, settings, token=given.token, session_id=given.session_id
         )
 
-    def _has_project_token(self, given: Shown) -> bool:
-        token = given.token.encode("latin-1")
-        return bool(self._project_token) and secrets.compare_digest(token, self._project_token)
-
-    def _refusal(
-        self, scope: Scope, place: Place, given: Shown, who: Identity | None
-    ) -> Response | None:
+    def _refusal(self, scope: Scope, place: Place, who: Identity | None) -> Response | None:
         """The answer to a request that goes no further."""
         there = scope["method"] in place.methods
         if there and place.role is None:
             return _forged(csrf.other_site(scope, self._context.settings))
         if who is None:
-            return self._stranger(scope, given)
+            return self._stranger(scope)
         if not place.methods:
             return _told(scope, who, 404, "not_found", "no such address")
         if not there:
@@ -198,14 +194,12 @@ class Authenticate:
             return _told(scope, who, Forbidden.status, Forbidden.code, told)
         return _forged(csrf.refusal(scope, self._context.settings, who))
 
-    def _stranger(self, scope: Scope, given: Shown) -> Response:
+    def _stranger(self, scope: Scope) -> Response:
         if self._is_page(scope):
             wanted = scope["path"] + ("?" if scope["query_string"] else "")
             wanted += scope["query_string"].decode("latin-1")
             return RedirectResponse(f"{LOGIN_PAGE}?next={quote(wanted, safe='')}", 303)
-        advice = _ADVICE
-        if not self._local:
-            advice = _NO_PROJECT_TOKEN if self._has_project_token(given) else _ADVICE
+        advice = _LOCAL_ADVICE if self._local else _PRODUCTION_ADVICE
         headers = {"WWW-Authenticate": "Bearer"}
         return app_errors.answer_of(NotAllowed.status, NotAllowed.code, advice, headers)
 

@@ -53,10 +53,13 @@ def other_site(scope: Scope, settings: Settings) -> str | None:
     if said is None:
         return None
     ours = settings.accounts.public_url
-    if ours:
-        same = _origin(said) == _origin(ours)
-    else:  # a proxy may have taken the scheme away
-        same = urlsplit(said).netloc.lower() == headers.get(b"host", "").lower()
+    try:
+        if ours:
+            same = _origin(said) == _origin(ours)
+        else:  # a proxy may have taken the scheme away
+            same = urlsplit(said).netloc.lower() == headers.get(b"host", "").lower()
+    except ValueError:  # no address at all
+        same = False
     return None if same else _OTHER
 
 

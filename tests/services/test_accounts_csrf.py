@@ -49,6 +49,7 @@ def test_a_change_by_cookie_needs_the_token_of_its_session(
     [
         ({"Origin": "https://evil.example"}, False),
         ({"Origin": "null"}, False),
+        ({"Origin": "http://["}, False),
         ({"Referer": "https://evil.example/page"}, False),
         ({"Sec-Fetch-Site": "cross-site"}, False),
         ({"Sec-Fetch-Site": "same-site"}, False),

@@ -23,10 +23,10 @@ class AccountSettings(Group):
         "OpenID Connect, and behind a proxy that changes the host's name.",
     )
     session_idle_s: float = Field(
-        default=8 * 3600.0, ge=60, description="A login unused for so long ends."
+        default=8 * 3600.0, ge=300, description="A login unused for so long ends."
     )
     session_max_s: float = Field(
-        default=7 * 86_400.0, ge=60, description="Every login ends after so long."
+        default=7 * 86_400.0, ge=300, description="Every login ends after so long."
     )
     min_password_length: int = Field(
         default=12, ge=SHORTEST_PASSWORD, le=200, description="Characters of a password at least."
