@@ -67,3 +67,15 @@ def person(browser: Any, address: str, cookie: str = "", **how: Any) -> Iterator
         context.close()
     bad = [one for one in complaints if not any(part in one for part in expected)]
     assert not bad, bad
+
+
+def barriers(page: Any) -> list[str]:
+    """What axe finds in a page that keeps somebody out, but for trifles."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {one['nodes'][0]['html'][:200]}"
+        for one in found
+        if one["impact"] in ("moderate", "serious", "critical")
+    ]

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from services.api.app import create_app
 from services.context import Context
 from services.db.tables import FailureRow
-from tests.services.browser import person
+from tests.services.browser import barriers, person
 from tests.services.pages import HOSTILE, add_field, sign_in
 
 PAGES = (
@@ -40,6 +40,8 @@ def test_stored_text_is_never_markup_and_every_page_fits(
             if path == "/work":
                 page.locator("#parts .tile").first.wait_for()
             page.locator("main").first.wait_for()
+            if width > 1000:
+                assert barriers(page) == [], path
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, f"{path} is {wide} px wide"
             scripts = page.evaluate(
