@@ -35,11 +35,13 @@ def api_page() -> str:
         "# HTTP API",
         "",
         "`e2x up` prints its address; `/docs` there tries it out, `/openapi.json` describes it for",
-        "programs. The bearer token lies in `state/api-token`. Errors are JSON with `code` and",
+        "programs. Each request but those for everybody needs a login or a token of a user whose",
+        "role is the last column's at least; the project's token, in `state/api-token`, is an",
+        "admin's outside of production ([accounts](accounts.md)). Errors are JSON with `code` and",
         "`message`. A 503 says that the database is busy or out of reach: send the request again.",
         "",
-        "| request | what it does | answers |",
-        "|---|---|---|",
+        "| request | what it does | answers | least role |",
+        "|---|---|---|---|",
     ]
     for path, methods in sorted(document["paths"].items()):
         for method, said in methods.items():
@@ -67,7 +69,8 @@ def _row(path: str, method: str, said: dict[str, Any]) -> str:
     text = str(said.get("description") or said.get("summary") or "")
     first = re.split(r"\n\s*\n", text)[0].replace("\n", " ").replace("|", "\\|")
     answers = ", ".join(sorted(said.get("responses", {})))
-    return f"| `{method.upper()} {path}` | {first} | {answers} |"
+    role = said["x-least-role"] or "everybody"
+    return f"| `{method.upper()} {path}` | {first} | {answers} | {role} |"
 
 
 def commands_page() -> str:

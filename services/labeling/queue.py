@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
+from services.accounts import audit
 from services.context import Context
 from services.cycle import cycles
 from services.db.base import utc_now
@@ -70,6 +71,9 @@ def lease(
         )
         if won.rowcount == 1:  # type: ignore[attr-defined]
             taken.append(task_id)
+    if taken:
+        audit.record(session, "task.lease", "tasks", tasks=taken, owner=plain_text(owner, 120))
+        session.flush()  # what is read anew would forget it
     session.expire_all()
     return [session.get_one(LabelTask, task_id) for task_id in taken]
 
@@ -190,6 +194,7 @@ def release(session: Session, task_id: int, token: int) -> LabelTask:
         task.state = TaskState.WAITING
     task.owner, task.lease_until = None, None
     task.token += 1
+    audit.record(session, "task.release", f"task:{task.id}", image=task.image_id)
     return task
 
 
@@ -234,6 +239,8 @@ def _close(
     _require_turn(session, task, token)
     task.state, task.finished_at, task.lease_until = state, utc_now(), None
     task.note = plain_text(note, 2000, lines=True) or None
+    action = "task.skip" if state == TaskState.SKIPPED else "task.reject"
+    audit.record(session, action, f"task:{task.id}", image=task.image_id, note=task.note)
     session.flush()
     moved(session, context, task)
     return task

@@ -18,6 +18,7 @@ from services.api.deps import (
 )
 from services.api.schemas import AnnotationOut, CloseIn, LeaseIn, Page, SubmitIn, TaskOut
 from services.api.strict import StrictRoute
+from services.db import actors
 from services.db.tables import LabelTask
 from services.labeling import answers, queue
 
@@ -70,7 +71,8 @@ def submit_task(
     still: the answer is `late`.
     """
     objects = [entry.model_dump() for entry in body.objects]
-    stored = queue.submit(session, context, task_id, body.token, objects, body.author)
+    author = body.author or _account()
+    stored = queue.submit(session, context, task_id, body.token, objects, author)
     late = answers.is_late(queue.find(session, task_id))
     return AnnotationOut.model_validate(stored).model_copy(update={"late": late})
 
@@ -91,3 +93,9 @@ def reject_task(task_id: RowId, body: CloseIn, session: SessionOf, context: Cont
 def release_task(task_id: RowId, body: CloseIn, session: SessionOf) -> LabelTask:
     """Give it back to the queue."""
     return queue.release(session, task_id, body.token)
+
+
+def _account() -> str:
+    """Name of the account that answers; the project's token is nobody's."""
+    who = actors.current()
+    return who.name if who.user_id is not None else ""
