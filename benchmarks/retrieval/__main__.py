@@ -17,7 +17,7 @@ import torch
 from benchmarks.common import machine
 from benchmarks.common.bars import entry
 from benchmarks.detectors import CACHE
-from benchmarks.retrieval import duplicates, measure, vectors
+from benchmarks.retrieval import codes, duplicates, measure, vectors
 from curation.kernel.files import write_json
 
 RESULT = Path(__file__).parents[1] / "results" / "retrieval.json"
@@ -46,7 +46,8 @@ def main() -> None:
         source = vectors.source(vectors.narrowed(real(given), given.width))
         print(json.dumps(step(given, source)))
         return
-    real(given)
+    if given.sizes:
+        real(given)
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for regions in given.sizes:
         key = str(regions)
@@ -57,13 +58,22 @@ def main() -> None:
     if given.hashes and ("duplicates" not in result or given.again):
         result["duplicates"] = [duplicates.measure(n) for n in given.hashes]
         write(result, given)
+    if given.codes and ("codes" not in result or given.again):
+        kept = given.scratch / f"street-{given.codes}.npz"
+        result["codes"] = codes.measure(codes.World(kept, given.codes, given.codes // 6))
+        write(result, given)
     print(table(result))
+    if "codes" in result:
+        print("\n" + codes.table(result["codes"]))
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="*", default=[100_000, 1_000_000])
     parser.add_argument("--hashes", type=int, nargs="*", default=[25_000, 50_000, 100_000])
+    parser.add_argument(
+        "--codes", type=int, nargs="?", const=1200, help="compare codes on so many street scenes"
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--scratch", type=Path, default=CACHE / "retrieval")
     parser.add_argument("--images", type=int, default=800, help="real images that are embedded")
