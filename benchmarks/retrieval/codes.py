@@ -9,6 +9,7 @@ the cause.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -76,18 +77,21 @@ def _embed(kept: Path, images: int, failing: int, seed: int) -> None:
 def measure(world: World, regions_asked: int = 500) -> list[Row]:
     """Each code, half floats first."""
     flat = world.vectors.reshape(-1, world.vectors.shape[2])
-    asked = flat[:: -(-len(flat) // regions_asked)]
+    asked = np.arange(0, len(flat), -(-len(flat) // regions_asked))
     metric = fit_metric(flat, MetricRules())
     early = fit_metric(flat[: len(flat) // 4], MetricRules())
-    exact = [_neighbours(metric, asked, flat), _images(metric, world, flat)]
-    rows = [_row("half floats", 2 * flat.shape[1], [np.ones(len(asked))] * 2, exact, world, exact)]
+    exact = [_neighbours(metric, flat[asked], flat, asked), _images(metric, world, flat)]
+    same = [np.ones(len(asked), np.float32)] * 2
+    rows = [_row("half floats", 2 * flat.shape[1], same, exact, world, exact)]
     for name, (spanned, rules) in CODES.items():
         found, size = _coded(flat, metric if spanned else None, rules)
         later, _ = _coded(flat, early if spanned else None, rules)
-        near = [_same(_neighbours(metric, asked, one), exact[0]) for one in (found, later)]
+        near = [
+            _same(_neighbours(metric, flat[asked], one, asked), exact[0]) for one in (found, later)
+        ]
         own = [exact[0], _images(metric, world, found)]
         rows.append(_row(name, size, near, own, world, exact))
-        print(rows[-1], flush=True)
+        print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
 
@@ -105,9 +109,11 @@ def _coded(flat: FloatArray, metric: Metric | None, rules: CodeRules) -> tuple[F
     return np.concatenate(found), size
 
 
-def _neighbours(metric: Metric, asked: FloatArray, flat: FloatArray) -> IntArray:
-    """[Q, K + 1] nearest regions; a region of the pool is its own first neighbour."""
-    return _best(metric.apply(asked) @ metric.apply(flat).T, K + 1)
+def _neighbours(metric: Metric, asked: FloatArray, flat: FloatArray, own: IntArray) -> IntArray:
+    """[Q, K] nearest regions to exact vectors of the pool, of which each is ``own`` row."""
+    similarities = metric.apply(asked) @ metric.apply(flat).T
+    similarities[np.arange(len(own)), own] = -np.inf
+    return _best(similarities, K)
 
 
 def _images(metric: Metric, world: World, flat: FloatArray) -> IntArray:

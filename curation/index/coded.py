@@ -168,9 +168,10 @@ class Segment:
 
         The last metric's are kept: searches ask for the same ones again and again.
         """
-        if self._through is None or self._through[0] is not metric:
-            self._through = (metric, *metric.through(*self._affine()))
-        return self._through[1:]
+        kept = self._through  # read once: searches under two metrics may share the segment
+        if kept is None or kept[0] is not metric:
+            self._through = kept = (metric, *metric.through(*self._affine()))
+        return kept[1:]
 
     def copy(self, places: IntArray, path: Path, start: int) -> SegmentRef:
         """Write a segment of some of the rows, in the code that they are in: nothing is lost."""
