@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.protocol import TRUSTED
 from services.intake.objects import plain_text
+from services.telemetry.requests import Requests
 
 logger = logging.getLogger(__name__)
 strangers = logging.getLogger(f"{__name__}.strangers")
@@ -48,10 +49,11 @@ class Answers:
 
     Args:
         app: the next application.
+        requests: counts them; what it is told of a request is the route that was found for it.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, requests: Requests) -> None:
+        self._app, self._requests = app, requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -87,6 +89,8 @@ class Answers:
             if status:
                 raise  # the answer has begun: all that is left is to cut it off
             await JSONResponse(FAULT, 500)(scope, receive, answer)
+        seconds = time.monotonic() - started_s
+        self._requests.observe({**inner, "method": scope["method"]}, status, seconds)
         trusted = scope.get("state", {}).get(TRUSTED)
         (logger if trusted else strangers).info(
             "%s %s",
@@ -94,7 +98,7 @@ class Answers:
             extra={
                 "request": identity,
                 "status": status,
-                "seconds": round(time.monotonic() - started_s, 4),
+                "seconds": round(seconds, 4),
             },
         )
 

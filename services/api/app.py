@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,12 +21,15 @@ from services.api.routes import (
     health,
     images,
     labels,
+    metrics,
     models,
     modes,
     tasks,
 )
 from services.api.routes import units as unit_routes
 from services.context import Context
+from services.telemetry.requests import Requests
+from services.worker import readiness, watched
 
 DESCRIPTION = """\
 Report field frames, read why the detector failed on them, label what was missing, promote models.
@@ -46,6 +50,7 @@ send is taken. What is slow or too large is cut off: 408, 413.
 """
 ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
 ROUTES = (frames, images, failures, modes, cycles, tasks, labels, models, unit_routes)
+PREFIX = "/v1"
 LARGE = ("/v1/frames", "/v1/labels/import")
 """Paths whose bodies may be as large as files are."""
 
@@ -68,13 +73,17 @@ def create_app(context: Context | None = None) -> FastAPI:
         redirect_slashes=False,  # another address is another address; none is made from a header
     )
     app.state.context = context
-    app.state.look = health.Look()
+    requests = Requests(PREFIX)
+    exposed = watched.exposition(context, {"requests": requests.read}, process=True)
+    app.state.look = health.Look(partial(readiness.look, context))
+    app.state.exposed = health.Look(exposed.text)
     app.state.decoding = asyncio.Semaphore(DECODED_AT_ONCE)
     app.state.drawing = asyncio.Semaphore(DECODED_AT_ONCE)
     app.include_router(health.router)
+    app.include_router(metrics.router, dependencies=[Depends(described)])
     app.include_router(docs.router)
     for module in ROUTES:
-        app.include_router(module.router, prefix="/v1", dependencies=[Depends(described)])
+        app.include_router(module.router, prefix=PREFIX, dependencies=[Depends(described)])
     app_errors.answer(app)
     # The last one stands in front: a number for all, then the token, then the bounds.
     app.add_middleware(NoZeroBytes)
@@ -84,8 +93,10 @@ def create_app(context: Context | None = None) -> FastAPI:
         large=LARGE,
         small_bytes=settings.max_json_bytes,
     )
-    app.add_middleware(Authenticate, token=project_token(context))
-    app.add_middleware(Answers)
+    app.add_middleware(
+        Authenticate, token=project_token(context), scrape_token=context.settings.scrape_token()
+    )
+    app.add_middleware(Answers, requests=requests)
     return app
 
 

@@ -17,6 +17,8 @@ from services.errors import NotAllowed
 OPEN_PATHS = ("/healthz", "/readyz", "/openapi.json", "/docs")
 """What is answered without the token: health, and how the API is used. Whatever lies below
 ``/docs/`` is open too: the files of that page."""
+SCRAPED = "/metrics"
+"""What a token of its own opens too."""
 described = HTTPBearer(auto_error=False, description="The project's token")
 """For the description only; :class:`Authenticate` is what asks for the token."""
 
@@ -57,10 +59,12 @@ class Authenticate:
     Args:
         app: the next application.
         token: the right one.
+        scrape_token: opens :data:`SCRAPED` and nothing else; None: there is none.
     """
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, scrape_token: str | None = None) -> None:
         self._app, self._expected = app, token.encode()
+        self._scrape = None if scrape_token is None else scrape_token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -83,6 +87,8 @@ class Authenticate:
         scheme, _, token = given[0].partition(b" ")
         # In a time that does not tell how much of it is right.
         right = secrets.compare_digest(token.strip(), self._expected)
+        if self._scrape is not None and scope["path"] == SCRAPED:
+            right |= secrets.compare_digest(token.strip(), self._scrape)
         return right and scheme.lower() == b"bearer"
 
 

@@ -32,6 +32,7 @@ MODULES = (
     "services.cli.models",
     "services.cli.report",
     "services.cli.units",
+    "services.cli.metrics",
 )
 """In the order in which a newcomer meets them, and ``e2x --help`` lists them."""
 

@@ -18,7 +18,11 @@ from services.config.setting_groups.loop import (
     TriggerSettings,
 )
 from services.config.setting_groups.models import DetectorSettings, GateSettings, TrainingSettings
-from services.config.setting_groups.running import LogSettings, WorkerSettings
+from services.config.setting_groups.running import (
+    LogSettings,
+    TelemetrySettings,
+    WorkerSettings,
+)
 
 __all__ = [
     "MOST_OBJECTS",
@@ -34,6 +38,7 @@ __all__ = [
     "LogSettings",
     "ModeSettings",
     "SelectionSettings",
+    "TelemetrySettings",
     "TrainingSettings",
     "TriggerSettings",
     "WorkerSettings",
