@@ -168,7 +168,8 @@ UNIT_SECONDS = Metric(
     "e2x_unit_seconds",
     _H,
     _W,
-    "From when a worker took a unit to the end of that try.",
+    "From when a worker took a unit to the end of that try: `done`, `queued` (it failed and comes "
+    "again), `dead`, `lost` (another had taken it), `given_back` (the worker was told to stop).",
     ("kind", "outcome"),
     UNIT_BUCKETS,
 )

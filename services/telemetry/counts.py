@@ -103,7 +103,7 @@ class Recorder:
 def read(client: redis.Redis) -> Samples:
     """What all workers have counted.
 
-    What another version of the service has left there, and this one does not know, is left out.
+    What is no count of ours is left out.
 
     Raises:
         redis.RedisError: the broker does not answer.
@@ -125,7 +125,7 @@ def _histograms(counted: Mapping[bytes, bytes]) -> Samples:
         series = (metric.name, labels)
         counts = buckets.setdefault(series, [0.0] * (len(metric.buckets) + 1))
         if bound == SUM:
-            totals[series] = float(value)
+            totals[series] = totals.get(series, 0.0) + float(value)
         else:
             counts[sum(one < float(bound) for one in metric.buckets)] += float(value)
     found: dict[str, dict[tuple[str, ...], of.Value]] = {
@@ -150,11 +150,10 @@ def _known(field: bytes) -> tuple[Metric, tuple[str, ...], str] | None:
     ours = metric.source == Source.WORKERS and metric.kind == Kind.HISTOGRAM
     if not ours or len(labels) != len(metric.labels):
         return None
-    allowed = {"kind": (*STAGES, of.OTHER), "outcome": (*OUTCOMES, of.OTHER)}
+    # Of a stage that this process has not loaded: a plug-in's, or another version's.
+    allowed = {"kind": STAGES, "outcome": OUTCOMES}
     pairs = zip(metric.labels, labels, strict=True)
-    return (
-        (metric, tuple(labels), bound) if all(one in allowed[name] for name, one in pairs) else None
-    )
+    return metric, tuple(bounded(str(one), allowed[name]) for name, one in pairs), bound
 
 
 def _memory(values: list[bytes]) -> Samples:

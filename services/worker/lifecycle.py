@@ -42,16 +42,16 @@ class Own:
         resident: loaded models.
         owner: name that claims carry.
         idle: gives memory back between units.
-        recorder: counts what units take.
         pid: the process that made it; a fork makes its own.
+        recorder: counts what units take; None: nobody does.
     """
 
     context: Context
     resident: Resident
     owner: str
     idle: Idle
-    recorder: Recorder
     pid: int
+    recorder: Recorder | None = None
 
 
 _own: Own | None = None
@@ -66,7 +66,7 @@ def own() -> Own:
         context = wiring.build()
         url = redis_server.broker_url(context.settings, context.project)
         recorder = Recorder(partial(redis_server.client, url))
-        _own = Own(context, Resident(), owner, Idle(), recorder, os.getpid())
+        _own = Own(context, Resident(), owner, Idle(), os.getpid(), recorder)
     return _own
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import torch
 
 from services import units
 from services.context import Context
@@ -18,7 +19,7 @@ from services.telemetry import catalogue as of
 from services.telemetry import counts
 from services.telemetry.catalogue import Distribution, family
 from services.telemetry.counts import Recorder
-from services.telemetry.gpu import Gpu
+from services.telemetry.gpu import Gpu, used
 from services.units.resident import Resident
 from services.worker import alive, redis_server, shell, watched
 from services.worker.alive import Giver, Sign
@@ -135,7 +136,8 @@ def test_what_is_no_count_of_ours_is_left_out(broker: str) -> None:
     connection.hset(counts.COUNTS, json.dumps([name, "scan", "done", "0.2"]), "3")
     connection.close()
     found = read(broker)[name]
-    assert set(found) == {("other", "other"), ("scan", "done")}
+    assert set(found) == {("other", "other"), ("other", "done"), ("scan", "done")}
+    assert sum(found["other", "done"].counts) == 6  # what it does not know is not a label
     assert found["scan", "done"].counts[of.UNIT_BUCKETS.index(0.25)] == 3
 
 
@@ -149,6 +151,19 @@ def test_memory_of_a_gpu_is_told_once_for_all_its_processes(broker: str) -> None
     assert found[of.GPU_USED.name] == {("box", "uuid"): 60.0}  # as it was seen last
     assert found[of.GPU_SIZE.name] == {("box", "uuid"): 80.0}
     assert found[of.GPU_RESERVED.name] == {("box", "uuid"): 50.0}
+
+
+def test_a_process_without_a_gpu_says_nothing_of_one() -> None:
+    if not torch.cuda.is_initialized():
+        assert used() is None
+
+
+@pytest.mark.gpu
+def test_memory_of_the_gpu_that_is_used() -> None:
+    held = torch.zeros(2**24, device="cuda")  # 64 MiB
+    seen = used()
+    assert seen is not None
+    assert seen.size_bytes >= seen.used_bytes >= seen.reserved_bytes >= held.nbytes
 
 
 def test_the_shell_counts_each_try_with_what_came_of_it(
