@@ -13,10 +13,10 @@ from services import context as wiring
 from services.accounts import oidc
 from services.api import app_errors, describe, docs, schemas
 from services.api.answers import Answers
-from services.api.auth import Authenticate, described
+from services.api.auth import Authenticate, described, session_cookie
 from services.api.deps import DECODED_AT_ONCE, LOGINS_AT_ONCE
 from services.api.limits import BodyLimit
-from services.api.roles import Roles
+from services.api.roles import LEAST, Roles
 from services.api.routes import (
     account,
     cycles,
@@ -35,6 +35,9 @@ from services.api.routes import (
 from services.api.routes import units as unit_routes
 from services.context import Context
 from services.telemetry.requests import Requests
+from services.web.app import Split, create_pages, pages_of
+from services.web.roles import LEAST_OF_PAGES
+from services.web.session import Cookies
 from services.worker import readiness, watched
 
 DESCRIPTION = """\
@@ -94,20 +97,30 @@ def create_app(context: Context | None = None) -> FastAPI:
     app.state.logging_in = asyncio.Semaphore(LOGINS_AT_ONCE)
     app.state.at_the_provider = asyncio.Semaphore(LOGINS_AT_ONCE)
     app.state.provider = oidc.Provider(context.settings)
-    roles = Roles()
+    roles = Roles({**LEAST, **LEAST_OF_PAGES})
     for router, prefix, needs in _routers():
         roles.check(prefix, router.routes)
         app.include_router(router, prefix=prefix, dependencies=needs)
     app.openapi = describe.with_roles(app, roles)  # type: ignore[method-assign]
     app_errors.answer(app)
+    cookies = Cookies(
+        session_cookie(context.settings),
+        lambda answer, value: account.set_cookie(answer, context.settings, value),
+        lambda answer: account.drop_cookie(answer, context.settings),
+        account.address_of,
+        app.state.logging_in,
+    )
+    pages = create_pages(context, cookies, app_errors.said_of_the_database)
+    roles.check("", pages_of())
     # The last one stands in front: a number for all, then the token, then the bounds.
+    app.add_middleware(Split, pages=pages)
     app.add_middleware(NoZeroBytes)
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.max_request_bytes,
         large=LARGE,
         small_bytes=settings.max_json_bytes,
-        strangers=(LOGIN,),
+        strangers=(LOGIN, "/login"),
     )
     app.add_middleware(Authenticate, context=context, roles=roles)
     app.add_middleware(Answers, requests=requests)

@@ -120,7 +120,7 @@ def of_the_database(method: str, path: str, error: Exception) -> Response:
     Raises:
         Exception: the error itself, where the database is not to blame.
     """
-    said = _said_of(error)
+    said = said_of_the_database(error)
     if said is None:
         raise error
     code, message = said
@@ -128,7 +128,7 @@ def of_the_database(method: str, path: str, error: Exception) -> Response:
     return answer_of(503, code, message, {"Retry-After": str(RETRY_S)})
 
 
-def _said_of(error: Exception) -> tuple[str, str] | None:
+def said_of_the_database(error: Exception) -> tuple[str, str] | None:
     """Code and message, or None where the database is not to blame."""
     if not isinstance(error, database.DBAPIError):
         return BUSY  # all connections of the pool were in use

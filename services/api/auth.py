@@ -27,6 +27,8 @@ from services.config.settings import Settings
 from services.context import Context
 from services.db import actors
 from services.errors import Forbidden, NotAllowed
+from services.web import paths
+from services.web.app import refused
 
 logger = logging.getLogger(__name__)
 
@@ -190,12 +192,12 @@ class Authenticate:
         if who is None:
             return self._stranger(scope)
         if not place.methods:
-            return app_errors.answer_of(404, "not_found", "no such address")
+            return _told(scope, who, 404, "not_found", "no such address")
         if not there:
             return app_errors.wrong_method(scope["method"], place.methods)
         if place.role is not None and not who.role.may(place.role):
             told = f"this takes the role {place.role}; {who.name} is {who.role} here: ask an admin"
-            return app_errors.answer_of(Forbidden.status, Forbidden.code, told)
+            return _told(scope, who, Forbidden.status, Forbidden.code, told)
         return _forged(csrf.refusal(scope, self._context.settings, who))
 
     def _stranger(self, scope: Scope) -> Response:
@@ -216,6 +218,13 @@ class Authenticate:
             and b"text/html" in accepts
             and "GET" in self._roles.at("GET", LOGIN_PAGE).methods
         )
+
+
+def _told(scope: Scope, who: Identity, status: int, code: str, message: str) -> Response:
+    """A refusal, as a page where a page was asked for."""
+    if paths.is_page(scope["path"]):
+        return refused(scope, who, status, code, message)
+    return app_errors.answer_of(status, code, message)
 
 
 def _forged(why: str | None) -> Response | None:

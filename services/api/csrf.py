@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from services.accounts.identity import Identity
 from services.config.settings import Settings
+from services.web import paths
 
 HEADER = "X-CSRF-Token"
 _HEADER = HEADER.lower().encode()
@@ -30,6 +31,8 @@ def refusal(scope: Scope, settings: Settings, who: Identity) -> str | None:
     """Why a change by cookie is refused; None: it is not."""
     if who.via != "session" or scope["method"] in SAFE_METHODS:
         return None
+    if paths.is_page(scope["path"]):  # a form sets no header: its page looks at a field of it
+        return other_site(scope, settings)
     given = [value for name, value in scope["headers"] if name == _HEADER]
     if len(given) != 1 or not secrets.compare_digest(given[0], who.csrf.encode()):
         return _MISSING

@@ -62,6 +62,7 @@ LEAST: Mapping[str, UserRole | None] = {
     "GET /v1/tasks": VIEWER,
     "POST /v1/tasks/lease": LABELLER,
     "GET /v1/tasks/{task_id:row}": VIEWER,
+    "POST /v1/tasks/{task_id:row}/renew": LABELLER,
     "POST /v1/tasks/{task_id:row}/submit": LABELLER,
     "POST /v1/tasks/{task_id:row}/skip": LABELLER,
     "POST /v1/tasks/{task_id:row}/reject": LABELLER,

@@ -40,6 +40,7 @@ def up(
                 names = ", ".join(sorted(supervisor.pids))
                 out.print(f"up: {names}")
                 if supervisor.api_url:
+                    out.print(f"pages: {supervisor.api_url}/, accounts by `e2x users add NAME`")
                     out.print(f"API: {supervisor.api_url}/docs, {_key(context)}")
                 out.print(f"logs: {context.project.logs}; Ctrl-C stops all")
                 while True:

@@ -128,5 +128,5 @@ class Audit(Base):
     )
     """The account that did it, where one did."""
     action: Mapped[str] = mapped_column(String(64))
-    subject: Mapped[str] = mapped_column(String(120))
+    subject: Mapped[str] = mapped_column(String(120), index=True)
     detail: Mapped[dict[str, Any]] = mapped_column(default=dict)

@@ -186,6 +186,29 @@ def reject(
     return _close(session, context, task_id, token, TaskState.REJECTED, note)
 
 
+def renew(session: Session, task_id: int, token: int, lease_s: float) -> LabelTask:
+    """Keep a leased task for longer: somebody works on it.
+
+    A lease that is over is renewed as well, unless somebody else has the task by now. One that the
+    loop has closed meanwhile stays closed, and may still be answered.
+
+    Args:
+        session: the caller's transaction.
+        task_id: of the task.
+        token: of the lease.
+        lease_s: seconds from now.
+
+    Raises:
+        NotFound: there is no such task.
+        LeaseLost: it is not his turn.
+    """
+    task = _held(session, task_id)
+    _require_turn(session, task, token)
+    now = utc_now()
+    task.leased_at, task.lease_until = now, now + timedelta(seconds=lease_s)
+    return task
+
+
 def release(session: Session, task_id: int, token: int) -> LabelTask:
     """Give a leased task back to the queue; one that the loop has closed meanwhile stays closed."""
     task = _held(session, task_id)
