@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from services.cli.common import console
 from services.cli.follow import progress
 from services.db import sides
 from services.db.engine import reading
+from services.db.parts import in_parts
 from services.db.tables import (
     FINISHED_CYCLES,
     Annotation,
@@ -202,27 +204,22 @@ def draw_plan(
     embedder = builders.region_embedder(context.settings, builders.load_encoder(context.settings))
     walks = walks_pool(context.settings, terms.policy)
     unseen = pool_scores.unknown(context, scores) if look and walks else []
-    tried: set[str] | None = {image.id for image in unseen} if look else None
+    tried: set[str] | None = set(unseen) if look else None
     while True:
         if unseen:
             with progress() as bars:
                 task = bars.add_task("the champion looks at the pool", total=len(unseen), note="")
-                scores.update(
-                    pool_scores.score(
-                        context,
-                        champion,
-                        unseen,
-                        predictor(context),
-                        lambda bar=task, on=bars: on.advance(bar),  # type: ignore[misc]
-                    )
-                )
+                told = partial(bars.advance, task)
+                for part in in_parts(unseen):
+                    seen = pool_scores.score(context, champion, part, predictor(context), told)
+                    scores.add(seen)
         with console().status("choosing and drawing"):
             chosen = choose(context, champion, embedder, scores, terms, tried)
             if not chosen.unseen or tried is None:
                 plan.build(context, out, champion, chosen, terms, scores)
                 return
         tried |= set(chosen.unseen)
-        unseen = pool_scores.rows_of(context, chosen.unseen)
+        unseen = list(chosen.unseen)
 
 
 def _unmeasured(session: Session, champion: Model | None) -> Iterator[str]:
