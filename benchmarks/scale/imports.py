@@ -151,7 +151,7 @@ def _killed_at(context: Context, folder: Path, images: int) -> None:
 def _compared(context: Context) -> dict[str, Any]:
     """Rows beside files beside what was asked to be embedded."""
     with context.sessions() as session:
-        rows = dict(session.execute(select(Image.file, Image.id)).tuples())
+        rows = {row.file: row.id for row in session.execute(select(Image.file, Image.id))}
         payloads = session.scalars(select(Unit.payload).where(Unit.kind == "embed"))
         asked = [image for payload in payloads for image in payload["images"]]
     root = context.project.images

@@ -39,7 +39,7 @@ from services.store.storage import StoredImage, put_image
 from services.units.resident import Resident
 from services.worker import shell
 
-SEED, HOLDOUT, FIELD = 60, 30, 24
+SEED, HOLDOUT, FIELD = 60, 30, 10
 INPUT_HW = (96, 128)
 """Of detector and encoder, half of the street world's: what a look at an image costs is the same
 at every size of the pool, and not what is measured here."""

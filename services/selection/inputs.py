@@ -159,12 +159,12 @@ def pool_of(
     wanted = None if only is None else sorted(only)
     with reading(context.sessions) as session:
         if wanted is None:
-            rows = list(session.execute(query).tuples())
+            rows = list(session.execute(query))
         else:
             rows = [
                 row
                 for part in in_parts(wanted)
-                for row in session.execute(query.where(Image.id.in_(part))).tuples()
+                for row in session.execute(query.where(Image.id.in_(part)))
             ]
     wholes = _wholes(context, [row[2:] for row in rows]) if vectors else [None] * len(rows)
     return [

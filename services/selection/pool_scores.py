@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from curation.kernel.errors import CurationError, ShardCorrupt
 from curation.kernel.types import Detections
@@ -19,7 +20,7 @@ from services.config.project import Project
 from services.context import Context
 from services.db.engine import reading
 from services.db.parts import in_parts
-from services.db.tables import Cycle, Image, Model, Role
+from services.db.tables import Cycle, Image, Model, Role, Unit, UnitState
 from services.models.predict import Predict
 from services.store.storage import open_image, read_npz, write_npz
 
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 SECONDS = "seconds"
 """Key in the result of a unit that looked at pool images: how long it took."""
 Arrays = dict[str, npt.NDArray[Any]]
+LATELY = 50
+"""Units that tell how fast the champion is."""
 OPEN_FILES = 4
 """Files of which the detections are held. Both files and whoever reads them go by image id, so that
 the next image is mostly in the file of the last."""
@@ -133,6 +136,15 @@ def read_pool_scores(project: Project, cycle_id: int) -> PoolScores:
 
 def _files_of(project: Project, cycle_id: int) -> list[Path]:
     return sorted((project.runs / f"cycle-{cycle_id}").glob("pool-*.npz"))
+
+
+def seconds_an_image(session: Session) -> float | None:
+    """What a look at a pool image took of late, in seconds of one worker; None: unknown."""
+    query = select(Unit.result).where(Unit.kind == "score_pool", Unit.state == UnitState.DONE)
+    found = session.scalars(query.order_by(Unit.id.desc()).limit(LATELY)).all()
+    told = [one for one in found if one is not None and SECONDS in one and one["images"]]
+    images = sum(one["images"] for one in told)
+    return sum(one[SECONDS] for one in told) / images if images else None
 
 
 def unknown(context: Context, scores: Mapping[str, Detections]) -> list[str]:
