@@ -17,14 +17,25 @@ from sqlalchemy import event, insert
 from sqlalchemy.orm import Session
 
 from benchmarks.common.projects import make_context
+from curation.modes.dealing import Side
 from services.api.app import create_app
 from services.api.auth import project_token
 from services.cli.plan import read_plan
 from services.context import Context
 from services.cycle import cycles
+from services.db import sides
 from services.db.base import utc_now
 from services.db.engine import reading
-from services.db.tables import Embedding, Image, Role, Unit, UnitState
+from services.db.tables import (
+    Cycle,
+    CycleState,
+    Embedding,
+    FieldSide,
+    Image,
+    Role,
+    Unit,
+    UnitState,
+)
 from services.selection.inputs import barred_hashes, spent
 from services.stages import evidence
 from tests.services.builders import (
@@ -37,6 +48,10 @@ from tests.services.builders import (
 
 SMALL, LARGE = 500, 4000
 ENCODER = "e" * 64
+DRIVE = 100
+"""Pool images of one drive."""
+JUDGING = "drive 0", "drive 1"
+"""Drives that judge: one is stored, one is dealt now."""
 EVERY = 10
 """Steps between two counts."""
 
@@ -54,7 +69,13 @@ def fill(context: Context, pool: int) -> Context:
         session.add(failure)
         session.flush()
         session.add(make_explanation(failure, encoder_version=ENCODER))
-        images = [{**_columns(make_image(row)), "created_at": now} for row in range(pool)]
+        session.add(Cycle(id=100, policy="e2x", budget_boxes=1, state=CycleState.DONE))
+        session.flush()
+        session.add(FieldSide(group=JUDGING[0], side=Side.JUDGE, cycle_id=100))
+        images = [
+            {**_columns(make_image(row)), "group": f"drive {row // DRIVE}", "created_at": now}
+            for row in range(pool)
+        ]
         session.execute(insert(Image), images)
         embedded = [
             {
@@ -160,6 +181,17 @@ def test_the_start_of_a_cycle_does_not_grow(projects: tuple[Context, Context]) -
             session.rollback()
 
     assert growth(projects, start) < 1.1
+
+
+def test_what_is_kept_for_judges_is_found_by_their_drives(
+    projects: tuple[Context, Context],
+) -> None:
+    def kept(context: Context) -> None:
+        with reading(context.sessions) as session:
+            found = sides.kept_for_judges(session, dict.fromkeys(JUDGING, Side.JUDGE))
+        assert len(found.images) == len(JUDGING) * DRIVE
+
+    assert growth(projects, kept) < 1.1
 
 
 @pytest.mark.parametrize("ask", [barred_hashes, spent])
