@@ -22,7 +22,7 @@ from services.api.app import create_app
 from services.api.auth import project_token
 from services.cli.plan import read_plan
 from services.context import Context
-from services.cycle import cycles
+from services.cycle import cycles, triggers
 from services.db import sides
 from services.db.base import utc_now
 from services.db.engine import reading
@@ -199,6 +199,13 @@ def test_what_is_barred_does_not_grow(
     projects: tuple[Context, Context], ask: Callable[[Context], object]
 ) -> None:
     assert growth(projects, ask) < 1.1
+
+
+@pytest.mark.parametrize("ask", [triggers.new_failures, triggers.new_labels])
+def test_what_the_scheduler_asks_does_not_grow(
+    projects: tuple[Context, Context], ask: Callable[[Session], object]
+) -> None:
+    assert growth(projects, _in_session(ask)) < 1.1
 
 
 @pytest.mark.parametrize(
