@@ -17,21 +17,18 @@ from sqlalchemy import func, select
 
 from benchmarks.scale.resident import peak_mib
 from services import context as wiring
-from services.config import builders
 from services.config.settings import Settings
 from services.context import Context
-from services.cycle import cycles
 from services.db.engine import reading
 from services.db.tables import Cycle, LabelTask, Unit, UnitState
-from services.models import registry
-from services.selection.choose import Terms, choose
-from services.selection.pool_scores import known_scores
-from services.units.resident import Resident
-from services.worker import shell
 
 
 def cycle(context: Context) -> dict[str, Any]:
     """Start a cycle, and do its units as a worker does until its label tasks wait."""
+    from services.cycle import cycles  # each measures what it loads itself
+    from services.units.resident import Resident
+    from services.worker import shell
+
     with context.sessions.begin() as session:
         number = cycles.start(session, context).id
     spent, count, resident = Counter[str](), Counter[str](), Resident()
@@ -63,6 +60,11 @@ def cycle(context: Context) -> dict[str, Any]:
 
 def choice(context: Context, policy: str, budget: str) -> dict[str, Any]:
     """Choose by a policy with what the champion has seen so far."""
+    from services.config import builders
+    from services.models import registry
+    from services.selection.choose import Terms, choose
+    from services.selection.pool_scores import known_scores
+
     settings = context.settings
     with reading(context.sessions) as session:
         champion = registry.require_champion(session)
