@@ -60,6 +60,8 @@ num_segments = 100
 encoder_height_px = {height}
 encoder_width_px = {width}
 budget_boxes = {budget}
+[workers]
+threads = 1
 [api]
 port = 0
 """
