@@ -153,6 +153,14 @@ def field_frames_page() -> str:
     return field_frames.page()
 
 
+def scale_page() -> str:
+    """What a project costs as its pool grows."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import scale
+
+    return scale.page()
+
+
 PAGES = {
     "settings.md": settings_page,
     "http_api.md": api_page,
@@ -160,6 +168,7 @@ PAGES = {
     "metrics.md": metrics_page,
     "results/bars.md": bars_page,
     "results/field_frames.md": field_frames_page,
+    "results/scale.md": scale_page,
 }
 
 
