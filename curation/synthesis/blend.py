@@ -13,7 +13,7 @@ Blending: TypeAlias = Literal["hard", "feather", "pyramid"]
 BLENDINGS: tuple[Blending, ...] = get_args(Blending)
 FEATHER_PX = 2.0
 LEVELS = 2
-SPREAD = (0.6, 1.6)
+SPREAD = (0.3, 1.6)
 """Bounds of how much the spread of colours is stretched."""
 
 
