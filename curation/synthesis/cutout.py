@@ -46,6 +46,7 @@ def cutout(image: ImageArray, box_xyxy: Box) -> FloatArray:
         found = _ellipse(inside)
     alpha = np.zeros((height, width), np.float32)
     soft = cv2.GaussianBlur(found.astype(np.float32), (0, 0), SOFT_PX)
+    soft = np.minimum(1, 1.3 * soft)  # the object's own rim stays, or its box would shrink
     alpha[top:bottom, left:right] = soft * inside
     return alpha
 
