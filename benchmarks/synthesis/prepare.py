@@ -16,6 +16,7 @@ from benchmarks.loop.prepare import train_base
 from benchmarks.loop.worlds import Sample, World, as_boxes
 from curation import explain, superpixels
 from curation.failures import FailureRules, find_failures
+from curation.kernel.boxes import overlaps
 from curation.kernel.matching import match
 from curation.kernel.types import Attribution, BoolArray, Box, Failure, FailureKind
 from curation.regions import Control, RegionRules, control_regions, harmful_regions
@@ -24,10 +25,14 @@ from curation.synthesis.composite import Object, Surroundings
 from retrain.detector import SsdDetector
 from services.demo import street
 
-POOL, FIELD = 400, 200
+POOL, FIELD = 40, 200
 LEAST_SIDE_PX = 12
 """Of a known object."""
 SEGMENTS = 200
+SURE = 0.7
+"""Score of a known object: what is found by a hair is lost by a hair, whatever is put around it."""
+FRAMES = 120
+"""Of the field, whose misses are explained."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +110,7 @@ def explained(detector: SsdDetector, world: World, num_samples: int) -> Iterator
     """All misses of the field that have a known cause."""
     rng = np.random.default_rng(world.seed)
     explainer = explain.get("gp_shap", num_samples=num_samples)
-    for sample in shown(world.field, "field images explained"):
+    for sample in shown(world.field[:FRAMES], "field images explained"):
         image = world.image(sample)
         (detections,), (proposals,) = detector.predict([image]), detector.propose([image])
         failures = find_failures(detections, proposals, sample.truth, FailureRules())
@@ -192,9 +197,20 @@ def alike(known: Sequence[Known], miss: Miss, count: int, rng: np.random.Generat
     """Known objects of the class in random order, out of those nearest in size and shape."""
     box = miss.failure.box_xyxy
     own = [one for one in known if one.label == miss.failure.label]
+    sure = [one for one in own if one.score >= SURE]
+    own = sure if len(sure) >= count else own
     own.sort(key=lambda one: _unlike(one.box_xyxy, box))
-    near = own[: max(count, len(own) // 2)]
+    near = own[: max(count, 2 * len(own) // 3)]
     return [near[row] for row in rng.permutation(len(near))[:count]]
+
+
+def foreign(
+    world: World, box_xyxy: Box, count: int, rng: np.random.Generator
+) -> list[Sample]:
+    """Labelled frames in which nothing labelled stands where the box is."""
+    box = np.asarray(box_xyxy, np.float64)
+    free = [s for s in world.train if not overlaps(box, s.truth.boxes_xyxy.astype(float)).any()]
+    return [free[row] for row in rng.permutation(len(free))[:count]]
 
 
 def _unlike(first: Box, second: Box) -> float:

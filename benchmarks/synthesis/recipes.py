@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from benchmarks.synthesis.prepare import Miss
 from curation.kernel.types import BoolArray
 from curation.synthesis.geometry import window
-from curation.synthesis.transplant import Blame, Recipe
+from curation.synthesis.transplant import Blame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,30 +30,31 @@ def lazy(miss: Miss) -> dict[str, Put]:
     size_hw = miss.segments.shape[0], miss.segments.shape[1]
     box = miss.failure.box_xyxy
     puts: dict[str, Put] = {}
-    for scale in (1.5, 2.0, 2.6):
+    for scale in (1.5, 2.0):
         puts[f"whole_{scale:g}"] = Put(window(box, scale, size_hw))
         puts[f"whole_{scale:g}_light"] = Put(window(box, scale, size_hw), True)
-    puts["frame"] = Put(np.ones(size_hw, np.bool_))
     puts["frame_light"] = Put(np.ones(size_hw, np.bool_), True)
-    puts["light_alone"] = Put(np.zeros(size_hw, np.bool_), True)
     if miss.planted is not None:
         puts["planted"] = Put(miss.planted)
         puts["planted_light"] = Put(miss.planted, True)
     return puts
 
 
-def transplanted(blame: Blame, chosen: Recipe) -> dict[str, Put]:
-    """By the transplant game."""
-    positive = blame.values > 0
-    return {
-        "transplant": Put(chosen.mask, chosen.light),
-        "transplant_positive": Put(blame.mask(positive)),
-        "transplant_positive_light": Put(blame.mask(positive), True),
-        "transplant_80": Put(blame.mask(blame.heaviest(0.8))),
-        "transplant_unblamed": Put(blame.mask(~positive)),
-    }
+SHARES = (0.5, 0.8, 1.0)
 
 
-def shares(puts: Mapping[str, Put]) -> dict[str, float]:
-    """Share of the frame that each mask covers."""
-    return {name: float(put.mask.mean()) for name, put in puts.items()}
+def transplanted(blame: Blame) -> dict[str, Put]:
+    """Candidates by the transplant game: with contrast, and without."""
+    puts: dict[str, Put] = {}
+    for share in SHARES:
+        mask = blame.mask(blame.heaviest(share))
+        name = f"transplant_{round(100 * share)}"
+        puts |= {name: Put(mask), f"{name}_light": Put(mask, True)}
+    if blame.alone is not None:
+        alone = replace(blame, values=blame.alone)
+        for share in (0.8, 1.0):
+            mask = blame.mask(alone.heaviest(share))
+            puts[f"alone_{round(100 * share)}"] = Put(mask)
+        puts["alone_100_light"] = Put(mask, True)
+    puts["unblamed"] = Put(blame.mask(blame.values <= 0))
+    return puts

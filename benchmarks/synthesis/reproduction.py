@@ -8,23 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.loop.evidence import shown
 from benchmarks.synthesis import recipes
-from benchmarks.synthesis.prepare import Known, Miss, Ready, alike
+from benchmarks.synthesis.prepare import Known, Miss, Ready, alike, foreign
 from benchmarks.synthesis.recipes import Put
 from curation.kernel.boxes import pairwise_iou
 from curation.kernel.types import BoolArray, Box, FloatArray, ImageArray
 from curation.synthesis import transplant
-from curation.synthesis.blend import Blending
+from curation.synthesis.blend import Blending, colours
 from curation.synthesis.composite import Object, Surroundings, put
-from curation.synthesis.cutout import cutout, painted_over
-from curation.synthesis.blend import colours
 from curation.synthesis.geometry import carry, carry_mask, place
 from retrain.detector import SsdDetector
 
-GAME_OBJECTS, JUDGES = 16, 4
+GAME_OBJECTS, JUDGES = 8, 3
 OWN, FOREIGN, HARMLESS = "own", "foreign", "harmless"
 BATCH = 16
+UNTRIED = ("unblamed",)
+OWN_ONLY = ("random", "positive", "unblamed")
+HARMLESS_TOO = ("transplant_80", "transplant_80_light", "whole_2_light", "planted")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,24 +36,54 @@ class Moved:
     light: tuple[FloatArray, FloatArray]
 
 
-def measure(ready: Ready, blending: Blending, rules: transplant.GameRules) -> Iterator[dict[str, Any]]:
-    """A row for each miss, known object and recipe: scores before and after, and of controls."""
-    for number, miss in enumerate(shown(ready.misses, "misses transplanted")):
-        rng = np.random.default_rng([ready.world.seed, number])
-        own = alike(ready.known, miss, GAME_OBJECTS + JUDGES, rng)
-        if len(own) < 2 * JUDGES:
-            continue
-        judges, players = own[:JUDGES], own[JUDGES:]
-        around = ready.around(miss)
-        score = transplant.scorer(ready.detector, miss.failure.label)
-        game = transplant.Game(
-            around, miss.segments, [ready.object_of(k) for k in players], score, rules, blending
-        )
-        blame = transplant.blame(game, rng)
-        puts = recipes.explained(miss) | recipes.lazy(miss)
-        puts |= recipes.transplanted(blame, transplant.recipe(game, blame))
-        for known in judges:
-            yield from _judged(ready, miss, known, around, puts, blending, rng)
+def measure(
+    ready: Ready, miss: Miss, blending: Blending, rules: transplant.GameRules
+) -> Iterator[dict[str, Any]]:
+    """A row for each known object and recipe of a miss: scores before and after, and of controls.
+
+    The known objects of the game and those that judge it are different ones.
+    """
+    rng = np.random.default_rng([ready.world.seed, ready.misses.index(miss)])
+    own = alike(ready.known, miss, GAME_OBJECTS + JUDGES, rng)
+    if len(own) < 2 * JUDGES:
+        return
+    judges, players = own[:JUDGES], own[JUDGES:]
+    around = ready.around(miss)
+    known = [ready.object_of(one) for one in players]
+    others = _others(ready, around, known, rng)
+    score = transplant.scorer(ready.detector, miss.failure.label)
+    game = transplant.Game(around, miss.segments, known, score, others, rules, blending)
+    blame = transplant.blame(game, rng)
+    candidates = recipes.transplanted(blame)
+    tried = {name: one for name, one in candidates.items() if name not in UNTRIED}
+    told: dict[str, Any] = {
+        "light": [round(blame.light or 0, 3), round(blame.light_error or 0, 3)],
+        **_tried(game, tried),
+    }
+    puts = recipes.explained(miss) | recipes.lazy(miss) | candidates
+    for judge in judges:
+        yield from _judged(ready, miss, judge, around, puts, blending, told, rng)
+
+
+def _others(
+    ready: Ready, around: Surroundings, known: Sequence[Object], rng: np.random.Generator
+) -> list[Surroundings]:
+    """As many frames that have nothing to do with the miss, each with another known object's light."""
+    frames = foreign(ready.world, around.box_xyxy, len(known), rng)
+    return [
+        Surroundings(ready.world.image(frame), around.box_xyxy, colours(one.pixels, one.alpha))
+        for frame, one in zip(frames, [*known[1:], known[0]], strict=True)
+    ]
+
+
+def _tried(game: transplant.Game, candidates: dict[str, Put]) -> dict[str, Any]:
+    """What each candidate does to the objects of the game itself: the choice is made by that."""
+    stages, own = game.stages(), game.own_scores()
+    tried = {}
+    for name, one in candidates.items():
+        found = transplant.attempt(game, stages, own, one.mask, one.light)
+        tried[name] = [round(v, 4) for v in (found.loss, found.reproduced, found.by_others)]
+    return tried
 
 
 def _judged(
@@ -63,6 +93,7 @@ def _judged(
     around: Surroundings,
     puts: dict[str, Put],
     blending: Blending,
+    told: dict[str, Any],
     rng: np.random.Generator,
 ) -> Iterator[dict[str, Any]]:
     target = ready.object_of(known)
@@ -70,24 +101,31 @@ def _judged(
     images, keys = [target.pixels], []
     size_hw = target.alpha.shape[0], target.alpha.shape[1]
     placement = place(around.box_xyxy, target.box_xyxy)
+    share = {}
     for name, one in puts.items():
         hole = carry_mask(one.mask, placement, size_hw)
+        share[name] = float(hole.mean())
         for source, moved in sources.items():
+            if source == HARMLESS and name not in HARMLESS_TOO:
+                continue
+            if source == FOREIGN and name in OWN_ONLY:
+                continue
             light = moved.light if one.light else None
             images.append(put(target, moved.pixels, hole & moved.reach, light, blending).image)
-            keys.append((name, source, float(hole.mean())))
+            keys.append((name, source))
     scores = detected(ready.detector, images, known.label, known.box_xyxy)
-    after = {(name, source): float(s) for (name, source, _), s in zip(keys, scores[1:], strict=True)}
-    share = {name: size for name, _, size in keys}
+    after = dict(zip(keys, scores[1:].tolist(), strict=True))
     for name in puts:
         yield {
+            "seed": ready.world.seed,
             "miss": miss.name,
             "cause": miss.cause,
             "known": f"{known.sample.name}#{known.row}",
             "recipe": name,
             "share": round(share[name], 4),
             "before": round(float(scores[0]), 4),
-            **{source: round(after[name, source], 4) for source in sources},
+            **{source: round(after[name, source], 4) for source in sources if (name, source) in after},
+            "tried": told,
         }
 
 
@@ -100,15 +138,10 @@ def _sources(
     rng: np.random.Generator,
 ) -> dict[str, Moved]:
     """The failing frame, another frame at the same place, another known object's surroundings."""
-    train = ready.world.train
-    other = train[int(rng.integers(len(train)))]
-    alpha = cutout(ready.world.image(miss.sample), miss.failure.box_xyxy)
-    foreign = ready.world.image(other)
-    elsewhere = Surroundings(
-        painted_over(foreign, alpha), around.box_xyxy, colours(foreign, alpha)
-    )
     (harmless,) = alike([k for k in ready.known if k is not known], miss, 1, rng)
     beside = Surroundings.of(ready.world.image(harmless.sample), harmless.box_xyxy)
+    (frame,) = foreign(ready.world, around.box_xyxy, 1, rng)
+    elsewhere = Surroundings(ready.world.image(frame), around.box_xyxy, beside.light)
     return {
         OWN: _moved(around, target),
         FOREIGN: _moved(elsewhere, target),

@@ -3,7 +3,9 @@
 An explanation says what a superpixel does to the score where it stands. Synthesis asks another
 question: what does it do elsewhere? Here the players of a game are the superpixels near an object
 that was missed, and the light that falls on it; a coalition is worth what known objects lose of
-their score when its pixels are put around them. Read :func:`blame`, then :func:`recipe`.
+their score when its pixels are put around them. Anything put around an object costs some score, and
+a seam does. So the value is a contrast: what a coalition costs beyond what the same holes cost when
+they are filled with another frame. Read :func:`blame`, then :func:`recipe`.
 """
 
 from __future__ import annotations
@@ -64,6 +66,7 @@ class Blame:
         errors: [P] float32, standard errors.
         light: the same of the light on the object; None where it did not play.
         light_error: its standard error.
+        alone: [P] float32, values without the contrast; None where there was none to take.
     """
 
     segments: SegmentArray
@@ -72,6 +75,7 @@ class Blame:
     errors: FloatArray
     light: float | None = None
     light_error: float | None = None
+    alone: FloatArray | None = None
 
     def mask(self, chosen: BoolArray) -> BoolArray:
         """[H, W] bool of some players [P]."""
@@ -97,14 +101,16 @@ class Recipe:
     Attributes:
         mask: [H, W] bool on the frame of the object that was missed.
         light: whether the object takes on the colours of the one that was missed.
-        loss: mean loss of score of the known objects that it was tried on.
-        reproduced: share of them that were missed then, or lost ``LOST`` of their score.
+        loss: mean loss of score of the known objects that it was tried on, less that by others.
+        reproduced: share of them that lost ``LOST`` of their score.
+        by_others: the same with the pixels of other frames under the same mask.
     """
 
     mask: BoolArray
     light: bool
     loss: float
     reproduced: float
+    by_others: float = 0.0
 
 
 LOST = 0.3
@@ -155,6 +161,7 @@ class _Stage:
     known: Object
     above: ImageArray
     labels: SegmentArray
+    light: tuple[FloatArray, FloatArray]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,6 +172,8 @@ class Game:
         around: its frame.
         segments: [H, W] int32 of that frame.
         known: D objects of its class that the detector finds.
+        others: D frames that have nothing to do with it, each with a box of the same place and the
+            light of a known object; none for a game without contrast.
         score: of an object in a picture.
         rules: see there.
         blending: of all composites.
@@ -174,15 +183,24 @@ class Game:
     segments: SegmentArray
     known: Sequence[Object]
     score: Score
+    others: Sequence[Surroundings] = ()
     rules: GameRules = GameRules()
     blending: Blending = BLENDING
 
-    def _stages(self) -> list[_Stage]:
+    def __post_init__(self) -> None:
+        if self.others and len(self.others) != len(self.known):
+            raise ValueError(f"{len(self.others)} other frames for {len(self.known)} known objects")
+
+    def stages(self) -> list[_Stage]:
+        """[D] with the pixels of the frame, then [D] with those of the others."""
+        frames = [self.around] * len(self.known) + list(self.others)
         stages = []
-        for known in self.known:
-            placement, size_hw = placed(known, self.around), known.alpha.shape[:2]
+        for known, frame in zip([*self.known] * 2, frames, strict=False):
+            placement = placed(known, self.around)
+            size_hw = known.alpha.shape[0], known.alpha.shape[1]
             labels = carry_labels(self.segments, placement, size_hw)
-            stages.append(_Stage(known, carry(self.around.pixels, placement, size_hw), labels))
+            above = carry(frame.pixels, placement, size_hw)
+            stages.append(_Stage(known, above, labels, frame.light))
         return stages
 
     def own_scores(self) -> FloatArray:
@@ -199,7 +217,7 @@ class Game:
             for n in range(start, min(len(rows), start + self.rules.batch)):
                 stage = stages[rows[n]]
                 hole = np.append(masks[n], False)[stage.labels]  # -1: the frame does not reach
-                how = self.around.light if light[n] else None
+                how = stage.light if light[n] else None
                 images.append(put(stage.known, stage.above, hole, how, self.blending).image)
                 boxes.append(stage.known.box_xyxy)
             found.append(self.score(images, boxes))
@@ -221,7 +239,7 @@ def blame(game: Game, rng: np.random.Generator) -> Blame:
         Least squares on half coalitions give Banzhaf values: Hammer and Holzman, 1992. That the
         value of a coalition is what it does to *other* objects is ours.
     """
-    rules, stages = game.rules, game._stages()
+    rules, stages = game.rules, game.stages()
     players = players_of(game.segments, game.around.box_xyxy, rules.window)
     total = len(players) + rules.light
     masks = half_coalitions(total, rules.coalitions, rng)  # [N, P']
@@ -229,11 +247,18 @@ def blame(game: Game, rng: np.random.Generator) -> Blame:
     chosen = np.zeros((len(masks), int(game.segments.max()) + 1), np.bool_)
     chosen[:, players] = masks[:, : len(players)]
     light = masks[:, -1] if rules.light else np.zeros(len(masks), np.bool_)
-    lost = log_odds(game.own_scores())[rows] - log_odds(game.scores(chosen, light, rows, stages))
-    values, errors = regress(masks, lost, rows, rules.ridge)
+    own = log_odds(game.own_scores())[rows] - log_odds(game.scores(chosen, light, rows, stages))
+    values, errors = regress(masks, own, rows, rules.ridge)
+    alone = None
+    if game.others:
+        alone = values[: len(players)]
+        shifted = rows + len(game.known)
+        other = log_odds(game.scores(chosen, light, shifted, stages))
+        base = log_odds(game.own_scores())[rows]
+        values, errors = regress(masks, own - (base - other), rows, rules.ridge)
     count = len(players)
     extra = (float(values[-1]), float(errors[-1])) if rules.light else (None, None)
-    return Blame(game.segments, players, values[:count], errors[:count], *extra)
+    return Blame(game.segments, players, values[:count], errors[:count], *extra, alone)
 
 
 def half_coalitions(players: int, number: int, rng: np.random.Generator) -> BoolArray:
@@ -278,25 +303,33 @@ def recipe(game: Game, found: Blame) -> Recipe:
         game: its known objects try the masks; judge the recipe on others.
         found: of the same game.
     """
-    rules, stages = game.rules, game._stages()
+    rules, stages = game.rules, game.stages()
     own = game.own_scores()
     lights = (False, True) if found.light is not None and found.light > 0 else (False,)
-    tried: list[Recipe] = []
-    rows = np.arange(len(game.known))
-    for share in rules.shares:
-        chosen = found.heaviest(share)
-        segments = np.zeros(int(game.segments.max()) + 1, np.bool_)
-        segments[found.players[chosen]] = True
-        for light in lights:
-            masks = np.broadcast_to(segments, (len(rows), len(segments)))
-            after = game.scores(masks, np.full(len(rows), light), rows, stages)
-            tried.append(
-                Recipe(
-                    found.mask(chosen),
-                    light,
-                    float((own - after).mean()),
-                    float(((own - after) >= LOST).mean()),
-                )
-            )
+    tried = [
+        attempt(game, stages, own, found.mask(found.heaviest(share)), light)
+        for share in rules.shares
+        for light in lights
+    ]
     best = max(one.loss for one in tried)
     return next(one for one in tried if one.loss >= best - rules.slack * abs(best))
+
+
+def attempt(
+    game: Game, stages: Sequence[_Stage], own: FloatArray, mask: BoolArray, light: bool
+) -> Recipe:
+    """What one mask [H, W] does to the known objects of a game, whose own scores are [D]."""
+    count = len(game.known)
+    segments = np.zeros(int(game.segments.max()) + 1, np.bool_)
+    segments[np.unique(game.segments[mask])] = True
+    masks = np.broadcast_to(segments, (len(stages), len(segments)))
+    after = game.scores(masks, np.full(len(stages), light), np.arange(len(stages)), stages)
+    lost = np.tile(own, len(stages) // count) - after
+    mine, theirs = lost[:count], lost[count:]
+    return Recipe(
+        mask,
+        light,
+        float(mine.mean() - (theirs.mean() if len(theirs) else 0)),
+        float((mine >= LOST).mean()),
+        float((theirs >= LOST).mean()) if len(theirs) else 0.0,
+    )

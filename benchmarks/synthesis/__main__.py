@@ -1,0 +1,85 @@
+"""The command; see the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from benchmarks.detectors import CACHE
+from benchmarks.loop.table import environment
+from benchmarks.synthesis import prepare, recipes, report, reproduction
+from curation.kernel.files import write_json
+from curation.synthesis.blend import BLENDINGS
+from curation.synthesis.composite import BLENDING
+from curation.synthesis.transplant import GameRules
+from retrain.memory import keep_freed_memory
+
+RESULTS = Path(__file__).parents[1] / "results" / "synthesis.json"
+
+
+def rows_of(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
+    """The rows of one seed; misses that are done are not done again."""
+    size = f"{arguments.blending}-{arguments.coalitions}-{arguments.num_samples}"
+    path = arguments.cache / f"reproduction-{seed}-{size}.jsonl"
+    known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    done = {row["miss"] for row in known}
+    if len(done) >= arguments.misses > 0:
+        return known
+    ready = prepare.ready(arguments.cache, seed, arguments.num_samples)
+    rules = GameRules(coalitions=arguments.coalitions)
+    misses = recipes.dealt(ready.misses)[: arguments.misses or None]
+    with path.open("a") as file:
+        for miss in misses:
+            if miss.name in done:
+                continue
+            print(f"  seed {seed} {miss.name} {miss.cause}", file=sys.stderr, flush=True)
+            own = list(reproduction.measure(ready, miss, arguments.blending, rules))
+            file.writelines(json.dumps(row) + "\n" for row in own)
+            file.flush()
+            known += own
+    return known
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Can the missing sample be made?")
+    parser.add_argument("--part", choices=("reproduction",), default="reproduction")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 3])
+    parser.add_argument("--misses", type=int, default=0, help="of a seed at most; 0 for all")
+    parser.add_argument("--blending", choices=BLENDINGS, default=BLENDING)
+    parser.add_argument("--coalitions", type=int, default=64, help="of the transplant game")
+    parser.add_argument("--num-samples", type=int, default=128, help="of the explanation")
+    parser.add_argument("--cache", type=Path, default=CACHE / "synthesis")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="file whose part is written anew"
+    )
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    rows = [row for seed in arguments.seeds for row in rows_of(arguments, seed)]
+    rows += recipes.by_choice(rows)
+    lines, reached = report.table(rows), report.reached(rows, recipes.CHOSEN)
+    report.show(lines)
+    for name, entry in reached.items():
+        print(name, json.dumps(entry))
+    known = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}
+    known.setdefault("bars", {}).update(reached)
+    known.setdefault("parts", {})[arguments.part] = {
+        **environment("python -m benchmarks.synthesis " + " ".join(sys.argv[1:])),
+        "seeds": arguments.seeds,
+        "misses": len({row["miss"] for row in rows}),
+        "frames": len({row["miss"].split("#")[0] for row in rows}),
+        "recipe": recipes.CHOSEN,
+        "table": lines,
+    }
+    write_json(arguments.results, known)
+
+
+if __name__ == "__main__":
+    main()
