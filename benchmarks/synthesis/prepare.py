@@ -172,7 +172,8 @@ def planted_mask(sample: Sample, failure: Failure) -> BoolArray | None:
     """[H, W] bool: the pixels that the street world says make the object fail."""
     split, seed, index = sample.name.split("-")
     config = street.WorldConfig(pool_share=0.0)
-    assert split == "field" and failure.truth_index is not None
+    assert split == "field", f"{sample.name} is no field frame"
+    assert failure.truth_index is not None, "a miss has a row of the truth"
     scene = street.draw_scene(config, "field", int(index), int(seed))
     return scene.cause_masks[failure.truth_index]
 
@@ -204,9 +205,7 @@ def alike(known: Sequence[Known], miss: Miss, count: int, rng: np.random.Generat
     return [near[row] for row in rng.permutation(len(near))[:count]]
 
 
-def foreign(
-    world: World, box_xyxy: Box, count: int, rng: np.random.Generator
-) -> list[Sample]:
+def foreign(world: World, box_xyxy: Box, count: int, rng: np.random.Generator) -> list[Sample]:
     """Labelled frames in which nothing labelled stands where the box is."""
     box = np.asarray(box_xyxy, np.float64)
     free = [s for s in world.train if not overlaps(box, s.truth.boxes_xyxy.astype(float)).any()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 
@@ -18,6 +20,10 @@ class Put:
 
     mask: BoolArray
     light: bool = False
+
+
+Puts = dict[str, Put]
+"""By the name of a recipe."""
 
 
 def explained(miss: Miss) -> dict[str, Put]:
@@ -58,3 +64,12 @@ def transplanted(blame: Blame) -> dict[str, Put]:
         puts["alone_100_light"] = Put(mask, True)
     puts["unblamed"] = Put(blame.mask(blame.values <= 0))
     return puts
+
+
+def dealt(misses: Sequence[Miss]) -> list[Miss]:
+    """The misses with their causes in turn, so that the first of them hold all causes."""
+    by_cause: dict[str, list[Miss]] = {}
+    for miss in misses:
+        by_cause.setdefault(miss.cause, []).append(miss)
+    rounds = zip_longest(*(by_cause[cause] for cause in sorted(by_cause)))
+    return [miss for turn in rounds for miss in turn if miss is not None]

@@ -16,7 +16,15 @@ REPEATS = 4000
 DIFFERENCE, LEAST = 0.25, 0.1
 """Of reproduction minus control: the value, and the lower end of its interval."""
 LEAD = 0.1
-RIVALS = ("random", "positive", "regions", "whole_1.5", "whole_2", "whole_1.5_light", "whole_2_light")
+RIVALS = (
+    "random",
+    "positive",
+    "regions",
+    "whole_1.5",
+    "whole_2",
+    "whole_1.5_light",
+    "whole_2_light",
+)
 
 
 def reproduced(row: Row, source: str) -> bool:
@@ -136,5 +144,3 @@ def _told(cells: Mapping[str, Any]) -> str:
             apart = cells[f"minus_{source}"]
             told += f"; {short} {control:.2f}, {apart[0]:+.2f} [{apart[1]:+.2f}, {apart[2]:+.2f}]"
     return told
-
-

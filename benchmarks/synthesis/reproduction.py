@@ -36,17 +36,34 @@ class Moved:
     light: tuple[FloatArray, FloatArray]
 
 
-def measure(
-    ready: Ready, miss: Miss, blending: Blending, rules: transplant.GameRules
-) -> Iterator[dict[str, Any]]:
-    """A row for each known object and recipe of a miss: scores before and after, and of controls.
+@dataclass(frozen=True, slots=True, eq=False)
+class Played:
+    """The transplant game of one miss.
 
-    The known objects of the game and those that judge it are different ones.
+    Attributes:
+        judges: known objects that had no part in it.
+        around: the frame of the miss without what was missed.
+        puts: what each recipe puts around a known object.
+        told: what the game said, for the row of a result.
     """
-    rng = np.random.default_rng([ready.world.seed, ready.misses.index(miss)])
+
+    judges: list[Known]
+    around: Surroundings
+    puts: recipes.Puts
+    told: dict[str, Any]
+
+
+def play(
+    ready: Ready,
+    miss: Miss,
+    blending: Blending,
+    rules: transplant.GameRules,
+    rng: np.random.Generator,
+) -> Played | None:
+    """Play the game of a miss; None where too few objects of its class are known."""
     own = alike(ready.known, miss, GAME_OBJECTS + JUDGES, rng)
     if len(own) < 2 * JUDGES:
-        return
+        return None
     judges, players = own[:JUDGES], own[JUDGES:]
     around = ready.around(miss)
     known = [ready.object_of(one) for one in players]
@@ -61,14 +78,28 @@ def measure(
         **_tried(game, tried),
     }
     puts = recipes.explained(miss) | recipes.lazy(miss) | candidates
-    for judge in judges:
-        yield from _judged(ready, miss, judge, around, puts, blending, told, rng)
+    return Played(judges, around, puts, told)
+
+
+def measure(
+    ready: Ready, miss: Miss, blending: Blending, rules: transplant.GameRules
+) -> Iterator[dict[str, Any]]:
+    """A row for each known object and recipe of a miss: scores before and after, and of controls.
+
+    The known objects of the game and those that judge it are different ones.
+    """
+    rng = np.random.default_rng([ready.world.seed, ready.misses.index(miss)])
+    played = play(ready, miss, blending, rules, rng)
+    if played is None:
+        return
+    for judge in played.judges:
+        yield from _judged(ready, miss, judge, played, blending, rng)
 
 
 def _others(
     ready: Ready, around: Surroundings, known: Sequence[Object], rng: np.random.Generator
 ) -> list[Surroundings]:
-    """As many frames that have nothing to do with the miss, each with another known object's light."""
+    """As many frames that have nothing to do with the miss, in the light of known objects."""
     frames = foreign(ready.world, around.box_xyxy, len(known), rng)
     return [
         Surroundings(ready.world.image(frame), around.box_xyxy, colours(one.pixels, one.alpha))
@@ -90,13 +121,11 @@ def _judged(
     ready: Ready,
     miss: Miss,
     known: Known,
-    around: Surroundings,
-    puts: dict[str, Put],
+    played: Played,
     blending: Blending,
-    told: dict[str, Any],
     rng: np.random.Generator,
 ) -> Iterator[dict[str, Any]]:
-    target = ready.object_of(known)
+    target, around, puts = ready.object_of(known), played.around, played.puts
     sources = _sources(ready, miss, known, around, target, rng)
     images, keys = [target.pixels], []
     size_hw = target.alpha.shape[0], target.alpha.shape[1]
@@ -124,8 +153,12 @@ def _judged(
             "recipe": name,
             "share": round(share[name], 4),
             "before": round(float(scores[0]), 4),
-            **{source: round(after[name, source], 4) for source in sources if (name, source) in after},
-            "tried": told,
+            **{
+                source: round(after[name, source], 4)
+                for source in sources
+                if (name, source) in after
+            },
+            "tried": played.told,
         }
 
 

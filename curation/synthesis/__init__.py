@@ -12,12 +12,13 @@ surroundings become what hurt; so labels are exact. ::
     check(drawn, context) -> [Judged]   a table of rows for each; kept if none fails
     works(samples, controls)            whether a mode's samples reproduce more than controls do
 
-A generator takes a plan, calls :func:`~curation.synthesis.staging.stage` and finishes what it gives:
-``composite`` is where it starts, ``hole`` is what it may fill, ``keep`` is what must come back byte
-for byte, ``truth`` is the label. It is one file that implements ``base.Generator`` and one line in
-the table below. A sample is identified by ``plan.key`` with the generator's name and version; equal
-ones are equal bytes, so that a unit of work that runs twice makes nothing twice. Nothing here knows of
-a database: who stores keeps ``plan.parents``, ``Judged.to_rows()`` and ``Drawn.parameters``.
+A generator takes a plan, calls :func:`~curation.synthesis.staging.stage` and finishes what that
+gives: ``composite`` is where it starts, ``hole`` is what it may fill, ``keep`` is what must come
+back byte for byte, ``truth`` is the label. It is one file that implements ``base.Generator`` and one
+line in the table below. A sample is identified by ``plan.key`` with the generator's name and
+version; equal ones are equal bytes, so that a unit of work that runs twice makes nothing twice.
+Nothing here knows of a database: who stores keeps ``plan.parents``, ``Judged.to_rows()`` and
+``Drawn.parameters``.
 """
 
 from __future__ import annotations

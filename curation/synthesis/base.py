@@ -162,9 +162,7 @@ class Plan:
     @property
     def parents(self) -> tuple[Parent, ...]:
         """Whose pixels it shows."""
-        part: Literal["scene", "donor"] = (
-            "scene" if self.staging is Staging.LOOKALIKE else "donor"
-        )
+        part: Literal["scene", "donor"] = "scene" if self.staging is Staging.LOOKALIKE else "donor"
         return (
             Parent(self.donor.image, self.donor.role, part),
             Parent(self.harm.image, self.harm.role, "harm"),

@@ -57,7 +57,9 @@ def realism(drawn: FloatArray, real: FloatArray, k: int = 5, quantile: float = 0
         ValueError: too few real vectors.
     """
     if len(real) <= k:
-        raise ValueError(f"{len(real)} real vectors for {k} neighbours: at least {k + 1} are needed")
+        raise ValueError(
+            f"{len(real)} real vectors for {k} neighbours: at least {k + 1} are needed"
+        )
     usual = np.quantile(neighbour_distances(real, real, k, same=True).mean(axis=1), quantile)
     own = neighbour_distances(drawn, real, k).mean(axis=1)
     share: FloatArray = (own / max(float(usual), 1e-12)).astype(np.float32)

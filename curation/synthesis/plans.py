@@ -139,7 +139,7 @@ def _donor(
 
 
 def _unlike(donor: Donor, harm: Harm) -> float:
-    """How different size and shape of two boxes are: sum of the logarithms of their sides' ratios."""
+    """How different two boxes are: sum of the logarithms of the ratios of their sides."""
     sides = [
         np.log([max(1e-6, box[2] - box[0]), max(1e-6, box[3] - box[1])])
         for box in (donor.box_xyxy, harm.box_xyxy)

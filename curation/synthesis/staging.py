@@ -55,9 +55,7 @@ def _lookalike(plan: Plan, blending: Blending, invents: bool) -> Staged:
     size_hw = donor.pixels.shape[0], donor.pixels.shape[1]
     placement = place(harm.box_xyxy, donor.box_xyxy)
     hole = carry_mask(harm.mask, placement, size_hw)
-    mixed, changed = blend(
-        donor.pixels, carry(harm.pixels, placement, size_hw), hole, blending
-    )
+    mixed, changed = blend(donor.pixels, carry(harm.pixels, placement, size_hw), hole, blending)
     image = np.where((changed > 0)[..., None], np.rint(mixed), donor.pixels).astype(np.uint8)
     left = still_there(donor.truth, np.where(hole, changed, 0).astype(np.float32))
     nothing = np.zeros(size_hw, np.float32)

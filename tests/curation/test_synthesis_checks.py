@@ -46,7 +46,9 @@ def drawn(count=20, controls=0.0):
 
 def with_truth(one, boxes):
     truth = one.staged.truth
-    moved = Truth(np.array(boxes, np.float32), truth.labels[: len(boxes)], truth.ignore[: len(boxes)])
+    moved = Truth(
+        np.array(boxes, np.float32), truth.labels[: len(boxes)], truth.ignore[: len(boxes)]
+    )
     return replace(one, staged=replace(one.staged, truth=moved))
 
 
@@ -66,7 +68,9 @@ def wrong_box(one, rng):
 def mislabelled_donor(one, rng):
     """The donor's own label is off: the sample inherits it."""
     bad = shifted(one, rng)
-    return replace(bad, plan=replace(one.plan, donor=replace(one.plan.donor, truth=bad.staged.truth)))
+    return replace(
+        bad, plan=replace(one.plan, donor=replace(one.plan.donor, truth=bad.staged.truth))
+    )
 
 
 def filled(one, pixels):
@@ -142,7 +146,9 @@ def test_the_row_that_is_meant_is_the_one_that_fails(spoil, name):
     (judged,) = check([spoil(one, np.random.default_rng(0))], context())
     assert name in {row.name for row in judged.rows if row.passed is False}
     assert judged.reason
-    assert all(set(row) == {"name", "value", "bound", "passed", "reason"} for row in judged.to_rows())
+    assert all(
+        set(row) == {"name", "value", "bound", "passed", "reason"} for row in judged.to_rows()
+    )
 
 
 def test_a_second_copy_is_refused_and_so_is_what_was_kept_before():

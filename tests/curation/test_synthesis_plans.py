@@ -53,9 +53,7 @@ def test_no_picture_gives_pixels_to_more_than_its_share():
 
 
 def test_the_same_request_gives_the_same_plans_and_another_seed_others():
-    first, second, other = (
-        [one.key for one in plan(request(seed=seed))] for seed in (1, 1, 2)
-    )
+    first, second, other = ([one.key for one in plan(request(seed=seed))] for seed in (1, 1, 2))
     assert first == second
     assert first != other
 
