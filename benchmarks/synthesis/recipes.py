@@ -46,7 +46,7 @@ def lazy(miss: Miss) -> dict[str, Put]:
     return puts
 
 
-SHARES = (0.5, 0.8, 1.0)
+SHARES = (0.8, 1.0)
 
 
 def transplanted(blame: Blame) -> dict[str, Put]:
@@ -58,10 +58,7 @@ def transplanted(blame: Blame) -> dict[str, Put]:
         puts |= {name: Put(mask), f"{name}_light": Put(mask, True)}
     if blame.alone is not None:
         alone = replace(blame, values=blame.alone)
-        for share in (0.8, 1.0):
-            mask = blame.mask(alone.heaviest(share))
-            puts[f"alone_{round(100 * share)}"] = Put(mask)
-        puts["alone_100_light"] = Put(mask, True)
+        puts["alone_100_light"] = Put(blame.mask(alone.heaviest(1.0)), True)
     puts["unblamed"] = Put(blame.mask(blame.values <= 0))
     return puts
 

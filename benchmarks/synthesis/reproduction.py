@@ -22,8 +22,8 @@ from retrain.detector import SsdDetector
 GAME_OBJECTS, JUDGES = 8, 3
 OWN, FOREIGN, HARMLESS = "own", "foreign", "harmless"
 BATCH = 16
-UNTRIED = ("unblamed",)
-OWN_ONLY = ("random", "positive", "unblamed")
+UNTRIED = ("unblamed", "alone_100_light")
+OWN_ONLY = ("random", "positive", "unblamed", "whole_1.5", "frame_light")
 HARMLESS_TOO = ("transplant_80", "transplant_80_light", "whole_2_light", "planted")
 
 

@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster.hierarchy import fcluster, linkage
 
 from curation import superpixels
 from curation.kernel.boxes import pairwise_iou
@@ -28,6 +30,8 @@ from curation.synthesis.geometry import carry, carry_labels
 
 Score: TypeAlias = Callable[[Sequence[ImageArray], Sequence[Box]], FloatArray]
 """Images and the box of the object in each, to its score [N] float32 in 0..1."""
+COLOUR = 15.0
+"""Distance of Lab colours that counts as much as one side of the object."""
 FLOOR = 1e-3
 """Of a score before its log-odds are taken: what is below is lost, however far."""
 
@@ -38,6 +42,8 @@ class GameRules:
 
     Attributes:
         window: players lie in the box of the object, scaled by this about its centre.
+        groups: superpixels that look alike play as one, and so many groups play at most: what
+            hurts is a bus or a wall, and few coalitions tell few players apart.
         coalitions: drawn, in pairs of complements.
         ridge: of the regression, in units of the variance of a player's mask.
         light: whether the light on the object is a player.
@@ -47,7 +53,8 @@ class GameRules:
     """
 
     window: float = 2.6
-    coalitions: int = 96
+    groups: int = 12
+    coalitions: int = 64
     ridge: float = 0.05
     light: bool = True
     batch: int = 16
@@ -62,6 +69,7 @@ class Blame:
     Attributes:
         segments: [H, W] int32 on the frame.
         players: [P] int64, segments that play.
+        groups: [P] int64 in 0..G-1, which of them play as one and share their value.
         values: [P] float32, loss of log-odds by putting it there; positive hurts.
         errors: [P] float32, standard errors.
         light: the same of the light on the object; None where it did not play.
@@ -71,6 +79,7 @@ class Blame:
 
     segments: SegmentArray
     players: IntArray
+    groups: IntArray
     values: FloatArray
     errors: FloatArray
     light: float | None = None
@@ -82,16 +91,17 @@ class Blame:
         return np.isin(self.segments, self.players[chosen])
 
     def heaviest(self, share: float) -> BoolArray:
-        """[P] bool: the fewest players that hold this share of what hurts."""
-        harm = np.maximum(self.values, 0)
+        """[P] bool: the fewest groups of players that hold this share of what hurts."""
+        _, first = np.unique(self.groups, return_index=True)
+        harm = np.maximum(self.values[first], 0)  # [G]
         order = np.argsort(-harm, kind="stable")
         mass = np.cumsum(harm[order])
         chosen = np.zeros(len(harm), np.bool_)
-        if mass[-1] <= 0:
-            return chosen
-        count = int(np.searchsorted(mass, share * mass[-1] - 1e-9)) + 1
-        chosen[order[:count]] = True
-        return chosen & (harm > 0)
+        if mass[-1] > 0:
+            count = int(np.searchsorted(mass, share * mass[-1] - 1e-9)) + 1
+            chosen[order[:count]] = True
+        taken: BoolArray = (chosen & (harm > 0))[self.groups]
+        return taken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,6 +155,34 @@ def players_of(segments: SegmentArray, box_xyxy: Box, window: float) -> IntArray
     away = np.abs(centres - middle) / np.maximum(half, 1e-6)  # [S, 2]
     inside: IntArray = np.flatnonzero((away <= 1).all(axis=1))
     return inside if len(inside) else np.array([int(away.max(axis=1).argmin())], np.int64)
+
+
+def groups_of(
+    segments: SegmentArray, players: IntArray, image: ImageArray, box_xyxy: Box, most: int
+) -> IntArray:
+    """Which players look alike and stand near one another, [P] int64 in 0..G-1.
+
+    Args:
+        segments: [H, W] int32.
+        players: [P] of them.
+        image: [H, W, 3] uint8.
+        box_xyxy: of the object; distances count in its sides.
+        most: groups at most.
+
+    Source:
+        Ward's linkage of mean Lab colours and places.
+    """
+    if len(players) <= most:
+        return np.arange(len(players))
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).reshape(-1, 3)
+    area = np.bincount(segments.ravel()).astype(np.float64)
+    means = [np.bincount(segments.ravel(), lab[:, channel]) / area for channel in range(3)]
+    colour = np.stack(means, axis=1)[players] / COLOUR
+    side = max(1.0, float(np.sqrt((box_xyxy[2] - box_xyxy[0]) * (box_xyxy[3] - box_xyxy[1]))))
+    places = superpixels.centroids_xy(segments)[players] / side
+    tree = linkage(np.concatenate([colour, places], axis=1), "ward")
+    groups: IntArray = fcluster(tree, most, "maxclust").astype(np.int64) - 1
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
 def log_odds(scores: FloatArray) -> npt.NDArray[np.float64]:
@@ -241,24 +279,27 @@ def blame(game: Game, rng: np.random.Generator) -> Blame:
     """
     rules, stages = game.rules, game.stages()
     players = players_of(game.segments, game.around.box_xyxy, rules.window)
-    total = len(players) + rules.light
+    groups = groups_of(
+        game.segments, players, game.around.pixels, game.around.box_xyxy, rules.groups
+    )
+    count = int(groups.max()) + 1
+    total = count + rules.light
     masks = half_coalitions(total, rules.coalitions, rng)  # [N, P']
     rows = np.resize(rng.permutation(len(game.known)), len(masks) // 2).repeat(2)
     chosen = np.zeros((len(masks), int(game.segments.max()) + 1), np.bool_)
-    chosen[:, players] = masks[:, : len(players)]
+    chosen[:, players] = masks[:, groups]
     light = masks[:, -1] if rules.light else np.zeros(len(masks), np.bool_)
     own = log_odds(game.own_scores())[rows] - log_odds(game.scores(chosen, light, rows, stages))
     values, errors = regress(masks, own, rows, rules.ridge)
     alone = None
     if game.others:
-        alone = values[: len(players)]
+        alone = values[groups]
         shifted = rows + len(game.known)
         other = log_odds(game.scores(chosen, light, shifted, stages))
         base = log_odds(game.own_scores())[rows]
         values, errors = regress(masks, own - (base - other), rows, rules.ridge)
-    count = len(players)
     extra = (float(values[-1]), float(errors[-1])) if rules.light else (None, None)
-    return Blame(game.segments, players, values[:count], errors[:count], *extra, alone)
+    return Blame(game.segments, players, groups, values[groups], errors[groups], *extra, alone)
 
 
 def half_coalitions(players: int, number: int, rng: np.random.Generator) -> BoolArray:
