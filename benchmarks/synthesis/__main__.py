@@ -29,17 +29,20 @@ def rows_of(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     path = arguments.cache / f"reproduction-{seed}-{size}.jsonl"
     known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     done = {row["miss"] for row in known}
-    if len(done) >= arguments.misses > 0:
+    if arguments.report:
         return known
-    ready = prepare.ready(arguments.cache, seed, arguments.num_samples)
+    ready = prepare.ready(arguments.cache, seed)
     rules = GameRules(coalitions=arguments.coalitions)
     misses = recipes.dealt(ready.misses)[: arguments.misses or None]
+    misses = misses[arguments.first :: arguments.every]
     with path.open("a") as file:
         for miss in misses:
             if miss.name in done:
                 continue
             print(f"  seed {seed} {miss.name} {miss.cause}", file=sys.stderr, flush=True)
-            own = list(reproduction.measure(ready, miss, arguments.blending, rules))
+            own = list(
+                reproduction.measure(ready, miss, arguments.blending, rules, arguments.num_samples)
+            )
             file.writelines(json.dumps(row) + "\n" for row in own)
             file.flush()
             known += own
@@ -51,6 +54,9 @@ def main() -> None:
     parser.add_argument("--part", choices=("reproduction",), default="reproduction")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 3])
     parser.add_argument("--misses", type=int, default=0, help="of a seed at most; 0 for all")
+    parser.add_argument("--every", type=int, default=1, help="takes each Nth miss")
+    parser.add_argument("--first", type=int, default=0, help="of these; so processes share")
+    parser.add_argument("--report", action="store_true", help="of what is done, does nothing new")
     parser.add_argument("--blending", choices=BLENDINGS, default=BLENDING)
     parser.add_argument("--coalitions", type=int, default=64, help="of the transplant game")
     parser.add_argument("--num-samples", type=int, default=128, help="of the explanation")

@@ -169,9 +169,7 @@ def _harm(world: World, miss: Miss, put: recipes.Put) -> Harm:
 
 def _donor(world: World, known: Known) -> Donor:
     sample = known.sample
-    return Donor(
-        sample.name, "train", world.image(sample), sample.truth, known.row, known.score
-    )
+    return Donor(sample.name, "train", world.image(sample), sample.truth, known.row, known.score)
 
 
 def _harmless(donor: Donor) -> Harm:
@@ -181,6 +179,4 @@ def _harmless(donor: Donor) -> Harm:
     left = Truth(truth.boxes_xyxy[others], truth.labels[others], truth.ignore[others])
     size_hw = donor.pixels.shape[0], donor.pixels.shape[1]
     mask = window(donor.box_xyxy, 2.0, size_hw)
-    return Harm(
-        donor.image, donor.role, donor.pixels, mask, donor.box_xyxy, donor.label, left
-    )
+    return Harm(donor.image, donor.role, donor.pixels, mask, donor.box_xyxy, donor.label, left)

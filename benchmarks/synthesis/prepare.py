@@ -44,9 +44,6 @@ class Miss:
         sample: the frame.
         cause: planted, or "" where none is known.
         failure: what was missed.
-        attribution: its explanation.
-        segments: [H, W] int32 on the frame.
-        regions: masks [H, W] bool by the name of a recipe, as the service cuts regions.
         planted: [H, W] bool, the cause itself; None where it is not known.
     """
 
@@ -54,10 +51,20 @@ class Miss:
     sample: Sample
     cause: str
     failure: Failure
-    attribution: Attribution
+    planted: BoolArray | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explained:
+    """A miss with its explanation.
+
+    Attributes:
+        segments: [H, W] int32 on the frame.
+        regions: masks [H, W] bool by the name of a recipe, as the service cuts regions.
+    """
+
     segments: SegmentArray
     regions: dict[str, BoolArray]
-    planted: BoolArray | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,51 +97,37 @@ class Ready:
         return Surroundings.of(self.world.image(miss.sample), miss.failure.box_xyxy)
 
 
-def ready(
-    cache: Path, seed: int, num_samples: int, epochs: int = 10, pool_share: float = 0.0
-) -> Ready:
-    """The street world, its first detector, its misses explained by ``gp_shap``."""
+def ready(cache: Path, seed: int, epochs: int = 10, pool_share: float = 0.0) -> Ready:
+    """The street world, its first detector, what it misses and what it finds."""
     folder = cache / f"street-e{epochs}-field{FIELD}-{seed}"
     world = worlds.street(folder, seed, POOL, pool_share, FIELD)
     train_base(world, folder / "base", epochs, 1)
     detector = SsdDetector.load(folder / "base")
-    misses = kept(
-        folder / f"misses-{num_samples}.pickle",
-        lambda: explained(detector, world, num_samples),
-    )
+    misses = kept(folder / "misses.pickle", lambda: missed(detector, world))
     known = kept(folder / "known.pickle", lambda: found_objects(detector, world, world.train))
     return Ready(world, detector, folder / "base", misses, known)
 
 
-def explained(detector: SsdDetector, world: World, num_samples: int) -> Iterator[Miss]:
+def missed(detector: SsdDetector, world: World) -> Iterator[Miss]:
     """All misses of the field that have a known cause."""
-    rng = np.random.default_rng(world.seed)
-    explainer = explain.get("gp_shap", num_samples=num_samples)
-    for sample in shown(world.field[:FRAMES], "field images explained"):
+    for sample in shown(world.field[:FRAMES], "field images looked at"):
         image = world.image(sample)
         (detections,), (proposals,) = detector.predict([image]), detector.propose([image])
-        failures = find_failures(detections, proposals, sample.truth, FailureRules())
-        missed = [
-            failure
-            for failure in failures
-            if failure.kind is FailureKind.FALSE_NEGATIVE and cause_of(sample, failure)
-        ]
-        if not missed:
-            continue
-        segments = superpixels.slic(image, detector.input_size_hw, SEGMENTS)
-        targets = [failure.target for failure in missed]
-        attributions = explainer.explain(detector, image, targets, segments)
-        for failure, attribution in zip(missed, attributions, strict=True):
-            yield Miss(
-                f"{sample.name}#{failure.truth_index}",
-                sample,
-                cause_of(sample, failure) or "",
-                failure,
-                attribution,
-                on_frame(segments, sample.size_wh),
-                regions_of(failure, attribution, sample.size_wh, rng),
-                planted_mask(sample, failure),
-            )
+        for failure in find_failures(detections, proposals, sample.truth, FailureRules()):
+            cause = cause_of(sample, failure)
+            if failure.kind is FailureKind.FALSE_NEGATIVE and cause:
+                name = f"{sample.name}#{failure.truth_index}"
+                yield Miss(name, sample, cause, failure, planted_mask(sample, failure))
+
+
+def explained(ready: Ready, miss: Miss, num_samples: int, rng: np.random.Generator) -> Explained:
+    """A miss explained by ``gp_shap``, with the regions that the service would cut."""
+    image, size_wh = ready.world.image(miss.sample), miss.sample.size_wh
+    segments = superpixels.slic(image, ready.detector.input_size_hw, SEGMENTS)
+    explainer = explain.get("gp_shap", num_samples=num_samples)
+    (attribution,) = explainer.explain(ready.detector, image, [miss.failure.target], segments)
+    regions = regions_of(miss.failure, attribution, size_wh, rng)
+    return Explained(on_frame(segments, size_wh), regions)
 
 
 def regions_of(

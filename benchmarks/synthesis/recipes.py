@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from benchmarks.synthesis.prepare import Miss
+from benchmarks.synthesis.prepare import Explained, Miss
 from curation.kernel.types import BoolArray
 from curation.synthesis.geometry import window
 from curation.synthesis.transplant import Blame
@@ -26,16 +26,16 @@ Puts = dict[str, Put]
 """By the name of a recipe."""
 
 
-def explained(miss: Miss) -> dict[str, Put]:
+def explained(found: Explained) -> Puts:
     """From the explanation as the service has it, and what it is compared with."""
-    return {name: Put(mask) for name, mask in miss.regions.items()}
+    return {name: Put(mask) for name, mask in found.regions.items()}
 
 
-def lazy(miss: Miss) -> dict[str, Put]:
+def lazy(miss: Miss) -> Puts:
     """Without any explanation, and with the answer."""
-    size_hw = miss.segments.shape[0], miss.segments.shape[1]
+    size_hw = miss.sample.size_wh[1], miss.sample.size_wh[0]
     box = miss.failure.box_xyxy
-    puts: dict[str, Put] = {}
+    puts: Puts = {}
     for scale in (1.5, 2.0):
         puts[f"whole_{scale:g}"] = Put(window(box, scale, size_hw))
         puts[f"whole_{scale:g}_light"] = Put(window(box, scale, size_hw), True)
@@ -49,9 +49,9 @@ def lazy(miss: Miss) -> dict[str, Put]:
 SHARES = (0.8, 1.0)
 
 
-def transplanted(blame: Blame) -> dict[str, Put]:
+def transplanted(blame: Blame) -> Puts:
     """Candidates by the transplant game: with contrast, and without."""
-    puts: dict[str, Put] = {}
+    puts: Puts = {}
     for share in SHARES:
         mask = blame.mask(blame.heaviest(share))
         name = f"transplant_{round(100 * share)}"

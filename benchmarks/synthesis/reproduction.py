@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.synthesis import recipes
-from benchmarks.synthesis.prepare import Known, Miss, Ready, alike, foreign
+from benchmarks.synthesis.prepare import Known, Miss, Ready, alike, explained, foreign
 from benchmarks.synthesis.recipes import Put
 from curation.kernel.boxes import pairwise_iou
 from curation.kernel.types import BoolArray, Box, FloatArray, ImageArray
@@ -58,6 +58,7 @@ def play(
     miss: Miss,
     blending: Blending,
     rules: transplant.GameRules,
+    num_samples: int,
     rng: np.random.Generator,
 ) -> Played | None:
     """Play the game of a miss; None where too few objects of its class are known."""
@@ -69,7 +70,8 @@ def play(
     known = [ready.object_of(one) for one in players]
     others = _others(ready, around, known, rng)
     score = transplant.scorer(ready.detector, miss.failure.label)
-    game = transplant.Game(around, miss.segments, known, score, others, rules, blending)
+    found = explained(ready, miss, num_samples, rng)
+    game = transplant.Game(around, found.segments, known, score, others, rules, blending)
     blame = transplant.blame(game, rng)
     candidates = recipes.transplanted(blame)
     tried = {name: one for name, one in candidates.items() if name not in UNTRIED}
@@ -77,19 +79,19 @@ def play(
         "light": [round(blame.light or 0, 3), round(blame.light_error or 0, 3)],
         **_tried(game, tried),
     }
-    puts = recipes.explained(miss) | recipes.lazy(miss) | candidates
+    puts = recipes.explained(found) | recipes.lazy(miss) | candidates
     return Played(judges, around, puts, told)
 
 
 def measure(
-    ready: Ready, miss: Miss, blending: Blending, rules: transplant.GameRules
+    ready: Ready, miss: Miss, blending: Blending, rules: transplant.GameRules, num_samples: int
 ) -> Iterator[dict[str, Any]]:
     """A row for each known object and recipe of a miss: scores before and after, and of controls.
 
     The known objects of the game and those that judge it are different ones.
     """
     rng = np.random.default_rng([ready.world.seed, ready.misses.index(miss)])
-    played = play(ready, miss, blending, rules, rng)
+    played = play(ready, miss, blending, rules, num_samples, rng)
     if played is None:
         return
     for judge in played.judges:

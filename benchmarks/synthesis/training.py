@@ -30,6 +30,7 @@ def measure(
     epochs: int,
     blending: Blending,
     rules: GameRules,
+    num_samples: int,
 ) -> dict[str, Any]:
     """One arm: fine-tune the first detector, test it on siblings and holdout.
 
@@ -41,10 +42,11 @@ def measure(
         epochs: of the fine-tuning.
         blending: of the transplant game.
         rules: of the transplant game.
+        num_samples: of the explanation.
     """
     world = ready.world
     name = f"puts-{blending}-{rules.coalitions}-{len(ready.misses)}.pickle"
-    puts = dict(kept(folder / name, lambda: all_puts(ready, blending, rules)))
+    puts = dict(kept(folder / name, lambda: all_puts(ready, blending, rules, num_samples)))
     (before,) = kept(folder / "before.pickle", lambda: [tested(ready.detector, world)])
     new = arms.new_samples(arm, ready, puts, count, world.seed)
     config = TrainConfig(
@@ -64,12 +66,12 @@ def measure(
 
 
 def all_puts(
-    ready: Ready, blending: Blending, rules: GameRules
+    ready: Ready, blending: Blending, rules: GameRules, num_samples: int
 ) -> Iterator[tuple[str, recipes.Puts]]:
     """By name of a miss what each recipe puts around; misses with too few known objects lack."""
     for miss in shown(ready.misses, "misses blamed"):
         rng = np.random.default_rng([ready.world.seed, ready.misses.index(miss)])
-        played = reproduction.play(ready, miss, blending, rules, rng)
+        played = reproduction.play(ready, miss, blending, rules, num_samples, rng)
         if played is not None:
             yield miss.name, played.puts
 

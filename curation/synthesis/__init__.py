@@ -14,8 +14,8 @@ surroundings become what hurt; so labels are exact. ::
 
 A generator takes a plan, calls :func:`~curation.synthesis.staging.stage` and finishes what that
 gives: ``composite`` is where it starts, ``hole`` is what it may fill, ``keep`` is what must come
-back byte for byte, ``truth`` is the label. It is one file that implements ``base.Generator`` and one
-line in the table below. A sample is identified by ``plan.key`` with the generator's name and
+back byte for byte, ``truth`` is the label. It is one file that implements ``base.Generator`` and
+one line in the table below. A sample is identified by ``plan.key`` with the generator's name and
 version; equal ones are equal bytes, so that a unit of work that runs twice makes nothing twice.
 Nothing here knows of a database: who stores keeps ``plan.parents``, ``Judged.to_rows()`` and
 ``Drawn.parameters``.

@@ -9,6 +9,7 @@ from curation.synthesis.transplant import (
     Game,
     GameRules,
     blame,
+    groups_of,
     half_coalitions,
     log_odds,
     players_of,
@@ -139,3 +140,44 @@ def test_the_scorer_sees_the_class_and_the_place():
     (score,) = scorer(detector, 1)([image], [box])
     assert score == pytest.approx(float(proposals.probabilities[best, 1]), abs=1e-6)
     assert scorer(detector, 1)([image], [(-50.0, -50.0, -40.0, -40.0)])[0] == 0
+
+
+def test_superpixels_that_look_alike_play_as_one():
+    segments = superpixels.grid(SIZE_HW, 192)
+    image = plain(0)
+    image[LEFT] = GUILTY
+    players = players_of(segments, BOX, 3.0)
+    groups = groups_of(segments, players, image, BOX, 6)
+    assert len(np.unique(groups)) == groups.max() + 1 <= 6
+    planted = np.zeros(SIZE_HW, np.bool_)
+    planted[LEFT] = True
+    share = np.array([planted[segments == player].mean() for player in players])
+    inside, outside = set(groups[share > 0.9]), set(groups[share < 0.1])
+    assert len(inside) == 1
+    assert not inside & outside
+    assert np.array_equal(groups_of(segments, players[:3], image, BOX, 6), [0, 1, 2])
+
+
+def test_other_frames_take_out_what_any_pixels_cost():
+    def cost_of_change(images, boxes):
+        """Anything put around the object costs, the guilty colour a little more."""
+        lost = [
+            0.4 * (np.abs(image[:, 60:68].astype(int) - 110) > 25).mean() * 20
+            + 8 * guilt(image, box)
+            for image, box in zip(images, boxes, strict=True)
+        ]
+        return (1 / (1 + np.exp(np.array(lost) - 3))).astype(np.float32)
+
+    around = Surroundings.of(guilty_frame(LEFT), BOX)
+    known = [Object.cut(plain(seed), BOX) for seed in range(6)]
+    others = [Surroundings.of(plain(20 + seed), BOX) for seed in range(6)]
+    segments = superpixels.grid(SIZE_HW, 192)
+    rules = GameRules(window=3.0, light=False)
+    played = Game(around, segments, known, cost_of_change, others, rules, "hard")
+    found = blame(played, np.random.default_rng(0))
+    planted = np.zeros(SIZE_HW, np.bool_)
+    planted[LEFT] = True
+    chosen = found.mask(found.heaviest(0.8))
+    assert (chosen & planted).sum() > 0.7 * chosen.sum()
+    with pytest.raises(ValueError, match="other frames"):
+        Game(around, segments, known, cost_of_change, others[:2], rules)
