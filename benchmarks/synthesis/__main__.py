@@ -69,7 +69,6 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     rows = [row for seed in arguments.seeds for row in rows_of(arguments, seed)]
-    rows += recipes.by_choice(rows)
     lines, reached = report.table(rows), report.reached(rows, recipes.CHOSEN)
     report.show(lines)
     for name, entry in reached.items():

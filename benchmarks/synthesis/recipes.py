@@ -46,20 +46,19 @@ def lazy(miss: Miss) -> Puts:
     return puts
 
 
-SHARES = (0.8, 1.0)
+CHOSEN = "transplant"
+"""Chosen on seed 2: all groups that hurt where they are moved, with the light on the object."""
 
 
 def transplanted(blame: Blame) -> Puts:
-    """Candidates by the transplant game: with contrast, and without."""
-    puts: Puts = {}
-    for share in SHARES:
-        mask = blame.mask(blame.heaviest(share))
-        name = f"transplant_{round(100 * share)}"
-        puts |= {name: Put(mask), f"{name}_light": Put(mask, True)}
+    """By the transplant game: without contrast to other frames, with it, and what is not blamed."""
+    contrast = blame.mask(blame.heaviest(1.0))
+    puts = {"contrast": Put(contrast, True)}
     if blame.alone is not None:
         alone = replace(blame, values=blame.alone)
-        puts["alone_100_light"] = Put(blame.mask(alone.heaviest(1.0)), True)
-    puts["unblamed"] = Put(blame.mask(blame.values <= 0))
+        mask = alone.mask(alone.heaviest(1.0))
+        puts = {CHOSEN: Put(mask, True), f"{CHOSEN}_dark": Put(mask), **puts}
+        puts["unblamed"] = Put(alone.mask(alone.values <= 0))
     return puts
 
 

@@ -22,9 +22,8 @@ from retrain.detector import SsdDetector
 GAME_OBJECTS, JUDGES = 8, 3
 OWN, FOREIGN, HARMLESS = "own", "foreign", "harmless"
 BATCH = 16
-UNTRIED = ("unblamed", "alone_100_light")
-OWN_ONLY = ("random", "positive", "unblamed", "whole_1.5", "frame_light")
-HARMLESS_TOO = ("transplant_80", "transplant_80_light", "whole_2_light", "planted")
+OWN_ONLY = ("random", "positive", "unblamed", "whole_1.5")
+HARMLESS_TOO = ("transplant", "contrast", "whole_2_light", "planted_light")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +49,7 @@ class Played:
     judges: list[Known]
     around: Surroundings
     puts: recipes.Puts
-    told: dict[str, Any]
+    told: dict[str, float]
 
 
 def play(
@@ -74,11 +73,7 @@ def play(
     game = transplant.Game(around, found.segments, known, score, others, rules, blending)
     blame = transplant.blame(game, rng)
     candidates = recipes.transplanted(blame)
-    tried = {name: one for name, one in candidates.items() if name not in UNTRIED}
-    told: dict[str, Any] = {
-        "light": [round(blame.light or 0, 3), round(blame.light_error or 0, 3)],
-        **_tried(game, tried),
-    }
+    told = {"light": round(blame.light or 0, 3), "light_error": round(blame.light_error or 0, 3)}
     puts = recipes.explained(found) | recipes.lazy(miss) | candidates
     return Played(judges, around, puts, told)
 
@@ -107,16 +102,6 @@ def _others(
         Surroundings(ready.world.image(frame), around.box_xyxy, colours(one.pixels, one.alpha))
         for frame, one in zip(frames, [*known[1:], known[0]], strict=True)
     ]
-
-
-def _tried(game: transplant.Game, candidates: dict[str, Put]) -> dict[str, Any]:
-    """What each candidate does to the objects of the game itself: the choice is made by that."""
-    stages, own = game.stages(), game.own_scores()
-    tried = {}
-    for name, one in candidates.items():
-        found = transplant.attempt(game, stages, own, one.mask, one.light)
-        tried[name] = [round(v, 4) for v in (found.loss, found.reproduced, found.by_others)]
-    return tried
 
 
 def _judged(
@@ -160,7 +145,7 @@ def _judged(
                 for source in sources
                 if (name, source) in after
             },
-            "tried": played.told,
+            **played.told,
         }
 
 

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from curation.kernel.types import BoolArray, FloatArray, ImageArray
 
@@ -39,26 +40,23 @@ def blend(
         raise ValueError(f"no blending {how!r}; there are {', '.join(BLENDINGS)}")
     weight = hole.astype(np.float32)
     if how == "hard" or not hole.any():
-        mixed = np.where(hole[..., None], above, below).astype(np.float32)
-        return mixed, weight
-    soft = cv2.GaussianBlur(weight, (0, 0), FEATHER_PX)
+        return np.where(hole[..., None], above, below).astype(np.float32), weight
+    if how == "pyramid":
+        return _pyramid(below, above, weight)
     # within the hole: what lies beside the source's own mask is not asked for
-    soft = np.clip(2 * soft - 1, 0, 1) * weight if how == "feather" else soft
-    if how == "feather":
-        mixed = below + soft[..., None] * (above.astype(np.float32) - below)
-        return mixed, soft
-    return _pyramid(below, above, weight)
+    soft = np.clip(2 * _float(cv2.GaussianBlur(weight, (0, 0), FEATHER_PX)) - 1, 0, 1) * weight
+    return _float(below + soft[..., None] * (above.astype(np.float32) - below)), soft
 
 
 def _pyramid(
     below: ImageArray, above: ImageArray, weight: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    difference = above.astype(np.float32) - below  # blended bands of a difference: one pyramid
+    difference = _float(above) - below  # blended bands of a difference: one pyramid
     levels = min(LEVELS, int(np.log2(max(2, min(weight.shape)))) - 1)
     bands, masks = [difference], [weight]
     for _ in range(levels):
-        bands.append(cv2.pyrDown(bands[-1]))
-        masks.append(cv2.pyrDown(masks[-1]))
+        bands.append(_float(cv2.pyrDown(bands[-1])))
+        masks.append(_float(cv2.pyrDown(masks[-1])))
     change = bands[-1] * masks[-1][..., None]
     for level in range(levels - 1, -1, -1):
         size = bands[level].shape[1::-1]
@@ -69,6 +67,10 @@ def _pyramid(
     change = change * reach[..., None]  # no pixel far from the hole changes at all
     mixed = np.clip(below + change, 0, 255).astype(np.float32)
     return mixed, reach.astype(np.float32)
+
+
+def _float(array: npt.ArrayLike) -> FloatArray:
+    return np.asarray(array, np.float32)
 
 
 def colours(image: ImageArray, alpha: FloatArray) -> tuple[FloatArray, FloatArray]:

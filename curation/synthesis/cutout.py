@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from curation.kernel.types import BoolArray, Box, FloatArray, ImageArray
+from curation.kernel.types import BoolArray, Box, FloatArray, ImageArray, IntArray
 
 MARGIN = 0.35
 """Of the box's longer side, that is looked at around it for the colours of the background."""
@@ -17,6 +17,7 @@ MAX_SIDE_PX = 256
 """Of a window in which an object is cut out: a larger one is shrunk, the mask is soft anyway."""
 _RING = 2
 _SHIFTS = 24
+_PROBES = 400
 
 
 def cutout(image: ImageArray, box_xyxy: Box) -> FloatArray:
@@ -80,7 +81,8 @@ def painted_over(image: ImageArray, alpha: FloatArray) -> ImageArray:
         filled[take] = moved[take]
         left = hole & ~usable
     if left.any():
-        filled = cv2.inpaint(filled, left.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+        painted = cv2.inpaint(filled, left.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+        filled = np.asarray(painted, np.uint8)
     weight = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 1.0)[..., None]
     weight = np.maximum(weight, (alpha > 0.05)[..., None])
     blended = image * (1 - weight) + filled * weight
@@ -100,15 +102,15 @@ def _grabbed(part: ImageArray, inside: BoolArray) -> BoolArray:
         return np.zeros_like(inside)
     shrink = min(1.0, MAX_SIDE_PX / max(part.shape[:2]))
     size = (max(1, round(part.shape[1] * shrink)), max(1, round(part.shape[0] * shrink)))
-    pixels = cv2.resize(part, size, interpolation=cv2.INTER_AREA) if shrink < 1 else part
-    small = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    pixels = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+    small = np.asarray(cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST))
     if small.all() or not small.any():
         return np.zeros_like(inside)
     state = np.where(small, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
-    models = np.zeros((1, 65)), np.zeros((1, 65))
+    ground, object_ = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)  # its colour clusters start at random
     try:
-        cv2.grabCut(pixels, state, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(pixels, state, (0, 0, 1, 1), ground, object_, ROUNDS, cv2.GC_INIT_WITH_MASK)
     except cv2.error:  # fewer colours than clusters: a plain picture has no object to be cut
         return np.zeros_like(inside)
     found = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
@@ -121,7 +123,8 @@ def _ellipse(inside: BoolArray) -> BoolArray:
     y = (np.arange(len(inside)) - (rows[0] + rows[-1]) / 2) / (len(rows) / 2)
     x = (np.arange(inside.shape[1]) - (columns[0] + columns[-1]) / 2) / (len(columns) / 2)
     round_ = y[:, None] ** 2 + x[None, :] ** 2 <= 1
-    return inside & round_
+    ellipse: BoolArray = inside & round_
+    return ellipse
 
 
 def _best_shift(
@@ -130,20 +133,33 @@ def _best_shift(
     """Rows and columns to move the picture by; None where no shift covers half of the hole."""
     size = np.ones((2 * _RING + 1, 2 * _RING + 1), np.uint8)
     rim = cv2.dilate(hole.astype(np.uint8), size).astype(np.bool_) & ~hole
+    ring, inside = np.argwhere(rim), np.argwhere(hole)[:: max(1, int(hole.sum()) // _PROBES)]
     best, found = np.inf, None
     height, width = extent
     for dy in sorted({0, -height // 2, height // 2, -height, height}, key=abs):
         for dx in np.linspace(-1.6 * width, 1.6 * width, _SHIFTS).round().astype(int):
-            moved, usable = _shifted(image, hole, (dy, int(dx)))
-            both = rim & usable
-            share = (hole & usable).sum() / hole.sum()
-            if share < 0.5 or both.sum() < 0.5 * rim.sum():
+            shift = (dy, int(dx))
+            share = _brought(hole, inside, shift).mean()
+            both = _brought(hole, ring, shift)
+            if share < 0.5 or both.mean() < 0.5:
                 continue
-            difference = image[both].astype(np.float32) - moved[both]
-            cost = float(np.abs(difference).mean()) + 30 * (1 - share)
+            here = ring[both]
+            there = here - shift
+            difference = image[here[:, 0], here[:, 1]].astype(np.float32)
+            difference -= image[there[:, 0], there[:, 1]]
+            cost = float(np.abs(difference).mean()) + 30 * (1 - float(share))
             if cost < best:
-                best, found = cost, (dy, int(dx))
+                best, found = cost, shift
     return found
+
+
+def _brought(hole: BoolArray, places: IntArray, shift: tuple[int, int]) -> BoolArray:
+    """[N] bool: to which places (row, column) [N, 2] a shift brings what is not the hole."""
+    source = places - shift
+    inside = ((source >= 0) & (source < hole.shape)).all(axis=1)
+    brought: BoolArray = inside.copy()
+    brought[inside] = ~hole[source[inside, 0], source[inside, 1]]
+    return brought
 
 
 def _shifted(

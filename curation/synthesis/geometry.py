@@ -69,14 +69,16 @@ def carry(image: ImageArray, placement: Placement, size_hw: tuple[int, int]) -> 
         size_hw: of the other frame.
     """
     smaller = placement.scale < 1
-    return _carried(image, placement, size_hw, cv2.INTER_AREA if smaller else cv2.INTER_LINEAR, 0)
+    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(_carried(image, placement, size_hw, how, 0), np.uint8)
 
 
 def carry_labels(
     labels: npt.NDArray[np.int32], placement: Placement, size_hw: tuple[int, int]
 ) -> npt.NDArray[np.int32]:
     """A map of numbers [H, W] moved likewise: [h, w] int32, -1 where it does not reach."""
-    return _carried(labels.astype(np.int32), placement, size_hw, cv2.INTER_NEAREST, -1)
+    numbers = labels.astype(np.int32)
+    return np.asarray(_carried(numbers, placement, size_hw, cv2.INTER_NEAREST, -1), np.int32)
 
 
 def carry_mask(mask: BoolArray, placement: Placement, size_hw: tuple[int, int]) -> BoolArray:
@@ -86,12 +88,12 @@ def carry_mask(mask: BoolArray, placement: Placement, size_hw: tuple[int, int]) 
 
 
 def _carried(
-    array: npt.NDArray[np.generic],
+    array: npt.NDArray[np.uint8] | npt.NDArray[np.int32],
     placement: Placement,
     size_hw: tuple[int, int],
     interpolation: int,
     outside: int,
-) -> npt.NDArray[np.generic]:
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.int32]:
     out = np.full((*size_hw, *array.shape[2:]), outside, array.dtype)
     scale, shift = placement.scale, placement.shift_xy
     spans = []

@@ -85,8 +85,8 @@ def memorised(drawn: FloatArray, training: FloatArray, others: int = 50) -> Floa
     if len(training) < 2:
         raise ValueError("memorisation needs two training vectors at least")
     found = neighbour_distances(drawn, training, others + 1)
-    ratio: FloatArray = found[:, 0] / np.maximum(np.median(found[:, 1:], axis=1), 1e-12)
-    return ratio.astype(np.float32)
+    usual = np.maximum(np.median(found[:, 1:], axis=1), 1e-12)
+    return np.asarray(found[:, 0] / usual, np.float32)
 
 
 def kernel_distance(

@@ -48,7 +48,8 @@ class GameRules:
         ridge: of the regression, in units of the variance of a player's mask.
         light: whether the light on the object is a player.
         batch: images scored at once.
-        shares: of the positive mass; the least of them that does what the best does is taken.
+        shares: of the positive mass; the least of them that does what the best does is taken. All
+            of it reproduces more than 80 % do (0.58 and 0.46 of known objects, 8 misses).
         slack: how much less of the best's loss the smaller mask may bring, as a share.
     """
 
@@ -58,7 +59,7 @@ class GameRules:
     ridge: float = 0.05
     light: bool = True
     batch: int = 16
-    shares: tuple[float, ...] = (0.3, 0.5, 0.7, 0.85, 1.0)
+    shares: tuple[float, ...] = (1.0,)
     slack: float = 0.05
 
 
