@@ -10,7 +10,6 @@ import numpy as np
 
 from benchmarks.synthesis import recipes
 from benchmarks.synthesis.prepare import Known, Miss, Ready, alike, explained, foreign
-from benchmarks.synthesis.recipes import Put
 from curation.kernel.boxes import pairwise_iou
 from curation.kernel.types import BoolArray, Box, FloatArray, ImageArray
 from curation.synthesis import transplant

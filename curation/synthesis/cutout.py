@@ -156,8 +156,9 @@ def _best_shift(
 def _brought(hole: BoolArray, places: IntArray, shift: tuple[int, int]) -> BoolArray:
     """[N] bool: to which places (row, column) [N, 2] a shift brings what is not the hole."""
     source = places - shift
-    inside = ((source >= 0) & (source < hole.shape)).all(axis=1)
-    brought: BoolArray = inside.copy()
+    within: BoolArray = (source >= 0) & (source < np.array(hole.shape))  # [N, 2]
+    inside = within[:, 0] & within[:, 1]
+    brought = inside.copy()
     brought[inside] = ~hole[source[inside, 0], source[inside, 1]]
     return brought
 

@@ -107,7 +107,7 @@ def _carried(
             return out
         spans.append((low, high, start, end))
     (top, bottom, row, row_end), (left, right, column, column_end) = spans
-    part = np.ascontiguousarray(array[top:bottom, left:right])
+    part: npt.NDArray[np.integer] = np.ascontiguousarray(array[top:bottom, left:right])
     size = (column_end - column, row_end - row)
     resized = cv2.resize(part, size, interpolation=interpolation)
     rows = slice(max(0, row), min(size_hw[0], row_end))

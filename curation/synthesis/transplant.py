@@ -299,8 +299,16 @@ def blame(game: Game, rng: np.random.Generator) -> Blame:
         other = log_odds(game.scores(chosen, light, shifted, stages))
         base = log_odds(game.own_scores())[rows]
         values, errors = regress(masks, own - (base - other), rows, rules.ridge)
-    extra = (float(values[-1]), float(errors[-1])) if rules.light else (None, None)
-    return Blame(game.segments, players, groups, values[groups], errors[groups], *extra, alone)
+    return Blame(
+        game.segments,
+        players,
+        groups,
+        values[groups],
+        errors[groups],
+        float(values[-1]) if rules.light else None,
+        float(errors[-1]) if rules.light else None,
+        alone,
+    )
 
 
 def half_coalitions(players: int, number: int, rng: np.random.Generator) -> BoolArray:
