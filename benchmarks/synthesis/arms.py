@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -30,6 +31,8 @@ from curation.synthesis import (
 from curation.synthesis.geometry import window
 
 CANDIDATES = 3
+AllPuts: TypeAlias = Mapping[str, recipes.Puts]
+"""By the name of a miss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ ARMS = (
 BY_NAME = {arm.name: arm for arm in ARMS}
 
 
-def new_samples(arm: Arm, ready: Ready, puts: recipes.Puts, count: int, seed: int) -> list[Sample]:
+def new_samples(arm: Arm, ready: Ready, puts: AllPuts, count: int, seed: int) -> list[Sample]:
     """What an arm adds to the seed set; drawn pictures are written beside the world's.
 
     Args:
@@ -83,7 +86,7 @@ def new_samples(arm: Arm, ready: Ready, puts: recipes.Puts, count: int, seed: in
     return [*frames.values(), *(stored(one, ready.world, folder) for one in kept)]
 
 
-def drawn(arm: Arm, ready: Ready, puts: recipes.Puts, count: int, seed: int) -> list[Drawn]:
+def drawn(arm: Arm, ready: Ready, puts: AllPuts, count: int, seed: int) -> list[Drawn]:
     """The samples of an arm: drawn, checked, and the first that pass."""
     donors = [_donor(ready.world, known) for known in ready.known]
     harmless = [_harmless(donor) for donor in donors]
@@ -141,7 +144,7 @@ def stored(one: Drawn, world: World, folder: Path) -> Sample:
     return Sample(name, str(file), content_hash(data), size_wh, truth, causes, frozenset())
 
 
-def _modes(ready: Ready, puts: recipes.Puts, recipe: str) -> list[ModeHarm]:
+def _modes(ready: Ready, puts: AllPuts, recipe: str) -> list[ModeHarm]:
     """One for each class that was missed: an arm is not told the causes."""
     labels = sorted({miss.failure.label for miss in ready.misses})
     return [

@@ -168,7 +168,8 @@ def planted_mask(sample: Sample, failure: Failure) -> BoolArray | None:
     assert split == "field", f"{sample.name} is no field frame"
     assert failure.truth_index is not None, "a miss has a row of the truth"
     scene = street.draw_scene(config, "field", int(index), int(seed))
-    return scene.cause_masks[failure.truth_index]
+    mask: BoolArray = scene.cause_masks[failure.truth_index]
+    return mask
 
 
 def found_objects(
@@ -200,8 +201,11 @@ def alike(known: Sequence[Known], miss: Miss, count: int, rng: np.random.Generat
 
 def foreign(world: World, box_xyxy: Box, count: int, rng: np.random.Generator) -> list[Sample]:
     """Labelled frames in which nothing labelled stands where the box is."""
-    box = np.asarray(box_xyxy, np.float64)
-    free = [s for s in world.train if not overlaps(box, s.truth.boxes_xyxy.astype(float)).any()]
+    free = [
+        sample
+        for sample in world.train
+        if not overlaps(box_xyxy, sample.truth.boxes_xyxy.astype(np.float64)).any()
+    ]
     return [free[row] for row in rng.permutation(len(free))[:count]]
 
 

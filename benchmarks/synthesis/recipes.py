@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from typing import TypeAlias
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Put:
     light: bool = False
 
 
-Puts = dict[str, Put]
+Puts: TypeAlias = dict[str, Put]
 """By the name of a recipe."""
 
 
