@@ -13,13 +13,15 @@ import torch
 
 from benchmarks.detectors import CACHE
 from benchmarks.loop.table import environment
-from benchmarks.synthesis import prepare, recipes, report, reproduction
+from benchmarks.synthesis import pictures, prepare, recipes, report, reproduction
 from curation.kernel.files import write_json
 from curation.synthesis.blend import BLENDINGS
 from curation.synthesis.composite import BLENDING
 from curation.synthesis.transplant import GameRules
 from retrain.memory import keep_freed_memory
 
+SCENES, DRAWN = 25, 40
+"""Of each seed, for the pictures alone."""
 RESULTS = Path(__file__).parents[1] / "results" / "synthesis.json"
 
 
@@ -51,7 +53,7 @@ def rows_of(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Can the missing sample be made?")
-    parser.add_argument("--part", choices=("reproduction",), default="reproduction")
+    parser.add_argument("--part", choices=("reproduction", "pictures"), default="reproduction")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 3])
     parser.add_argument("--misses", type=int, default=0, help="of a seed at most; 0 for all")
     parser.add_argument("--every", type=int, default=1, help="takes each Nth miss")
@@ -68,9 +70,10 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    rows = [row for seed in arguments.seeds for row in rows_of(arguments, seed)]
-    lines, reached = report.table(rows), report.reached(rows, recipes.CHOSEN)
-    report.show(lines)
+    if arguments.part == "pictures":
+        reached, told = pictures.measure(arguments.seeds, SCENES, DRAWN), {}
+    else:
+        reached, told = reproduced(arguments)
     for name, entry in reached.items():
         print(name, json.dumps(entry))
     known = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}
@@ -78,12 +81,22 @@ def main() -> None:
     known.setdefault("parts", {})[arguments.part] = {
         **environment("python -m benchmarks.synthesis " + " ".join(sys.argv[1:])),
         "seeds": arguments.seeds,
+        **told,
+    }
+    write_json(arguments.results, known)
+
+
+def reproduced(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Bars of reproduction, and what is told beside them."""
+    rows = [row for seed in arguments.seeds for row in rows_of(arguments, seed)]
+    lines = report.table(rows)
+    report.show(lines)
+    return report.reached(rows, recipes.CHOSEN), {
         "misses": len({row["miss"] for row in rows}),
         "frames": len({row["miss"].split("#")[0] for row in rows}),
         "recipe": recipes.CHOSEN,
         "table": lines,
     }
-    write_json(arguments.results, known)
 
 
 if __name__ == "__main__":
