@@ -127,12 +127,21 @@ def field_frames_page() -> str:
     return field_frames.page()
 
 
+def drawn_samples_page() -> str:
+    """What drawn samples reproduce, by recipe and cause."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import drawn_samples
+
+    return drawn_samples.page()
+
+
 PAGES = {
     "settings.md": settings_page,
     "http_api.md": api_page,
     "commands.md": commands_page,
     "results/bars.md": bars_page,
     "results/field_frames.md": field_frames_page,
+    "results/drawn_samples.md": drawn_samples_page,
 }
 
 
