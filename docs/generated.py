@@ -35,11 +35,13 @@ def api_page() -> str:
         "# HTTP API",
         "",
         "`e2x up` prints its address; `/docs` there tries it out, `/openapi.json` describes it for",
-        "programs. The bearer token lies in `state/api-token`. Errors are JSON with `code` and",
+        "programs. Each request but those for everybody needs a login or a token of a user whose",
+        "role is the last column's at least; the project's token, in `state/api-token`, is an",
+        "admin's outside of production ([accounts](accounts.md)). Errors are JSON with `code` and",
         "`message`. A 503 says that the database is busy or out of reach: send the request again.",
         "",
-        "| request | what it does | answers |",
-        "|---|---|---|",
+        "| request | what it does | answers | least role |",
+        "|---|---|---|---|",
     ]
     for path, methods in sorted(document["paths"].items()):
         for method, said in methods.items():
@@ -67,7 +69,8 @@ def _row(path: str, method: str, said: dict[str, Any]) -> str:
     text = str(said.get("description") or said.get("summary") or "")
     first = re.split(r"\n\s*\n", text)[0].replace("\n", " ").replace("|", "\\|")
     answers = ", ".join(sorted(said.get("responses", {})))
-    return f"| `{method.upper()} {path}` | {first} | {answers} |"
+    role = said["x-least-role"] or "everybody"
+    return f"| `{method.upper()} {path}` | {first} | {answers} | {role} |"
 
 
 def commands_page() -> str:
@@ -111,6 +114,29 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+def metrics_page() -> str:
+    """Every metric with its labels and where its figures come from."""
+    from services.telemetry.catalogue import METRICS
+
+    lines = [
+        NOTE,
+        "",
+        "# Metrics",
+        "",
+        "What `/metrics` and `e2x metrics` say; [Watching it](watching.md) says how to scrape",
+        "them, and what to do when they are bad. A histogram has `_bucket`, `_sum` and `_count`.",
+        "Beside these the API says `process_…` of its own process.",
+        "",
+        "| metric | kind | labels | what it is | who knows |",
+        "|---|---|---|---|---|",
+    ]
+    for metric in METRICS.values():
+        name = metric.name if len(metric.exposed) > 1 else metric.exposed[0]
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
+        lines.append(f"| `{name}` | {metric.kind} | {labels} | {metric.help} | {metric.source} |")
+    return "\n".join(lines) + "\n"
+
+
 def bars_page() -> str:
     """All bars of the benchmarks."""
     sys.path[:0] = [str(HERE), str(HERE.parent)]  # this folder is no package
@@ -139,6 +165,7 @@ PAGES = {
     "settings.md": settings_page,
     "http_api.md": api_page,
     "commands.md": commands_page,
+    "metrics.md": metrics_page,
     "results/bars.md": bars_page,
     "results/field_frames.md": field_frames_page,
     "results/drawn_samples.md": drawn_samples_page,

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from services.config.setting_groups import (
+    AccountSettings,
     ApiSettings,
     DetectorSettings,
     ExplanationSettings,
@@ -30,6 +31,7 @@ from services.config.setting_groups import (
     LogSettings,
     ModeSettings,
     SelectionSettings,
+    TelemetrySettings,
     TrainingSettings,
     TriggerSettings,
     WorkerSettings,
@@ -48,7 +50,7 @@ class Settings(BaseSettings):
     project: Path = Field(default=Path(), description="The project folder, made by `e2x init`.")
     environment: Literal["local", "production"] = Field(
         default="local",
-        description="`production` refuses a missing or generated API token and the embedded parts.",
+        description="`production` refuses the project's shared token and the embedded parts.",
     )
     database_url: str = Field(
         default="",
@@ -64,6 +66,7 @@ class Settings(BaseSettings):
         default="INFO", description="Least level that is logged."
     )
     api: ApiSettings = Field(default_factory=ApiSettings)
+    accounts: AccountSettings = Field(default_factory=AccountSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     detector: DetectorSettings = Field(default_factory=DetectorSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
@@ -76,14 +79,12 @@ class Settings(BaseSettings):
     triggers: TriggerSettings = Field(default_factory=TriggerSettings)
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
     logs: LogSettings = Field(default_factory=LogSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
     @model_validator(mode="after")
     def _refuse_unsafe_production(self) -> Settings:
-        if self.environment == "production":
-            if self.api.token is None:
-                raise ValueError("production needs E2X_API__TOKEN")
-            if not self.database_url or not self.broker_url:
-                raise ValueError("production needs E2X_DATABASE_URL and E2X_BROKER_URL")
+        if self.environment == "production" and not (self.database_url and self.broker_url):
+            raise ValueError("production needs E2X_DATABASE_URL and E2X_BROKER_URL")
         return self
 
     @classmethod
@@ -107,9 +108,17 @@ class Settings(BaseSettings):
         """The project folder, absolute."""
         return self.project.expanduser().resolve()
 
+    def oidc_secret(self) -> str:
+        """The secret of this client at the OpenID Connect provider, empty where none is set."""
+        return _clear(self.accounts.oidc_client_secret) or ""
+
     def api_token(self) -> str | None:
         """The API token in clear, None where none is set."""
         return _clear(self.api.token)
+
+    def scrape_token(self) -> str | None:
+        """The token of ``/metrics`` in clear, None where none is set."""
+        return _clear(self.telemetry.token)
 
 
 def _clear(secret: SecretStr | None) -> str | None:

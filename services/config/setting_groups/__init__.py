@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.config.setting_groups.accounts import AccountSettings
 from services.config.setting_groups.base import Group
 from services.config.setting_groups.doors import (
     MOST_OBJECTS,
@@ -18,11 +19,16 @@ from services.config.setting_groups.loop import (
     TriggerSettings,
 )
 from services.config.setting_groups.models import DetectorSettings, GateSettings, TrainingSettings
-from services.config.setting_groups.running import LogSettings, WorkerSettings
+from services.config.setting_groups.running import (
+    LogSettings,
+    TelemetrySettings,
+    WorkerSettings,
+)
 
 __all__ = [
     "MOST_OBJECTS",
     "MOST_PIXELS",
+    "AccountSettings",
     "ApiSettings",
     "DetectorSettings",
     "ExplanationSettings",
@@ -34,6 +40,7 @@ __all__ = [
     "LogSettings",
     "ModeSettings",
     "SelectionSettings",
+    "TelemetrySettings",
     "TrainingSettings",
     "TriggerSettings",
     "WorkerSettings",
