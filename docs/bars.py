@@ -85,6 +85,36 @@ SPEED = {
     "vs_lime": Bar("E2X, times the speed of the lime package", ">="),
     "vs_captum": Bar("the default, times the speed of captum's KernelSHAP at equal fidelity", ">="),
 }
+SYNTHESIS = {
+    "G2": Bar("known objects lost among what hurt, above another frame's pixels, share", ">="),
+    "G2_certain": Bar("the same, with its interval", ">="),
+    **{
+        f"G2_{cause}{end}": Bar(f"the same, {words}{told}", ">=")
+        for cause, words in (
+            ("bicycle_in_neon_shadow", "bicycles in neon shadow"),
+            ("bus_behind_car", "cars before a bus"),
+            ("pedestrian_on_brick", "pedestrians on brick"),
+        )
+        for end, told in (("", ""), ("_certain", ", with its interval"))
+    },
+    **{
+        f"G4_above_{rival}{end}": Bar(f"known objects lost, above {words}{told}, share", ">=")
+        for rival, words in (
+            ("random", "random regions"),
+            ("positive", "regions that support"),
+            ("regions", "regions as the service cuts them"),
+            ("whole_1.5", "all of 1.5 times the box"),
+            ("whole_2", "all of twice the box"),
+            ("whole_1.5_light", "all of 1.5 times the box with its light"),
+            ("whole_2_light", "all of twice the box with its light"),
+        )
+        for end, told in (("", ""), ("_at_all", ", at all"))
+    },
+    "G9": Bar("label against the box of what is kept of the object, IoU", ">="),
+    "G9_share": Bar("objects of which that is 0.7 or more, share", ">="),
+    "G11": Bar("plans drawn again to the same bytes, share", ">="),
+    "G13": Bar("processor seconds a candidate of 256 x 192", "<="),
+}
 FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "loop-street.json": ("The loop, street world", LOOP),
     "loop-street-fog.json": ("The loop, street world, all of the field in fog", LOOP),
@@ -92,6 +122,7 @@ FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "fidelity.json": ("Explanations, SSDLite-EfficientNet-Lite0", FIDELITY),
     "fidelity-ssdlite320_mobilenet_v3_large.json": ("Explanations, MobileNetV3", FIDELITY),
     "fidelity-ssd300_vgg16.json": ("Explanations, SSD300-VGG16, one image", FIDELITY),
+    "synthesis.json": ("Drawn samples, street world", SYNTHESIS),
     "detectors.json": ("Detectors", DETECTORS),
     "retrieval.json": ("Index at size", RETRIEVAL),
     "scale.json": ("A pool that grows", SCALE),

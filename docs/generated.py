@@ -161,6 +161,14 @@ def scale_page() -> str:
     return scale.page()
 
 
+def drawn_samples_page() -> str:
+    """What drawn samples reproduce, by recipe and cause."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import drawn_samples
+
+    return drawn_samples.page()
+
+
 PAGES = {
     "settings.md": settings_page,
     "http_api.md": api_page,
@@ -169,6 +177,7 @@ PAGES = {
     "results/bars.md": bars_page,
     "results/field_frames.md": field_frames_page,
     "results/scale.md": scale_page,
+    "results/drawn_samples.md": drawn_samples_page,
 }
 
 
