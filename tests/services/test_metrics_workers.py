@@ -143,8 +143,8 @@ def test_what_is_no_count_of_ours_is_left_out(broker: str) -> None:
 
 def test_memory_of_a_gpu_is_told_once_for_all_its_processes(broker: str) -> None:
     connection = redis_server.client(broker)
-    for pid, in_use, held, at in ((1, 70, 20, 100.0), (2, 60, 30, 200.0)):
-        seen = Gpu("box", "uuid", in_use, 80, held, at)
+    for pid, taken, held, at in ((1, 70, 20, 100.0), (2, 60, 30, 200.0)):
+        seen = Gpu("box", "uuid", taken, 80, held, at)
         connection.set(f"{counts.GPUS}box:{pid}", json.dumps(seen.to_dict()), ex=60)
     connection.close()
     found = read(broker)
