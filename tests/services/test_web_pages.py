@@ -71,6 +71,12 @@ def site(sqlite_context: Context, served: tuple[Any, str]) -> Site:
     return Site(sqlite_context, *served)
 
 
+@pytest.fixture
+def on_each(context: Context, served: tuple[Any, str]) -> Site:
+    """The same on a database of each kind."""
+    return Site(context, *served)
+
+
 @pytest.mark.parametrize("path", LISTS)
 def test_a_page_with_nothing_says_what_to_do(site: Site, path: str) -> None:
     answer = site.as_("admin").get(path)
@@ -83,20 +89,20 @@ def test_a_page_with_nothing_says_what_to_do(site: Site, path: str) -> None:
     assert re.search(r" style=| on\w+=|<style|<script(?! src)", answer.text) is None
 
 
-def test_pages_ask_as_much_of_the_database_for_many_rows_as_for_one(site: Site) -> None:
-    add_field(site.context, 1)
-    client = site.as_("admin")
-    few = {path: site.queries(client, path) for path in (*LISTS, *ONE)}
-    add_rows(site.context, range(2, MANY))
-    many = {path: site.queries(client, path) for path in (*LISTS, *ONE)}
+def test_pages_ask_as_much_of_the_database_for_many_rows_as_for_one(on_each: Site) -> None:
+    add_field(on_each.context, 1)
+    client = on_each.as_("admin")
+    few = {path: on_each.queries(client, path) for path in (*LISTS, *ONE)}
+    add_rows(on_each.context, range(2, MANY))
+    many = {path: on_each.queries(client, path) for path in (*LISTS, *ONE)}
 
     assert many == few
     assert max(many.values()) <= 25
 
 
-def test_the_pages_of_a_list_hold_every_row_once(site: Site) -> None:
-    add_field(site.context, MANY)
-    client = site.as_("viewer")
+def test_the_pages_of_a_list_hold_every_row_once(on_each: Site) -> None:
+    add_field(on_each.context, MANY)
+    client = on_each.as_("viewer")
     for path, pattern in (
         ("/failures", r'<li><a href="/failures/([0-9a-f]{64})"'),
         ("/modes", r'<td><a href="/modes/(\d+)"'),
@@ -116,13 +122,13 @@ def test_the_pages_of_a_list_hold_every_row_once(site: Site) -> None:
         assert len(found) == len(set(found)) >= MANY - 1, path
 
 
-def test_failures_are_filtered(site: Site) -> None:
-    add_field(site.context, 3)
-    with site.context.sessions.begin() as session:
+def test_failures_are_filtered(on_each: Site) -> None:
+    add_field(on_each.context, 3)
+    with on_each.context.sessions.begin() as session:
         session.get_one(FailureRow, f"{1:064x}").kind = "false_positive"
         session.get_one(FailureRow, f"{2:064x}").state = "dismissed"
         session.get_one(FailureRow, f"{3:064x}").mode_id = None
-    client = site.as_("viewer")
+    client = on_each.as_("viewer")
 
     def shown(query: str) -> list[int]:
         text = client.get(f"/failures?{query}").text
