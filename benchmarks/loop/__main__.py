@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.units import Key, Units
 from benchmarks.detectors import CACHE
 from benchmarks.loop import bars, cycles, real, retrieval, table, training, worlds
 from benchmarks.loop.arms import ARMS, BY_NAME, DEALS, FIELD_ARMS
@@ -36,26 +37,6 @@ BESIDE = ("rival", "budget", "noise_floor", "by_lot")
 """What is told beside a bar, where it has it."""
 
 
-class Units:
-    """Finished units of work, one JSON a line; what is in is not done again."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.done: list[dict[str, Any]] = [json.loads(line) for line in lines if line]
-
-    def has(self, **key: Any) -> bool:
-        """Whether a unit of this key is done."""
-        return any(all(unit.get(k) == v for k, v in key.items()) for unit in self.done)
-
-    def add(self, result: dict[str, Any], **key: Any) -> None:
-        """Append a result."""
-        self.done.append({**key, "result": result})
-        with self._path.open("a") as file:
-            file.write(json.dumps(self.done[-1]) + "\n")
-
-
 def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | None]]:
     """Arms and budgets of one seed, in order."""
     if arguments.part == "retrieval":
@@ -73,11 +54,10 @@ def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | No
 
 def run_seed(arguments: argparse.Namespace, seed: int, units: Units) -> None:
     """All units of one seed that are not done yet."""
-    size = sizes(arguments)
     open_units = [
         (arm, budget)
         for arm, budget in wanted(arguments, seed)
-        if not units.has(part=arguments.part, seed=seed, arm=arm, budget=budget, size=size)
+        if not units.has(_key(arguments, seed, arm, budget))
     ]
     if not open_units:
         return
@@ -86,7 +66,12 @@ def run_seed(arguments: argparse.Namespace, seed: int, units: Units) -> None:
     for arm, budget in open_units:
         print(f"  seed {seed} {arm} {budget or ''}", file=sys.stderr, flush=True)
         result = measured(arguments, arm, budget, prepared, folder)
-        units.add(result, part=arguments.part, seed=seed, arm=arm, budget=budget, size=size)
+        units.add(_key(arguments, seed, arm, budget), result)
+
+
+def _key(arguments: argparse.Namespace, seed: int, arm: str, budget: int | None) -> Key:
+    size = sizes(arguments)
+    return {"part": arguments.part, "seed": seed, "arm": arm, "budget": budget, "size": size}
 
 
 def ready(arguments: argparse.Namespace, seed: int, folder: Path) -> Prepared:

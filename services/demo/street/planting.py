@@ -30,6 +30,9 @@ from services.demo.street.people import pedestrian
 from services.demo.street.scene import Lookalike, Thing, box_of, stand
 from services.demo.street.vehicles import bicycle, bus, car
 
+WINDOW_SHARE = 0.25
+"""Surroundings of an object: twice its box, and at least this share of the picture's width."""
+
 
 @dataclass(slots=True, eq=False)
 class Planted:
@@ -190,15 +193,18 @@ def plant_figure(rng: np.random.Generator, layout: Layout, taken: list[Box]) -> 
 def _far_from_kiosk(
     rng: np.random.Generator, layout: Layout, taken: list[Box], dummy: bool
 ) -> Planted:
-    """At one side of the picture a kiosk, a person or a dummy at the other."""
+    """A person or a dummy, and a kiosk beside it, outside twice its box."""
     side = 1 if rng.random() < 0.5 else -1
-    base = _base(rng, layout, 0.32, 0.56)
+    depth = rng.uniform(0.32, 0.5)
+    base = _base(rng, layout, depth, depth)
     sprite, tags = pedestrian(rng, layout.px_per_m(base) * rng.uniform(1.15, 1.35), dummy=dummy)
-    middle, reach = layout.width / 2, layout.width / 2
-    near = stand(layout, sprite, middle + side * reach * rng.uniform(0.35, 0.8), base)
-    foot = _base(rng, layout, 0.2, 0.3)
-    stall = kiosk(rng, layout.px_per_m(foot) * rng.uniform(1.0, 1.25))
-    far = stand(layout, stall, middle - side * reach * rng.uniform(0.5, 0.85), foot)
+    near = stand(layout, sprite, layout.width * (0.5 + side * rng.uniform(0.14, 0.36)), base)
+    foot = _base(rng, layout, depth * 0.75, depth * 0.85)
+    stall = kiosk(rng, layout.px_per_m(foot) * rng.uniform(0.9, 1.1))
+    left, _, right, _ = near.box
+    window = max(right - left, layout.width * WINDOW_SHARE / 2)
+    reach = window + layout.width * rng.uniform(0.01, 0.05) + stall.size_wh[0] / 2
+    far = stand(layout, stall, (left + right) / 2 - side * reach, foot)
     taken.extend((near.box, far.box))
     if dummy:
         return Planted(things=[near, far], crowd=False)
