@@ -114,6 +114,29 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+def metrics_page() -> str:
+    """Every metric with its labels and where its figures come from."""
+    from services.telemetry.catalogue import METRICS
+
+    lines = [
+        NOTE,
+        "",
+        "# Metrics",
+        "",
+        "What `/metrics` and `e2x metrics` say; [Watching it](watching.md) says how to scrape",
+        "them, and what to do when they are bad. A histogram has `_bucket`, `_sum` and `_count`.",
+        "Beside these the API says `process_…` of its own process.",
+        "",
+        "| metric | kind | labels | what it is | who knows |",
+        "|---|---|---|---|---|",
+    ]
+    for metric in METRICS.values():
+        name = metric.name if len(metric.exposed) > 1 else metric.exposed[0]
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
+        lines.append(f"| `{name}` | {metric.kind} | {labels} | {metric.help} | {metric.source} |")
+    return "\n".join(lines) + "\n"
+
+
 def bars_page() -> str:
     """All bars of the benchmarks."""
     sys.path[:0] = [str(HERE), str(HERE.parent)]  # this folder is no package
@@ -130,12 +153,31 @@ def field_frames_page() -> str:
     return field_frames.page()
 
 
+def scale_page() -> str:
+    """What a project costs as its pool grows."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import scale
+
+    return scale.page()
+
+
+def drawn_samples_page() -> str:
+    """What drawn samples reproduce, by recipe and cause."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import drawn_samples
+
+    return drawn_samples.page()
+
+
 PAGES = {
     "settings.md": settings_page,
     "http_api.md": api_page,
     "commands.md": commands_page,
+    "metrics.md": metrics_page,
     "results/bars.md": bars_page,
     "results/field_frames.md": field_frames_page,
+    "results/scale.md": scale_page,
+    "results/drawn_samples.md": drawn_samples_page,
 }
 
 

@@ -57,6 +57,11 @@ def of_project() -> Identity:
     return Identity(PROJECT_TOKEN, UserRole.ADMIN, "project")
 
 
+def of_scraper() -> Identity:
+    """Whoever has the token that reads metrics, at the one address where it is asked for."""
+    return Identity("scrape token", UserRole.VIEWER, "project")
+
+
 def of_token(session: Session, token: str) -> Identity | None:
     """The owner of a personal token; None where it is none, has ended, or its owner is disabled."""
     if not secrets.is_token(token):

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.accounts.identity import WHO
 from services.api.protocol import TRUSTED
 from services.intake.objects import plain_text
+from services.telemetry.requests import Requests
 
 logger = logging.getLogger(__name__)
 strangers = logging.getLogger(f"{__name__}.strangers")
@@ -49,10 +50,11 @@ class Answers:
 
     Args:
         app: the next application.
+        requests: counts them; what it is told of a request is the route that was found for it.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, requests: Requests) -> None:
+        self._app, self._requests = app, requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -90,6 +92,8 @@ class Answers:
             await JSONResponse(FAULT, 500)(scope, receive, answer)
         state = scope.get("state", {})
         trusted, who = state.get(TRUSTED), state.get(WHO)
+        seconds = time.monotonic() - started_s
+        self._requests.observe({**inner, "method": scope["method"]}, status, seconds)
         (logger if trusted else strangers).info(
             "%s %s",
             *_named(scope),
@@ -97,7 +101,7 @@ class Answers:
                 "request": identity,
                 "status": status,
                 **({"user": who.name} if who is not None else {}),
-                "seconds": round(time.monotonic() - started_s, 4),
+                "seconds": round(seconds, 4),
             },
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 
 from fastapi import APIRouter, Depends, FastAPI, params
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,6 +25,7 @@ from services.api.routes import (
     health,
     images,
     labels,
+    metrics,
     models,
     modes,
     provider,
@@ -32,9 +34,11 @@ from services.api.routes import (
 )
 from services.api.routes import units as unit_routes
 from services.context import Context
+from services.telemetry.requests import Requests
 from services.web.app import Split, create_pages, pages_of
 from services.web.roles import LEAST_OF_PAGES
 from services.web.session import Cookies
+from services.worker import readiness, watched
 
 DESCRIPTION = """\
 Report field frames, read why the detector failed on them, label what was missing, promote models.
@@ -61,6 +65,7 @@ ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
 ROUTES = (frames, images, failures, modes, cycles, tasks, labels, models, unit_routes, users)
 LOGIN = "/v1/login"
 """The one body of strangers that is read; a name and a password."""
+PREFIX = "/v1"
 LARGE = ("/v1/frames", "/v1/labels/import")
 """Paths whose bodies may be as large as files are."""
 
@@ -83,7 +88,10 @@ def create_app(context: Context | None = None) -> FastAPI:
         redirect_slashes=False,  # another address is another address; none is made from a header
     )
     app.state.context = context
-    app.state.look = health.Look()
+    requests = Requests(PREFIX)
+    exposed = watched.exposition(context, {"requests": requests.read}, process=True)
+    app.state.look = health.Look(partial(readiness.look, context))
+    app.state.exposed = health.Look(exposed.text)
     app.state.decoding = asyncio.Semaphore(DECODED_AT_ONCE)
     app.state.drawing = asyncio.Semaphore(DECODED_AT_ONCE)
     app.state.logging_in = asyncio.Semaphore(LOGINS_AT_ONCE)
@@ -115,19 +123,20 @@ def create_app(context: Context | None = None) -> FastAPI:
         strangers=(LOGIN, "/login"),
     )
     app.add_middleware(Authenticate, context=context, roles=roles)
-    app.add_middleware(Answers)
+    app.add_middleware(Answers, requests=requests)
     return app
 
 
 def _routers() -> Iterator[tuple[APIRouter, str, list[params.Depends]]]:
     """All routers, what they are included under, and what their description says they need."""
     yield health.router, "", []
+    yield metrics.router, "", [Depends(described)]
     yield docs.router, "", []
-    yield account.router, "/v1", []
-    yield provider.router, "/v1", []
-    yield account.own, "/v1", [Depends(described)]
+    yield account.router, PREFIX, []
+    yield provider.router, PREFIX, []
+    yield account.own, PREFIX, [Depends(described)]
     for module in ROUTES:
-        yield module.router, "/v1", [Depends(described)]
+        yield module.router, PREFIX, [Depends(described)]
 
 
 class NoZeroBytes:

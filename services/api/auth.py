@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 LOGIN_PAGE = "/login"
 """Where a browser that is not logged in is sent, if there is such a page."""
+SCRAPED = "/metrics"
+"""What a token of its own opens too."""
 described = HTTPBearer(auto_error=False, description="A personal token, or the project's token")
 """For the description only; :class:`Authenticate` is what asks for the token."""
 
@@ -122,6 +124,7 @@ class Authenticate:
         self._app, self._context, self._roles = app, context, roles
         self._local = context.settings.environment == "local"
         self._project_token = project_token(context).encode() if self._local else b""
+        self._scrape_token = (context.settings.scrape_token() or "").encode()
         self._cookie = session_cookie(context.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,7 +135,7 @@ class Authenticate:
         place = self._roles.at(scope["method"], scope["path"])
         given = shown(scope, self._cookie)
         try:
-            who = await self._who(given)
+            who = await self._who(given, scope["path"])
         except SQLAlchemyError as error:
             if scope["method"] not in place.methods or place.role is not None:
                 busy = app_errors.of_the_database(scope["method"], scope["path"], error)
@@ -163,7 +166,7 @@ class Authenticate:
         except SQLAlchemyError as error:
             logger.warning("when %s was here last is not written: %s", who.name, error)
 
-    async def _who(self, given: Shown) -> Identity | None:
+    async def _who(self, given: Shown, path: str) -> Identity | None:
         if given.unclear:
             return None
         if given.token:
@@ -171,6 +174,9 @@ class Authenticate:
             # In a time that does not tell how much of it is right.
             if self._local and secrets.compare_digest(token, self._project_token):
                 return identity.of_project()
+            expected = self._scrape_token if path == SCRAPED else b""
+            if expected and secrets.compare_digest(token, expected):
+                return identity.of_scraper()
         elif not given.session_id:
             return None
         sessions, settings = self._context.sessions, self._context.settings

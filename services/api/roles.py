@@ -25,6 +25,7 @@ CURATOR, ADMIN = UserRole.CURATOR, UserRole.ADMIN
 LEAST: Mapping[str, UserRole | None] = {
     "GET /healthz": OPEN,
     "GET /readyz": OPEN,
+    "GET /metrics": VIEWER,
     "GET /openapi.json": OPEN,
     "GET /docs": OPEN,
     "GET /docs/{name}": OPEN,

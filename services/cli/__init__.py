@@ -39,6 +39,7 @@ MODULES = (
     "services.cli.users",
     "services.cli.audit",
     "services.cli.units",
+    "services.cli.metrics",
 )
 """In the order in which a newcomer meets them, and ``e2x --help`` lists them."""
 

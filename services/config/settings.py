@@ -31,6 +31,7 @@ from services.config.setting_groups import (
     LogSettings,
     ModeSettings,
     SelectionSettings,
+    TelemetrySettings,
     TrainingSettings,
     TriggerSettings,
     WorkerSettings,
@@ -78,6 +79,7 @@ class Settings(BaseSettings):
     triggers: TriggerSettings = Field(default_factory=TriggerSettings)
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
     logs: LogSettings = Field(default_factory=LogSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
     @model_validator(mode="after")
     def _refuse_unsafe_production(self) -> Settings:
@@ -113,6 +115,10 @@ class Settings(BaseSettings):
     def api_token(self) -> str | None:
         """The API token in clear, None where none is set."""
         return _clear(self.api.token)
+
+    def scrape_token(self) -> str | None:
+        """The token of ``/metrics`` in clear, None where none is set."""
+        return _clear(self.telemetry.token)
 
 
 def _clear(secret: SecretStr | None) -> str | None:

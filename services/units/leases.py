@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -51,7 +52,11 @@ def claim(session: Session, unit_id: int, owner: str, lease_s: float) -> Claim |
         owner=owner,
         lease_until=now + timedelta(seconds=lease_s),
     )
-    return claim_of(read(session, unit_id)) if taken else None
+    if not taken:
+        return None
+    unit = read(session, unit_id)
+    waited_s = max(0.0, (now - unit.not_before).total_seconds())
+    return replace(claim_of(unit), waited_s=waited_s)
 
 
 def park_exhausted(session: Session, unit_id: int) -> Claim | None:

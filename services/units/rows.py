@@ -28,6 +28,7 @@ class Claim:
         attempt: 1 for the first try.
         cycle_id: the cycle that the unit belongs to.
         max_attempts: tries before the unit is parked.
+        waited_s: how long the unit could have been taken before it was.
     """
 
     unit_id: int
@@ -37,6 +38,7 @@ class Claim:
     attempt: int
     cycle_id: int | None
     max_attempts: int = DEFAULT_ATTEMPTS
+    waited_s: float = 0.0
 
 
 def announce(session: Session, unit: Unit) -> None:

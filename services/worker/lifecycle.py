@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from celery import Celery, signals
@@ -23,8 +24,10 @@ from services.config.project import Project
 from services.config.settings import Settings
 from services.context import Context
 from services.store.ready_file import announce_ready
+from services.telemetry.counts import Recorder
 from services.units.pipeline import load_extra_stages
 from services.units.resident import Resident
+from services.worker import redis_server
 from services.worker.idle import Idle
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ class Own:
         owner: name that claims carry.
         idle: gives memory back between units.
         pid: the process that made it; a fork makes its own.
+        recorder: counts what units take; None: nobody does.
     """
 
     context: Context
@@ -47,6 +51,7 @@ class Own:
     owner: str
     idle: Idle
     pid: int
+    recorder: Recorder | None = None
 
 
 _own: Own | None = None
@@ -58,7 +63,10 @@ def own() -> Own:
     if _own is None or _own.pid != os.getpid():
         load_extra_stages()
         owner = f"{socket.gethostname()}:{os.getpid()}"
-        _own = Own(wiring.build(), Resident(), owner, Idle(), os.getpid())
+        context = wiring.build()
+        url = redis_server.broker_url(context.settings, context.project)
+        recorder = Recorder(partial(redis_server.client, url))
+        _own = Own(context, Resident(), owner, Idle(), os.getpid(), recorder)
     return _own
 
 

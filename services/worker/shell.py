@@ -33,6 +33,7 @@ from services.db.races import in_transaction
 from services.db.tables import UnitState
 from services.errors import LeaseLost
 from services.store.storage import DiskFull
+from services.telemetry.counts import Recorder
 from services.units import Claim, pipeline, threads
 from services.units.lease import LeaseKeeper
 from services.units.resident import Resident
@@ -43,7 +44,13 @@ DISK_FULL = DiskFull.code
 SPACE_WAIT_S = 15.0
 
 
-def run(context: Context, resident: Resident, unit_id: int, owner: str) -> str:
+def run(
+    context: Context,
+    resident: Resident,
+    unit_id: int,
+    owner: str,
+    recorder: Recorder | None = None,
+) -> str:
     """Work on a unit if it can be had.
 
     Args:
@@ -51,6 +58,7 @@ def run(context: Context, resident: Resident, unit_id: int, owner: str) -> str:
         resident: models that stay loaded.
         unit_id: the row.
         owner: name of this process.
+        recorder: counts how long it took; None: nobody does.
 
     Returns:
         ``skipped``, ``done``, ``queued`` (to be tried again), ``dead`` or ``lost``.
@@ -68,10 +76,15 @@ def run(context: Context, resident: Resident, unit_id: int, owner: str) -> str:
         image=payload.get("image"),
         model=payload.get("model"),
     ):
-        started = time.monotonic()
+        started, outcome = time.monotonic(), "given_back"  # as it is where this process must end
         logger.info("unit started")
-        outcome = _run_claimed(context, resident, claim)
-        logger.info("unit %s", outcome, extra={"seconds": round(time.monotonic() - started, 3)})
+        try:
+            outcome = _run_claimed(context, resident, claim)
+        finally:
+            seconds = time.monotonic() - started
+            logger.info("unit %s", outcome, extra={"seconds": round(seconds, 3)})
+            if recorder is not None:
+                recorder.unit(claim.kind, outcome, seconds, claim.waited_s)
     return outcome
 
 

@@ -39,7 +39,7 @@ def run_unit(unit_id: int) -> None:
     """Work on a unit, if it can be had."""
     own = lifecycle.own()
     with own.idle.busy():
-        shell.run(own.context, own.resident, unit_id, own.owner)
+        shell.run(own.context, own.resident, unit_id, own.owner, own.recorder)
 
 
 def reconcile() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from services.api.deps import ContextOf
-from services.context import Context
 from services.worker import readiness
 
 router = APIRouter(tags=["health"])
@@ -19,22 +19,29 @@ FRESH_S = 1.0
 who needs no token for it, must not load the database and the broker by asking."""
 
 
-class Look:
+Seen = TypeVar("Seen")
+
+
+class Look(Generic[Seen]):
     """What was last seen of the parts; one request looks at a time, others take what it saw.
 
     They wait in the event loop: a part that hangs takes one thread and not all.
+
+    Args:
+        look: asks all parts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], Seen]) -> None:
+        self._look = look
         self._lock = asyncio.Lock()
-        self._seen: readiness.Readiness | None = None
+        self._seen: Seen | None = None
         self._looked = 0.0
 
-    async def seen(self, context: Context) -> readiness.Readiness:
+    async def seen(self) -> Seen:
         """The parts as they were at most ``FRESH_S`` ago."""
         async with self._lock:
             if self._seen is None or time.monotonic() - self._looked >= FRESH_S:
-                self._seen = await run_in_threadpool(readiness.look, context)
+                self._seen = await run_in_threadpool(self._look)
                 self._looked = time.monotonic()  # after it: to look may take seconds
             return self._seen
 
@@ -46,11 +53,11 @@ async def alive() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"model": readiness.Readiness}})
-async def ready(request: Request, context: ContextOf) -> JSONResponse:
+async def ready(request: Request) -> JSONResponse:
     """Database, broker, relay and workers do their part; 503 says which does not.
 
     An answer is at most a second old.
     """
-    look: Look = request.app.state.look
-    seen = await look.seen(context)
+    look: Look[readiness.Readiness] = request.app.state.look
+    seen = await look.seen()
     return JSONResponse(readiness.as_json(seen), status_code=200 if seen.ready else 503)

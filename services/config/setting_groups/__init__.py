@@ -19,7 +19,11 @@ from services.config.setting_groups.loop import (
     TriggerSettings,
 )
 from services.config.setting_groups.models import DetectorSettings, GateSettings, TrainingSettings
-from services.config.setting_groups.running import LogSettings, WorkerSettings
+from services.config.setting_groups.running import (
+    LogSettings,
+    TelemetrySettings,
+    WorkerSettings,
+)
 
 __all__ = [
     "MOST_OBJECTS",
@@ -36,6 +40,7 @@ __all__ = [
     "LogSettings",
     "ModeSettings",
     "SelectionSettings",
+    "TelemetrySettings",
     "TrainingSettings",
     "TriggerSettings",
     "WorkerSettings",

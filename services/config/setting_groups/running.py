@@ -1,10 +1,10 @@
-"""Settings of the processes: workers, leases and retries, log files."""
+"""Settings of the processes: workers, leases and retries, log files, metrics."""
 
 from __future__ import annotations
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from services.config.setting_groups.base import Group
 
@@ -68,4 +68,19 @@ class LogSettings(Group):
     keep_files: int = Field(default=4, ge=0, description="Older ones kept of each log.")
     keep_days: float = Field(
         default=30.0, gt=0, description="Logs last written longer ago are deleted."
+    )
+
+
+class TelemetrySettings(Group):
+    """Metrics."""
+
+    token: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Bearer token that opens `/metrics` only; the one of the API does too.",
+    )
+    totals_interval_s: float = Field(
+        default=60.0,
+        ge=0,
+        description="How long totals hold, such as images by role; what waits is read each time.",
     )
