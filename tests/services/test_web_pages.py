@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from services.api.app import create_app
 from services.context import Context
-from services.db.tables import FailureRow, Image
+from services.db.tables import Cycle, FailureRow, Image
 from services.store.storage import put_image
 from services.web import assets
 from services.web.roles import LEAST_OF_PAGES
@@ -182,6 +182,7 @@ def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: st
     assert set(answers.values()) <= {200, 303, 409}, answers
     offered = {re.sub(r"[0-9a-f]{64}|\d+", "N", action) for action in forms - ending}
     curator = {"/account/tokens", "/failures/N/dismiss", "/work/N/redrive"}
+    curator |= {"/cycles/N/cancel", "/cycles/N/train"}
     assert (
         offered
         == {
@@ -221,6 +222,21 @@ def test_a_form_of_another_site_is_refused(site: Site, path: str) -> None:
     headers = {"Origin": "https://evil.example"}
     told = {**fields, "csrf": _csrf(client)}
     assert client.post(address, data=told, headers=headers).status_code == 403
+
+
+def test_a_cycle_is_stopped_and_begun_by_a_button_and_why_not_is_said(site: Site) -> None:
+    add_field(site.context, 1)
+    client = site.as_("curator")
+    told = {"csrf": _csrf(client)}
+
+    assert client.post("/cycles/1/cancel", data=told).status_code == 303
+    with site.context.sessions() as session:
+        assert session.get_one(Cycle, 1).state == "cancelled"
+    page = client.get("/").text
+    assert 'action="/cycles/start"' in page
+    refused = client.post("/cycles/start", data=told)
+    assert refused.status_code in (409, 422)
+    assert "holdout" in refused.text
 
 
 def test_a_token_is_made_shown_once_and_revoked(site: Site) -> None:
