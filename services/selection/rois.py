@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 MAX_OBJECTS, MIN_SCORE = 20, 0.02
 BATCH_IMAGES = 16
-"""Decoded and encoded together; small ones, since large ones are bounded by their pixels. Their maps
-are held together, 22 MB an image at the encoder's default size; on a CPU more are no faster."""
+"""Decoded and encoded together; small ones, since large ones are bounded by their pixels. All of
+their maps are held, 22 MB an image at the encoder's default size; on a CPU more are no faster."""
 
 
 def with_rois(
