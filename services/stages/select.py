@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation.kernel.types import Detections
+from retrain.memory import give_back_freed_memory
 from services.context import Context
 from services.cycle import cycle_units, cycles
 from services.db import sides
@@ -30,6 +31,7 @@ PRELABEL_SCORE = 0.3
 def run(stage: StageContext, claim: Claim) -> Store:
     """Choose what to label for ``payload['cycle']``."""
     context = stage.context
+    give_back_freed_memory()  # what the champion's batches took: the index is as large as the pool
     with reading(context.sessions) as session:
         cycle = session.get_one(Cycle, claim.payload["cycle"])
     champion = training.measured(context, str(cycle.champion_id))

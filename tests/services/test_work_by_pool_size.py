@@ -235,4 +235,4 @@ def test_a_plan_counts_images_and_units_and_reads_none(
         with counting(context) as found:
             _in_session(lambda session, context=context: read_plan(session, context))(context)  # type: ignore[misc]
         steps.append(found[0] * EVERY)
-    assert (steps[1] - steps[0]) / (LARGE - SMALL) < 30
+    assert (steps[1] - steps[0]) / (LARGE - SMALL) < 20
