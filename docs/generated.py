@@ -35,11 +35,13 @@ def api_page() -> str:
         "# HTTP API",
         "",
         "`e2x up` prints its address; `/docs` there tries it out, `/openapi.json` describes it for",
-        "programs. The bearer token lies in `state/api-token`. Errors are JSON with `code` and",
+        "programs. Each request but those for everybody needs a login or a token of a user whose",
+        "role is the last column's at least; the project's token, in `state/api-token`, is an",
+        "admin's outside of production ([accounts](accounts.md)). Errors are JSON with `code` and",
         "`message`. A 503 says that the database is busy or out of reach: send the request again.",
         "",
-        "| request | what it does | answers |",
-        "|---|---|---|",
+        "| request | what it does | answers | least role |",
+        "|---|---|---|---|",
     ]
     for path, methods in sorted(document["paths"].items()):
         for method, said in methods.items():
@@ -67,7 +69,8 @@ def _row(path: str, method: str, said: dict[str, Any]) -> str:
     text = str(said.get("description") or said.get("summary") or "")
     first = re.split(r"\n\s*\n", text)[0].replace("\n", " ").replace("|", "\\|")
     answers = ", ".join(sorted(said.get("responses", {})))
-    return f"| `{method.upper()} {path}` | {first} | {answers} |"
+    role = said["x-least-role"] or "everybody"
+    return f"| `{method.upper()} {path}` | {first} | {answers} | {role} |"
 
 
 def commands_page() -> str:
@@ -150,6 +153,22 @@ def field_frames_page() -> str:
     return field_frames.page()
 
 
+def scale_page() -> str:
+    """What a project costs as its pool grows."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import scale
+
+    return scale.page()
+
+
+def drawn_samples_page() -> str:
+    """What drawn samples reproduce, by recipe and cause."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import drawn_samples
+
+    return drawn_samples.page()
+
+
 PAGES = {
     "settings.md": settings_page,
     "http_api.md": api_page,
@@ -157,6 +176,8 @@ PAGES = {
     "metrics.md": metrics_page,
     "results/bars.md": bars_page,
     "results/field_frames.md": field_frames_page,
+    "results/scale.md": scale_page,
+    "results/drawn_samples.md": drawn_samples_page,
 }
 
 

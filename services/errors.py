@@ -9,6 +9,8 @@
     ├── InvalidRequest    the request itself is wrong; the message says what to do
     ├── LeaseLost         somebody else owns the unit or task now
     ├── NotAllowed        token missing or unknown, or a path outside the project
+    ├── Forbidden         known, but not of the role that it takes
+    ├── LockedOut         too many wrong passwords; says for how long
     ├── TooLarge          over a size limit
     └── ToolUnavailable   a server or tool that we need cannot be reached
 
@@ -68,6 +70,29 @@ class NotAllowed(ServiceError):
 
     code = "not_allowed"
     status = 401
+
+
+class Forbidden(ServiceError):
+    """Whoever asks is known, and may not do this."""
+
+    code = "forbidden"
+    status = 403
+
+
+class LockedOut(ServiceError):
+    """Too many wrong passwords.
+
+    Args:
+        message: says what to do.
+        retry_after_s: when to try again.
+    """
+
+    code = "locked_out"
+    status = 429
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class TooLarge(ServiceError):

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.accounts.identity import WHO
 from services.api.protocol import TRUSTED
 from services.intake.objects import plain_text
 from services.telemetry.requests import Requests
@@ -89,15 +90,17 @@ class Answers:
             if status:
                 raise  # the answer has begun: all that is left is to cut it off
             await JSONResponse(FAULT, 500)(scope, receive, answer)
+        state = scope.get("state", {})
+        trusted, who = state.get(TRUSTED), state.get(WHO)
         seconds = time.monotonic() - started_s
         self._requests.observe({**inner, "method": scope["method"]}, status, seconds)
-        trusted = scope.get("state", {}).get(TRUSTED)
         (logger if trusted else strangers).info(
             "%s %s",
             *_named(scope),
             extra={
                 "request": identity,
                 "status": status,
+                **({"user": who.name} if who is not None else {}),
                 "seconds": round(seconds, 4),
             },
         )

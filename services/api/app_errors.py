@@ -8,16 +8,13 @@ request: 503, and when to try again. Anything else is a fault of the service, an
 from __future__ import annotations
 
 import logging
-import re
 import sqlite3
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Collection, Mapping
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import exc as database
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.routing import compile_path
 
 from curation.kernel.errors import CurationError
 from retrain.errors import RetrainError
@@ -74,37 +71,28 @@ def answer_of(
 def _known(_request: Request, error: Exception) -> Response:
     status = getattr(error, "status", 422)
     code = getattr(error, "code", "error")
-    return answer_of(status, code, str(error))
+    wait_s = getattr(error, "retry_after_s", None)
+    headers = None if wait_s is None else {"Retry-After": str(wait_s)}
+    return answer_of(status, code, str(error), headers)
 
 
-def _unserved(request: Request, error: Exception) -> Response:
-    """No such route, wrong method, or a body that is not even a form."""
+def _unserved(_request: Request, error: Exception) -> Response:
+    """No such route, or a body that is not even a form."""
     assert isinstance(error, StarletteHTTPException)
-    if error.status_code == 405:
-        return _wrong_method(request)
     code = {404: "not_found"}.get(error.status_code, "invalid_request")
     message = "no such address" if error.status_code == 404 else str(error.detail)
     return answer_of(error.status_code, code, message, error.headers)
 
 
-@cache
-def _pattern(path: str) -> re.Pattern[str]:
-    return compile_path(path)[0]
-
-
-def _wrong_method(request: Request) -> Response:
-    """What this address understands; asked by ``OPTIONS``, that is the answer."""
-    described: dict[str, dict[str, object]] = request.app.openapi()["paths"]
-    matching = [path for path in described if _pattern(path).match(request.url.path)]
-    # /models/rollback is /models/{name} too; the address with fewer blanks is what is meant.
-    found = described[min(matching, key=lambda path: path.count("{"))] if matching else ("get",)
-    methods = {"OPTIONS", *(method.upper() for method in found)}
+def wrong_method(method: str, there: Collection[str]) -> Response:
+    """What an address understands; asked by ``OPTIONS``, that is the answer."""
+    methods = {"OPTIONS", *there}
     if "GET" in methods:
         methods.add("HEAD")
     allowed = {"Allow": ", ".join(sorted(methods))}
-    if request.method == "OPTIONS":
+    if method == "OPTIONS":
         return Response(status_code=204, headers=allowed)
-    told = f"{request.method[:20]} is not understood here; there is {allowed['Allow']}"
+    told = f"{method[:20]} is not understood here; there is {allowed['Allow']}"
     return answer_of(405, "method_not_allowed", told, allowed)
 
 
@@ -123,15 +111,24 @@ def _of_the_database(request: Request, error: Exception) -> Response:
 
     What the driver says goes to the log only: it may name hosts and folders.
     """
-    said = _said_of(error)
+    return of_the_database(request.method, request.url.path, error)
+
+
+def of_the_database(method: str, path: str, error: Exception) -> Response:
+    """The answer to a request that the database keeps from being answered.
+
+    Raises:
+        Exception: the error itself, where the database is not to blame.
+    """
+    said = said_of_the_database(error)
     if said is None:
         raise error
     code, message = said
-    logger.warning("%s %s: %s: %s", request.method, request.url.path, code, error)
+    logger.warning("%s %s: %s: %s", method, path, code, error)
     return answer_of(503, code, message, {"Retry-After": str(RETRY_S)})
 
 
-def _said_of(error: Exception) -> tuple[str, str] | None:
+def said_of_the_database(error: Exception) -> tuple[str, str] | None:
     """Code and message, or None where the database is not to blame."""
     if not isinstance(error, database.DBAPIError):
         return BUSY  # all connections of the pool were in use

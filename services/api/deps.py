@@ -18,6 +18,8 @@ MAX_ROW = 2**53 - 1
 """Databases count further, but beyond it readers of JSON take two numbers for one."""
 DECODED_AT_ONCE = 2
 """Uploads: the largest image that is taken needs under 500 MB for a moment, a WebP 800 MB."""
+LOGINS_AT_ONCE = 2
+"""Passwords that are looked at; who waits for their place waits without a thread."""
 
 
 def get_context(request: Request) -> Context:
@@ -56,10 +58,24 @@ async def place_to_draw(request: Request) -> AsyncIterator[None]:
         yield
 
 
+async def place_to_log_in(request: Request) -> AsyncIterator[None]:
+    """The same for passwords: each takes a quarter of a second and 64 MB to look at."""
+    async with request.app.state.logging_in:
+        yield
+
+
+async def place_at_the_provider(request: Request) -> AsyncIterator[None]:
+    """The same for logins that wait for another server: apart, so that passwords do not."""
+    async with request.app.state.at_the_provider:
+        yield
+
+
 SessionOf: TypeAlias = Annotated[Session, Depends(get_session, scope="function")]
 ViewOf: TypeAlias = Annotated[Session, Depends(get_view, scope="function")]
 IN_A_PLACE_TO_DECODE = Depends(place_to_decode, scope="function")
 IN_A_PLACE_TO_DRAW = Depends(place_to_draw, scope="function")
+IN_A_PLACE_AT_THE_PROVIDER = Depends(place_at_the_provider, scope="function")
+IN_A_PLACE_TO_LOG_IN = Depends(place_to_log_in, scope="function")
 
 
 class RowConvertor(Convertor[int]):

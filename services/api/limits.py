@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 FRAMED_TWICE = (
     "send either Content-Length or Transfer-Encoding: with both, two readers may see two requests"
 )
+STRANGERS_BYTES = 16 * 2**10
+"""A name and a password of a thousand characters, each escaped."""
 
 
 class BodyLimit:
@@ -23,12 +25,18 @@ class BodyLimit:
         max_bytes: largest body of the paths that take files.
         large: these paths.
         small_bytes: largest body of the others.
+        strangers: paths whose bodies are read of anybody.
     """
 
     def __init__(
-        self, app: ASGIApp, max_bytes: int, large: Collection[str], small_bytes: int
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        large: Collection[str],
+        small_bytes: int,
+        strangers: Collection[str] = (),
     ) -> None:
-        self._app, self._max_bytes = app, max_bytes
+        self._app, self._max_bytes, self._strangers = app, max_bytes, strangers
         self._large, self._small_bytes = large, min(small_bytes, max_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,6 +51,8 @@ class BodyLimit:
             return
         large = scope["path"] in self._large
         limit = self._max_bytes if large else self._small_bytes
+        if scope["path"] in self._strangers:
+            limit = min(limit, STRANGERS_BYTES)
         refusal = _refusal(limit, "max_request_bytes" if large else "max_json_bytes")
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared[:20]) > limit:
@@ -75,5 +85,6 @@ class BodyLimit:
 
 
 def _refusal(limit: int, setting: str) -> JSONResponse:
-    text = f"the request is over {limit} bytes (setting api.{setting})"
+    told = "" if limit == STRANGERS_BYTES else f" (setting api.{setting})"
+    text = f"the request is over {limit} bytes{told}"
     return JSONResponse({"code": "too_large", "message": text}, 413, {"Connection": "close"})

@@ -223,6 +223,13 @@ class SubmitIn(Body):
     author: str = Field(default="", max_length=120)
 
 
+class RenewIn(Body):
+    """A lease that shall last longer."""
+
+    token: int
+    lease_s: float | None = Field(default=None, gt=0, le=86_400)
+
+
 class CloseIn(Body):
     """A task that is skipped, rejected or given back."""
 

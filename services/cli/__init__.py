@@ -5,6 +5,8 @@ Modules import what needs PyTorch inside their functions, so that ``e2x --help``
 
 from __future__ import annotations
 
+import os
+import pwd
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +15,9 @@ from typing import Annotated
 import typer
 
 from services.cli.common import CommandGroup, choose_project, configure_logs
+from services.db import actors
+from services.db.actors import Actor, Door
+from services.plain import plain_text
 
 MODULES = (
     "services.demo.cli",
@@ -31,6 +36,8 @@ MODULES = (
     "services.cli.explain",
     "services.cli.models",
     "services.cli.report",
+    "services.cli.users",
+    "services.cli.audit",
     "services.cli.units",
     "services.cli.metrics",
 )
@@ -59,6 +66,7 @@ def _print_version(wanted: bool) -> None:
 
 
 def root(
+    ctx: typer.Context,
     project: Annotated[
         Path | None,
         typer.Option(
@@ -79,6 +87,21 @@ def root(
     del show_version  # its callback has done it
     configure_logs(verbose)
     choose_project(project)
+    ctx.with_resource(actors.acting(Actor(operator(), Door.CLI)))
+
+
+def operator() -> str:
+    """Whoever runs the command, as the operating system calls them; not as a variable says.
+
+    Behind `sudo` it is who called that: root is told apart from nobody.
+    """
+    uid = os.getuid()
+    caller = os.environ.get("SUDO_UID", "")
+    uid = int(caller) if uid == 0 and caller.isascii() and caller.isdecimal() else uid
+    try:
+        return plain_text(pwd.getpwuid(uid).pw_name, 80)
+    except (KeyError, OverflowError):  # a container may run as a number that has no name
+        return f"uid {uid}"
 
 
 def main() -> None:

@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import tomllib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
-import annotated_types
 import typer
-from pydantic import BaseModel, SecretStr
-from pydantic.fields import FieldInfo
 
 from services.cli.common import JsonOption, print_json, print_table
-from services.config.settings import PROJECT_FILE, Settings, get_settings
+from services.config.settings import Settings, get_settings
+from services.config.shown import current_settings, setting_rows
 from services.errors import NotFound
 from services.plain import visible
-
-MASK = "********"
-PASSWORD = re.compile(r"(://[^/@:]*:)[^@]+@")
-"""In a URL of a database or broker."""
-
-
-@dataclass(frozen=True, slots=True)
-class SettingRow:
-    """One setting.
-
-    Attributes:
-        name: as in ``e2x.toml``, with its table: ``training.epochs``.
-        variable: the environment variable that sets it.
-        default: as text.
-        bounds: allowed values, as text.
-        description: one sentence.
-        value: as text; secrets are masked.
-        source: ``default``, ``e2x.toml`` or ``environment``.
-    """
-
-    name: str
-    variable: str
-    default: str
-    bounds: str
-    description: str
-    value: str = ""
-    source: str = "default"
 
 
 def register(app: typer.Typer) -> None:
@@ -87,95 +52,8 @@ def settings_table() -> str:
     ``docs/settings.md`` holds it.
     """
     lines = ["| setting | default | allowed | what it does |", "|---|---|---|---|"]
-    for row in _rows(Settings, ""):
+    for row in setting_rows(Settings):
         default = f"`{row.default}`" if row.default else ""
         cells = (f"`{row.name}`", default, row.bounds, row.description)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
-
-
-def current_settings(settings: Settings) -> list[SettingRow]:
-    """All settings with their values and sources."""
-    file = settings.resolved_project() / PROJECT_FILE
-    written = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    given = {name.upper() for name in os.environ}
-    found = []
-    for row in _rows(Settings, ""):
-        value: Any = settings
-        for part in row.name.split("."):
-            value = getattr(value, part)
-        source = "default"
-        if _is_in_environment(row, given):
-            source = "environment"
-        elif _is_in(written, row.name):
-            source = PROJECT_FILE
-        found.append(
-            SettingRow(
-                **{**asdict(row), "value": _shown(value), "source": source},
-            )
-        )
-    return found
-
-
-def _rows(model: type[BaseModel], prefix: str) -> Iterator[SettingRow]:
-    for key, field in model.model_fields.items():
-        group = field.default_factory
-        if isinstance(group, type) and issubclass(group, BaseModel):
-            yield from _rows(group, f"{key}.")
-            continue
-        name = f"{prefix}{key}"
-        yield SettingRow(
-            name=name,
-            variable="E2X_" + name.replace(".", "__").upper(),
-            default=_shown(field.default),
-            bounds=_bounds(field),
-            description=field.description or "",
-        )
-
-
-def _bounds(field: FieldInfo) -> str:
-    """Allowed values of a field, such as ``≥ 1`` or the names to choose from."""
-    texts = []
-    for rule in field.metadata:
-        match rule:
-            case annotated_types.Ge():
-                texts.append(f"≥ {rule.ge}")
-            case annotated_types.Gt():
-                texts.append(f"> {rule.gt}")
-            case annotated_types.Le():
-                texts.append(f"≤ {rule.le}")
-            case annotated_types.Lt():
-                texts.append(f"< {rule.lt}")
-    choices = getattr(field.annotation, "__args__", ())
-    if choices and all(isinstance(choice, str) for choice in choices):
-        texts.append(", ".join(f"`{choice}`" for choice in choices))
-    elif field.annotation is bool:
-        texts.append("`true`, `false`")
-    return ", ".join(texts)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, SecretStr):
-        return MASK
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Path):
-        return value.as_posix()
-    if isinstance(value, dict):
-        return json.dumps(value)
-    return PASSWORD.sub(rf"\1{MASK}@", str(value))
-
-
-def _is_in(written: dict[str, Any], name: str) -> bool:
-    table, _, key = name.rpartition(".")
-    return key in (written.get(table, {}) if table else written)
-
-
-def _is_in_environment(row: SettingRow, given: set[str]) -> bool:
-    if row.variable in given:
-        return True
-    table, _, key = row.name.rpartition(".")
-    whole = os.environ.get(f"E2X_{table.upper()}", "") if table else ""
-    return bool(whole) and key in json.loads(whole)  # a whole table may come as JSON

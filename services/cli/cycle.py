@@ -30,6 +30,7 @@ from services.cli.follow import RESTING, follow_cycle, progress, workers
 from services.cli.modes import print_seen_modes
 from services.cli.plan import draw_plan, read_plan
 from services.cycle import unreadable
+from services.db import actors
 from services.db.engine import reading
 from services.db.tables import (
     FINISHED_CYCLES,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from services.context import Context
 
 cycle_app = typer.Typer(help="Turns of the loop: select, label, retrain, gate.")
-ACTOR = "command line"
 
 PolicyOption = Annotated[str | None, typer.Option(help="Selection policy instead of the setting.")]
 BudgetOption = Annotated[int | None, typer.Option(help="Boxes to label.", min=1)]
@@ -225,7 +225,7 @@ def cancel(number: NumberArgument = None) -> None:
     with opened() as context:
         cycle_id = _find(context, number).id
         with context.sessions.begin() as session:
-            cycles.cancel(session, context, cycle_id, ACTOR)
+            cycles.cancel(session, context, cycle_id, actors.current().name)
     console().print(f"cycle {cycle_id} is cancelled")
 
 

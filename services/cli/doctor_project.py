@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.cli import doctor_files
 from services.cli.findings import Finding
 from services.db.engine import reading
-from services.db.tables import Image, LabelTask, Model, Outbox, TaskState
+from services.db.tables import Image, LabelTask, Model, Outbox, TaskState, User, UserRole
 
 if TYPE_CHECKING:
     from services.context import Context
@@ -28,6 +28,8 @@ def examine(context: Context) -> Iterator[Finding]:
     yield _broker(context)
     yield _running(context)
     yield from doctor_files.examine(context)
+    if database.state != "fail":
+        yield _accounts(context)
     if database.state != "fail":
         yield from _contents(context)
 
@@ -99,6 +101,23 @@ def _running(context: Context) -> Finding:
             "services", "warn", f"{found}; started again: {names}", f"see {context.project.logs}"
         )
     return Finding("services", "ok", found)
+
+
+def _accounts(context: Context) -> Finding:
+    """Whether anybody can open the door, and only those who should."""
+    first = "`e2x users add NAME --role admin` makes one"
+    with reading(context.sessions) as session:
+        query = select(User.role, func.count()).where(User.disabled.is_(False))
+        roles = {row[0]: row[1] for row in session.execute(query.group_by(User.role))}
+    found = ", ".join(f"{roles[role]} {role}" for role in UserRole if role in roles) or "none yet"
+    if context.settings.environment == "local":
+        return Finding("accounts", "ok", f"{found}; the project's token is an admin's")
+    if UserRole.ADMIN not in roles:
+        return Finding("accounts", "warn", f"{found}: nobody is an admin", first)
+    if context.settings.api_token() is not None:
+        told = f"{found}; api.token is set, and refused in production"
+        return Finding("accounts", "warn", told, "unset E2X_API__TOKEN; `e2x users token NAME`")
+    return Finding("accounts", "ok", found)
 
 
 def _contents(context: Context) -> Iterator[Finding]:

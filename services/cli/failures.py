@@ -20,13 +20,13 @@ from services.cli.common import (
     print_json,
     print_table,
 )
+from services.db import actors
 from services.db.engine import reading
 from services.db.tables import TAKEN_BACK, FailureRow, FailureState, Image, Model
 from services.errors import NotFound
 
 failures_app = typer.Typer(help="Wrong detections in field frames.")
 
-ACTOR = "command line"
 SHOWN_ID = 12
 """Characters of an id in a table; any unique beginning names a failure."""
 
@@ -180,7 +180,7 @@ def dismiss(
 
     with opened() as context, context.sessions.begin() as session:
         ids = [find_failure(session, name).id for name in names]
-        rows = dismissals.dismiss(session, context.settings, ids, ACTOR, note)
+        rows = dismissals.dismiss(session, context.settings, ids, actors.current().name, note)
         dismissed = [row.id for row in rows]
     before = sorted(set(ids) - set(dismissed))
     if as_json:

@@ -109,7 +109,8 @@ def _prepare(recount: bool) -> None:
         if migrate.upgrade(context.engine) or recount:
             with context.sessions.begin() as session:
                 label_uses.recount(session, mend=True)
-        project_token(context)
+        if context.settings.environment == "local":
+            project_token(context)
         private.close(context.project, sqlite_file(context.engine))
     finally:
         context.engine.dispose()

@@ -21,12 +21,12 @@ from services.cli.common import (
 from services.cli.cycle_output import print_gate, tell_unreadable
 from services.cli.train import print_evaluation
 from services.cycle import unreadable
+from services.db import actors
 from services.db.engine import reading
 from services.db.tables import Cycle, DatasetVersion, Model
 from services.models.importing import DefaultBoxes
 
 models_app = typer.Typer(help="Trained detectors; one of them is the champion.")
-ACTOR = "command line"
 
 NameArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Number, or begin of the id.")]
 
@@ -179,7 +179,7 @@ def add_model(
             console().print(f"0 models added: this is model {known.number} already, {known.state}")
             return
         with console().status("adding it"):
-            model = importing.add(context, loaded.detector, path, ACTOR)
+            model = importing.add(context, loaded.detector, path, actors.current().name)
         with console().status("evaluating it"):
             reports = training.evaluate_splits(context, model.id)
         with reading(context.sessions) as session:
@@ -203,7 +203,7 @@ def promote(
 
     with opened() as context, context.sessions.begin() as session:
         model = registry.find(session, name)
-        registry.promote(session, model, ACTOR, {"reason": reason or "by hand"})
+        registry.promote(session, model, actors.current().name, {"reason": reason or "by hand"})
     console().print(
         f"model {model.number} is the champion; the workers look at the field frames again"
     )
@@ -216,7 +216,7 @@ def rollback() -> None:
     from services.modes import recognise
 
     with opened() as context, context.sessions.begin() as session:
-        model = registry.rollback(session, ACTOR)
+        model = registry.rollback(session, actors.current().name)
         recognise.settle(session, context.settings)
     console().print(
         f"model {model.number} is the champion again; the workers look at the field frames again"

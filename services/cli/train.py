@@ -87,12 +87,14 @@ def _here(context: Context) -> Model:
 
 def _by_workers(context: Context) -> Model:
     """By the train worker that runs."""
+    from services.accounts import audit
     from services.models import training
     from services.models.training_process import read_progress
 
     folder = context.project.runs / training.run_name(None)
     with context.sessions.begin() as session:
         unit_id = training.request(session).id
+        audit.record(session, "model.train", f"unit:{unit_id}")
     with progress() as bars:
 
         def look(task: TaskID) -> None:

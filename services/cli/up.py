@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli.common import console, opened
+
+if TYPE_CHECKING:
+    from services.context import Context
 
 WATCHED_S = 1.0
 """How soon a supervisor that does not watch any more ends the command, in error."""
@@ -37,13 +40,20 @@ def up(
                 names = ", ".join(sorted(supervisor.pids))
                 out.print(f"up: {names}")
                 if supervisor.api_url:
-                    token = context.project.state / "api-token"
-                    out.print(f"API: {supervisor.api_url}/docs, token in {token}")
+                    out.print(f"pages: {supervisor.api_url}/, accounts by `e2x users add NAME`")
+                    out.print(f"API: {supervisor.api_url}/docs, {_key(context)}")
                 out.print(f"logs: {context.project.logs}; Ctrl-C stops all")
                 while True:
                     supervisor.wait(WATCHED_S)
         except KeyboardInterrupt:
             out.print("stopped: all processes have ended")
+
+
+def _key(context: Context) -> str:
+    """How to get in."""
+    if context.settings.environment == "production":
+        return "for accounts: `e2x users add NAME`"
+    return f"token in {context.project.state / 'api-token'}"
 
 
 def _stop_on_signals() -> None:

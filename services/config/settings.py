@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from services.config.setting_groups import (
+    AccountSettings,
     ApiSettings,
     DetectorSettings,
     ExplanationSettings,
@@ -49,7 +50,7 @@ class Settings(BaseSettings):
     project: Path = Field(default=Path(), description="The project folder, made by `e2x init`.")
     environment: Literal["local", "production"] = Field(
         default="local",
-        description="`production` refuses a missing or generated API token and the embedded parts.",
+        description="`production` refuses the project's shared token and the embedded parts.",
     )
     database_url: str = Field(
         default="",
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
         default="INFO", description="Least level that is logged."
     )
     api: ApiSettings = Field(default_factory=ApiSettings)
+    accounts: AccountSettings = Field(default_factory=AccountSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     detector: DetectorSettings = Field(default_factory=DetectorSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
@@ -81,11 +83,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_unsafe_production(self) -> Settings:
-        if self.environment == "production":
-            if self.api.token is None:
-                raise ValueError("production needs E2X_API__TOKEN")
-            if not self.database_url or not self.broker_url:
-                raise ValueError("production needs E2X_DATABASE_URL and E2X_BROKER_URL")
+        if self.environment == "production" and not (self.database_url and self.broker_url):
+            raise ValueError("production needs E2X_DATABASE_URL and E2X_BROKER_URL")
         return self
 
     @classmethod
@@ -108,6 +107,10 @@ class Settings(BaseSettings):
     def resolved_project(self) -> Path:
         """The project folder, absolute."""
         return self.project.expanduser().resolve()
+
+    def oidc_secret(self) -> str:
+        """The secret of this client at the OpenID Connect provider, empty where none is set."""
+        return _clear(self.accounts.oidc_client_secret) or ""
 
     def api_token(self) -> str | None:
         """The API token in clear, None where none is set."""

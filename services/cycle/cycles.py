@@ -17,6 +17,7 @@ import logging
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from services.accounts import audit
 from services.config.policies import walks_pool
 from services.context import Context
 from services.cycle import cycle_units, holdout, label_tasks
@@ -79,6 +80,14 @@ def start(
             cycle_units.ask_pool_scores(session, context, cycle)
     else:
         cycle_units.ask(session, cycle, "train")
+    audit.record(
+        session,
+        "cycle.start",
+        f"cycle:{cycle.id}",
+        kind=kind,
+        policy=cycle.policy,
+        budget_boxes=cycle.budget_boxes,
+    )
     session.flush()
     advance(session, context, cycle.id)
     return cycle
@@ -234,6 +243,7 @@ def cancel(session: Session, context: Context, cycle_id: int, actor: str) -> Cyc
     cycle_units.cancel(session, cycle)  # what a stage has asked for that ended in between
     label_tasks.close_tasks(session, cycle, "the cycle was cancelled")
     cycle.error = f"cancelled by {actor}"
+    audit.record(session, "cycle.cancel", f"cycle:{cycle.id}")
     _finish(cycle, CycleState.CANCELLED)
     recognise.settle(session, context.settings, cycle.id)
     return cycle
@@ -254,6 +264,7 @@ def train_with_what_is_there(session: Session, context: Context, cycle_id: int) 
     if cycle.state != CycleState.LABELLING:
         raise Conflict(f"cycle {cycle_id} is {cycle.state}, it does not wait for labels")
     label_tasks.close_tasks(session, cycle, "the cycle trains with what is there")
+    audit.record(session, "cycle.train", f"cycle:{cycle.id}")
     session.flush()
     advance(session, context, cycle_id)
 

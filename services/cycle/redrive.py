@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from services import units
+from services.accounts import audit
 from services.cycle import cycles
 from services.cycle.cycle_units import STATE_OF
 from services.db.tables import Cycle, CycleState, Unit, UnitState
@@ -35,6 +36,7 @@ def redrive(session: Session, unit_id: int) -> Unit:
     if unit.state == UnitState.DEAD and unit.kind in STATE_OF and unit.cycle_id is not None:
         registry.require_champion(session, hold=True)  # or another cycle may begin meanwhile
         _open_again(session, cycles.hold(session, unit.cycle_id), unit.kind)
+    audit.record(session, "unit.redrive", f"unit:{unit_id}", kind=unit.kind, was=unit.state)
     return units.redrive(session, unit_id)
 
 

@@ -38,6 +38,7 @@ class FailureRow(Base):
     """One wrong detection of one model in one field frame."""
 
     __tablename__ = "failures"
+    __table_args__ = (Index("ix_failures_created_at_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     """Content key: image, model, kind, box, class and default box."""
@@ -157,8 +158,8 @@ class CandidateRow(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
     cycle_id: Mapped[int] = mapped_column(ForeignKey("cycles.id"), index=True)
     image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)
-    mode_id: Mapped[int | None] = mapped_column(ForeignKey("modes.id"))
-    failure_id: Mapped[str | None] = mapped_column(ForeignKey("failures.id"))
+    mode_id: Mapped[int | None] = mapped_column(ForeignKey("modes.id"), index=True)
+    failure_id: Mapped[str | None] = mapped_column(ForeignKey("failures.id"), index=True)
     rank: Mapped[int]
     score: Mapped[float]
     reasons: Mapped[list[Any]] = mapped_column(default=list)

@@ -1,5 +1,6 @@
 """All tables in one place, so that migrations and tests see every one of them."""
 
+from services.db.accounts import ApiToken, LoginSession, LoginTries, User, UserRole
 from services.db.base import Base
 from services.db.data import (
     EVALUATION_ROLES,
@@ -46,6 +47,7 @@ __all__ = [
     "TAKEN_BACK",
     "TERMINAL",
     "Annotation",
+    "ApiToken",
     "Audit",
     "Base",
     "CandidateRow",
@@ -60,6 +62,8 @@ __all__ = [
     "Image",
     "LabelTask",
     "LabelUse",
+    "LoginSession",
+    "LoginTries",
     "Look",
     "ModeMember",
     "ModeRow",
@@ -75,4 +79,6 @@ __all__ = [
     "Unit",
     "UnitState",
     "UnitTotal",
+    "User",
+    "UserRole",
 ]

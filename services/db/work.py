@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from services.db import actors
 from services.db.base import Base, BigId, utc_now
 
 
@@ -109,13 +110,23 @@ class Pointer(Base):
 
 
 class Audit(Base):
-    """Who did what, when; never changed or deleted."""
+    """Who did what, when, through which door; never changed, deleted by age.
+
+    What the loop itself reads, such as which champion came before which, is kept
+    (:mod:`services.accounts.audit`).
+    """
 
     __tablename__ = "audit"
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
-    at: Mapped[datetime] = mapped_column(default=utc_now)
-    actor: Mapped[str] = mapped_column(String(120))
+    at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+    actor: Mapped[str] = mapped_column(String(120), default=lambda: actors.current().name)
+    door: Mapped[str | None] = mapped_column(String(8), default=lambda: actors.current().door.value)
+    """None in rows of before it was kept."""
+    user_id: Mapped[int | None] = mapped_column(
+        BigId, default=lambda: actors.current().user_id, index=True
+    )
+    """The account that did it, where one did."""
     action: Mapped[str] = mapped_column(String(64))
-    subject: Mapped[str] = mapped_column(String(120))
+    subject: Mapped[str] = mapped_column(String(120), index=True)
     detail: Mapped[dict[str, Any]] = mapped_column(default=dict)

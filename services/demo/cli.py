@@ -32,6 +32,9 @@ def demo(
     mistakes: Annotated[
         float, typer.Option(help="Share of boxes the annotator gets wrong.", min=0, max=1)
     ] = 0.02,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Then leave the service up, with a login for its pages.")
+    ] = False,
 ) -> None:
     """Watch a detector fail, see why, and see it repaired; two cycles in a generated world.
 
@@ -53,5 +56,5 @@ def demo(
         "epochs": epochs,
     }
     size = replace(DemoSize(cycles=cycles), **{key: value for key, value in asked.items() if value})
-    options = DemoOptions(folder.resolve(), size, seed, compare, mistakes)
+    options = DemoOptions(folder.resolve(), size, seed, compare, mistakes, stay)
     run_demo(options, Screen())

@@ -26,6 +26,7 @@ from services.demo.loop import DemoLoop
 from services.demo.progress import Board
 from services.demo.report import write_report
 from services.demo.sizes import DemoSize, write_settings
+from services.demo.stay import stay
 from services.demo.world import make_world
 from services.store.storage import write_bytes
 from services.worker.supervisor import Supervisor
@@ -46,6 +47,7 @@ class DemoOptions:
         seed: of world, training and selection.
         compare: another selection policy to run beside, on a copy of the same first detector.
         mistake_rate: share of boxes that the simulated annotator gets wrong, in 0..1.
+        stay: leave the service up at the end, until Ctrl-C.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class DemoOptions:
     seed: int = 0
     compare: str | None = None
     mistake_rate: float = 0.02
+    stay: bool = False
 
 
 @dataclass(slots=True)
@@ -135,6 +138,9 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
     write_bytes(options.folder / "result.json", (json.dumps(answer, indent=2) + "\n").encode())
     console.print(_table(result, compared))
     console.print(f"report: {report}\nresult: {options.folder / 'result.json'}")
+    if options.stay:
+        with Supervisor(project) as up:
+            stay(project, up, console)
     return answer
 
 

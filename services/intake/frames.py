@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from services.accounts import audit
 from services.config import builders
 from services.context import Context
 from services.db import revisions
@@ -143,6 +144,15 @@ def _store(session: Session, frame: _Frame, most_reports: int) -> Observation:
     revision = _store_truth(session, frame)
     observation = _observe(session, frame, most_reports)
     request_scan(session, frame.image.id, _digest(revision, observation.reports))
+    audit.record(
+        session,
+        "frame.report",
+        f"image:{frame.image.id}",
+        frame=observation.id,
+        truth=frame.truth is not None,
+        reports=len(frame.reports),
+        reporter=frame.reporter,
+    )
     return observation
 
 

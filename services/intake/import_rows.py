@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation.formats import ImportedImage, Problem
+from services.accounts import audit
 from services.context import Context
 from services.db import revisions
 from services.db.races import insert_new
@@ -50,6 +51,13 @@ class Rows:
             if _admissible(held[image.id].role, self.role, name_of(item), report)
         }
         report.images_added, report.images_known = len(fresh), len(items.keys() - fresh)
+        audit.record(
+            session,
+            "images.import",
+            f"role:{self.role}",
+            added=len(fresh),
+            known=report.images_known,
+        )
         if self.role == Role.POOL:
             batch = self.context.settings.selection.batch_images
             request_embed(session, sorted(fresh), batch)

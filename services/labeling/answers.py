@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from services.accounts import audit
 from services.cycle.label_tasks import CLOSED
 from services.db import revisions
 from services.db.base import utc_now
@@ -143,4 +144,13 @@ def _add_revisions(
     revisions.add(session, added)
     for (task, _), annotation in zip(given, added, strict=True):
         task.annotation_id = annotation.id
+        audit.record(
+            session,
+            "task.answer",
+            f"task:{task.id}",
+            image=task.image_id,
+            revision=annotation.revision,
+            objects=len(annotation.objects),
+            author=annotation.author,
+        )
     return added

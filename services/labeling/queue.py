@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
+from services.accounts import audit
 from services.context import Context
 from services.cycle import cycles
 from services.db.base import utc_now
@@ -70,6 +71,9 @@ def lease(
         )
         if won.rowcount == 1:  # type: ignore[attr-defined]
             taken.append(task_id)
+    if taken:
+        audit.record(session, "task.lease", "tasks", tasks=taken, owner=plain_text(owner, 120))
+        session.flush()  # what is read anew would forget it
     session.expire_all()
     return [session.get_one(LabelTask, task_id) for task_id in taken]
 
@@ -182,6 +186,29 @@ def reject(
     return _close(session, context, task_id, token, TaskState.REJECTED, note)
 
 
+def renew(session: Session, task_id: int, token: int, lease_s: float) -> LabelTask:
+    """Keep a leased task for longer: somebody works on it.
+
+    A lease that is over is renewed as well, unless somebody else has the task by now. One that the
+    loop has closed meanwhile stays closed, and may still be answered.
+
+    Args:
+        session: the caller's transaction.
+        task_id: of the task.
+        token: of the lease.
+        lease_s: seconds from now.
+
+    Raises:
+        NotFound: there is no such task.
+        LeaseLost: it is not his turn.
+    """
+    task = _held(session, task_id)
+    _require_turn(session, task, token)
+    now = utc_now()
+    task.leased_at, task.lease_until = now, now + timedelta(seconds=lease_s)
+    return task
+
+
 def release(session: Session, task_id: int, token: int) -> LabelTask:
     """Give a leased task back to the queue; one that the loop has closed meanwhile stays closed."""
     task = _held(session, task_id)
@@ -190,6 +217,7 @@ def release(session: Session, task_id: int, token: int) -> LabelTask:
         task.state = TaskState.WAITING
     task.owner, task.lease_until = None, None
     task.token += 1
+    audit.record(session, "task.release", f"task:{task.id}", image=task.image_id)
     return task
 
 
@@ -234,6 +262,8 @@ def _close(
     _require_turn(session, task, token)
     task.state, task.finished_at, task.lease_until = state, utc_now(), None
     task.note = plain_text(note, 2000, lines=True) or None
+    action = "task.skip" if state == TaskState.SKIPPED else "task.reject"
+    audit.record(session, action, f"task:{task.id}", image=task.image_id, note=task.note)
     session.flush()
     moved(session, context, task)
     return task

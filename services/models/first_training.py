@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from services import units
+from services.accounts import audit
 from services.context import Context
 from services.db.base import utc_now
 from services.db.tables import Model, Unit, UnitState
@@ -71,6 +72,7 @@ def _claim(context: Context) -> Claim:
     owner, lease_s = f"{socket.gethostname()}:{os.getpid()}", context.settings.workers.lease_s
     with context.sessions.begin() as session:
         unit = training.request(session)
+        audit.record(session, "model.train", f"unit:{unit.id}")
         claim = units.claim(session, unit.id, owner, lease_s)
         if claim is None and units.park_exhausted(session, unit.id):
             training.request(session)  # a person who asks again means one more try

@@ -14,6 +14,7 @@ from curation.formats.class_lists import parse_class_list, read_class_list
 from curation.kernel.class_names import BACKGROUND, clean_class_name
 from retrain.config import DetectorConfig
 from retrain.errors import RetrainError
+from services.accounts import audit
 from services.config import builders
 from services.config.settings import Settings
 from services.context import Context
@@ -174,6 +175,7 @@ def add(context: Context, detector: SsdDetector, path: Path, actor: str) -> Mode
         )
         session.add(model)
         session.flush()
+        audit.record(session, "model.add", f"model:{model.id}", number=number, path=str(path))
         if registry.champion(session) is None:
             registry.promote(session, model, actor, {"added": str(path)})
         return model

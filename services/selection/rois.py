@@ -84,7 +84,7 @@ def _looked_at(
             found[image.image] = replace(image, detections=None)
         else:
             opened.append(image)
-    strong = [_strongest(image.detections) for image in opened]
+    strong = [seen for image in opened if (seen := strongest(image.detections)) is not None]
     boxes: list[list[Box]] = [
         [(float(a), float(b), float(c), float(d)) for a, b, c, d in one.boxes_xyxy]
         for one in strong
@@ -95,8 +95,9 @@ def _looked_at(
     return found
 
 
-def _strongest(detections: Detections | None) -> Detections:
-    """The objects that are compared, of an image that was looked at."""
-    assert detections is not None, "nobody looked at the image"
+def strongest(detections: Detections | None) -> Detections | None:
+    """The objects of an image that are compared; None where nobody looked at it."""
+    if detections is None:
+        return None
     strong = detections.above(MIN_SCORE)
     return strong if len(strong) <= MAX_OBJECTS else strong.above(strong.scores[MAX_OBJECTS - 1])

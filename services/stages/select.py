@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -34,9 +35,10 @@ def run(stage: StageContext, claim: Claim) -> Store:
     champion = training.measured(context, str(cycle.champion_id))
     names = tuple(champion.class_names)
     embedder = embedder_of(stage)
-    lacking = evidence.missing(context, champion.id, embedder.version)
-    if lacking and claim.payload["round"] == 0:  # once: what cannot be embedded stays out
-        return lambda session: evidence.request(session, context, cycle.id, lacking)
+    if claim.payload["round"] == 0:  # once: what cannot be embedded stays out
+        lacking = evidence.missing(context, champion.id, embedder.version)
+        if lacking:
+            return lambda session: evidence.request(session, context, cycle.id, lacking)
     scores = known_scores(context, champion)  # of earlier cycles too: it is the same model
     with reading(context.sessions) as session:
         tried = cycle_units.shown(session, cycle)
@@ -75,7 +77,7 @@ def _store_candidates(
     cycle_id: int,
     chosen: Chosen,
     rows: dict[str, tuple[ModeRow, ModeSighting]],
-    scores: dict[str, Detections],
+    scores: Mapping[str, Detections],
     names: tuple[str, ...],
 ) -> None:
     """Rows and label tasks; the first chosen has the highest priority."""

@@ -16,6 +16,7 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from services import units
+from services.accounts import audit
 from services.context import Context
 from services.cycle import dismissals
 from services.db.base import utc_now
@@ -43,18 +44,25 @@ class Upkeep:
         messages: rows of the outbox that were deleted.
         units: units that were deleted.
         frames: frames that are explained again.
+        audit: rows of the audit trail that were deleted.
     """
 
     messages: int
     units: int
     frames: int
+    audit: int
 
 
 def run(context: Context) -> Upkeep:
     """Delete what nobody needs, ask for what is missing, and judge the failure recognise."""
     judge_modes(context)
-    done = Upkeep(forget_published(context), forget_units(context), explain_again(context))
-    if done != Upkeep(0, 0, 0):
+    done = Upkeep(
+        forget_published(context),
+        forget_units(context),
+        explain_again(context),
+        audit.forget(context, BATCHES),
+    )
+    if done != Upkeep(0, 0, 0, 0):
         logger.info("upkeep: %s", done)
     return done
 

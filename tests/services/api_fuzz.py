@@ -16,17 +16,20 @@ import httpx
 from benchmarks.common.projects import make_model
 from services import units
 from services.context import Context
-from services.db.tables import LabelTask, Observation, Role
+from services.db.tables import LabelTask, Observation, Role, UserRole
 from services.intake.imports import import_dataset
+from tests.services.accounts import add_user, token_of
 from tests.services.builders import add_champion, add_holdout_image, make_failure, make_image
 from tests.services.datasets_on_disk import pictures, write_coco
 
 TOKEN = "secret"
 BEYOND_SCHEMA = (
     "POST /v1/frames", "POST /v1/cycles", "POST /v1/labels/import",
-    "POST /v1/tasks/{task_id}/submit",
+    "POST /v1/tasks/{task_id}/submit", "POST /v1/users", "POST /v1/users/{name}/password",
+    "PATCH /v1/users/{name}", "GET /v1/users/{name}",
 )  # fmt: skip
-"""What a description cannot say: a picture is one, a box lies in it, a class and a policy exist. A
+"""What a description cannot say: a picture is one, a box lies in it, a class and a policy exist, a
+password is hard to guess. A
 request may be refused here though it is as described, by the 422 that is described too."""
 _USUAL = ("2xx", "3xx", "401", "403", "404", "409", "429", "5xx")
 
@@ -50,7 +53,14 @@ def populate(context: Context, folder: Path) -> None:
         units.enqueue(session, "index", "index:1", {"images": []})
 
 
-def fuzz(url: str, folder: Path, cases: int, seed: int = 0, *options: str) -> tuple[int, str]:
+def token_for(context: Context, role: UserRole) -> str:
+    """A token of a new user of this role."""
+    return token_of(context, add_user(context, f"fuzz-{role}", role))
+
+
+def fuzz(
+    url: str, folder: Path, cases: int, seed: int = 0, *options: str, token: str = TOKEN
+) -> tuple[int, str]:
     """Send requests; schemathesis's exit status, which is 0 where all is well, and its report.
 
     Args:
@@ -59,6 +69,7 @@ def fuzz(url: str, folder: Path, cases: int, seed: int = 0, *options: str) -> tu
         cases: random requests, shared out over all routes; some hundred chosen ones come first.
         seed: of the random ones.
         options: more of its command line.
+        token: whose.
     """
     routes = httpx.get(f"{url}/openapi.json").json()["paths"]
     number = sum(len(methods) for methods in routes.values())
@@ -67,7 +78,7 @@ def fuzz(url: str, folder: Path, cases: int, seed: int = 0, *options: str) -> tu
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         f"--config-file={config}", "run", f"{url}/openapi.json",
-        "--header", f"Authorization: Bearer {TOKEN}",
+        "--header", f"Authorization: Bearer {token}",
         "--checks=all", f"--max-examples={-(-cases // number)}", f"--seed={seed}",
         "--warnings=off", "--no-color", *options,
     ]  # fmt: skip

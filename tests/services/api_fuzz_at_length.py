@@ -1,6 +1,8 @@
 """The API against requests that its description makes: none may be a fault or a surprise.
 
-    python -m tests.services.api_fuzz_at_length --cases 10000 [--seed 0]
+    python -m tests.services.api_fuzz_at_length --cases 10000 [--seed 0] [--role viewer]
+
+With `--role` as a user of that role, without it with the project's token.
 
 Prints schemathesis's report, and ends with 0 where it found nothing: no server error, no answer
 that is not described, nothing refused that is described, nothing taken that is not.
@@ -16,6 +18,7 @@ from pathlib import Path
 from benchmarks.common.projects import make_context
 from services.api.app import create_app
 from services.db import migrate
+from services.db.tables import UserRole
 from tests.services import api_fuzz
 from tests.services.api_server import serving
 
@@ -24,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--role", type=UserRole, choices=list(UserRole), default=None)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -31,8 +35,9 @@ def main() -> None:
         context = make_context(folder / "project", url, api={"token": api_fuzz.TOKEN})
         migrate.upgrade(context.engine)
         api_fuzz.populate(context, folder)
+        token = api_fuzz.token_for(context, given.role) if given.role else api_fuzz.TOKEN
         with serving(create_app(context)) as (address, _):
-            status, report = api_fuzz.fuzz(address, folder, given.cases, given.seed)
+            status, report = api_fuzz.fuzz(address, folder, given.cases, given.seed, token=token)
         context.engine.dispose()
     sys.stdout.write(report)
     sys.exit(status)

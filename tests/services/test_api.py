@@ -149,7 +149,7 @@ def test_a_cycle_needs_a_champion_and_runs_alone(client: httpx.Client, api: Cont
     error_of(client.post(f"/cycles/{number}/train"), 409, "conflict")
     assert client.post(f"/cycles/{number}/cancel").json()["state"] == "cancelled"
     assert [one["id"] for one in client.get("/cycles").json()["items"]] == [number]
-    assert client.get(f"/cycles/{number}").json()["error"] == "cancelled by api"
+    assert client.get(f"/cycles/{number}").json()["error"] == "cancelled by project token"
 
 
 @pytest.mark.parametrize(

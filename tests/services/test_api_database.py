@@ -145,10 +145,10 @@ def test_a_fault_of_the_service_has_the_form_of_every_error(
         raise ZeroDivisionError("secret detail")
 
     app = create_app(api)
-    app.router.routes.append(APIRoute("/v1/broken", broken))
+    app.router.routes.insert(0, APIRoute("/v1/models", broken))
     served[0].app = app
 
-    answer = client.get("/broken")
+    answer = client.get("/models")
 
     message = error_of(answer, 500, "internal_error")
     assert answer.headers["X-Content-Type-Options"] == "nosniff"

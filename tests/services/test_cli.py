@@ -154,7 +154,7 @@ def test_config_masks_secrets(made: CommandLine, monkeypatch: pytest.MonkeyPatch
         ("[training]\nepochs = 0\n", "training.epochs"),
         ("[training]\nepoch = 1\n", "training.epoch"),
         ("seed = =\n", "TOML"),
-        ('environment = "production"\n', "E2X_API__TOKEN"),
+        ('environment = "production"\n', "E2X_DATABASE_URL"),
         ('[triggers]\ncycle_cron = "every day"\n', "five fields"),
         ('[triggers]\nretrain_cron = "0 25 * * *"\n', "triggers.retrain_cron"),
         ("[detector]\nmin_scale = 0.95\n", "below max_scale"),

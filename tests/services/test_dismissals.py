@@ -210,10 +210,10 @@ def test_failures_are_dismissed_by_hand(line: CommandLine) -> None:
     assert "dismissed" in line.done("failures", "show", first).out
     with line.opened() as context, context.sessions() as session:
         rows = session.scalars(select(Audit).where(Audit.action == "dismiss").order_by(Audit.id))
-        told = [(row.actor, row.subject, row.detail["note"], row.detail["from"]) for row in rows]
+        told = [(row.door, row.subject, row.detail["note"], row.detail["from"]) for row in rows]
         assert told == [
-            ("command line", f"failure:{first}", "a reflection", "explained"),
-            ("command line", f"failure:{second}", "", "explained"),
+            ("cli", f"failure:{first}", "a reflection", "explained"),
+            ("cli", f"failure:{second}", "", "explained"),
         ]
         assert session.scalars(select(Observation)).one().reports[0]["dismissed"] is True
 
@@ -231,7 +231,8 @@ def test_failures_are_dismissed_over_http(client: httpx.Client, api: Context) ->
     assert {row["id"] for row in listed} == {first, second}
     with api.sessions() as session:
         rows = session.scalars(select(Audit).where(Audit.action == "dismiss")).all()
-        assert [(row.actor, row.detail["note"]) for row in rows] == [("api", "glare"), ("api", "")]
+        told = [(row.actor, row.door, row.detail["note"]) for row in rows]
+    assert told == [("project token", "api", "glare"), ("project token", "api", "")]
 
 
 @pytest.mark.parametrize("body", [{"why": "x"}, {"note": 3}, {"note": "x" * 2001}, []])

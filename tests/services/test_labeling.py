@@ -187,3 +187,25 @@ def test_the_last_answer_starts_the_training_once(waiting: Context) -> None:
         assert [unit.kind for unit in session.scalars(select(Unit))] == ["train"]
         cycle = session.get_one(Cycle, tasks[0].cycle_id)
         assert (cycle.state, cycle.boxes_labelled) == (CycleState.TRAINING, TASKS + 1)
+
+
+def test_a_lease_is_renewed_while_nobody_else_has_the_task(waiting: Context) -> None:
+    (task,) = lease(waiting, "anna", 1)
+    _expire(waiting, task)
+
+    with waiting.sessions.begin() as session:
+        renewed = queue.renew(session, task.id, task.token, 600.0)
+
+    assert (renewed.token, renewed.owner, renewed.state) == (task.token, "anna", TaskState.LEASED)
+    assert task.id not in {other.id for other in lease(waiting, "bert", TASKS)}
+
+
+def test_a_lease_that_somebody_else_has_now_is_not_renewed(waiting: Context) -> None:
+    (task,) = lease(waiting, "anna", 1)
+    _expire(waiting, task)
+    lease(waiting, "bert", 1)
+
+    with pytest.raises(LeaseLost), waiting.sessions.begin() as session:
+        queue.renew(session, task.id, task.token, 600.0)
+
+    assert _state(waiting, task).owner == "bert"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
@@ -85,3 +86,20 @@ def test_a_database_that_was_brought_up_to_date_is_told_from_one_that_was(tmp_pa
     assert migrate.upgrade(engine)
     assert not migrate.upgrade(engine)
     engine.dispose()
+
+
+def test_the_audit_trail_of_before_accounts_is_kept(tmp_path: Path) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path}/old.db")
+    with engine.begin() as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO audit (at, actor, action, subject, detail) "
+            "VALUES ('2026-01-02 03:04:05', 'api', 'promote', 'model:1', '{}')"
+        )
+    assert migrate.upgrade(engine)
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT actor, door, user_id FROM audit")).one()
+    engine.dispose()
+    assert tuple(row) == ("api", None, None)

@@ -203,7 +203,7 @@ def test_a_failure_without_its_explanation_is_explained(context: Context) -> Non
         session.add_all([whole, lost, of_another])
         session.flush()
         session.add(make_explanation(whole))
-    assert upkeep.run(context) == Upkeep(messages=0, units=0, frames=1)
+    assert upkeep.run(context) == Upkeep(messages=0, units=0, frames=1, audit=0)
     with context.sessions() as session:
         rows = session.scalars(select(FailureRow).order_by(FailureRow.id)).all()
         explained, found = FailureState.EXPLAINED, FailureState.FOUND

@@ -9,10 +9,10 @@ from services.api.deps import ContextOf, Cursor, Limit, RowId, SessionOf, ViewOf
 from services.api.schemas import CycleIn, CycleOut, Page
 from services.api.strict import StrictRoute
 from services.cycle import cycles
+from services.db import actors
 from services.db.tables import Cycle
 
 router = APIRouter(tags=["cycles"], route_class=StrictRoute)
-ACTOR = "api"
 
 
 @router.post("/cycles", status_code=201, response_model=CycleOut)
@@ -42,7 +42,7 @@ def show_cycle(cycle_id: RowId, session: ViewOf) -> Cycle:
 @router.post("/cycles/{cycle_id:row}/cancel", response_model=CycleOut)
 def cancel_cycle(cycle_id: RowId, session: SessionOf, context: ContextOf) -> Cycle:
     """Stop a cycle; its labels and models stay."""
-    return cycles.cancel(session, context, cycle_id, ACTOR)
+    return cycles.cancel(session, context, cycle_id, actors.current().name)
 
 
 @router.post("/cycles/{cycle_id:row}/train", response_model=CycleOut)

@@ -20,12 +20,12 @@ from services.api.deps import (
 from services.api.schemas import DismissIn, ExplanationOut, FailureDetail, FailureOut, Page
 from services.api.strict import StrictRoute
 from services.cycle import dismissals
+from services.db import actors
 from services.db.tables import TAKEN_BACK, Explanation, FailureRow
 from services.errors import NotFound
 from services.store import drawings
 
 router = APIRouter(tags=["failures"], route_class=StrictRoute)
-ACTOR = "api"
 
 
 @router.get("/failures", response_model=Page[FailureOut])
@@ -99,7 +99,7 @@ def dismiss_failure(
     A new report with another box does. The audit trail keeps who dismissed it, and why.
     """
     note = "" if body is None else body.note
-    dismissals.dismiss(session, context.settings, [failure_id], ACTOR, note)
+    dismissals.dismiss(session, context.settings, [failure_id], actors.current().name, note)
     return _find(session, failure_id)
 
 

@@ -7,12 +7,12 @@ from fastapi import APIRouter
 from services.api.deps import ContextOf, SessionOf, ViewOf
 from services.api.schemas import ModelOut, Page
 from services.api.strict import StrictRoute
+from services.db import actors
 from services.db.tables import Model
 from services.models import registry
 from services.modes import recognise
 
 router = APIRouter(tags=["models"], route_class=StrictRoute)
-ACTOR = "api"
 
 
 @router.get("/models", response_model=Page[ModelOut])
@@ -31,13 +31,13 @@ def show_model(name: str, session: ViewOf) -> Model:
 def promote_model(name: str, session: SessionOf) -> Model:
     """Make a model the champion, whatever the gate said; the audit trail keeps who did it."""
     model = registry.find(session, name)
-    registry.promote(session, model, ACTOR, {"by": "person"})
+    registry.promote(session, model, actors.current().name, {"by": "person"})
     return model
 
 
 @router.post("/models/rollback", response_model=ModelOut)
 def rollback_model(session: SessionOf, context: ContextOf) -> Model:
     """Bring back the champion before this one."""
-    model = registry.rollback(session, ACTOR)
+    model = registry.rollback(session, actors.current().name)
     recognise.settle(session, context.settings)
     return model

@@ -1,4 +1,4 @@
-"""Label tasks: lease, answer, skip, reject, give back."""
+"""Label tasks: lease, renew, answer, skip, reject, give back."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from services.api.deps import (
     Word,
     row_after,
 )
-from services.api.schemas import AnnotationOut, CloseIn, LeaseIn, Page, SubmitIn, TaskOut
+from services.api.schemas import AnnotationOut, CloseIn, LeaseIn, Page, RenewIn, SubmitIn, TaskOut
 from services.api.strict import StrictRoute
+from services.db import actors
+from services.db.actors import Door
 from services.db.tables import LabelTask
 from services.labeling import answers, queue
 
@@ -28,7 +30,7 @@ router = APIRouter(tags=["label tasks"], route_class=StrictRoute)
 def lease_tasks(body: LeaseIn, session: SessionOf, context: ContextOf) -> Page[TaskOut]:
     """Reserve the most urgent tasks; an unanswered one goes back when its lease ends."""
     lease_s = body.lease_s or context.settings.labels.lease_s
-    tasks = queue.lease(session, body.owner, body.count, lease_s, body.cycle_id)
+    tasks = queue.lease(session, _name(body.owner), body.count, lease_s, body.cycle_id)
     return Page(items=[TaskOut.model_validate(task) for task in tasks])
 
 
@@ -70,7 +72,7 @@ def submit_task(
     still: the answer is `late`.
     """
     objects = [entry.model_dump() for entry in body.objects]
-    stored = queue.submit(session, context, task_id, body.token, objects, body.author)
+    stored = queue.submit(session, context, task_id, body.token, objects, _name(body.author))
     late = answers.is_late(queue.find(session, task_id))
     return AnnotationOut.model_validate(stored).model_copy(update={"late": late})
 
@@ -87,7 +89,25 @@ def reject_task(task_id: RowId, body: CloseIn, session: SessionOf, context: Cont
     return queue.reject(session, context, task_id, body.token, body.note)
 
 
+@router.post("/tasks/{task_id:row}/renew", response_model=TaskOut)
+def renew_task(task_id: RowId, body: RenewIn, session: SessionOf, context: ContextOf) -> LabelTask:
+    """Keep it for longer while somebody works on it; one that another has leased is lost."""
+    lease_s = body.lease_s or context.settings.labels.lease_s
+    return queue.renew(session, task_id, body.token, lease_s)
+
+
 @router.post("/tasks/{task_id:row}/release", response_model=TaskOut)
 def release_task(task_id: RowId, body: CloseIn, session: SessionOf) -> LabelTask:
     """Give it back to the queue."""
     return queue.release(session, task_id, body.token)
+
+
+def _name(said: str) -> str:
+    """Who answers: whoever is logged in, whatever the body says; else as a tool says it.
+
+    A tool that says nothing answers as the account of its token; the project's token is nobody's.
+    """
+    actor = actors.current()
+    if actor.door == Door.WEB:
+        return actor.name
+    return said or (actor.name if actor.user_id is not None else "")

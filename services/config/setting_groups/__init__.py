@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.config.setting_groups.accounts import AccountSettings
 from services.config.setting_groups.base import Group
 from services.config.setting_groups.doors import (
     MOST_OBJECTS,
@@ -27,6 +28,7 @@ from services.config.setting_groups.running import (
 __all__ = [
     "MOST_OBJECTS",
     "MOST_PIXELS",
+    "AccountSettings",
     "ApiSettings",
     "DetectorSettings",
     "ExplanationSettings",

@@ -21,7 +21,8 @@ class ApiSettings(Group):
     port: int = Field(default=8321, ge=0, le=65535, description="Port; 0 takes a free one.")
     token: SecretStr | None = Field(
         default=None,
-        description="Bearer token of every request; empty: one is made in the project folder.",
+        description="The project's token, an admin's, taken unless `environment` is `production`; "
+        "empty: one is made in the project folder.",
     )
     max_request_bytes: int = Field(
         default=32 * 2**20, ge=1024, description="Largest frame or label file sent, in bytes."

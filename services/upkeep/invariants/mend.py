@@ -15,6 +15,7 @@ from sqlalchemy import delete, select, update
 
 from curation.kernel.errors import CurationError
 from services import units
+from services.accounts import audit
 from services.context import Context
 from services.db.engine import reading
 from services.db.parts import in_parts
@@ -49,6 +50,7 @@ def _scans(context: Context) -> Iterator[str]:
         with context.sessions.begin() as session:
             for image_id in frames:
                 request_scan(session, image_id)
+            audit.record(session, "mend", "scans", frames=len(frames))
         yield f"{len(frames)} frames are looked at"
 
 
@@ -60,6 +62,7 @@ def _explanations(context: Context) -> Iterator[str]:
     for part in in_parts(lost):
         with context.sessions.begin() as session:
             session.execute(delete(Explanation).where(Explanation.id.in_(part)))
+            audit.record(session, "mend", "explanations", lost=len(part))
     asked = upkeep.explain_again(context)
     if lost or asked:
         yield f"{len(lost)} explanations were lost; {asked} frames are explained again"
@@ -87,6 +90,7 @@ def _embeddings(context: Context) -> Iterator[str]:
                 )
             size = context.settings.selection.batch_images
             request_embed(session, images, size, encoder=_once(encoder))
+            audit.record(session, "mend", "embeddings", images=len(images))
         yield f"{len(images)} images are embedded again"
 
 

@@ -1,0 +1,12 @@
+"""Can the missing sample be made? Composites of known objects with what hurt others.
+
+    python -m benchmarks.synthesis --part reproduction --seeds 0 3
+    python -m benchmarks.synthesis --part pictures --seeds 0 1 3
+
+``reproduction`` asks whether what is put around a known object makes the detector miss it, by
+cause and recipe, against the same mask with another frame's pixels. ``pictures`` asks what a
+picture costs, whether it can be drawn again to the byte, and whether its label holds. Read
+``prepare`` (misses, their explanations, known objects), ``recipes`` (what is put around them),
+``reproduction`` (what is measured) and ``report`` (bars and tables). ``arms`` and ``training`` say
+what is trained on. What was made is kept in ``benchmarks/.cache``.
+"""

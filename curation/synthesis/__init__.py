@@ -1,0 +1,107 @@
+"""Making the missing sample: a known object in the surroundings in which another was missed.
+
+What the pool lacks can be made of two things that the loop has: labelled objects that the champion
+finds, and the surroundings that made it miss others. The object keeps its pixels and its box, its
+surroundings become what hurt; so labels are exact. ::
+
+    transplant.blame(game) -> recipe    which pixels around a missed object, moved around known
+                                        ones, make the champion miss them too
+    Harm(pixels, mask, box, truth)      that, as the source of samples
+    plan(request) -> [Plan]             modes x budget; seeded; no picture gives too much
+    get("compose").draw(plans)          -> Drawn or Undrawn, one for each plan, in their order
+    check(drawn, context) -> [Judged]   a table of rows for each; kept if none fails
+    works(samples, controls)            whether a mode's samples reproduce more than controls do
+
+A generator takes a plan, calls :func:`~curation.synthesis.staging.stage` and finishes what that
+gives: ``composite`` is where it starts, ``hole`` is what it may fill, ``keep`` is what must come
+back byte for byte, ``truth`` is the label. It is one file that implements ``base.Generator`` and
+one line in the table below. A sample is identified by ``plan.key`` with the generator's name and
+version; equal ones are equal bytes, so that a unit of work that runs twice makes nothing twice.
+Nothing here knows of a database: who stores keeps ``plan.parents``, ``Judged.to_rows()`` and
+``Drawn.parameters``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from curation.synthesis.base import (
+    Donor,
+    Drawn,
+    Generator,
+    Harm,
+    Parent,
+    Plan,
+    Staged,
+    Staging,
+    Undrawn,
+)
+from curation.synthesis.checks import CheckContext, Judged, Row, check, texture_bounds, works
+from curation.synthesis.plans import ModeHarm, SynthesisRequest, plan
+
+__all__ = [
+    "CheckContext",
+    "Donor",
+    "Drawn",
+    "Generator",
+    "Harm",
+    "Judged",
+    "ModeHarm",
+    "Parent",
+    "Plan",
+    "Row",
+    "Staged",
+    "Staging",
+    "SynthesisRequest",
+    "Undrawn",
+    "accepted",
+    "check",
+    "get",
+    "names",
+    "plan",
+    "texture_bounds",
+    "works",
+]
+
+# name: module of this package, class
+_GENERATORS: dict[str, tuple[str, str]] = {
+    "compose": ("compose", "Compose"),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names of the generators, sorted."""
+    return tuple(sorted(_GENERATORS))
+
+
+def get(name: str, **parameters: Any) -> Generator:
+    """The generator of that name with these parameters.
+
+    Raises:
+        ValueError: no generator has this name, or a parameter has a value it does not take.
+        TypeError: the generator has no such parameter.
+    """
+    return _generator(name)(**parameters)
+
+
+def accepted(name: str, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the offered parameters that the generator of that name takes.
+
+    Raises:
+        ValueError: no generator has this name.
+    """
+    taken = inspect.signature(_generator(name)).parameters
+    return {key: value for key, value in offered.items() if key in taken}
+
+
+def _generator(name: str) -> Callable[..., Generator]:
+    if name not in _GENERATORS:
+        raise ValueError(f"no generator {name!r}; there are {', '.join(names())}")
+    module, attribute = _GENERATORS[name]
+    generator: Callable[..., Generator] = getattr(
+        importlib.import_module(f"curation.synthesis.{module}"), attribute
+    )
+    return generator

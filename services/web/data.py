@@ -1,0 +1,51 @@
+"""Dataset versions: what each is made of, and what came in since the one before."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import aliased
+
+from services.context import Context
+from services.db.engine import reading
+from services.db.tables import DatasetVersion, Image, Model
+from services.web import cursors, render, session
+from services.web.failures import Text
+
+router = APIRouter()
+PAGE = 50
+
+
+@router.get("/data")
+def data_page(request: Request, user: session.UserOf, before: Text = "") -> Response:
+    """Versions, the newest first, with the models that were trained on them."""
+    context: Context = request.app.state.context
+    parent = aliased(DatasetVersion)
+    query = (
+        select(DatasetVersion, parent)
+        .outerjoin(parent, parent.id == DatasetVersion.parent_id)
+        .order_by(DatasetVersion.created_at.desc(), DatasetVersion.id.desc())
+        .limit(PAGE + 1)
+    )
+    if before:
+        at, identity = cursors.read_time(before)
+        same = and_(DatasetVersion.created_at == at, DatasetVersion.id < identity)
+        query = query.where(or_(DatasetVersion.created_at < at, same))
+    with reading(context.sessions) as opened:
+        found = [(version, old) for version, old in opened.execute(query)]
+        shown = found[:PAGE]
+        trained = select(Model.dataset_version_id, Model.number).where(
+            Model.dataset_version_id.in_([version.id for version, _ in shown])
+        )
+        models: dict[str, list[int]] = {}
+        for version_id, number in opened.execute(trained.order_by(Model.number)):
+            models.setdefault(str(version_id), []).append(number)
+        roles = opened.execute(
+            select(Image.role, func.count()).group_by(Image.role).order_by(Image.role)
+        ).all()
+    more = ""
+    if len(found) > PAGE:
+        last = shown[-1][0]
+        more = cursors.address("/data", {}, before=cursors.by_time(last.created_at, last.id))
+    values = {"rows": shown, "models": models, "roles": roles, "more": more}
+    return render.page(request, "data.html", values, user)

@@ -1,0 +1,118 @@
+"""Models: the registry, one with what the gate said of it, promoting and rolling back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from sqlalchemy import select
+
+from services.context import Context
+from services.db.engine import reading
+from services.db.tables import Audit, Cycle, DatasetVersion, Model, ModelState
+from services.models import registry
+from services.modes import recognise
+from services.web import cursors, render, session
+from services.web.cursors import MAX_ROW
+from services.web.figures import compared
+
+router = APIRouter()
+PAGE = 50
+STEPS = 50
+ROWS = (
+    ("mAP", "map"),
+    ("AP50", "map50"),
+    ("Objects", "objects"),
+    ("Found", "found"),
+    ("Missed", "missed"),
+    ("False detections", "false_positives"),
+)
+
+
+@router.get("/models")
+def models_page(
+    request: Request, user: session.UserOf, before: Annotated[int, Query(ge=0, le=MAX_ROW)] = 0
+) -> Response:
+    """All models, the newest first."""
+    context: Context = request.app.state.context
+    query = (
+        select(Model, DatasetVersion)
+        .outerjoin(DatasetVersion, DatasetVersion.id == Model.dataset_version_id)
+        .order_by(Model.number.desc())
+        .limit(PAGE + 1)
+    )
+    if before:
+        query = query.where(Model.number < before)
+    with reading(context.sessions) as opened:
+        found = [(model, dataset) for model, dataset in opened.execute(query)]
+    shown = found[:PAGE]
+    more = cursors.address("/models", {}, before=shown[-1][0].number) if len(found) > PAGE else ""
+    values = {"rows": [(m, d, _figures(m)) for m, d in shown], "more": more}
+    return render.page(request, "models.html", values, user)
+
+
+@router.get("/models/{name}")
+def model_page(request: Request, user: session.UserOf, name: str) -> Response:
+    """One model."""
+    context: Context = request.app.state.context
+    with reading(context.sessions) as opened:
+        model = registry.find(opened, name)
+        champion = registry.champion(opened)
+        dataset = opened.get(DatasetVersion, model.dataset_version_id or "")
+        cycle = opened.get(Cycle, model.cycle_id or 0)
+        parent = opened.get(Model, model.parent_id or "")
+        audit = list(
+            opened.scalars(
+                select(Audit)
+                .where(Audit.subject == f"model:{model.id}")
+                .order_by(Audit.id.desc())
+                .limit(STEPS)
+            )
+        )
+    other = champion if champion is not None and champion.id != model.id else parent
+    values = {
+        "model": model,
+        "dataset": dataset,
+        "cycle": cycle,
+        "decision": (cycle.decision if cycle is not None else None) or {},
+        "parent": parent,
+        "other": other,
+        "tiles": [] if other is None else compared(other, model),
+        "reports": [
+            (role, _rows(report)) for role, report in sorted((model.reports or {}).items())
+        ],
+        "audit": audit,
+        "is_champion": model.state == ModelState.CHAMPION,
+    }
+    return render.page(request, "model.html", values, user)
+
+
+@router.post("/models/{name}/promote")
+def promote(request: Request, user: session.SenderOf, name: str) -> Response:
+    """Make a model the champion, whatever the gate said."""
+    context: Context = request.app.state.context
+    with context.sessions.begin() as opened:
+        model = registry.find(opened, name)
+        registry.promote(opened, model, user.name, {"by": "person"})
+        number = model.number
+    return RedirectResponse(f"/models/{number}", 303)
+
+
+@router.post("/models/rollback")
+def roll_back(request: Request, user: session.SenderOf) -> Response:
+    """Bring back the champion before this one."""
+    context: Context = request.app.state.context
+    with context.sessions.begin() as opened:
+        number = registry.rollback(opened, user.name).number
+        recognise.settle(opened, context.settings)
+    return RedirectResponse(f"/models/{number}", 303)
+
+
+def _figures(model: Model) -> dict[str, Any]:
+    return {role: (model.reports or {}).get(role, {}) for role in ("holdout", "siblings")}
+
+
+def _rows(report: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What a report counts, in the order that people read it."""
+    return [(title, report[name]) for title, name in ROWS if report.get(name) is not None]

@@ -1,0 +1,50 @@
+"""The least role of every page, which stands in one table with that of the API's routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from services.db.tables import UserRole
+
+OPEN = None
+VIEWER, LABELLER = UserRole.VIEWER, UserRole.LABELLER
+CURATOR, ADMIN = UserRole.CURATOR, UserRole.ADMIN
+
+LEAST_OF_PAGES: Mapping[str, UserRole | None] = {
+    "GET /assets/{of}/{name:path}": OPEN,
+    "GET /login": OPEN,
+    "POST /login": OPEN,
+    "POST /logout": VIEWER,
+    "GET /": VIEWER,
+    "GET /events": VIEWER,
+    "GET /label": LABELLER,
+    "GET /label/waiting": LABELLER,
+    "GET /failures": VIEWER,
+    "GET /failures/{failure_id}": VIEWER,
+    "POST /failures/{failure_id}/dismiss": CURATOR,
+    "GET /pictures/failure/{failure_id}": VIEWER,
+    "GET /pictures/image/{image_id}": VIEWER,
+    "GET /pictures/candidate/{candidate_id}": VIEWER,
+    "GET /modes": VIEWER,
+    "GET /modes/{mode_id}": VIEWER,
+    "GET /models": VIEWER,
+    "GET /models/{name}": VIEWER,
+    "POST /models/{name}/promote": ADMIN,
+    "POST /models/rollback": ADMIN,
+    "GET /data": VIEWER,
+    "GET /work": VIEWER,
+    "GET /work/parts": VIEWER,
+    "POST /work/{unit_id}/redrive": CURATOR,
+    "GET /settings": VIEWER,
+    "GET /help": VIEWER,
+    "GET /account": VIEWER,
+    "POST /account/password": VIEWER,
+    "POST /account/everywhere": VIEWER,
+    "POST /account/tokens": VIEWER,
+    "POST /account/tokens/{token_id}/revoke": VIEWER,
+    "GET /users": ADMIN,
+    "POST /users": ADMIN,
+    "POST /users/change": ADMIN,
+    "GET /audit": ADMIN,
+}
+"""Method and path, as the routes have them."""

@@ -1,0 +1,98 @@
+// The panel beside the image: boxes, classes, why it was asked for, what was answered.
+// @ts-check
+
+import { shown } from "./text.js";
+
+/** @typedef {import("./work.js").Work} Work */
+/** @typedef {import("./tasks.js").Task} Task */
+
+/** @template {HTMLElement} T @param {string} id @returns {T} */
+export function byId(id) {
+  return /** @type {T} */ (document.getElementById(id));
+}
+
+/** A button with text; what is stored is text and never markup.
+ * @param {string} text @param {boolean} pressed @param {() => void} onClick */
+function button(text, pressed, onClick) {
+  const made = document.createElement("button");
+  made.type = "button";
+  const name = document.createElement("bdi");
+  name.textContent = shown(text);
+  made.append(name);
+  made.setAttribute("aria-pressed", String(pressed));
+  made.addEventListener("click", onClick);
+  return made;
+}
+
+/** @param {Work} work */
+export function showObjects(work) {
+  const rows = work.items.map((item, index) => {
+    const score = item.score === undefined ? "" : ` ${Math.round(item.score * 100)}%`;
+    const made = button(`${index + 1}. ${item.label}${score}`, index === work.chosen,
+      () => work.choose(index));
+    made.classList.add(item.from);
+    const size = document.createElement("span");
+    const [x1, y1, x2, y2] = item.box.map(Math.round);
+    size.textContent = `${item.ignore ? "ignored " : ""}${x2 - x1}×${y2 - y1}`;
+    made.append(size);
+    const row = document.createElement("li");
+    row.append(made);
+    return row;
+  });
+  byId("objects").replaceChildren(...rows);
+  const own = work.items.filter((item) => item.from === "own").length;
+  const proposed = work.items.length - own;
+  byId("of-whom").textContent = work.items.length
+    ? `${own} yours (green), ${proposed} proposed (yellow, dashed)` : "none";
+}
+
+/** @param {string[]} names @param {string} current @param {(name: string) => void} onPick */
+export function showClasses(names, current, onPick) {
+  byId("classes").replaceChildren(...names.slice(0, 9).map((name, index) =>
+    button(`${index + 1} ${name}`, name === current, () => onPick(name))));
+  const list = /** @type {HTMLSelectElement} */ (byId("class-list"));
+  if (list.options.length !== names.length) {
+    list.replaceChildren(...names.map((name) => new Option(shown(name), name)));
+    list.addEventListener("change", () => onPick(list.value));
+  }
+  list.value = current;
+}
+
+/** @param {Task} task */
+export function showWhy(task) {
+  const { reason } = task;
+  byId("why-text").textContent = shown(reason.text ?? "no reason is stored");
+  const facts = [
+    reason.mode ? `mode ${reason.mode}` : "", reason.label ? `class ${reason.label}` : "",
+    reason.matches?.length ? `${reason.matches.length} blue, dotted: what resembles it` : "",
+  ];
+  byId("why-facts").textContent = shown(facts.filter(Boolean).join(" · "));
+  const isFailure = /^[0-9a-f]{64}$/.test(reason.failure ?? "");
+  byId("why-figure").hidden = !isFailure;
+  if (!isFailure) return;
+  /** @type {HTMLImageElement} */ (byId("why-picture")).src = `/pictures/failure/${reason.failure}`;
+  /** @type {HTMLAnchorElement} */ (byId("why-link")).href = `/failures/${reason.failure}`;
+}
+
+/** @param {string} text @param {"bad" | "good" | ""} [kind] */
+export function say(text, kind = "") {
+  const status = byId("status");
+  status.textContent = shown(text);
+  status.className = kind ? `notice ${kind}` : "";
+}
+
+/** A notice that stays until it is closed. @param {string} text
+ * @param {{text: string, href: string}} [link] */
+export function notice(text, link) {
+  const told = document.createElement("p");
+  told.className = "notice bad";
+  told.textContent = `${shown(text)} `;
+  if (link !== undefined) {
+    const way = document.createElement("a");
+    way.href = link.href;
+    way.textContent = link.text;
+    told.append(way, " ");
+  }
+  told.append(button("Close", false, () => told.remove()));
+  byId("notices").append(told);
+}

@@ -1,0 +1,49 @@
+// What every page has: requests of htmx bring the session's token, and live parts stay alive.
+// @ts-check
+
+const token = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf]"));
+
+document.addEventListener("htmx:configRequest", (event) => {
+  const detail = /** @type {CustomEvent} */ (event).detail;
+  if (token !== null) detail.headers["X-CSRF-Token"] = token.content;
+});
+
+/** Keep an element up to date with what the server sends, while anybody can see it: a browser has
+ * few connections to one server, and a tab in the background must not hold one of them. */
+function follow(/** @type {HTMLElement} */ element) {
+  const status = document.getElementById("live-status");
+  /** @type {EventSource | null} */
+  let source = null;
+  const tell = (/** @type {string} */ text) => {
+    if (status !== null && status.textContent !== text) status.textContent = text;
+  };
+  const look = () => {
+    if (document.visibilityState !== "visible") {
+      source?.close();
+      source = null;
+    } else if (source === null) {
+      source = new EventSource(/** @type {string} */ (element.dataset.live));
+      source.addEventListener("figures", (event) => {
+        // The server's own template, in which stored text is escaped.
+        element.innerHTML = /** @type {MessageEvent} */ (event).data;
+        tell("live");
+      });
+      source.onerror = () => tell("not connected: the figures may be old");
+    }
+  };
+  document.addEventListener("visibilitychange", look);
+  addEventListener("pagehide", () => source?.close());
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) location.reload();
+  });
+  look();
+}
+
+for (const element of document.querySelectorAll("[data-live]")) {
+  follow(/** @type {HTMLElement} */ (element));
+}
+for (const element of document.querySelectorAll("form[data-confirm]")) {
+  element.addEventListener("submit", (event) => {
+    if (!confirm(/** @type {HTMLElement} */ (element).dataset.confirm)) event.preventDefault();
+  });
+}
