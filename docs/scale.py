@@ -44,8 +44,8 @@ about how long that takes); they see it a batch at a time.
 HOW = """
 One thread a process, on a machine with {cores}; other programs ran beside it, so that times of the
 clock are upper bounds and processor times the better measure. The failures are {failures}
-explained ones of a detector of the street world, found and explained by the service itself, with a budget of {budget}
-boxes. Rows of the pool are written in bulk as the import, embed and index stages leave them:
+explained ones of a detector of the street world, found and explained by the service itself, with a
+budget of {budget} boxes. Rows of the pool are written in bulk as the import, embed and index stages leave them:
 vectors drawn around those of {pictures} real pictures, {regions} regions an image instead of the 35
 of a real project, whole-image vectors likewise; the rows share the pictures' files. Detector and
 encoder look at half of the street world's resolution. Each size is asked in the same state: what a
