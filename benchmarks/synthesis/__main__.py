@@ -71,7 +71,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     if arguments.part == "pictures":
-        reached, told = pictures.measure(arguments.seeds, SCENES, DRAWN), {}
+        reached, told = pictures.measure(arguments.seeds, SCENES, DRAWN), {"scenes": SCENES}
     else:
         reached, told = reproduced(arguments)
     for name, entry in reached.items():
