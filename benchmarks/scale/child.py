@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from benchmarks.scale.resident import file_mib, peak_mib
+from benchmarks.scale.resident import peak_mib
 from services import context as wiring
 from services.config.settings import Settings
 from services.context import Context
@@ -99,7 +99,6 @@ def main() -> None:
         "wall_s": time.perf_counter() - wall,
         "peak_mib": peak_mib(),
         "peak_mib_at_start": idle_mib,
-        "file_mib": file_mib(),
     }
     print(json.dumps(found))
 
