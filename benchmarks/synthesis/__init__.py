@@ -7,6 +7,7 @@
 cause and recipe, against the same mask with another frame's pixels. ``pictures`` asks what a
 picture costs, whether it can be drawn again to the byte, and whether its label holds. Read
 ``prepare`` (misses, their explanations, known objects), ``recipes`` (what is put around them),
-``reproduction`` (what is measured) and ``report`` (bars and tables). ``arms`` and ``training`` say
-what is trained on. What was made is kept in ``benchmarks/.cache``.
+``reproduction`` (what is measured) and ``report`` (bars and tables). ``training`` fine-tunes on
+what ``arms`` says and counts the siblings that are still missed. What was made is kept in
+``benchmarks/.cache``; a run that is cut goes on where it stopped.
 """

@@ -61,7 +61,8 @@ LEFT = (slice(36, 60), slice(36, 54))
 
 
 def test_what_was_planted_is_blamed_and_the_rest_is_not():
-    played = game(LEFT)
+    rules = GameRules(window=3.0, light=False, shares=(0.5, 0.7, 0.85, 1.0))
+    played = game(LEFT, rules)
     found = blame(played, np.random.default_rng(0))
     planted = np.zeros(SIZE_HW, np.bool_)
     planted[LEFT] = True
