@@ -24,6 +24,7 @@ where a whole part is zero) is read and copied, no more written.
 
 from __future__ import annotations
 
+import mmap
 import zlib
 from dataclasses import dataclass, replace
 from functools import partial
@@ -137,7 +138,9 @@ class Segment:
         self.ref = ref
         path, self._arrays, place = folder / ref.file, [], 0
         try:
-            content = np.asarray(np.memmap(path, np.uint8, "r"))
+            with path.open("rb") as file:
+                self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            content = np.frombuffer(self._pages, np.uint8)
             for kind, shape in _arrays(ref, width // ref.parts):
                 end = place + int(np.prod(shape)) * np.dtype(kind).itemsize
                 # Numbers of an odd layout may not lie at a multiple of four: numpy copes.
@@ -153,6 +156,10 @@ class Segment:
         """[N, P, B] of the rows at these places of the segment, as they are stored."""
         found: npt.NDArray[Any] = self._arrays[-1][places]
         return found
+
+    def let_go(self) -> None:
+        """Unmap what was read; it stays in the system's cache of files, and is mapped again."""
+        self._pages.madvise(mmap.MADV_DONTNEED)
 
     def decoded(self, places: IntArray) -> FloatArray:
         """[N, W] float32 of the rows at these places of the segment."""

@@ -14,6 +14,11 @@ from curation.index.coded import Segment, SegmentRef, unpacked
 from curation.index.metric import Metric
 from curation.kernel.types import FloatArray, IntArray
 
+MANY = 4096
+"""Rows after which mapped pages are let go. A row of some 356 bytes maps the 64 KB around it: a few
+selections would keep the whole index in their process. A search for one failure reads fewer, and
+mapping again would cost it as much as its search."""
+
 
 class Rows:
     """Coded segments, then half floats.
@@ -50,6 +55,7 @@ class Rows:
                 vectors[own] = self._waiting(rows[own])
             else:
                 vectors[own] = segment.decoded(rows[own] - segment.ref.start)
+        self._let_go(len(rows))
         return vectors
 
     def mapped(self, rows: IntArray, metric: Metric) -> FloatArray:
@@ -73,7 +79,13 @@ class Rows:
         for owned in alike.values():
             every = np.concatenate([own for _, own in owned])
             mapped[every] = _mapped(owned, rows, metric)
+        self._let_go(len(rows))
         return mapped
+
+    def _let_go(self, rows: int) -> None:
+        if rows >= MANY:
+            for segment in list(self._open.values()):  # other threads may open some meanwhile
+                segment.let_go()
 
     def segment(self, ref: SegmentRef) -> Segment:
         """One of the segments, mapped.

@@ -14,7 +14,7 @@ from curation.index import RegionIndex
 from curation.index.code import GAINS, CodeRules, decode, encode
 from curation.index.coded import Segment, SegmentRef, write_segment
 from curation.index.metric import Metric, MetricRules, fit_metric
-from curation.index.rows import Rows
+from curation.index.rows import MANY, Rows
 from curation.index.shards import ShardRules
 from curation.index.version import FORMAT, VERSION_FILE
 from curation.kernel.errors import ShardCorrupt
@@ -136,6 +136,29 @@ def test_what_is_mapped_from_codes_equals_what_is_mapped_from_decoded_vectors(
         assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
         assert rows.mapped(asked[:0], metric).shape == (0, metric.width)
     assert narrow.apply(rows.read(asked)) == pytest.approx(narrow.apply(vectors[asked]), abs=0.05)
+
+
+def test_a_large_read_leaves_no_pages_of_the_index_in_the_process(tmp_path: Path) -> None:
+    """A few reads would map all of an index otherwise, since one row maps those around it."""
+    ref = write_segment(tmp_path / "one.seg", 0, like_regions(MANY, 0), None)
+    rows = Rows(tmp_path, [ref], np.zeros((0, WIDE), np.float16))
+    size_kb = (tmp_path / ref.file).stat().st_size / 1024
+
+    few = rows.read(np.arange(0, MANY, 64))
+    assert resident_kb(tmp_path / ref.file) > 0.5 * size_kb
+    every = rows.read(np.arange(MANY))
+    assert resident_kb(tmp_path / ref.file) == 0
+    np.testing.assert_array_equal(every[::64], few)
+
+
+def resident_kb(path: Path) -> int:
+    """Of a mapped file, what of it this process holds."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    return sum(
+        next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
+        for mapping in lines
+        if mapping.endswith(str(path))
+    )
 
 
 def test_an_empty_ring_stays_empty(tmp_path: Path) -> None:
