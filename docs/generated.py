@@ -153,6 +153,14 @@ def field_frames_page() -> str:
     return field_frames.page()
 
 
+def scale_page() -> str:
+    """What a project costs as its pool grows."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import scale
+
+    return scale.page()
+
+
 def drawn_samples_page() -> str:
     """What drawn samples reproduce, by recipe and cause."""
     sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -168,6 +176,7 @@ PAGES = {
     "metrics.md": metrics_page,
     "results/bars.md": bars_page,
     "results/field_frames.md": field_frames_page,
+    "results/scale.md": scale_page,
     "results/drawn_samples.md": drawn_samples_page,
 }
 

@@ -53,7 +53,7 @@ def main() -> None:
     given = arguments()
     torch.set_num_threads(given.threads)
     keep_freed_memory()
-    units = Units(given.cache or given.models / "fidelity", given.report)
+    units = Units((given.cache or given.models / "fidelity") / "units.jsonl", given.report)
     sizes = sizes_of(given)
     chosen = list(PARTS) if "all" in given.part else given.part
     rows: Rows = {name: [] for part in chosen for name in PARTS[part]}

@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.units import Key, Units
 from benchmarks.detectors import CACHE
 from benchmarks.loop import bars, cycles, real, retrieval, table, training, worlds
-from benchmarks.loop.arms import ARMS, BY_NAME, FIELD_ARMS, FIELD_FRAMES
+from benchmarks.loop.arms import ARMS, BY_NAME, DEALS, FIELD_ARMS
 from benchmarks.loop.prepare import Prepared, prepare, train_base
 from curation.kernel.files import write_json
 from retrain.memory import keep_freed_memory
 
-FOG_SHARE = 0.25
-"""Of the seed set, the pool and the test images; all of the field is in fog."""
 RESULTS = Path(__file__).parents[1] / "results"
 MODES, SINGLE, ROOM, SPLITS = "modes", "single_failures", "room", "mode_splits"
 """Of the retrieval part, beside the arms."""
@@ -38,26 +37,6 @@ BESIDE = ("rival", "budget", "noise_floor", "by_lot")
 """What is told beside a bar, where it has it."""
 
 
-class Units:
-    """Finished units of work, one JSON a line; what is in is not done again."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.done: list[dict[str, Any]] = [json.loads(line) for line in lines if line]
-
-    def has(self, **key: Any) -> bool:
-        """Whether a unit of this key is done."""
-        return any(all(unit.get(k) == v for k, v in key.items()) for unit in self.done)
-
-    def add(self, result: dict[str, Any], **key: Any) -> None:
-        """Append a result."""
-        self.done.append({**key, "result": result})
-        with self._path.open("a") as file:
-            file.write(json.dumps(self.done[-1]) + "\n")
-
-
 def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | None]]:
     """Arms and budgets of one seed, in order."""
     if arguments.part == "retrieval":
@@ -66,7 +45,7 @@ def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | No
         return [(arm, budget) for budget in arguments.budgets for arm in cycles.ARMS]
     if arguments.part == "field":
         asking = [(arm, budget) for budget in arguments.budgets for arm in arguments.arms]
-        return [(FIELD_FRAMES, 0), *asking]
+        return [*((arm, 0) for arm in DEALS), *asking]
     floor: list[tuple[str, int | None]] = [(training.SAME_DATA, 0)]
     if "random" not in arguments.arms:  # pairs of arms on more seeds need no noise floor
         floor = []
@@ -75,11 +54,10 @@ def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | No
 
 def run_seed(arguments: argparse.Namespace, seed: int, units: Units) -> None:
     """All units of one seed that are not done yet."""
-    size = sizes(arguments)
     open_units = [
         (arm, budget)
         for arm, budget in wanted(arguments, seed)
-        if not units.has(part=arguments.part, seed=seed, arm=arm, budget=budget, size=size)
+        if not units.has(_key(arguments, seed, arm, budget))
     ]
     if not open_units:
         return
@@ -88,14 +66,19 @@ def run_seed(arguments: argparse.Namespace, seed: int, units: Units) -> None:
     for arm, budget in open_units:
         print(f"  seed {seed} {arm} {budget or ''}", file=sys.stderr, flush=True)
         result = measured(arguments, arm, budget, prepared, folder)
-        units.add(result, part=arguments.part, seed=seed, arm=arm, budget=budget, size=size)
+        units.add(_key(arguments, seed, arm, budget), result)
+
+
+def _key(arguments: argparse.Namespace, seed: int, arm: str, budget: int | None) -> Key:
+    size = sizes(arguments)
+    return {"part": arguments.part, "seed": seed, "arm": arm, "budget": budget, "size": size}
 
 
 def ready(arguments: argparse.Namespace, seed: int, folder: Path) -> Prepared:
     """The world, its base detector, and what selection needs."""
-    if arguments.world in ("street", "street-fog"):
-        fog = FOG_SHARE if arguments.world == "street-fog" else 0.0
-        world = worlds.street(folder, seed, arguments.pool, arguments.share, arguments.field, fog)
+    if arguments.world in worlds.STREETS:
+        pool, share, field = arguments.pool, arguments.share, arguments.field
+        world = worlds.street(folder, arguments.world, seed, pool, share, field)
         base = folder / "base"
     elif arguments.world == "carla":  # seeds deal out the other towns
         world = real.carla(arguments.data, seed)
@@ -165,6 +148,7 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
     elif arguments.part == "field":
         arms = table.whole(arms)
         keys, reached = FIELD_KEYS, bars.field_bars(arms)
+        details = {"deals": bars.deals(arms)}
         arms += table.same_start(arms, [unit for unit in units if unit["part"] == "training"])
     elif arguments.part == "cycles":
         keys, reached = CYCLE_KEYS, bars.cycle_bars(arms)
@@ -227,9 +211,7 @@ def show_leads(leads: dict[int, dict[str, dict[str, Any]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Does explaining find better data?")
-    parser.add_argument(
-        "--world", choices=("street", "street-fog", "carla", "bccd"), default="street"
-    )
+    parser.add_argument("--world", choices=(*worlds.STREETS, "carla", "bccd"), default="street")
     parser.add_argument(
         "--part", choices=("retrieval", "training", "field", "cycles"), default="retrieval"
     )

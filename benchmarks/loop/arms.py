@@ -12,6 +12,7 @@ from benchmarks.loop.prepare import NO_REGIONS, Prepared
 from curation import select
 from curation.select import Budget, Candidate, Need, Policy, SelectionRequest, plan
 from curation.select.base import Ledger
+from services.config.setting_groups import SelectionSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Arm:
     Attributes:
         name: in tables.
         policy: in the registry of policies, or "oracle".
-        variant: of the query regions, see ``prepare.VARIANTS``, or none.
+        variant: of the query regions, see ``worlds.VARIANTS``, or none.
         explains: whether it uses an explanation; the others are rivals of T3.
         knows: whether it is told what the detector was trained on.
         coverage: share of the budget for images unlike all others, of ``e2x``.
@@ -99,6 +100,28 @@ ARMS = (
 )
 FIELD_FRAMES = "field_frames"
 """Trains on the failing frames that teach, and asks for no label: the rival of all that do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """How the failing frames of a mode are dealt.
+
+    Attributes:
+        share: of its frames that teach, in 0..1.
+        lone_teaches: whether a mode's only frame does.
+    """
+
+    share: float = SelectionSettings().learn_from_field
+    lone_teaches: bool = True
+
+
+DEALS = {
+    FIELD_FRAMES: Deal(),
+    f"{FIELD_FRAMES}_quarter": Deal(0.25),
+    f"{FIELD_FRAMES}_three_quarters": Deal(0.75),
+    f"{FIELD_FRAMES}_lone_judges": Deal(lone_teaches=False),
+}
+"""The frames alone: as the service deals them by default, and otherwise."""
 FIELD_ARMS = tuple(
     Arm(f"{FIELD_FRAMES}_{policy}", policy, explains=policy == "e2x", field=True)
     for policy in ("e2x", "random", "oracle", "whole_image", "talisman")

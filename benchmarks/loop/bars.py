@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import bars
-from benchmarks.loop.arms import ARMS, FIELD_FRAMES
+from benchmarks.loop.arms import ARMS, DEALS, FIELD_FRAMES
 from benchmarks.loop.field import is_fixed
 from benchmarks.loop.training import SAME_DATA
 from curation.kernel.types import FloatArray
@@ -133,7 +133,8 @@ def retrieval_bars(
     units: Sequence[Unit], modes: Sequence[Unit], single: Sequence[Unit]
 ) -> dict[str, Any]:
     """T10 to T13; T12 of whole policies, and of the regions when each failure asks alone; F4 in
-    points of precision of single failures, regions that hurt above other queries."""
+    points of precision of single failures, regions that hurt above other queries; F4_anywhere the
+    same of regions wherever they lie, in worlds that tell."""
     useful, enrichment = by_arm(units, "useful"), by_arm(units, "enrichment")
     times = [
         useful["e2x"][key] / max(value, 1 / 100)
@@ -149,6 +150,12 @@ def retrieval_bars(
         f"F4_regions_above_{rival}": bar([100 * (one["negative"] - one[rival]) for one in told], 0)
         for rival in ("whole_image", "box", "random")
     }
+    far = [one for one in told if "anywhere" in one]
+    if far:
+        above |= {
+            f"F4_anywhere_above_{rival}": bar([100 * (u["anywhere"] - u[rival]) for u in far], 0)
+            for rival in ("whole_image", "box", "random", "negative")
+        }
     return above | {
         "T10": bar(list(useful["e2x"].values()), 0.55),
         "T11": bar(list(enrichment["e2x"].values()), 10),
@@ -271,8 +278,14 @@ def field_bars(units: Sequence[Unit]) -> dict[str, Any]:
         "F2": above(FIELD_FRAMES, 3),
         "F2_at_all": above(FIELD_FRAMES, 0),
         "F3": bar(needed, 1 / 3, at_most=True),
-        "F5": _agreement(units),
+        "F5": _agreement([u for u in units if u["arm"] == FIELD_FRAMES or u["arm"] not in DEALS]),
     }
+
+
+def deals(units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
+    """By way of dealing the frames, no label bought: how far its judges and siblings agree."""
+    own = {arm: [unit for unit in units if unit["arm"] == arm] for arm in DEALS}
+    return {arm: _agreement(found) for arm, found in own.items() if found}
 
 
 def _agreement(units: Sequence[Unit]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.loop import tested
 from benchmarks.loop.average_precision import ap50, matched
-from benchmarks.loop.worlds import Sample, World, as_boxes
+from benchmarks.loop.worlds import ANYWHERE, Sample, World, as_boxes
 from curation import superpixels
 from curation.embedding.embed import FailureEmbedding, RegionEmbedder
 from curation.explain import Explainer
@@ -25,8 +25,6 @@ from curation.regions import Control, RegionRules, control_regions, harmful_regi
 from curation.select import KnownObjects, PoolImage
 from retrain.detector import SsdDetector
 
-VARIANTS = ("negative", "random", "positive", "box")
-"""Which regions of a failure become its query; all but the first isolate the explanation."""
 MAX_FAILURES = 8
 MAX_ROIS, ROI_SCORE = 20, 0.02
 COUNTED_SCORE = 0.3
@@ -142,8 +140,9 @@ class Observer:
             return
         segments = superpixels.slic(image, detector.input_size_hw, 200)
         attributions = explainer.explain(detector, image, [f.target for f in found], segments)
+        variants = self.world.variants
         pairs = [(f, _regions(f, a, sample, rng)) for f, a in zip(found, attributions, strict=True)]
-        flat = [(f.box_xyxy, regions[variant]) for f, regions in pairs for variant in VARIANTS]
+        flat = [(f.box_xyxy, regions[variant]) for f, regions in pairs for variant in variants]
         embedded = iter(
             embedder.embed_failures(
                 image, [box for box, _ in flat], [regions for _, regions in flat]
@@ -151,7 +150,7 @@ class Observer:
         )
         for number, failure in enumerate(found):
             name = f"{sample.name}#{number}"
-            own = {variant: next(embedded) for variant in VARIANTS}
+            own = {variant: next(embedded) for variant in variants}
             evidence = {v: _evidence(name, failure, vectors) for v, vectors in own.items()}
             yield FieldFailure(name, sample.name, cause_of(sample, failure), failure, evidence)
 
@@ -162,7 +161,8 @@ def _regions(
     rules, hurts, size = RegionRules(), failure.hurts_positive, sample.size_wh
     negative = harmful_regions(attribution, hurts, size, rules, failure.box_xyxy)
     controls = {"random": Control.RANDOM, "positive": Control.POSITIVE, "box": Control.BOX}
-    return {"negative": negative} | {
+    anywhere = harmful_regions(attribution, hurts, size, rules)
+    return {"negative": negative, ANYWHERE: anywhere} | {
         name: control_regions(
             attribution, negative, control, hurts, size, rules, failure.box_xyxy, rng
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.keep import kept
+from benchmarks.loop.arms import Deal
 from benchmarks.loop.evidence import cause_of, shown
 from benchmarks.loop.prepare import Prepared
 from benchmarks.loop.worlds import Sample, World
@@ -24,13 +25,10 @@ from curation.modes import Mode
 from curation.modes.dealing import Side, deal
 from curation.modes.states import ModeState, Progress, StateRules, next_state
 from retrain.detector import SsdDetector
-from services.config.setting_groups import SelectionSettings
 from services.db.tables import FailureRow, FailureState
 from services.failures.places import Places
 from services.selection.parents import frames_of, groups_of
 
-SHARE = SelectionSettings().learn_from_field
-"""Of a mode's frames that teach: the service's own default."""
 Count = tuple[int, int]
 """Places where the new detector still fails, of those where the old one did."""
 
@@ -50,17 +48,18 @@ class Dealt:
     modes: tuple[Mode, ...]
 
 
-def deal_frames(prepared: Prepared, share: float) -> Dealt:
+def deal_frames(prepared: Prepared, how: Deal) -> Dealt:
     """Deal the failing frames of all modes.
 
     Args:
         prepared: the world, with its failures.
-        share: of a mode's frames that teach, in 0..1; at 0 all judge.
+        how: at a share of 0 all judge.
     """
     world, modes = prepared.world, prepared.modes("negative")
     known = [failure.evidence["negative"] for failure in prepared.failures]
     frames = frames_of(known, modes)
-    sides = deal(groups_of(frames), {}, share, lone_teaches=bool(world.siblings))
+    alone = how.lone_teaches and bool(world.siblings)
+    sides = deal(groups_of(frames), {}, how.share, lone_teaches=alone)
     side_of = {name: sides.get(group) for own in frames.values() for name, group in own.items()}
     failing = [sample for sample in world.field if sample.name in side_of]
     return Dealt(

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.loop.arms import Arm, choose
-from benchmarks.loop.evidence import VARIANTS
 from benchmarks.loop.prepare import NO_REGIONS, Prepared
 from curation.kernel.types import FailureKind
 from curation.modes import FailureEvidence, Mode, cluster
@@ -191,18 +190,19 @@ def single_failures(prepared: Prepared) -> dict[str, Any]:
     planted = {name: sample.planted for name, sample in prepared.samples.items()}
     held = frozenset[str]().union(*planted.values())
     failures = [failure for failure in prepared.failures if failure.cause in held]
-    found: dict[str, list[float]] = {variant: [] for variant in (*VARIANTS, "object")}
+    variants = prepared.world.variants
+    found: dict[str, list[float]] = {variant: [] for variant in (*variants, "object")}
     wholes: list[float] = []
     vectors = {image.image: image.vector for image in prepared.pool if image.vector is not None}
     for failure in failures:
         own = failure.evidence
-        queries = [own[variant].vectors for variant in VARIANTS]
+        queries = [own[variant].vectors for variant in variants]
         if not all(map(len, queries)):
             continue
         objects = own["box"].object_vector[None]
         scores = prepared.index.score_images(np.concatenate([*queries, objects]))
         holds = np.array([failure.cause in planted[image] for image in scores.images])
-        weights = [*(own[variant].weights for variant in VARIANTS), np.ones(1, np.float32)]
+        weights = [*(own[variant].weights for variant in variants), np.ones(1, np.float32)]
         start = 0
         for variant, weight in zip(found, weights, strict=True):
             rows = scores.similarities[start : start + len(weight)]

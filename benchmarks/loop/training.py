@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.common.keep import kept
 from benchmarks.loop import field
-from benchmarks.loop.arms import BY_NAME, FIELD_FRAMES, choose
+from benchmarks.loop.arms import BY_NAME, DEALS, FIELD_FRAMES, Deal, choose
 from benchmarks.loop.budget import spend
 from benchmarks.loop.prepare import Prepared
 from benchmarks.loop.tested import Tested, detections, resampled, scored, tested
@@ -32,7 +32,7 @@ def measure(
     """One arm at one budget: fine-tune the base detector on the seed set and the new labels.
 
     Args:
-        arm: of ``arms.BY_NAME``, ``FIELD_FRAMES``, or ``SAME_DATA``.
+        arm: of ``arms.BY_NAME`` or ``arms.DEALS``, or ``SAME_DATA``.
         budget_boxes: true boxes that may be labelled.
         prepared: the world.
         folder: scratch space.
@@ -41,9 +41,10 @@ def measure(
     """
     world = prepared.world
     (before,) = kept(folder / "before.pickle", lambda: [tested(prepared.detector, world)])
-    teaches = arm == FIELD_FRAMES or (arm in BY_NAME and BY_NAME[arm].field)
-    dealt = field.deal_frames(prepared, field.SHARE if teaches else 0)
-    asks = arm not in (SAME_DATA, FIELD_FRAMES)
+    on_top = DEALS[FIELD_FRAMES] if arm in BY_NAME and BY_NAME[arm].field else None
+    how = DEALS.get(arm, on_top)
+    dealt = field.deal_frames(prepared, how or Deal(0.0))
+    asks = arm != SAME_DATA and arm not in DEALS
     new = labelled(arm, budget_boxes, field.taught(prepared, dealt)) if asks else []
     detector = fine_tuned(prepared, [*dealt.parents, *new], folder / "challenger", epochs, threads)
     holdout = detections(detector, world, world.holdout)
@@ -51,7 +52,7 @@ def measure(
     return {
         **labelling_cost(new, world),
         **compare(before, scored(detector.version, world, holdout, siblings), world),
-        **(field.judged(prepared, dealt, detector, folder) if teaches else {}),
+        **(field.judged(prepared, dealt, detector, folder) if how else {}),
         "resampled": resampled(world, holdout, siblings),
     }
 

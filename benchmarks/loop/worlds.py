@@ -16,6 +16,10 @@ from curation.kernel.types import Box, FloatArray, ImageArray, Truth
 from retrain.config import DetectorConfig
 from services.demo import street as world
 
+VARIANTS = ("negative", "random", "positive", "box")
+"""Which regions of a failure become its query; all but the first isolate the explanation."""
+ANYWHERE = "anywhere"
+"""Regions that hurt wherever they lie, for worlds where that may be far from the object."""
 MIN_SIBLINGS = 10
 """Images of the siblings that must hold a cause; the AP of fewer says nothing."""
 
@@ -65,6 +69,7 @@ class World:
         groups: by sample, what must be drawn together, such as one stretch of a drive. Worlds
             that have them deal out the same groups under every seed.
         sought_share: of the pool, that holds what a selection should find, at most.
+        variants: of the query regions of a failure.
     """
 
     name: str
@@ -80,6 +85,7 @@ class World:
     holdout: tuple[Sample, ...]
     groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sought_share: float = 0.1
+    variants: tuple[str, ...] = VARIANTS
 
     def group(self, sample: Sample) -> str:
         """A sample without a group is its own."""
@@ -118,17 +124,20 @@ def as_boxes(boxes_xyxy: FloatArray) -> list[Box]:
     return [(float(a), float(b), float(c), float(d)) for a, b, c, d in boxes_xyxy]
 
 
-def street(
-    cache: Path, seed: int, pool: int, pool_share: float, field: int, fog_share: float = 0.0
-) -> World:
-    """Generated scenes; each of the four causes in ``pool_share`` of the pool.
+STREETS = {
+    "street": world.WorldConfig(),
+    "street-fog": world.WorldConfig(fog_share=0.25, field_fog_share=1.0),
+    "street-away": world.WorldConfig(causes=world.AWAY_CAUSES, figure_share=0.35),
+}
+"""Fog lies over all of the field and over some of everything else: what the failing frames share
+and what hurts them are two things. Away, what hurts stands far from the object."""
 
-    With a ``fog_share``, such a share of everything lies in fog, and all of the field: what the
-    failing frames share and what hurts them are two things then.
-    """
-    foggy = 1.0 if fog_share else 0.0
-    config = world.WorldConfig(pool_share=pool_share, fog_share=fog_share, field_fog_share=foggy)
-    name = "street-fog" if fog_share else "street"
+
+def street(cache: Path, name: str, seed: int, pool: int, pool_share: float, field: int) -> World:
+    """Generated scenes; causes are in ``pool_share`` of the pool each, if there were four."""
+    config = STREETS[name]
+    share = pool_share * len(world.CAUSES) / len(config.causes)
+    config = dataclasses.replace(config, pool_share=share)
     root = cache / f"{name}-{seed}"
     counts: dict[world.Split, int] = {"seed": 300, "field": field, "pool": pool}
     counts |= {"siblings": 200, "holdout": 200}
@@ -142,12 +151,13 @@ def street(
         root,
         world.CLASS_NAMES,
         DetectorConfig("ssdlite_efficientnet_lite0", world.CLASS_NAMES, (192, 256), 0.06, 0.8),
-        dict(world.CAUSE_CLASS),
+        {cause: world.CAUSE_CLASS[cause] for cause in config.causes},
         parts["seed"],
         parts["field"],
         parts["pool"],
         parts["siblings"],
         parts["holdout"],
+        variants=(*VARIANTS, ANYWHERE) if config.figure_share else VARIANTS,
     )
 
 

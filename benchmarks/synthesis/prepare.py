@@ -100,7 +100,7 @@ class Ready:
 def ready(cache: Path, seed: int, epochs: int = 10, pool_share: float = 0.0) -> Ready:
     """The street world, its first detector, what it misses and what it finds."""
     folder = cache / f"street-e{epochs}-field{FIELD}-{seed}"
-    world = worlds.street(folder, seed, POOL, pool_share, FIELD)
+    world = worlds.street(folder, "street", seed, POOL, pool_share, FIELD)
     train_base(world, folder / "base", epochs, 1)
     detector = SsdDetector.load(folder / "base")
     misses = kept(folder / "misses.pickle", lambda: missed(detector, world))

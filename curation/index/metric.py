@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.kernel.types import FloatArray
+from curation.kernel.types import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,12 +49,34 @@ class Metric:
         raw = np.asarray(vectors, np.float32).reshape(-1, parts, size)
         # As matrix products of each part: einsum does not use BLAS where a batch axis is kept.
         centred = (raw - self.means).transpose(1, 0, 2)  # [P, N, d]
-        mapped = np.matmul(centred, self.projections).transpose(1, 0, 2).copy()  # [N, P, m]
-        # An empty ring is a zero half; it stays zero instead of becoming minus the mean.
-        mapped *= np.abs(raw).max(2, keepdims=True, initial=0) > 0
-        mapped /= np.maximum(np.linalg.norm(mapped, axis=2, keepdims=True), 1e-12)
-        mapped *= self.part_weights[None, :, None]
-        flat = mapped.reshape(len(raw), self.width)
+        mapped = np.matmul(centred, self.projections).transpose(1, 0, 2)  # [N, P, m]
+        return self.unit(mapped, np.abs(raw).max(2, initial=0) > 0)
+
+    def through(self, bases: FloatArray, means: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The metric of vectors given as numbers along directions, but for ``unit``.
+
+        Args:
+            bases: [P, K, d], directions of each part.
+            means: [P, d], what is at their origin.
+
+        Returns:
+            Matrices [P, K, m] and offsets [P, m]: numbers times the one plus the other are mapped.
+        """
+        centred = (means - self.means)[:, None]
+        matrices: FloatArray = np.matmul(bases, self.projections)
+        return matrices, np.matmul(centred, self.projections)[:, 0]
+
+    def unit(self, mapped: FloatArray, present: BoolArray) -> FloatArray:
+        """[N, P m] of unit length.
+
+        Args:
+            mapped: [N, P, m], projected parts.
+            present: [N, P], which parts are not all zero as raw vectors. An empty ring is a zero
+                half; it stays zero instead of becoming minus the mean.
+        """
+        weights = self.part_weights * present  # [N, P]
+        lengths = np.maximum(np.linalg.norm(mapped, axis=2), 1e-12)
+        flat = (mapped * (weights / lengths)[..., None]).reshape(len(mapped), self.width)
         unit: FloatArray = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
         return unit
 

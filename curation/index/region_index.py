@@ -76,7 +76,7 @@ class RegionIndex:
         return self._current().num_rows
 
     def uncoded(self) -> int:
-        """Stored regions that still lie as half floats, at four times the space of the others."""
+        """Stored regions that still lie as half floats, at five times the space of the others."""
         return self._store.version.counts.get("vectors.f16", 0)
 
     def shards(self) -> tuple[ShardRef, ...]:
@@ -220,15 +220,13 @@ class RegionIndex:
         with self._store.sealing(), contextlib.ExitStack() as until_switched:
             if is_worth_compacting(self._current(), self._shard_rules):
                 until_switched.enter_context(self._store.writing())
-                version = self._store.rewritten(
-                    live_blocks(self._current()), self._shard_rules.code_rows
-                )
+                version = self._store.rewritten(live_blocks(self._current(), self._shard_rules))
                 source = self._view(version, None)
             else:
                 source, version = self._current(), None
-            coded = () if version else code_tail(self._store, source.version, self._shard_rules)
             name, fitted = self._fit(source)
             source = self._view(replace(source.version, metric=name), source)
+            coded = () if version else code_tail(self._store, source, self._shard_rules)
             spans = plan(source, self._shard_rules)
             shards = seal_spans(self._store, source, spans, name, self._shard_rules)
             if version is None:
@@ -258,7 +256,7 @@ class RegionIndex:
                 to.
         """
         with self._store.sealing():
-            coded = code_tail(self._store, self._current().version, self._shard_rules)
+            coded = code_tail(self._store, self._current(), self._shard_rules)
             if coded:
                 with self._store.writing():
                     version = self._store.with_coded(coded)

@@ -10,9 +10,11 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,9 @@ import numpy.typing as npt
 from curation.index.coded import SegmentRef, write_segment
 from curation.index.shards import BLOCK, ShardRules, build, save, without
 from curation.index.snapshot import Snapshot
-from curation.index.vectors import ENTRY, VectorStore
-from curation.index.version import ShardRef, Version
+from curation.index.vectors import ENTRY, Block, VectorStore
+from curation.index.version import ShardRef
+from curation.kernel.types import IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +123,20 @@ def _pruned(
     return replace(shard, file=name, count=span.live, checksum=checksum)
 
 
-def code_tail(store: VectorStore, version: Version, rules: ShardRules) -> tuple[SegmentRef, ...]:
-    """Write what lies as half floats as coded segments; nothing is switched yet.
+def code_tail(store: VectorStore, snapshot: Snapshot, rules: ShardRules) -> tuple[SegmentRef, ...]:
+    """Write what lies as half floats as coded segments, for the snapshot's metric above all.
 
-    Inside ``sealing`` only. Those of dead regions are coded with the others: rows keep their
-    numbers until a compaction. Too few for a segment stay as they are.
+    Nothing is switched yet; inside ``sealing`` only. Those of dead regions are coded with the
+    others: rows keep their numbers until a compaction. Too few for a segment stay as they are.
     """
-    segments = []
+    segments, version = [], snapshot.version
     start, waiting = version.coded_end, version.counts.get("vectors.f16", 0)
     while waiting >= max(1, rules.code_rows):
         count = min(waiting, BLOCK)
         tail = store.records("vectors.f16", start - version.coded_end, version)[:count]
         path = store.segment_path(version.generation, start)
-        segments.append(write_segment(path, start, np.asarray(tail, np.float32)))
+        vectors = np.asarray(tail, np.float32)
+        segments.append(write_segment(path, start, vectors, snapshot.metric))
         start, waiting = start + count, waiting - count
     return tuple(segments)
 
@@ -143,16 +147,52 @@ def is_worth_compacting(snapshot: Snapshot, rules: ShardRules) -> bool:
     return dead > max(rules.compact_share * snapshot.num_rows, rules.min_regions)
 
 
-def live_blocks(snapshot: Snapshot) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-    """Records of what is alive, numbered anew, for ``VectorStore.rewritten``."""
+def live_blocks(snapshot: Snapshot, rules: ShardRules) -> Iterator[Block]:
+    """Records of what is alive, numbered anew, for ``VectorStore.rewritten``.
+
+    A coded segment is copied in its code, so that what lives through any number of compactions is
+    as it was after the first coding. One of which too little is left is coded anew, together with
+    its neighbours; with what remains of those a code of its own would weigh more than it saves.
+    """
     kept = np.flatnonzero(snapshot.alive)
     entries = np.zeros(len(kept), ENTRY)
     entries["image"] = snapshot.names_of(kept)
     entries["count"] = snapshot.counts_of(kept)
     entries["start"] = np.cumsum(entries["count"]) - entries["count"]
-    yield {"entries.bin": entries}
-    rows = snapshot.live_rows(0, snapshot.num_rows)
+    yield Block({"entries.bin": entries})
+    pending = np.zeros(0, np.int64)
+    for ref in snapshot.version.segments:
+        rows = snapshot.live_rows(ref.start, ref.end)
+        if len(rows) < max(1, rules.code_rows // 2):
+            pending = np.concatenate([pending, rows])
+            continue
+        yield from _coded_anew(snapshot, pending, kept, 1)
+        regions = _renumbered(snapshot.records_of(rows), kept)
+        yield Block({"regions.bin": regions}, partial(_copy, snapshot, ref, rows))
+        pending = pending[:0]
+    tail = snapshot.live_rows(snapshot.version.coded_end, snapshot.num_rows)
+    yield from _coded_anew(snapshot, np.concatenate([pending, tail]), kept, rules.code_rows)
+
+
+def _coded_anew(
+    snapshot: Snapshot, rows: IntArray, kept: IntArray, code_rows: int
+) -> Iterator[Block]:
+    """Rows as segments, of which each has at least so many; what is left as half floats."""
     for start in range(0, len(rows), BLOCK):
         vectors, regions = snapshot.stored(rows[start : start + BLOCK])
-        regions["entry"] = np.searchsorted(kept, regions["entry"])
-        yield {"vectors.f16": vectors, "regions.bin": regions}
+        records = {"regions.bin": _renumbered(regions, kept)}
+        if len(vectors) < max(1, code_rows):
+            yield Block(records | {"vectors.f16": vectors})
+            continue
+        yield Block(records, partial(write_segment, vectors=vectors, metric=snapshot.metric))
+
+
+def _copy(
+    snapshot: Snapshot, ref: SegmentRef, rows: IntArray, path: Path, start: int
+) -> SegmentRef:
+    return snapshot.segment(ref).copy(rows - ref.start, path, start)
+
+
+def _renumbered(regions: npt.NDArray[Any], kept: IntArray) -> npt.NDArray[Any]:
+    regions["entry"] = np.searchsorted(kept, regions["entry"])
+    return regions

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curation.index.coded import Rows
+from curation.index.coded import Segment, SegmentRef
 from curation.index.metric import Metric
+from curation.index.rows import Rows
 from curation.index.shards import BLOCK, OVERSAMPLE, Bits, Shard, packed
 from curation.index.vectors import VectorStore
 from curation.index.version import Version
@@ -151,6 +152,10 @@ class Snapshot:
         """[N, W] float32 as stored."""
         return self._vectors.read(rows)
 
+    def segment(self, ref: SegmentRef) -> Segment:
+        """A coded segment of this version."""
+        return self._vectors.segment(ref)
+
     def stored(self, rows: IntArray) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Vectors [N, W] float32 and records [N] of rising rows.
 
@@ -158,15 +163,19 @@ class Snapshot:
         """
         if not len(rows):
             return self.raw(rows), np.array(self._regions[:0])
+        return self._store.vectors(self.version).read(rows), self.records_of(rows)
+
+    def records_of(self, rows: IntArray) -> npt.NDArray[Any]:
+        """[N] records of rising rows, at least one, of a file that is mapped for this call only."""
         first = int(rows[0])
-        return (
-            self._store.vectors(self.version).read(rows),
-            self._store.records("regions.bin", first, self.version)[rows - first],
-        )
+        found: npt.NDArray[Any] = self._store.records("regions.bin", first, self.version)
+        return np.array(found[rows - first])
 
     def stream_mapped(self, rows: IntArray) -> FloatArray:
         """Mapped vectors [N, m] of rising rows, read from the file and not kept."""
-        blocks = [self.metric.apply(self.stored(part)[0]) for part in _blocks(rows)]
+        blocks = [
+            self._store.vectors(self.version).mapped(part, self.metric) for part in _blocks(rows)
+        ]
         return np.concatenate(blocks) if blocks else np.zeros((0, self.metric.width), np.float32)
 
     def regions_of(self, image_id: str) -> tuple[FloatArray, FloatArray]:
@@ -231,12 +240,12 @@ class Snapshot:
         return self._delta
 
     def mapped(self, rows: IntArray) -> FloatArray:
-        """Mapped exact vectors [N, m], from memory where they are in the delta."""
+        """Mapped stored vectors [N, m], from memory where they are in the delta."""
         start = self.version.sealed_end
         mapped = np.empty((len(rows), self.metric.width), np.float32)
         in_delta = rows >= start
         mapped[in_delta] = self.delta()[rows[in_delta] - start]
-        mapped[~in_delta] = self.metric.apply(self.raw(rows[~in_delta]))
+        mapped[~in_delta] = self._vectors.mapped(rows[~in_delta], self.metric)
         return mapped
 
     def _exact_delta(self, mapped: FloatArray, k: int) -> IntArray:

@@ -25,15 +25,16 @@ import fcntl
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from curation.index.coded import Rows, SegmentRef, verify_segment, write_segment
+from curation.index.coded import SegmentRef, verify_segment
+from curation.index.rows import Rows
 from curation.index.version import Version, read_version, write_version
 from curation.kernel.errors import EncoderMismatch, IndexBusy, ShardCorrupt
 from curation.kernel.files import write_bytes
@@ -44,6 +45,20 @@ ENTRY = np.dtype([("image", f"S{MAX_ID_BYTES}"), ("start", "<i8"), ("count", "<i
 DEAD = np.dtype("<i4")
 READ_BYTES = 64 * 2**20
 """Bytes that a check of all files holds at a time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Some records of a new generation.
+
+    Attributes:
+        records: file name to records.
+        coded: writes the vectors that belong to them as a segment, at a path and from a first row
+            on; None where they are among the records, or none are.
+    """
+
+    records: Mapping[str, npt.NDArray[Any]]
+    coded: Callable[[Path, int], SegmentRef] | None = None
 
 
 class VectorStore:
@@ -241,17 +256,13 @@ class VectorStore:
             checksums={**version.checksums, "vectors.f16": zlib.crc32(data)},
         )
 
-    def rewritten(
-        self, blocks: Iterable[Mapping[str, npt.NDArray[Any]]], code_rows: int
-    ) -> Version:
+    def rewritten(self, blocks: Iterable[Block]) -> Version:
         """Write a new generation of the files, to which nobody has been switched yet.
 
         Inside ``writing`` only. The version that is returned has no shards.
 
         Args:
-            blocks: file name to records, in order; held one at a time.
-            code_rows: a block with at least so many vectors becomes a coded segment; only the last
-                may have fewer.
+            blocks: in order; held one at a time. None that is coded follows one with half floats.
         """
         generation = self.version.revision + 1
         counts, checksums = dict.fromkeys(self._records, 0), dict.fromkeys(self._records, 0)
@@ -262,12 +273,10 @@ class VectorStore:
                 for name in self._records
             }
             for block in blocks:
-                for name, records in block.items():
-                    if name == "vectors.f16" and len(records) >= max(1, code_rows):
-                        start = segments[-1].end if segments else 0
-                        path = self.segment_path(generation, start)
-                        segments.append(write_segment(path, start, records))
-                        continue
+                if block.coded is not None:
+                    start = segments[-1].end if segments else 0
+                    segments.append(block.coded(self.segment_path(generation, start), start))
+                for name, records in block.records.items():
                     data = np.ascontiguousarray(records, self._records[name].base).tobytes()
                     files[name].write(data)
                     counts[name] += len(data) // self._records[name].itemsize

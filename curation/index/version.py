@@ -12,10 +12,11 @@ from curation.kernel.errors import ShardCorrupt
 from curation.kernel.files import write_bytes
 
 VERSION_FILE = "VERSION.json"
-FORMAT = 2
-READABLE = (1, FORMAT)
+FORMAT = 3
+READABLE = (1, 2, FORMAT)
 """The first format had half floats alone, which is a version without segments: it is read as it is
-and coded with the next seal."""
+and coded with the next seal. The second had segments of the layout before, which stay as they
+are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 from curation.select.base import (
     Budget,
     Candidate,
+    Look,
     Match,
     ModeQuery,
     Need,
@@ -33,6 +34,7 @@ __all__ = [
     "Budget",
     "Candidate",
     "KnownObjects",
+    "Look",
     "Match",
     "ModeQuery",
     "Need",

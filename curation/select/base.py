@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -26,7 +26,7 @@ class PoolImage:
         boxes_estimate: objects that a person would have to box, as the detector counts them.
         phash: 64-bit perceptual hash, None if unknown.
         detections: what the champion finds in it down to 1 %, None if it was not run.
-        vector: [D] float32 whole-image vector, None if it was not embedded.
+        vector: [D] whole-image vector as stored, in half or single precision, None if unknown.
         rois: [N, W] float32 raw vector of each of the N detections' boxes, None if they were
             not embedded.
     """
@@ -124,6 +124,10 @@ class RegionSearch(Protocol):
         ...
 
 
+Look = Callable[[Sequence[PoolImage], bool], Iterable[PoolImage]]
+"""Images, and whether vectors of their objects are wanted: the same images with detections."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SelectionRequest:
     """One question: which images of the pool to label.
@@ -144,6 +148,8 @@ class SelectionRequest:
         known: objects that were trained on before any failure asked for more, None if unknown:
             then nothing is told about which failures are of a kind that the training set lacks.
         is_proposed: the pool is what the index proposed, so that it is scored without a search.
+        look: gives images of the pool with what they are asked for, a batch at a time; None: the
+            pool has it. See ``looking``.
     """
 
     pool: Sequence[PoolImage]
@@ -157,6 +163,7 @@ class SelectionRequest:
     difficulty: FloatArray | None = None
     known: KnownObjects | None = None
     is_proposed: bool = False
+    look: Look | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import numpy as np
 from curation.kernel.types import FloatArray
 from curation.select.base import Candidate, Ledger, Need, SelectionRequest
 from curation.select.offers import Offers
-from curation.select.vectors import centred, finite, mean_vector, vectors_of, with_vector
+from curation.select.vectors import Whole, finite, with_vector
 
 Pick = Callable[[FloatArray], int]
 """From distances [I] in 0..2, 0 where an image is out of question, to the row to take."""
@@ -103,11 +103,10 @@ def cover(ledger: Ledger, pick: Pick, share: str, until: float = 1.0) -> None:
     if not pool:
         return
     known = _known(ledger)
-    mean = mean_vector(pool)
-    vectors = centred(vectors_of(pool), mean)  # [I, D]
+    vectors = Whole(pool)
     distances = np.full(len(pool), 2.0, np.float32)
     if len(known):
-        distances = 1 - (vectors @ centred(known, mean).T).max(axis=1)
+        distances = 1 - vectors.nearest(known)
     offers, undrawn = Offers(ledger, pool, until), np.ones(len(pool), np.bool_)
     while offers:
         # What a draw gives must not depend on prices: too dear an image is drawn and refused.
@@ -118,7 +117,7 @@ def cover(ledger: Ledger, pick: Pick, share: str, until: float = 1.0) -> None:
         reason = f"unlike all that is labelled or taken ({score:.2f})"
         candidate = Candidate(image.image, score, None, share, image.cost_boxes, (), reason)
         if offers.take(row, candidate):
-            distances = np.minimum(distances, 1 - vectors @ vectors[row])
+            distances = np.minimum(distances, 1 - vectors.to(row))
 
 
 def _known(ledger: Ledger) -> FloatArray:

@@ -30,8 +30,10 @@ from curation.select.base import (
     SelectionRequest,
 )
 from curation.select.core_set import cover, farthest
+from curation.select.looking import looked_at
 from curation.select.novelty import MIN_KNOWN, KnownObjects, novelty
 from curation.select.offers import Offers
+from curation.select.plan import shortlist
 from curation.select.ranking import Ranker, Ranking, Weights
 
 
@@ -82,7 +84,7 @@ class E2XSelection:
             ValueError: there are queries and no index.
         """
         ledger = Ledger(request, self.max_distance)
-        pool = ledger.eligible()
+        pool = self._looked_at(request, ledger)
         large = [query for query in request.queries if query.size >= self.min_size]
         queries = sorted(large or request.queries, key=lambda query: query.mode)
         if queries and pool:
@@ -101,6 +103,20 @@ class E2XSelection:
         else:
             cover(ledger, farthest, "coverage")
         return ledger.result()
+
+    def _looked_at(self, request: SelectionRequest, ledger: Ledger) -> list[PoolImage]:
+        """The eligible pool; of one that cannot be held, what the index proposes is seen closely.
+
+        The others answer by their regions in the index.
+        """
+        pool = ledger.eligible()
+        if request.look is None or request.index is None:
+            return pool
+        boxes = request.budget.boxes or 0
+        near = shortlist(request.queries, request.index, boxes, ledger.barred)
+        wanted = [image for image in pool if image.image in near]
+        close = {one.image: one for one in looked_at(request, wanted, objects=True)}
+        return [close.get(image.image, image) for image in pool]
 
     def shares(
         self, queries: Sequence[ModeQuery], known: KnownObjects | None, index: RegionSearch

@@ -14,6 +14,7 @@ import numpy as np
 
 from curation.kernel.types import FloatArray
 from curation.select.base import Candidate, Ledger, Need, PoolImage, SelectionRequest
+from curation.select.looking import looked_at
 from curation.select.offers import Offers
 
 
@@ -39,7 +40,7 @@ class EntropySelection:
         """See ``Policy.select``; ties are broken at random."""
         ledger = Ledger(request, self.max_distance)
         pool = ledger.eligible()
-        scores = np.array([self._score(image) for image in pool])
+        scores = np.array([self._score(image) for image in looked_at(request, pool)])
         offers = Offers(ledger, pool)
         for row in offers.among(np.lexsort((request.rng.random(len(pool)), -scores))):
             image, score = pool[row], float(scores[row])

@@ -18,6 +18,7 @@ from curation.select.base import (
     ModeQuery,
     Need,
     Policy,
+    PoolImage,
     RegionSearch,
     SelectionRequest,
 )
@@ -132,17 +133,20 @@ def decide(
 
 def declared(needs: Collection[Need], request: SelectionRequest) -> SelectionRequest:
     """A request without what is not among a policy's needs."""
-    pool = [
-        replace(
+    vectors, objects = Need.VECTORS in needs, Need.OBJECTS in needs
+
+    def without(image: PoolImage) -> PoolImage:
+        if (vectors or image.vector is None) and (objects or image.rois is None):
+            return image  # a copy of each of a million takes a second
+        return replace(
             image,
-            vector=image.vector if Need.VECTORS in needs else None,
-            rois=image.rois if Need.OBJECTS in needs else None,
+            vector=image.vector if vectors else None,
+            rois=image.rois if objects else None,
         )
-        for image in request.pool
-    ]
+
     return replace(
         request,
-        pool=pool,
+        pool=[without(image) for image in request.pool],
         index=request.index if Need.REGIONS in needs else None,
         labelled=request.labelled if Need.VECTORS in needs else None,
         difficulty=request.difficulty if Need.DIFFICULTY in needs else None,

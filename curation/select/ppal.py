@@ -24,6 +24,7 @@ from curation.kernel.types import FloatArray
 from curation.select.base import Candidate, Ledger, Need, PoolImage, SelectionRequest
 from curation.select.core_set import by_squared_distance
 from curation.select.entropy import binary_entropy
+from curation.select.looking import looked_at, sampled
 from curation.select.offers import Offers
 from curation.select.vectors import centred, finite, mean_roi
 
@@ -58,11 +59,12 @@ class PpalSelection:
         """
         ledger = Ledger(request, self.max_distance)
         pool = ledger.eligible()
-        uncertain = np.array([self._uncertainty(image, request) for image in pool])
+        seen = looked_at(request, pool)
+        uncertain = np.array([self._uncertainty(image, request) for image in seen])
         order = np.lexsort((request.rng.random(len(pool)), -uncertain))
         ranked = [(pool[row], float(uncertain[row])) for row in order]
         kept = self._affordable(ledger, ranked)
-        self._spread(ledger, kept, request)
+        self._spread(ledger, pool, kept, request)
         offers = Offers(ledger, [image for image, _ in ranked])
         for row in offers.among(range(len(ranked))):  # what diversity left over
             offers.take(row, self._candidate(*ranked[row]))
@@ -88,14 +90,15 @@ class PpalSelection:
     def _spread(
         self,
         ledger: Ledger,
+        pool: Sequence[PoolImage],
         kept: Sequence[tuple[PoolImage, float]],
         request: SelectionRequest,
     ) -> None:
         """k-means++ seeding on the matching distance."""
-        images = [image for image, _ in kept]
+        images = list(looked_at(request, [image for image, _ in kept], objects=True))
         if not any(image.detections is not None and len(image.detections) for image in images):
             return
-        mean = mean_roi(request.pool)
+        mean = mean_roi(looked_at(request, sampled(pool), objects=True))
         described = [_Objects.of(image, mean) for image in images]
         pick, nearest = by_squared_distance(request.rng), np.ones(len(images), np.float32)
         offers, undrawn = Offers(ledger, images), np.ones(len(images), np.bool_)

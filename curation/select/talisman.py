@@ -18,7 +18,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +26,7 @@ import numpy as np
 
 from curation.kernel.types import FloatArray
 from curation.select.base import Candidate, Ledger, Need, PoolImage, SelectionRequest
+from curation.select.looking import looked_at, sampled
 from curation.select.offers import Offers
 from curation.select.vectors import centred, finite, finite_rois, mean_roi
 
@@ -60,7 +61,9 @@ class TalismanSelection:
         modes = [q.mode for q, own in zip(request.queries, failed, strict=True) for _ in own]
         if pool and modes:
             objects = np.concatenate([own for own in failed if len(own)])
-            similarities = _similarities(objects, pool, mean_roi(request.pool))
+            mean = mean_roi(looked_at(request, sampled(pool), objects=True))
+            seen = looked_at(request, pool, objects=True)
+            similarities = _similarities(objects, seen, len(pool), mean)
             self._take_greedily(ledger, pool, modes, similarities)
         return ledger.result()
 
@@ -101,10 +104,12 @@ class TalismanSelection:
         return gains
 
 
-def _similarities(objects: FloatArray, pool: Sequence[PoolImage], mean: FloatArray) -> FloatArray:
+def _similarities(
+    objects: FloatArray, pool: Iterable[PoolImage], count: int, mean: FloatArray
+) -> FloatArray:
     """[Q, I] in 0..1: the best detected region of each image for each of the failed objects."""
     failed = centred(objects, mean)  # [Q, W]
-    result = np.zeros((len(failed), len(pool)), np.float32)
+    result = np.zeros((len(failed), count), np.float32)
     for column, image in enumerate(pool):
         rois = finite_rois(image)
         if len(rois):

@@ -12,10 +12,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from curation.kernel.types import FloatArray, IntArray
+from curation.kernel.types import FloatArray
 from curation.select.base import Candidate, Ledger, Need, PoolImage, SelectionRequest
 from curation.select.offers import Offers
-from curation.select.vectors import centred, finite, mean_vector, vectors_of, with_vector
+from curation.select.vectors import Whole, finite, with_vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,7 @@ def take_neighbours(ledger: Ledger) -> None:
         for vector in query.whole[finite(query.whole)]
     ]
     if pool and failures:
-        mean = mean_vector(pool)
-        own = centred(np.stack([vector for _, vector in failures]), mean)
-        similarities = own @ centred(vectors_of(pool), mean).T  # [F, I]
+        similarities = Whole(pool).alike(np.stack([vector for _, vector in failures]))  # [F, I]
         _take_in_turn(ledger, pool, [mode for mode, _ in failures], similarities)
 
 
@@ -64,7 +62,7 @@ def _take_in_turn(
     similarities: FloatArray,
 ) -> None:
     """The best pairs of failure and image, each failure once a round."""
-    ranks: IntArray = np.argsort(-similarities, axis=1, kind="stable")  # [F, I]
+    ranks = np.stack([np.argsort(-own, kind="stable").astype(np.int32) for own in similarities])
     offers = Offers(ledger, pool)
     for rank in range(len(pool)):
         if not offers:

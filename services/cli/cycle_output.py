@@ -109,9 +109,12 @@ def print_plan(found: Plan) -> None:
 
 def to_look_at(found: Plan) -> str:
     """What the policy costs before people are asked: it walks the pool, or asks the index."""
-    if found.walks_pool:
-        return f"all {found.images_to_look_at} pool images: {found.policy} compares every one"
-    return f"at most {found.images_to_look_at} pool images that the index proposes"
+    if not found.walks_pool:
+        return f"at most {found.images_to_look_at} pool images that the index proposes"
+    told = f"all {found.images_to_look_at} pool images: {found.policy} compares every one"
+    if found.minutes_to_look is None:
+        return told
+    return f"{told}, about {max(1, round(found.minutes_to_look))} minutes of one worker"
 
 
 def _to_deal(found: Plan) -> str:

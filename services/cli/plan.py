@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from services.cli.common import console
 from services.cli.follow import progress
 from services.db import sides
 from services.db.engine import reading
+from services.db.parts import in_parts
 from services.db.tables import (
     FINISHED_CYCLES,
     Annotation,
@@ -55,6 +57,8 @@ class Plan:
         walks_pool: whether the policy needs the champion's eyes on every pool image.
         images_to_look_at: that the champion looks at: all of the pool, or at most so many that the
             index proposes, were each failure a mode of its own.
+        minutes_to_look: of one worker, for those that the champion has not seen, as fast as it was
+            of late; None where nobody has taken its time yet.
         learn_from_field: the setting: the share of a mode's failing frames that teaches.
         frames_with_truth: of the frames where the champion fails, those that teach as they are.
         frames_to_label: those that teach once they are labelled.
@@ -75,6 +79,7 @@ class Plan:
     budget_boxes: int
     walks_pool: bool
     images_to_look_at: int
+    minutes_to_look: float | None
     learn_from_field: float
     frames_with_truth: int
     frames_to_label: int
@@ -120,8 +125,8 @@ def read_plan(
         mine = FailureRow.model_id == champion.id
         by_class = _by_class(session, mine, FailureRow.state == FailureState.EXPLAINED)
         waiting = sum(_by_class(session, mine, FailureRow.state == FailureState.FOUND).values())
-    pool = _count(session, Image.id, Image.role == Role.POOL)
-    searchable = _count(session, Embedding.image_id.distinct(), Embedding.indexed.is_(True))
+    pool = session.scalar(select(func.count()).where(Image.role == Role.POOL)) or 0
+    searchable = _searchable(session)
     spent = _spent(session)
     running = session.scalar(select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES)).limit(1))
     found = Plan(
@@ -134,7 +139,7 @@ def read_plan(
         pool_spent=spent,
         policy=policy,
         budget_boxes=budget,
-        **_look(context, policy, budget, sum(by_class.values()) + waiting, pool, spent),
+        **_look(session, context, policy, budget, sum(by_class.values()) + waiting, pool, spent),
         learn_from_field=wanted.learn_from_field,
         frames_with_truth=frames.with_truth,
         frames_to_label=frames.to_label,
@@ -148,16 +153,26 @@ def read_plan(
 
 
 def _look(
-    context: Context, policy: str, budget_boxes: int, failures: int, pool: int, spent: int
+    session: Session,
+    context: Context,
+    policy: str,
+    budget_boxes: int,
+    failures: int,
+    pool: int,
+    spent: int,
 ) -> dict[str, Any]:
     """What the champion has to look at for a policy."""
     from curation.select.plan import most_looked_at
     from services.config.policies import walks_pool
 
-    if walks_pool(context.settings, policy):
-        return {"walks_pool": True, "images_to_look_at": pool}
-    most = min(max(0, pool - spent), most_looked_at(failures, budget_boxes))
-    return {"walks_pool": False, "images_to_look_at": most}
+    walks = walks_pool(context.settings, policy)
+    most = pool if walks else min(max(0, pool - spent), most_looked_at(failures, budget_boxes))
+    seconds = pool_scores.seconds_an_image(session)
+    return {
+        "walks_pool": walks,
+        "images_to_look_at": most,
+        "minutes_to_look": None if seconds is None else round(most * seconds / 60, 1),
+    }
 
 
 def draw_plan(
@@ -202,27 +217,22 @@ def draw_plan(
     embedder = builders.region_embedder(context.settings, builders.load_encoder(context.settings))
     walks = walks_pool(context.settings, terms.policy)
     unseen = pool_scores.unknown(context, scores) if look and walks else []
-    tried: set[str] | None = {image.id for image in unseen} if look else None
+    tried: set[str] | None = set(unseen) if look else None
     while True:
         if unseen:
             with progress() as bars:
                 task = bars.add_task("the champion looks at the pool", total=len(unseen), note="")
-                scores.update(
-                    pool_scores.score(
-                        context,
-                        champion,
-                        unseen,
-                        predictor(context),
-                        lambda bar=task, on=bars: on.advance(bar),  # type: ignore[misc]
-                    )
-                )
+                told = partial(bars.advance, task)
+                for part in in_parts(unseen):
+                    seen = pool_scores.score(context, champion, part, predictor(context), told)
+                    scores.add(seen)
         with console().status("choosing and drawing"):
             chosen = choose(context, champion, embedder, scores, terms, tried)
             if not chosen.unseen or tried is None:
                 plan.build(context, out, champion, chosen, terms, scores)
                 return
         tried |= set(chosen.unseen)
-        unseen = pool_scores.rows_of(context, chosen.unseen)
+        unseen = list(chosen.unseen)
 
 
 def _unmeasured(session: Session, champion: Model | None) -> Iterator[str]:
@@ -261,6 +271,19 @@ def _by_class(session: Session, *conditions: Any) -> dict[str, int]:
 
 def _count(session: Session, what: Any, *conditions: Any) -> int:
     return session.scalar(select(func.count(what)).where(*conditions)) or 0
+
+
+def _searchable(session: Session) -> int:
+    """Images in the region index of the encoder that was used last; earlier ones have their own.
+
+    Counted by rows, of which an encoder has one an image: to sort a million ids takes seconds.
+    """
+    indexed = select(Embedding.encoder_version).where(Embedding.indexed.is_(True))
+    encoder = session.scalar(indexed.order_by(Embedding.id.desc()).limit(1))
+    rows = select(func.count()).where(
+        Embedding.indexed.is_(True), Embedding.encoder_version == encoder
+    )
+    return session.scalar(rows) or 0
 
 
 def _spent(session: Session) -> int:

@@ -182,14 +182,17 @@ def new_labels(session: Session) -> int:
     began = champion.created_at if champion.created_at <= now else LONG_AGO
     since = _last_training(session, now) or began
     answered_frame = and_(Image.role == Role.FIELD, Annotation.cycle_id.is_not(None))
+    # By label and not by join: a database may begin that with all images of the pool.
+    counts = (
+        select(Image.id)
+        .where(Image.id == Annotation.image_id, or_(Image.role == Role.POOL, answered_frame))
+        .correlate(Annotation)
+        .exists()
+    )
     return (
         session.scalar(
-            select(func.count(func.distinct(Annotation.image_id)))
-            .join(Image, Image.id == Annotation.image_id)
-            .where(
-                or_(Image.role == Role.POOL, answered_frame),
-                Annotation.created_at > since,
-                Annotation.created_at <= now,
+            select(func.count(func.distinct(Annotation.image_id))).where(
+                Annotation.created_at > since, Annotation.created_at <= now, counts
             )
         )
         or 0

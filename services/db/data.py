@@ -35,7 +35,10 @@ class Image(Base):
     """A stored image, named by the hash of its bytes."""
 
     __tablename__ = "images"
-    __table_args__ = (Index("ix_images_role_id", "role", "id"),)
+    __table_args__ = (
+        Index("ix_images_role_id", "role", "id"),
+        Index("ix_images_role_group", "role", "group"),
+    )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     role: Mapped[str] = mapped_column(String(16))

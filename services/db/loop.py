@@ -95,7 +95,10 @@ class Embedding(Base):
     """The regions of one pool image under one encoder; vectors lie in ``file`` and in the index."""
 
     __tablename__ = "embeddings"
-    __table_args__ = (UniqueConstraint("image_id", "encoder_version"),)
+    __table_args__ = (
+        UniqueConstraint("image_id", "encoder_version"),
+        Index("ix_embeddings_indexed_encoder", "indexed", "encoder_version"),
+    )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
     image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)
@@ -104,7 +107,7 @@ class Embedding(Base):
     row: Mapped[int] = mapped_column(default=0)
     """Where in the file (one file holds a batch of images)."""
     regions: Mapped[int]
-    indexed: Mapped[bool] = mapped_column(default=False, index=True)
+    indexed: Mapped[bool] = mapped_column(default=False)
 
 
 class CycleState(StrEnum):

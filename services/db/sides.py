@@ -136,18 +136,12 @@ def kept_for_judges(session: Session, dealt: Mapping[str, Side]) -> Kept:
         .correlate(Image)
         .exists()
     )
-    of_pool = select(Image.id).where(Image.role == Role.POOL, Image.group != "")
+    of_pool = select(Image.id).where(Image.role == Role.POOL)
     of_field = select(Image.perceptual_hash).where(Image.role == Role.FIELD, failing)
-    images, hashes = (
-        set(
-            session.scalars(
-                query.join(FieldSide, FieldSide.group == group_name()).where(
-                    FieldSide.side == Side.JUDGE
-                )
-            )
-        )
-        for query in (of_pool, of_field)
-    )
+    judges = select(FieldSide.group).where(FieldSide.side == Side.JUDGE)
+    # The pool by its column, which has an index: only a frame of the field is its own group.
+    images = set(session.scalars(of_pool.where(Image.group.in_(judges))))
+    hashes = set(session.scalars(of_field.where(group_name().in_(judges))))
     # By name only those that no cycle has stored yet: a few, where all may be many thousands.
     before = known(session, dealt)
     fresh = [one for one, side in dealt.items() if side is Side.JUDGE and one not in before]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -76,7 +76,7 @@ def build(
     champion: Model,
     chosen: Chosen,
     terms: Terms,
-    scores: dict[str, Detections],
+    scores: Mapping[str, Detections],
 ) -> Path:
     """Write the plan as one HTML file that needs nothing else; nothing is asked for by it.
 
@@ -125,7 +125,7 @@ def build(
 class _Artist:
     context: Context
     champion: Model
-    scores: dict[str, Detections]
+    scores: Mapping[str, Detections]
     ledger: PictureBudget
 
     def mode(

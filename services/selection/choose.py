@@ -6,7 +6,7 @@ The selection stage stores the answer; ``e2x cycle plan`` only shows it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,15 +23,17 @@ from services.context import Context
 from services.db.tables import Model
 from services.modes.recognise import Recognised
 from services.selection import rois
-from services.selection.inputs import difficulty_of, pool_of, usual_price
+from services.selection.inputs import Prices, difficulty_of, pool_of, prices_of
 from services.selection.load import Inputs, load
+from services.selection.looks import PoolLook
 from services.selection.parents import Parents, deal_frames
 from services.selection.readable import unreadable
 
 logger = logging.getLogger(__name__)
 
 MOST_GROWN = 3
-"""Times that a shortlist grows: 64 times its length; a budget too small ends somewhere."""
+"""Times that a shortlist grows: 64 times its length; a budget too small ends somewhere. What was
+encoded for a shorter one is encoded again, and not kept: all of them are a third of the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def choose(
     context: Context,
     champion: Model,
     embedder: RegionEmbedder,
-    scores: dict[str, Detections],
+    scores: Mapping[str, Detections],
     terms: Terms,
     tried: Collection[str] | None = None,
 ) -> Chosen:
@@ -85,16 +87,18 @@ def choose(
     """
     inputs = load(context, champion, embedder)
     policy = policy_of(context.settings, terms.policy)
-    price = usual_price(context, champion, scores)
-    parents = deal_frames(context, inputs.known, inputs.unfixed, price, terms.budget_boxes)
+    prices = prices_of(context, champion, scores)
+    parents = deal_frames(context, inputs.known, inputs.unfixed, prices.usual, terms.budget_boxes)
     inputs = replace(inputs, spent=inputs.spent | parents.barred)
     taught = Chosen(inputs.modes, parents.asked, inputs.known_as, parents)
     left = replace(terms, budget_boxes=terms.budget_boxes - parents.boxes)
     if not inputs.queries or left.budget_boxes < 1:
         return taught
     if policies.Need.WHOLE_POOL in policy.needs:
-        pool = _pool(context, inputs, policy, scores)
-        return _decided(context, inputs, policy, pool, left, taught)[0] if pool else taught
+        vectors = policies.Need.VECTORS in policy.needs
+        pool = pool_of(context, embedder.version, prices, vectors=vectors)
+        look = PoolLook(context, scores, embedder, policies.Need.OBJECTS in policy.needs)
+        return _decided(context, inputs, policy, pool, left, taught, look)[0] if pool else taught
     chosen, pool, near = taught, list[policies.PoolImage](), frozenset[str]()
     for grown in range(MOST_GROWN + 1):
         # By the whole budget: what is left after the parents changes with what has been looked at.
@@ -105,24 +109,25 @@ def choose(
         unseen = () if tried is None else tuple(sorted(fresh - scores.keys() - set(tried)))
         if unseen:
             return replace(taught, unseen=unseen)
-        pool += _pool(context, inputs, policy, scores, fresh)
+        pool += _proposed(context, inputs, policy, prices, scores, fresh)
         chosen, is_spent = _decided(context, inputs, policy, pool, left, taught)
         if is_spent:
             break
     return chosen
 
 
-def _pool(
+def _proposed(
     context: Context,
     inputs: Inputs,
     policy: policies.Policy,
-    scores: dict[str, Detections],
-    only: Collection[str] | None = None,
+    prices: Prices,
+    scores: Mapping[str, Detections],
+    only: Collection[str],
 ) -> list[policies.PoolImage]:
-    """Images of the pool with what the policy says that it needs, and nothing else."""
+    """Some images of the pool with what the policy says that it needs, and nothing else."""
     embedder = inputs.embedder
     vectors = policies.Need.VECTORS in policy.needs
-    pool = pool_of(context, inputs.champion, embedder.version, scores, only, vectors)
+    pool = pool_of(context, embedder.version, prices, scores, only, vectors)
     if policies.Need.OBJECTS not in policy.needs:
         return pool
     free = {image.image for image in pool} - inputs.spent
@@ -136,6 +141,7 @@ def _decided(
     pool: list[policies.PoolImage],
     terms: Terms,
     taught: Chosen,
+    look: policies.Look | None = None,
 ) -> tuple[Chosen, bool]:
     """What a policy chooses of a pool beside the frames that teach; whether it spends its terms."""
     sample, parents = inputs.sample, taught.parents
@@ -151,6 +157,7 @@ def _decided(
         difficulty=difficulty_of(inputs.champion),
         known=sample.objects if sample else None,
         is_proposed=policies.Need.WHOLE_POOL not in policy.needs,
+        look=look,
     )
     lost: set[str] = set()
 

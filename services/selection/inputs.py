@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, select
 
 from curation import select as policies
 from curation.kernel.errors import ShardCorrupt
@@ -101,11 +102,40 @@ def _arrays(
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What images cost to label, in boxes.
+
+    Attributes:
+        by_image: of those that the champion has looked at.
+        usual: of the others, 1 at least: what those cost on average; before the first, what an
+            image of the holdout does.
+    """
+
+    by_image: Mapping[str, float]
+    usual: float
+
+    def of(self, image_id: str) -> float:
+        """Boxes that an image costs."""
+        return self.by_image.get(image_id, self.usual)
+
+
+def prices_of(context: Context, champion: Model, scores: Mapping[str, Detections]) -> Prices:
+    """What images cost, one detector's detections gone through once."""
+    counted, rate = context.settings.failures.score_threshold, rate_of(champion.reports)
+    by_image = {name: boxes_estimate(seen, rate, counted) for name, seen in scores.items()}
+    if by_image:
+        return Prices(by_image, max(1.0, float(np.mean(list(by_image.values())))))
+    report = (champion.reports or {}).get(Role.HOLDOUT) or {}
+    objects, images = float(report.get("objects", 0)), int(report.get("images", 0))
+    return Prices(by_image, max(1.0, objects / max(1, images)))
+
+
 def pool_of(
     context: Context,
-    champion: Model,
     encoder_version: str,
-    scores: dict[str, Detections],
+    prices: Prices,
+    scores: Mapping[str, Detections] | None = None,
     only: Collection[str] | None = None,
     vectors: bool = True,
 ) -> list[policies.PoolImage]:
@@ -113,14 +143,15 @@ def pool_of(
 
     Args:
         context: wiring.
-        champion: whose detections price an image.
         encoder_version: of the vectors.
-        scores: what the champion finds, by image.
+        prices: of images.
+        scores: what the champion finds, by image; None: images come without it.
         only: the images wanted; None for all of the pool. What they do not need is not read.
         vectors: whether whole-image vectors are wanted: without them no file is opened.
     """
+    # Columns, not entities: a session's object takes 3 KB an image.
     query = (
-        select(Image, Embedding)
+        select(Image.id, Image.perceptual_hash, Embedding.file, Embedding.row)
         .join(Embedding, Embedding.image_id == Image.id)
         .where(Image.role == Role.POOL, Embedding.encoder_version == encoder_version)
         .order_by(Image.id)
@@ -135,32 +166,43 @@ def pool_of(
                 for part in in_parts(wanted)
                 for row in session.execute(query.where(Image.id.in_(part)))
             ]
-    wholes = _wholes(context, [embedding.file for _, embedding in rows]) if vectors else {}
-    estimates = _estimates(context, champion, scores, [image.id for image, _ in rows])
+    wholes = _wholes(context, [row[2:] for row in rows]) if vectors else [None] * len(rows)
     return [
         policies.PoolImage(
-            image=image.id,
-            boxes_estimate=estimates[image.id],
-            phash=int(image.perceptual_hash, 16),
-            detections=scores.get(image.id),
-            vector=wholes[embedding.file][embedding.row] if vectors else None,
+            image=image_id,
+            boxes_estimate=prices.of(image_id),
+            phash=int(phash, 16),
+            detections=None if scores is None else scores.get(image_id),
+            vector=whole,
         )
-        for image, embedding in rows
-        if not vectors or embedding.file in wholes
+        for (image_id, phash, _, _), whole in zip(rows, wholes, strict=True)
+        if whole is not None or not vectors
     ]
 
 
-def _wholes(context: Context, files: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """[I, D] whole-image vectors of each file that can be read; ``files`` names one an image.
+def _wholes(context: Context, places: Sequence[tuple[str, int]]) -> list[npt.NDArray[Any] | None]:
+    """[D] whole-image vector of each place, file and row; None where the file cannot be read.
 
-    The regions beside them, which are most of a file, stay compressed.
+    They are rows of one matrix of half floats, as they are stored: 86 MB of a hundred thousand
+    images. Each file is read once; the regions that older ones hold too stay compressed.
     """
-    found = {}
-    for file, count in Counter(files).items():
-        arrays = _arrays(context.project.embeddings / file, f"{count} images", ("wholes",))
-        if arrays is not None:
-            found[file] = arrays["wholes"].astype(np.float32)  # stored as half floats
-    return found
+    by_file: dict[str, list[int]] = defaultdict(list)
+    for number, (file, _) in enumerate(places):
+        by_file[file].append(number)
+    matrix, found = None, [False] * len(places)
+    for file, numbers in by_file.items():
+        arrays = _arrays(context.project.embeddings / file, f"{len(numbers)} images", ("wholes",))
+        if arrays is None:
+            continue
+        own = arrays["wholes"]
+        if matrix is None:
+            matrix = np.empty((len(places), own.shape[1]), np.float16)
+        matrix[numbers] = own[[places[number][1] for number in numbers]]
+        for number in numbers:
+            found[number] = True
+    if matrix is None:
+        return [None] * len(places)
+    return [row if known else None for row, known in zip(matrix, found, strict=True)]
 
 
 def spent(context: Context) -> frozenset[str]:
@@ -173,46 +215,25 @@ def spent(context: Context) -> frozenset[str]:
     return frozenset(labelled) | frozenset(asked)
 
 
-def usual_price(context: Context, champion: Model, scores: dict[str, Detections]) -> float:
-    """Boxes that an image costs to label on average, 1 at least.
-
-    Of the images that the champion has looked at; before the first, of the holdout.
-    """
-    if scores:
-        counted, rate = context.settings.failures.score_threshold, rate_of(champion.reports)
-        prices = [boxes_estimate(one, rate, counted) for one in scores.values()]
-        return max(1.0, float(np.mean(prices)))
-    report = (champion.reports or {}).get(Role.HOLDOUT) or {}
-    objects, images = float(report.get("objects", 0)), int(report.get("images", 0))
-    return max(1.0, objects / max(1, images))
-
-
-def _estimates(
-    context: Context, champion: Model, scores: dict[str, Detections], image_ids: Sequence[str]
-) -> dict[str, float]:
-    """Boxes that each image costs; where nobody has looked, what the others cost on average."""
-    counted = context.settings.failures.score_threshold
-    rate = rate_of(champion.reports)
-    unseen = usual_price(context, champion, scores)
-    return {
-        image_id: boxes_estimate(scores[image_id], rate, counted) if image_id in scores else unseen
-        for image_id in image_ids
-    }
-
-
 def barred_hashes(context: Context) -> tuple[int, ...]:
     """What must not be asked for: the like of a holdout, or of what may be trained on already.
 
     Nor of a pool image that is asked for. Not the like of a field frame whose truth is known: that
     is the best answer to its failures.
     """
-    labelled = and_(Image.role.in_(TRAINING_ROLES), Image.id.in_(select(Annotation.image_id)))
     tasks = select(LabelTask.image_id).where(LabelTask.state != TaskState.SKIPPED)
-    asked = and_(Image.role == Role.POOL, Image.id.in_(tasks))
-    barred = or_(Image.role.in_(EVALUATION_ROLES), labelled, asked)
+    labelled = select(Annotation.image_id)
+    # Three questions: as one, a database may go over all images of the pool for it.
+    barred = (
+        Image.role.in_(EVALUATION_ROLES),
+        and_(Image.role.in_(TRAINING_ROLES), Image.id.in_(labelled)),
+        and_(Image.role == Role.POOL, Image.id.in_(tasks)),
+    )
+    found = set[str]()
     with reading(context.sessions) as session:
-        hashes = session.scalars(select(Image.perceptual_hash).where(barred).distinct()).all()
-    return tuple(sorted(int(text, 16) for text in hashes))
+        for condition in barred:
+            found.update(session.scalars(select(Image.perceptual_hash).where(condition)))
+    return tuple(sorted(int(text, 16) for text in found))
 
 
 def difficulty_of(champion: Model) -> npt.NDArray[np.float32] | None:

@@ -1,54 +1,163 @@
-"""What the champion sees in the pool, for whoever wants to choose from it outside of a cycle."""
+"""What the champion sees in the pool, for whoever wants to choose from it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from curation.kernel.errors import CurationError, ShardCorrupt
 from curation.kernel.types import Detections
 from services.config.project import Project
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import Cycle, Image, Model, Role
+from services.db.parts import in_parts
+from services.db.tables import Cycle, Image, Model, Role, Unit, UnitState
 from services.models.predict import Predict
-from services.store.storage import open_image, read_npz
+from services.store.storage import open_image, read_npz, write_npz
 
 logger = logging.getLogger(__name__)
 
+SECONDS = "seconds"
+"""Key in the result of a unit that looked at pool images: how long it took."""
+Arrays = dict[str, npt.NDArray[Any]]
+LATELY = 50
+"""Units that tell how fast the champion is."""
+OPEN_FILES = 4
+"""Files of which the detections are held. Both files and whoever reads them go by image id, so that
+the next image is mostly in the file of the last."""
 
-def known_scores(context: Context, champion: Model) -> dict[str, Detections]:
+
+class PoolScores(Mapping[str, Detections]):
+    """Detections of pool images, read from their files as they are asked for.
+
+    Held are names and places alone: the detections of an image take some 5 KB down to one percent,
+    of a pool of a hundred thousand half a gigabyte.
+
+    Args:
+        files: as :func:`write` writes them; of an image that is in two, the later counts. A
+            damaged one costs those that are in it: nobody has looked at them.
+    """
+
+    def __init__(self, files: Iterable[Path] = ()) -> None:
+        self._files: list[Path] = []
+        self._places: dict[str, tuple[int, int]] = {}
+        self._open: OrderedDict[int, tuple[Arrays, npt.NDArray[np.int64]]] = OrderedDict()
+        self._own: tempfile.TemporaryDirectory[str] | None = None
+        for file in files:
+            self._take(file)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._places
+
+    def __getitem__(self, image_id: str) -> Detections:
+        number, row = self._places[image_id]
+        arrays, ends = self._arrays(number)
+        own = slice(int(ends[row] - arrays["counts"][row]), int(ends[row]))
+        boxes, scores, labels, default_boxes = (
+            arrays[key][own] for key in ("boxes", "scores", "labels", "default_boxes")
+        )
+        return Detections(boxes, scores, labels, default_boxes)
+
+    def add(self, found: Mapping[str, Detections]) -> None:
+        """Take up what was seen just now; it lies in a temporary file as long as this lives."""
+        if found:
+            if self._own is None:
+                self._own = tempfile.TemporaryDirectory(prefix="e2x-scores-")
+            file = Path(self._own.name) / f"{len(self._files):06d}.npz"
+            write(file, found)
+            self._take(file)
+
+    def _take(self, file: Path) -> None:
+        try:
+            arrays = read_npz(file)  # all of it: what is damaged is found before a choice begins
+        except ShardCorrupt as error:
+            logger.warning("what the champion saw in some of the pool is left out: %s", error)
+            return
+        number = len(self._files)
+        self._files.append(file)
+        for row, image_id in enumerate(arrays["images"]):
+            self._places[str(image_id)] = number, row
+
+    def _arrays(self, number: int) -> tuple[Arrays, npt.NDArray[np.int64]]:
+        if number not in self._open:
+            arrays = read_npz(self._files[number])
+            self._open[number] = arrays, np.cumsum(arrays["counts"])
+            while len(self._open) > OPEN_FILES:
+                self._open.popitem(last=False)
+        self._open.move_to_end(number)
+        return self._open[number]
+
+
+def write(file: Path, found: Mapping[str, Detections]) -> None:
+    """Write what a champion sees in images, one at least; whole or not at all.
+
+    Raises:
+        DiskFull: there is no space.
+    """
+    seen = list(found.values())
+    write_npz(
+        file,
+        images=np.array(list(found)),
+        counts=np.array([len(one) for one in seen], np.int64),
+        boxes=np.concatenate([one.boxes_xyxy for one in seen]),
+        scores=np.concatenate([one.scores for one in seen]),
+        labels=np.concatenate([one.labels for one in seen]),
+        default_boxes=np.concatenate([one.default_boxes for one in seen]),
+    )
+
+
+def known_scores(context: Context, champion: Model) -> PoolScores:
     """Detections of pool images that some cycle of this champion has looked at."""
     with reading(context.sessions) as session:
-        numbers = session.scalars(
-            select(Cycle.id).where(Cycle.champion_id == champion.id).order_by(Cycle.id)
-        ).all()
-    found: dict[str, Detections] = {}
-    for number in numbers:
-        found.update(read_pool_scores(context.project, number))
-    return found
+        query = select(Cycle.id).where(Cycle.champion_id == champion.id).order_by(Cycle.id)
+        numbers = session.scalars(query).all()
+    return PoolScores(file for number in numbers for file in _files_of(context.project, number))
 
 
-def unknown(context: Context, scores: dict[str, Detections]) -> list[Image]:
-    """Pool images without scores, by id."""
+def read_pool_scores(project: Project, cycle_id: int) -> PoolScores:
+    """Detections of every pool image that the cycle's champion has looked at."""
+    return PoolScores(_files_of(project, cycle_id))
+
+
+def _files_of(project: Project, cycle_id: int) -> list[Path]:
+    return sorted((project.runs / f"cycle-{cycle_id}").glob("pool-*.npz"))
+
+
+def seconds_an_image(session: Session) -> float | None:
+    """What a look at a pool image took of late, in seconds of one worker; None: unknown."""
+    query = select(Unit.result).where(Unit.kind == "score_pool", Unit.state == UnitState.DONE)
+    found = session.scalars(query.order_by(Unit.id.desc()).limit(LATELY)).all()
+    told = [one for one in found if one is not None and SECONDS in one and one["images"]]
+    images = sum(one["images"] for one in told)
+    return sum(one[SECONDS] for one in told) / images if images else None
+
+
+def unknown(context: Context, scores: Mapping[str, Detections]) -> list[str]:
+    """Ids of pool images without scores, sorted."""
     with reading(context.sessions) as session:
-        rows = session.scalars(select(Image).where(Image.role == Role.POOL).order_by(Image.id))
-        return [row for row in rows if row.id not in scores]
-
-
-def rows_of(context: Context, image_ids: Sequence[str]) -> list[Image]:
-    """Images by id."""
-    with reading(context.sessions) as session:
-        return [session.get_one(Image, image_id) for image_id in image_ids]
+        ids = session.scalars(select(Image.id).where(Image.role == Role.POOL).order_by(Image.id))
+        return [image_id for image_id in ids if image_id not in scores]
 
 
 def score(
     context: Context,
     champion: Model,
-    images: list[Image],
+    image_ids: Sequence[str],
     predict: Predict,
     on_image: Callable[[], None],
 ) -> dict[str, Detections]:
@@ -57,12 +166,12 @@ def score(
     Args:
         context: wiring.
         champion: whose eyes.
-        images: of the pool.
+        image_ids: of the pool.
         predict: runs a model.
         on_image: called after each image.
     """
     found: dict[str, Detections] = {}
-    for image in images:
+    for image in _rows(context, image_ids):
         try:
             pixels = open_image(context, image)
         except (CurationError, OSError) as error:
@@ -74,23 +183,8 @@ def score(
     return found
 
 
-def read_pool_scores(project: Project, cycle_id: int) -> dict[str, Detections]:
-    """Detections of every pool image that the cycle's champion has looked at.
-
-    A damaged file costs those that are in it: nobody has looked at them.
-    """
-    found: dict[str, Detections] = {}
-    for path in sorted((project.runs / f"cycle-{cycle_id}").glob("pool-*.npz")):
-        try:
-            arrays = read_npz(path)
-        except ShardCorrupt as error:
-            logger.warning("what the champion saw in some of the pool is left out: %s", error)
-            continue
-        ends = np.cumsum(arrays["counts"])[:-1]
-        parts = [np.split(arrays[key], ends) for key in ("boxes", "scores", "labels")]
-        anchors = np.split(arrays["default_boxes"], ends)
-        for image_id, boxes, scores, labels, default_boxes in zip(
-            arrays["images"], *parts, anchors, strict=True
-        ):
-            found[str(image_id)] = Detections(boxes, scores, labels, default_boxes)
-    return found
+def _rows(context: Context, image_ids: Sequence[str]) -> Iterator[Image]:
+    for part in in_parts(image_ids):
+        with reading(context.sessions) as session:
+            rows = session.scalars(select(Image).where(Image.id.in_(part)).order_by(Image.id)).all()
+        yield from rows

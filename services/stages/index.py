@@ -9,6 +9,7 @@ import numpy as np
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
+from curation.index import RegionIndex
 from curation.index.shards import CODE_ROWS
 from services import units
 from services.db.tables import Embedding
@@ -35,7 +36,12 @@ def run(stage: StageContext, claim: Claim) -> Store:
     context, payload = stage.context, claim.payload
     path = context.project.embeddings / payload["file"]
     arrays = read_npz(path)
-    index = open_index(context, payload["encoder"], payload["width"])
+    # Kept between units: who opens an index reads the name of every image in it, so that a pool
+    # indexed in batches would be read through once for each of them.
+    index: RegionIndex = stage.resident.get(
+        f"index:{payload['encoder']}",
+        lambda: open_index(context, payload["encoder"], payload["width"]),
+    )
     if has_regions(arrays):
         ends = np.cumsum(arrays["counts"])[:-1]
         index.add(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
-import numpy as np
 from sqlalchemy.orm import Session
 
 from curation.kernel.types import Detections
 from services.models.loaded import detector_of
+from services.selection.pool_scores import SECONDS, write
 from services.stages.embed import readable
-from services.store.storage import write_npz
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
@@ -29,25 +29,18 @@ def run(stage: StageContext, claim: Claim) -> Store:
     context = stage.context
     wanted = claim.payload["images"]
     detector = detector_of(stage, claim.payload["model"])
-    images: list[str] = []
-    found: list[Detections] = []
+    began, found = time.perf_counter(), dict[str, Detections]()
     for some in readable(context, wanted):
-        images += some
-        found += detector.predict(list(some.values()), FLOOR)
-    if not images:
+        seen = detector.predict(list(some.values()), FLOOR)
+        found |= zip(some, seen, strict=True)
+    if not found:
         return lambda _session: {"images": 0, "unreadable": len(wanted)}
     file = f"cycle-{claim.cycle_id}/pool-{claim.payload['number']:05d}.npz"
-    write_npz(
-        context.project.runs / file,
-        images=np.array(images),
-        counts=np.array([len(one) for one in found], np.int64),
-        boxes=np.concatenate([one.boxes_xyxy for one in found]),
-        scores=np.concatenate([one.scores for one in found]),
-        labels=np.concatenate([one.labels for one in found]),
-        default_boxes=np.concatenate([one.default_boxes for one in found]),
-    )
+    write(context.project.runs / file, found)
+    seconds = round(time.perf_counter() - began, 3)
 
     def store(_session: Session) -> dict[str, Any]:
-        return {"file": file, "images": len(images), "unreadable": len(wanted) - len(images)}
+        lost = len(wanted) - len(found)
+        return {"file": file, "images": len(found), "unreadable": lost, SECONDS: seconds}
 
     return store

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from curation.kernel.types import Detections
+from retrain.memory import give_back_freed_memory
 from services.context import Context
 from services.cycle import cycle_units, cycles
 from services.db import sides
@@ -29,14 +31,16 @@ PRELABEL_SCORE = 0.3
 def run(stage: StageContext, claim: Claim) -> Store:
     """Choose what to label for ``payload['cycle']``."""
     context = stage.context
+    give_back_freed_memory()  # what the champion's batches took: the index is as large as the pool
     with reading(context.sessions) as session:
         cycle = session.get_one(Cycle, claim.payload["cycle"])
     champion = training.measured(context, str(cycle.champion_id))
     names = tuple(champion.class_names)
     embedder = embedder_of(stage)
-    lacking = evidence.missing(context, champion.id, embedder.version)
-    if lacking and claim.payload["round"] == 0:  # once: what cannot be embedded stays out
-        return lambda session: evidence.request(session, context, cycle.id, lacking)
+    if claim.payload["round"] == 0:  # once: what cannot be embedded stays out
+        lacking = evidence.missing(context, champion.id, embedder.version)
+        if lacking:
+            return lambda session: evidence.request(session, context, cycle.id, lacking)
     scores = known_scores(context, champion)  # of earlier cycles too: it is the same model
     with reading(context.sessions) as session:
         tried = cycle_units.shown(session, cycle)
@@ -75,7 +79,7 @@ def _store_candidates(
     cycle_id: int,
     chosen: Chosen,
     rows: dict[str, tuple[ModeRow, ModeSighting]],
-    scores: dict[str, Detections],
+    scores: Mapping[str, Detections],
     names: tuple[str, ...],
 ) -> None:
     """Rows and label tasks; the first chosen has the highest priority."""

@@ -197,6 +197,7 @@ GPU_RESERVED = Metric(
     ("host", "gpu"),
 )
 RELAYS = Metric("e2x_relays", _G, _B, "Relays that have given a sign of life lately.")
+SCHEDULERS = Metric("e2x_schedulers", _G, _B, "Schedulers that have.")
 WORKERS = Metric("e2x_workers", _G, _B, "Workers that have, by the queue they serve.", ("queue",))
 REQUEST_SECONDS = Metric(
     "e2x_http_request_seconds",

@@ -16,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.telemetry import catalogue as of
 from services.telemetry.catalogue import METRICS, Figures, Samples, family
-from services.troubles import Troubles
 
 __all__ = ["CONTENT_TYPE_PLAIN_0_0_4", "Exposition", "Part", "disk"]
 
@@ -37,7 +36,7 @@ class Exposition:
 
     def __init__(self, parts: Mapping[str, Part], process: bool = False) -> None:
         self._parts = dict(parts)
-        self._troubles = Troubles(logger)
+        self._silent: set[str] = set()
         self._registry = CollectorRegistry()
         self._registry.register(self)
         if process:
@@ -57,16 +56,24 @@ class Exposition:
             try:
                 read = part()
             except SILENT as error:
-                self._troubles.met(f"metrics of the {name}", error)
+                self._say(name, error)
                 up[(name,)] = 0.0
             else:
-                self._troubles.over(f"metrics of the {name}")
+                self._silent.discard(name)
                 found |= read
                 up[(name,)] = 1.0
             seconds[(name,)] = time.monotonic() - started
         for name, metric in METRICS.items():
             if name in found:
                 yield family(metric, found[name])
+
+    def _say(self, name: str, error: Exception) -> None:
+        """Once, until it answers; without a traceback, since a part that is away is no fault."""
+        if name in self._silent:
+            return
+        self._silent.add(name)
+        first = str(error).partition("\n")[0]
+        logger.warning("the %s does not answer, and its metrics are missing: %s", name, first)
 
 
 def disk(folder: Path) -> Samples:

@@ -37,6 +37,7 @@ from services.web import (
     render,
     session,
     start,
+    turns,
     work,
 )
 
@@ -46,7 +47,7 @@ Said: TypeAlias = Callable[[Exception], tuple[str, str] | None]
 """Code and message where the database fails; None: it is not to blame."""
 ROUTES = (
     *(about, account, assets, data, failures, label, live, login),
-    *(models, modes, people, pictures, start, work),
+    *(models, modes, people, pictures, start, turns, work),
 )
 
 

@@ -13,7 +13,7 @@ from services.cycle import dismissals
 from services.db.engine import reading
 from services.db.tables import FailureState
 from services.errors import InvalidRequest
-from services.web import cursors, failure_rows, render, session
+from services.web import cursors, failure_rows, lineage, render, session
 
 router = APIRouter()
 MAX_NOTE = 2000
@@ -60,7 +60,7 @@ def failure_page(request: Request, user: session.UserOf, failure_id: str) -> Res
     """One failure."""
     context: Context = request.app.state.context
     with reading(context.sessions) as opened:
-        found = failure_rows.whole(opened, failure_id)
+        found = lineage.whole(opened, failure_id)
     values = {"found": found, "is_open": found.row.state != FailureState.DISMISSED}
     return render.page(request, "failure.html", values, user)
 

@@ -9,6 +9,7 @@ SEGMENTS = frozenset(
             "account",
             "assets",
             "audit",
+            "cycles",
             "data",
             "events",
             "failures",

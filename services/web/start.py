@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from services.context import Context
+from services.cycle import cycles
 from services.db.engine import reading
 from services.modes.trends import STATE_WORDS
 from services.report import words
@@ -41,8 +42,15 @@ def kind_of(user: session.User) -> str:
 @router.get("/")
 def start_page(request: Request, user: session.UserOf) -> Response:
     """The page with its figures of now; they stay alive where scripts run."""
-    live = figures(request.app.state.context)[kind_of(user)]
-    return render.page(request, "start.html", {"live": render.Markup(live)}, user)
+    context: Context = request.app.state.context
+    live = figures(context)[kind_of(user)]
+    cycle = None
+    if user.may("curate"):
+        with reading(context.sessions) as opened:
+            running = cycles.running(opened)
+            cycle = None if running is None else cycles.find(opened, running)
+    values = {"live": render.Markup(live), "cycle": cycle}
+    return render.page(request, "start.html", values, user)
 
 
 def chart(found: counts.Figures) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Signs of life of relay and workers, in the broker: whether work gets done is asked here.
+"""Signs of life of relay, scheduler and workers, in the broker: here it is asked if work gets done.
 
 A sign is a key that the broker forgets by itself, so that a process that hangs, is stopped or has
 died is missed within :data:`KEEP_S`. It is given by the loop that does the work, not by a thread
@@ -27,7 +27,7 @@ PREFIX = "e2x:alive:"
 EVERY_S = 3.0
 KEEP_S = 15
 """Five signs: one or two may come late on a machine that is busy."""
-RELAY, WORKER = "relay", "worker"
+RELAY, SCHEDULER, WORKER = "relay", "scheduler", "worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Sign:
     """A process that has given a sign of life lately.
 
     Attributes:
-        kind: :data:`RELAY` or :data:`WORKER`.
+        kind: :data:`RELAY`, :data:`SCHEDULER` or :data:`WORKER`.
         name: of the process.
         queues: that a worker serves.
     """

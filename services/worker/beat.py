@@ -13,9 +13,13 @@ from typing import Any
 
 from celery.beat import Scheduler
 
+from services.worker import alive
+
 
 class SteadyScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
     """Sends each entry as it starts, and then whenever the entry's seconds have passed.
+
+    While it does, it gives signs of life.
 
     Attributes:
         clock: seconds that never go back.
@@ -26,6 +30,8 @@ class SteadyScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._next_s: dict[str, float] = {}
         super().__init__(*arguments, **options)
+        sign = alive.Sign(alive.SCHEDULER, alive.SCHEDULER)
+        self._alive = alive.Giver(str(self.app.conf.broker_url), sign)
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Send what is due; seconds until something is."""
@@ -34,5 +40,6 @@ class SteadyScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
             if now_s >= self._next_s.get(name, now_s):
                 self._next_s[name] = now_s + entry.schedule.run_every.total_seconds()
                 self.apply_entry(entry, producer=self.producer)
+        self._alive.give()
         wait_s = min(self._next_s.values(), default=now_s + self.max_interval) - self.clock()
         return float(max(0.0, min(wait_s, self.max_interval)))

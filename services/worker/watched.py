@@ -39,6 +39,7 @@ def exposition(
 def _broker(url: str) -> Samples:
     """Signs of life, and what workers have counted."""
     signs = alive.signs(url)
+    kinds = Counter(sign.kind for sign in signs)
     served = Counter({(queue,): 0 for queue in QUEUES})
     for sign in signs:
         if sign.kind == alive.WORKER:
@@ -50,6 +51,7 @@ def _broker(url: str) -> Samples:
         connection.close()
     return {
         **counted,
-        of.RELAYS.name: {(): float(sum(sign.kind == alive.RELAY for sign in signs))},
+        of.RELAYS.name: {(): float(kinds[alive.RELAY])},
+        of.SCHEDULERS.name: {(): float(kinds[alive.SCHEDULER])},
         of.WORKERS.name: {queue: float(count) for queue, count in served.items()},
     }

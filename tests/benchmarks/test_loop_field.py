@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.loop import bars, field, table, training
-from benchmarks.loop.arms import ARMS, BY_NAME, FIELD_ARMS, choose
+from benchmarks.loop.arms import ARMS, BY_NAME, DEALS, FIELD_ARMS, FIELD_FRAMES, Deal, choose
 from benchmarks.loop.evidence import Observer
 from benchmarks.loop.prepare import Prepared, told
 from benchmarks.loop.worlds import Sample, World
@@ -214,9 +214,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 def test_frames_are_dealt_by_drive_and_always_alike(prepared: Prepared) -> None:
-    dealt = field.deal_frames(prepared, field.SHARE)
+    dealt = field.deal_frames(prepared, Deal())
 
-    again = field.deal_frames(prepared, field.SHARE)
+    again = field.deal_frames(prepared, Deal())
     assert (again.parents, again.judges) == (dealt.parents, dealt.judges)
     parents, judges = ({s.name for s in side} for side in (dealt.parents, dealt.judges))
     assert parents
@@ -224,19 +224,33 @@ def test_frames_are_dealt_by_drive_and_always_alike(prepared: Prepared) -> None:
     assert parents | judges == {failure.sample for failure in prepared.failures}
     drives = [{prepared.world.groups[name] for name in side} for side in (parents, judges)]
     assert not drives[0] & drives[1]
-    assert SelectionSettings().learn_from_field == field.SHARE
+    assert SelectionSettings().learn_from_field == Deal().share
 
 
 @pytest.mark.parametrize(("share", "teach"), [(0, False), (1, True)])
 def test_a_share_of_all_or_nothing(prepared: Prepared, share: float, teach: bool) -> None:
-    dealt = field.deal_frames(prepared, share)
+    dealt = field.deal_frames(prepared, Deal(share))
     assert bool(dealt.parents) == teach
     assert bool(dealt.judges) != teach
 
 
+def test_a_lone_frame_judges_where_it_is_told_to(prepared: Prepared) -> None:
+    lone = field.deal_frames(prepared, DEALS[f"{FIELD_FRAMES}_lone_judges"])
+    teaches = {sample.name for sample in lone.parents}
+    frame_of = {failure.name: failure.sample for failure in prepared.failures}
+    groups = [
+        {prepared.world.groups[frame_of[member]] for member in mode.members} for mode in lone.modes
+    ]
+    own = [group for own in groups if len(own) == 1 for group in own]
+    shared = {group for own in groups if len(own) > 1 for group in own}
+    taught = {prepared.world.groups[name] for name in teaches}
+    assert own
+    assert not taught & (set(own) - shared)
+
+
 @pytest.mark.parametrize("arm", [arm.name for arm in FIELD_ARMS])
 def test_nobody_labels_the_like_of_a_frame_that_teaches(prepared: Prepared, arm: str) -> None:
-    dealt = field.deal_frames(prepared, field.SHARE)
+    dealt = field.deal_frames(prepared, Deal())
     like = {f"copy-{sample.name}" for sample in dealt.parents}
 
     asked = choose(BY_NAME[arm], field.taught(prepared, dealt), Budget(images=100))
@@ -285,6 +299,6 @@ def test_the_arm_trains_on_the_frames_and_counts_no_label_for_them(
 
 
 def test_hashes_of_frames_that_teach_are_their_pictures(prepared: Prepared) -> None:
-    dealt = field.deal_frames(prepared, field.SHARE)
+    dealt = field.deal_frames(prepared, Deal())
     image = prepared.world.image(dealt.parents[0])
     assert perceptual_hash(image) in field.taught(prepared, dealt).excluded_hashes

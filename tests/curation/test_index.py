@@ -80,7 +80,7 @@ def test_sealed_shards_find_what_exact_search_finds(tmp_path: Path) -> None:
     assert np.mean(pairs) / 10 >= 0.95
     scores, exact_scores = sealed.score_images(queries, 100), exact.score_images(queries)
     column = [exact_scores.images.index(image) for image in scores.images]
-    # A seal codes what it compresses: half of 1/127 of a direction's largest value is lost.
+    # A seal codes what it compresses: half of 1/127 of a row's largest number is lost.
     assert scores.similarities == pytest.approx(exact_scores.similarities[:, column], abs=1e-2)
 
 

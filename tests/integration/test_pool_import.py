@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import event, func, select
 
 from benchmarks.common.projects import make_context
-from benchmarks.scale import write_pictures
+from benchmarks.scale.pictures import write_pictures
 from curation.kernel.files import writer_of
 from services.context import Context
 from services.db import migrate

@@ -61,6 +61,7 @@ def test_what_workers_did_is_seen_and_a_killed_one_takes_nothing_with_it(quick: 
         assert figure(quick, "e2x_units", kind="light", state="done") == 10
         assert figure(quick, "e2x_unit_wait_seconds_count", kind="light") == 10
         assert figure(quick, "e2x_relays") == 1
+        assert figure(quick, "e2x_schedulers") == 1
         assert figure(quick, "e2x_workers", queue="explain") == 1
         assert figure(quick, "e2x_workers", queue="train") == 0
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import event, select
 
 from benchmarks.common.projects import make_context
 from curation.index import RegionIndex
 from curation.index.snapshot import ImageScores
+from curation.kernel.types import Detections
 from curation.select import PoolImage, plan
 from services.config import builders
 from services.config.policies import walks_pool
 from services.context import Context
 from services.cycle import cycle_units, cycles
-from services.db.tables import CandidateRow, Cycle, CycleState, LabelTask, Unit
+from services.db.tables import CandidateRow, Cycle, CycleState, Image, LabelTask, Role, Unit
 from services.selection import choose as chooser
-from services.selection import inputs
+from services.selection import inputs, rois
+from services.selection import looks as pool_looks
 from services.selection.choose import Terms, choose
 from tests.services.builders import finish_units
 from tests.services.mode_loop import ModeLoop
@@ -209,3 +212,53 @@ def test_four_times_the_pool_is_no_more_work(
     assert small.files_read == small.arrays_read == 1  # of twelve, one file; of it one array
     assert four.files_read <= 2  # in files of 32
     assert replace(four, files_read=1, arrays_read=1) == small
+
+
+def looks(
+    loop: ModeLoop, policy: str, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[list[str]], list[str]]:
+    """Images of which the objects were encoded together, and what was chosen.
+
+    The champion sees one object in every image.
+    """
+    batches: list[list[str]] = []
+    encode = rois.with_rois
+
+    def counted(context: Context, pool: Sequence[PoolImage], *args: Any) -> list[PoolImage]:
+        batches.append([one.image for one in pool])
+        return encode(context, pool, *args)
+
+    monkeypatch.setattr(rois, "with_rois", counted)
+    with context.sessions() as session:
+        images = session.scalars(select(Image.id).where(Image.role == Role.POOL)).all()
+    seen = Detections(
+        np.array([[5, 5, 40, 40]], np.float32), np.array([0.9]), np.ones(1, np.int64), np.ones(1)
+    )
+    embedder = builders.region_embedder(context.settings, builders.load_encoder(context.settings))
+    terms = Terms(policy, 1, 3)
+    chosen = choose(context, loop.champion(), embedder, dict.fromkeys(images, seen), terms)
+    return batches, [one.image for one in chosen.candidates]
+
+
+def test_a_walk_looks_at_a_batch_at_a_time(
+    sqlite_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_looks, "AT_ONCE", 5)
+    loop = ModeLoop(sqlite_context, 12)
+    loop.scan(range(4), dict.fromkeys(range(4), 0))
+    batches, chosen = looks(loop, "talisman", loop.context, monkeypatch)
+    assert len(chosen) == 3
+    assert [len(batch) for batch in batches] == [5, 5, 2, 5, 5, 2]  # for the mean, and to compare
+
+
+def test_a_share_for_coverage_does_not_encode_the_pool(
+    sqlite_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "SHORTLIST", 2)
+    loop = ModeLoop(sqlite_context, 12)
+    loop.scan(range(4), dict.fromkeys(range(4), 0))
+    wanted = loop.context.settings.selection.model_copy(update={"coverage_share": 0.5})
+    settings = loop.context.settings.model_copy(update={"selection": wanted})
+    batches, chosen = looks(loop, "e2x", replace(loop.context, settings=settings), monkeypatch)
+    assert len(chosen) == 3
+    assert [len(batch) for batch in batches] == [5]  # of one mode: two, and one for each box

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,8 @@ def test_the_plan_says_what_a_policy_looks_at(street: Context) -> None:
     assert (walks.policy, walks.walks_pool, walks.images_to_look_at) == ("entropy", True, POOL)
     assert (asks.policy, asks.walks_pool, asks.images_to_look_at) == ("e2x", False, POOL)
     assert to_look_at(walks) == f"all {POOL} pool images: entropy compares every one"
+    slow = replace(walks, minutes_to_look=12.4)
+    assert to_look_at(slow) == f"{to_look_at(walks)}, about 12 minutes of one worker"
     assert to_look_at(asks) == f"at most {POOL} pool images that the index proposes"
 
 

@@ -143,8 +143,8 @@ def test_what_is_no_count_of_ours_is_left_out(broker: str) -> None:
 
 def test_memory_of_a_gpu_is_told_once_for_all_its_processes(broker: str) -> None:
     connection = redis_server.client(broker)
-    for pid, in_use, held, at in ((1, 70, 20, 100.0), (2, 60, 30, 200.0)):
-        seen = Gpu("box", "uuid", in_use, 80, held, at)
+    for pid, taken, held, at in ((1, 70, 20, 100.0), (2, 60, 30, 200.0)):
+        seen = Gpu("box", "uuid", taken, 80, held, at)
         connection.set(f"{counts.GPUS}box:{pid}", json.dumps(seen.to_dict()), ex=60)
     connection.close()
     found = read(broker)
@@ -214,8 +214,15 @@ def test_signs_of_life_are_counted_by_queue(sqlite_context: Context, broker: str
     assert 'e2x_part_up{part="broker"} 1.0' in text
 
 
-def test_a_broker_that_is_away_is_said(sqlite_context: Context) -> None:
-    text = watched.exposition(sqlite_context).text().decode()
+def test_a_broker_that_is_away_is_said(
+    sqlite_context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    exposition = watched.exposition(sqlite_context)
+    exposition.text()
+    text = exposition.text().decode()
+    (said,) = caplog.records  # once, and in one line
+    assert "the broker does not answer, and its metrics are missing" in said.getMessage()
+    assert said.exc_info is None
     assert 'e2x_part_up{part="broker"} 0.0' in text
     assert 'e2x_part_up{part="database"} 1.0' in text
     assert "e2x_relays" not in text

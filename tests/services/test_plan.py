@@ -140,7 +140,7 @@ def test_every_policy_of_the_registry_chooses_in_the_service(planned: Context) -
 def test_a_detector_that_misses_half_makes_images_cost_twice_as_much(planned: Context) -> None:
     with planned.sessions() as session:
         champion = session.scalars(select(Model)).one()
-        images = {image.id for image in pool_scores.unknown(planned, {})}
+        images = set(pool_scores.unknown(planned, {}))
     embedder = builders.region_embedder(planned.settings, builders.load_encoder(planned.settings))
     boxes = np.tile(np.array([10, 10, 40, 40], np.float32), (3, 1))
     seen = Detections(boxes, np.full(3, 0.9, np.float32), np.ones(3, np.int64), np.arange(3))

@@ -11,12 +11,15 @@ import torch
 from sqlalchemy import select
 
 from curation.embedding.embed import RegionEmbedder
+from curation.index import RegionIndex
 from curation.kernel.images import encode_png
 from curation.kernel.types import ImageArray
 from services import units
+from services.cli.plan import read_plan
 from services.context import Context
 from services.cycle import cycles
 from services.db.tables import Embedding, Image, Role, Unit, UnitState
+from services.selection import pool_scores
 from services.selection.pool_scores import read_pool_scores
 from services.stages import index as index_stage
 from services.store.region_index import open_index
@@ -237,3 +240,45 @@ def test_regions_that_wait_are_coded_before_there_are_enough_to_seal(
     assert (index.uncoded(), index.num_stored()) == (0, 2 * count)
     assert f"{2 * count} regions of the index are coded, 0 wait" in caplog.text
     assert index.regions_of(images[1])[0] == pytest.approx(vectors[count:], abs=0.1)
+
+
+def test_an_index_is_opened_once_for_all_batches(
+    sqlite_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who opens it reads the name of every image in it."""
+    context, resident, opened = sqlite_context, Resident(), list[str]()
+
+    def counted(context: Context, encoder: str, width: int) -> RegionIndex:
+        opened.append(encoder)
+        return open_index(context, encoder, width)
+
+    monkeypatch.setattr(index_stage, "open_index", counted)
+    for batch in range(3):
+        names, file = [f"{batch}{row:063x}" for row in range(2)], f"some/{batch}.npz"
+        write_npz(
+            context.project.embeddings / file,
+            counts=np.full(2, 3),
+            vectors=np.random.default_rng(batch).normal(size=(6, 8)).astype(np.float16),
+            boxes=np.tile(np.array([0, 0, 9, 9], np.float32), (6, 1)),
+            wholes=np.ones((2, 4), np.float16),
+        )
+        payload = {"file": file, "images": names, "encoder": "e" * 64, "width": 8}
+        with context.sessions.begin() as session:
+            units.enqueue(session, "index", f"index:{file}", payload)
+        assert done(context, resident, "index") == {"indexed": 2}
+        assert len(open_index(context, "e" * 64, 8)) == 6 * (batch + 1)
+    assert opened == ["e" * 64]
+
+
+def test_a_look_says_how_long_it_took(sqlite_context: Context) -> None:
+    context = sqlite_context
+    pool_of(context, noise(3))
+    ask_scores(context)
+    with context.sessions() as session:
+        assert pool_scores.seconds_an_image(session) is None
+        assert read_plan(session, context, "random").minutes_to_look is None
+    seconds = done(context, Resident(), "score_pool")["seconds"]
+    with context.sessions() as session:
+        assert pool_scores.seconds_an_image(session) == pytest.approx(seconds / 3)
+        planned = read_plan(session, context, "random").minutes_to_look
+    assert planned == pytest.approx(seconds / 60, abs=0.06)

@@ -100,6 +100,34 @@ def test_an_answer_given_without_a_connection_is_sent_when_it_is_back(
     assert len(answer.objects) == 2
 
 
+def test_an_answer_whose_receipt_is_lost_is_stored_once(
+    site: tuple[Any, str], sqlite_context: Context, browser: Any
+) -> None:
+    app, url = site
+    first, second = add_tasks(sqlite_context, 2)
+    with person(browser, url, sign_in(app), expected=("ERR_FAILED",)) as page:
+        lost: list[str] = []
+
+        def lose(route: Any) -> None:
+            if lost:
+                route.continue_()
+                return
+            lost.append(route.request.url)
+            route.fetch()  # the server has it,
+            route.abort()  # the page never hears of it
+
+        page.route("**/submit", lose)
+        page.goto("/label")
+        _shown(page, first)
+        page.keyboard.press("Enter")
+        _shown(page, second)
+        page.locator("#unsent:empty").wait_for(state="attached")
+        assert lost
+
+    assert len(_answers(sqlite_context)) == 1
+    assert _states(sqlite_context)[0] == "submitted"
+
+
 def test_a_draft_outlives_the_page(
     site: tuple[Any, str], sqlite_context: Context, browser: Any
 ) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from services.api.app import create_app
 from services.context import Context
-from services.db.tables import FailureRow, Image
+from services.db.tables import Cycle, FailureRow, Image
 from services.store.storage import put_image
 from services.web import assets
 from services.web.roles import LEAST_OF_PAGES
@@ -71,6 +71,12 @@ def site(sqlite_context: Context, served: tuple[Any, str]) -> Site:
     return Site(sqlite_context, *served)
 
 
+@pytest.fixture
+def on_each(context: Context, served: tuple[Any, str]) -> Site:
+    """The same on a database of each kind."""
+    return Site(context, *served)
+
+
 @pytest.mark.parametrize("path", LISTS)
 def test_a_page_with_nothing_says_what_to_do(site: Site, path: str) -> None:
     answer = site.as_("admin").get(path)
@@ -83,20 +89,20 @@ def test_a_page_with_nothing_says_what_to_do(site: Site, path: str) -> None:
     assert re.search(r" style=| on\w+=|<style|<script(?! src)", answer.text) is None
 
 
-def test_pages_ask_as_much_of_the_database_for_many_rows_as_for_one(site: Site) -> None:
-    add_field(site.context, 1)
-    client = site.as_("admin")
-    few = {path: site.queries(client, path) for path in (*LISTS, *ONE)}
-    add_rows(site.context, range(2, MANY))
-    many = {path: site.queries(client, path) for path in (*LISTS, *ONE)}
+def test_pages_ask_as_much_of_the_database_for_many_rows_as_for_one(on_each: Site) -> None:
+    add_field(on_each.context, 1)
+    client = on_each.as_("admin")
+    few = {path: on_each.queries(client, path) for path in (*LISTS, *ONE)}
+    add_rows(on_each.context, range(2, MANY))
+    many = {path: on_each.queries(client, path) for path in (*LISTS, *ONE)}
 
     assert many == few
     assert max(many.values()) <= 25
 
 
-def test_the_pages_of_a_list_hold_every_row_once(site: Site) -> None:
-    add_field(site.context, MANY)
-    client = site.as_("viewer")
+def test_the_pages_of_a_list_hold_every_row_once(on_each: Site) -> None:
+    add_field(on_each.context, MANY)
+    client = on_each.as_("viewer")
     for path, pattern in (
         ("/failures", r'<li><a href="/failures/([0-9a-f]{64})"'),
         ("/modes", r'<td><a href="/modes/(\d+)"'),
@@ -116,13 +122,13 @@ def test_the_pages_of_a_list_hold_every_row_once(site: Site) -> None:
         assert len(found) == len(set(found)) >= MANY - 1, path
 
 
-def test_failures_are_filtered(site: Site) -> None:
-    add_field(site.context, 3)
-    with site.context.sessions.begin() as session:
+def test_failures_are_filtered(on_each: Site) -> None:
+    add_field(on_each.context, 3)
+    with on_each.context.sessions.begin() as session:
         session.get_one(FailureRow, f"{1:064x}").kind = "false_positive"
         session.get_one(FailureRow, f"{2:064x}").state = "dismissed"
         session.get_one(FailureRow, f"{3:064x}").mode_id = None
-    client = site.as_("viewer")
+    client = on_each.as_("viewer")
 
     def shown(query: str) -> list[int]:
         text = client.get(f"/failures?{query}").text
@@ -176,6 +182,7 @@ def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: st
     assert set(answers.values()) <= {200, 303, 409}, answers
     offered = {re.sub(r"[0-9a-f]{64}|\d+", "N", action) for action in forms - ending}
     curator = {"/account/tokens", "/failures/N/dismiss", "/work/N/redrive"}
+    curator |= {"/cycles/N/cancel", "/cycles/N/train"}
     assert (
         offered
         == {
@@ -215,6 +222,21 @@ def test_a_form_of_another_site_is_refused(site: Site, path: str) -> None:
     headers = {"Origin": "https://evil.example"}
     told = {**fields, "csrf": _csrf(client)}
     assert client.post(address, data=told, headers=headers).status_code == 403
+
+
+def test_a_cycle_is_stopped_and_begun_by_a_button_and_why_not_is_said(site: Site) -> None:
+    add_field(site.context, 1)
+    client = site.as_("curator")
+    told = {"csrf": _csrf(client)}
+
+    assert client.post("/cycles/1/cancel", data=told).status_code == 303
+    with site.context.sessions() as session:
+        assert session.get_one(Cycle, 1).state == "cancelled"
+    page = client.get("/").text
+    assert 'action="/cycles/start"' in page
+    refused = client.post("/cycles/start", data=told)
+    assert refused.status_code in (409, 422)
+    assert "holdout" in refused.text
 
 
 def test_a_token_is_made_shown_once_and_revoked(site: Site) -> None:

@@ -5,6 +5,7 @@ the causes; ``vehicles``, ``people``, ``clutter`` and ``backdrop`` draw; ``expor
 """
 
 from services.demo.street.config import (
+    AWAY_CAUSES,
     CAUSE_CLASS,
     CAUSES,
     CLASS_NAMES,
@@ -17,6 +18,7 @@ from services.demo.street.generate import draw_scene, generate
 from services.demo.street.scene import Lookalike, Scene
 
 __all__ = [
+    "AWAY_CAUSES",
     "CAUSES",
     "CAUSE_CLASS",
     "CLASS_NAMES",

@@ -17,6 +17,7 @@ _TREE_SIDE_PX = 110
 _POST: Colour = (92, 94, 98)
 _FRAME: Colour = (66, 68, 74)
 _MAGENTA: Colour = (214, 32, 126)
+_AWNING: tuple[Colour, Colour] = ((28, 150, 170), (244, 240, 224))
 _BINS: tuple[Colour, ...] = ((52, 84, 58), (70, 72, 78), (120, 78, 40), (44, 60, 92))
 
 
@@ -78,6 +79,22 @@ def bin_(rng: np.random.Generator, px_per_m: float) -> Sprite:
     else:
         pen.polygon([(0.12, 0.2), (0.68, 0.2), (0.62, 1.08), (0.18, 1.08)], colour)
         pen.block((0.06, 0.08), (0.74, 0.24), colour, 0.7, radius_m=0.06)
+    return shaded(pen.sprite(), rng)
+
+
+def kiosk(rng: np.random.Generator, px_per_m: float) -> Sprite:
+    """A kiosk with a striped awning: nothing else looks like it."""
+    pen = Pen(3.4, 2.7, px_per_m)
+    pen.block((0.3, 0.8), (3.1, 2.68), (206, 196, 170), float(rng.uniform(0.85, 1.1)))
+    pen.block((0.6, 1.1), (2.8, 1.75), (52, 58, 70))
+    pen.block((0.3, 1.8), (3.1, 1.95), (120, 86, 60))
+    stripes = 9
+    for number in range(stripes):
+        left, right = (0.05 + 3.3 * (number + step) / stripes for step in (0, 1))
+        inner_left, inner_right = (1.7 + (x - 1.7) * 0.8 for x in (left, right))
+        pen.polygon(
+            [(inner_left, 0.2), (inner_right, 0.2), (right, 1.0), (left, 1.0)], _AWNING[number % 2]
+        )
     return shaded(pen.sprite(), rng)
 
 

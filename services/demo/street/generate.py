@@ -20,7 +20,13 @@ from services.demo.street.config import (
     WorldConfig,
 )
 from services.demo.street.people import pedestrian, sign
-from services.demo.street.planting import Planted, draw_cause, plant_cause, plant_decoys
+from services.demo.street.planting import (
+    Planted,
+    draw_cause,
+    plant_cause,
+    plant_decoys,
+    plant_figure,
+)
 from services.demo.street.scene import (
     Scene,
     Thing,
@@ -92,9 +98,12 @@ def _scene(
     cause = draw_cause(rng, config, config.planted_share(split))
     taken: list[Box] = []
     planted = plant_cause(rng, layout, canvas, cause, taken) if cause else Planted()
+    # Without figures no number is drawn for them: the worlds that have none stay as they were.
+    if not cause and config.figure_share and rng.random() < config.figures(split):
+        planted = plant_figure(rng, layout, taken)
     plant_decoys(rng, config, layout, canvas, planted, taken)
     things = planted.things
-    things += _objects(rng, config, layout, taken)
+    things += _objects(rng, config, layout, taken, planted.crowd)
     things += _clutter(rng, layout, taken)
     compose(canvas, things)
     planted.finish(rng, canvas)
@@ -151,13 +160,15 @@ def _room(layout: Layout, thing: Thing, taken: list[Box]) -> bool:
 
 
 def _objects(
-    rng: np.random.Generator, config: WorldConfig, layout: Layout, taken: list[Box]
+    rng: np.random.Generator, config: WorldConfig, layout: Layout, taken: list[Box], crowd: bool
 ) -> list[Thing]:
-    """Plain objects where there is room; ``taken`` grows."""
+    """Plain objects where there is room, pedestrians in a ``crowd`` alone; ``taken`` grows."""
     wanted = int(rng.integers(config.min_objects, config.max_objects + 1))
     labels = rng.choice(list(_LABEL_SHARES), size=wanted, p=list(_LABEL_SHARES.values()))
     things: list[Thing] = []
     for label in sorted(int(value) for value in labels):
+        if label == PEDESTRIAN and not crowd:
+            continue
         base = layout.horizon + layout.height * rng.uniform(*_DEPTHS[label])
         base = min(base, layout.height - 1.0)
         scale = layout.px_per_m(base) * _ENLARGE[label] * rng.uniform(0.88, 1.12)

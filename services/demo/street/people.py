@@ -8,6 +8,7 @@ from services.demo.street.canvas import Colour, Pen, Point, Sprite, shaded
 from services.demo.street.vehicles import Tags, paint
 
 _SKINS: tuple[Colour, ...] = ((236, 200, 172), (198, 150, 116), (132, 90, 64), (84, 58, 44))
+_CLAY: Colour = (226, 222, 214)
 _HAIR: tuple[Colour, ...] = ((40, 28, 22), (92, 62, 36), (176, 140, 84), (120, 118, 116))
 _TROUSERS: tuple[Colour, ...] = ((36, 42, 60), (60, 58, 56), (120, 108, 88), (30, 30, 32))
 _SHOE: Colour = (30, 26, 24)
@@ -27,12 +28,19 @@ def _legs(pen: Pen, hip: float, stride: float, colour: Colour) -> None:
 
 
 def pedestrian(
-    rng: np.random.Generator, px_per_m: float, colours: tuple[str, ...] = ()
+    rng: np.random.Generator,
+    px_per_m: float,
+    colours: tuple[str, ...] = (),
+    dummy: bool = False,
 ) -> tuple[Sprite, Tags]:
-    """A person standing or walking, dressed in one of ``colours`` or any, sometimes with a bag."""
+    """A person standing or walking, dressed in one of ``colours`` or any, sometimes with a bag.
+
+    A ``dummy`` is no person: it differs by its pale head and hands alone.
+    """
     name, top = paint(rng, colours)
     dress = str(rng.choice(("shirt", "coat", "dress")))
     skin = _SKINS[rng.integers(len(_SKINS))]
+    skin = _CLAY if dummy else skin
     trousers = _TROUSERS[rng.integers(len(_TROUSERS))]
     stride = float(rng.uniform(0.05, 0.22))
     pen = Pen(0.74, 1.76, px_per_m)
@@ -48,7 +56,8 @@ def pedestrian(
     pen.line([(0.47, 0.42), (0.54 + swing * 0.4, 0.72), (0.5 - swing, 0.98)], top, 0.1, 1.15)
     pen.disc((0.5 - swing, 1.0), 0.05, skin)
     pen.block((0.31, 0.26), (0.41, 0.38), skin, 0.9)
-    pen.oval((0.36, 0.17), 0.11, 0.15, _HAIR[rng.integers(len(_HAIR))])
+    hair = _HAIR[rng.integers(len(_HAIR))]
+    pen.oval((0.36, 0.17), 0.11, 0.15, _CLAY if dummy else hair)
     pen.oval((0.39, 0.19), 0.085, 0.115, skin)
     if rng.random() < 0.4:
         pen.block((0.12, 0.46), (0.27, 0.86), paint(rng, colours)[1], radius_m=0.06)

@@ -13,7 +13,7 @@ import numpy as np
 from curation.kernel.types import BoolArray, Box, FloatArray
 from services.demo.street.backdrop import Layout, cast_neon, lay_brick
 from services.demo.street.canvas import Sprite
-from services.demo.street.clutter import car_billboard
+from services.demo.street.clutter import car_billboard, kiosk
 from services.demo.street.config import (
     BICYCLE,
     BICYCLE_IN_NEON_SHADOW,
@@ -22,6 +22,7 @@ from services.demo.street.config import (
     CAR,
     CAR_ON_BILLBOARD,
     PEDESTRIAN,
+    PEDESTRIAN_BY_KIOSK,
     PEDESTRIAN_ON_BRICK,
     WorldConfig,
 )
@@ -29,10 +30,13 @@ from services.demo.street.people import pedestrian
 from services.demo.street.scene import Lookalike, Thing, box_of, stand
 from services.demo.street.vehicles import bicycle, bus, car
 
+WINDOW_SHARE = 0.25
+"""Surroundings of an object: twice its box, and at least this share of the picture's width."""
+
 
 @dataclass(slots=True, eq=False)
 class Planted:
-    """What a cause put into a scene."""
+    """What a cause put into a scene; without a ``crowd`` no other pedestrian may come."""
 
     things: list[Thing] = field(default_factory=list)
     ground: BoolArray | None = None
@@ -41,6 +45,7 @@ class Planted:
     board: Thing | None = None
     pictured: Box | None = None
     neon: list[Box] = field(default_factory=list)
+    crowd: bool = True
 
     def finish(self, rng: np.random.Generator, canvas: FloatArray) -> None:
         """Light that falls on everything drawn so far, in place."""
@@ -89,6 +94,7 @@ def plant_cause(
         PEDESTRIAN_ON_BRICK: _pedestrian_on_brick,
         BICYCLE_IN_NEON_SHADOW: _bicycle_in_neon_shadow,
         CAR_ON_BILLBOARD: _car_on_billboard,
+        PEDESTRIAN_BY_KIOSK: _pedestrian_by_kiosk,
     }[cause]
     return stage(rng, layout, canvas, taken)
 
@@ -171,6 +177,39 @@ def _car_on_billboard(
     left, top = float(board.left), float(board.top)
     pictured = (left + x1, top + y1, left + x2, top + y2)
     return Planted(things=[board], board=board, pictured=pictured)
+
+
+def _pedestrian_by_kiosk(
+    rng: np.random.Generator, layout: Layout, canvas: FloatArray, taken: list[Box]
+) -> Planted:
+    return _far_from_kiosk(rng, layout, taken, dummy=False)
+
+
+def plant_figure(rng: np.random.Generator, layout: Layout, taken: list[Box]) -> Planted:
+    """A dummy far from a kiosk: no object, and no cause of a failure where it is known."""
+    return _far_from_kiosk(rng, layout, taken, dummy=True)
+
+
+def _far_from_kiosk(
+    rng: np.random.Generator, layout: Layout, taken: list[Box], dummy: bool
+) -> Planted:
+    """A person or a dummy, and a kiosk beside it, outside twice its box."""
+    side = 1 if rng.random() < 0.5 else -1
+    depth = rng.uniform(0.32, 0.5)
+    base = _base(rng, layout, depth, depth)
+    sprite, tags = pedestrian(rng, layout.px_per_m(base) * rng.uniform(1.15, 1.35), dummy=dummy)
+    near = stand(layout, sprite, layout.width * (0.5 + side * rng.uniform(0.14, 0.36)), base)
+    foot = _base(rng, layout, depth * 0.75, depth * 0.85)
+    stall = kiosk(rng, layout.px_per_m(foot) * rng.uniform(0.9, 1.1))
+    left, _, right, _ = near.box
+    window = max(right - left, layout.width * WINDOW_SHARE / 2)
+    reach = window + layout.width * rng.uniform(0.01, 0.05) + stall.size_wh[0] / 2
+    far = stand(layout, stall, (left + right) / 2 - side * reach, foot)
+    taken.extend((near.box, far.box))
+    if dummy:
+        return Planted(things=[near, far], crowd=False)
+    person = _named(near, PEDESTRIAN, tags, PEDESTRIAN_BY_KIOSK)
+    return Planted(things=[person, far], victim=person, behind=far, crowd=False)
 
 
 def plant_decoys(
