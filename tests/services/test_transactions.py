@@ -74,11 +74,15 @@ def test_a_transaction_hands_its_session_to_somebody_or_writes() -> None:
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.With):
                 continue
-            opened = [ast.unparse(item.context_expr) for item in node.items]
-            if not any(text.endswith("sessions.begin()") for text in opened):
+            opened = {
+                ast.unparse(item.optional_vars) if item.optional_vars else ""
+                for item in node.items
+                if ast.unparse(item.context_expr).endswith("sessions.begin()")
+            }
+            if not opened:
                 continue
             handed = any(
-                any(isinstance(arg, ast.Name) and arg.id == "session" for arg in call.args)
+                any(isinstance(arg, ast.Name) and arg.id in opened for arg in call.args)
                 or (isinstance(call.func, ast.Attribute) and call.func.attr in WRITES)
                 for part in node.body
                 for call in _calls(part)
