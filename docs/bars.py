@@ -38,6 +38,12 @@ LOOP = {
     ),
     "F4_regions_above_box": Bar("the same, above the object with its surroundings", ">="),
     "F4_regions_above_random": Bar("the same, above random regions", ">="),
+    "F4_anywhere_above_whole_image": Bar(
+        "regions that hurt wherever they lie, above the whole image, points", ">="
+    ),
+    "F4_anywhere_above_box": Bar("the same, above the object with its surroundings", ">="),
+    "F4_anywhere_above_random": Bar("the same, above random regions", ">="),
+    "F4_anywhere_above_negative": Bar("the same, above those near the object", ">="),
     "F1": Bar("failing frames and E2X above frames and random, largest budget, points", ">="),
     "F1_at_all": Bar("the same, above it at all", ">="),
     "F2": Bar("failing frames and E2X above the frames alone, points", ">="),
@@ -118,6 +124,7 @@ SYNTHESIS = {
 FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "loop-street.json": ("The loop, street world", LOOP),
     "loop-street-fog.json": ("The loop, street world, all of the field in fog", LOOP),
+    "loop-street-away.json": ("The loop, street world, the cause far from the object", LOOP),
     "loop-carla.json": ("The loop, CARLA", LOOP),
     "fidelity.json": ("Explanations, SSDLite-EfficientNet-Lite0", FIDELITY),
     "fidelity-ssdlite320_mobilenet_v3_large.json": ("Explanations, MobileNetV3", FIDELITY),

@@ -15,7 +15,7 @@ from curation.index.metric import Metric
 from curation.kernel.types import FloatArray, IntArray
 
 MANY = 4096
-"""Rows after which mapped pages are let go. A row of some 356 bytes maps the 64 KB around it: a few
+"""Rows of a read from which on mapped pages are let go. A row of some 356 bytes maps the 64 KB around it: a few
 selections would keep the whole index in their process. A search for one failure reads fewer, and
 mapping again would cost it as much as its search."""
 
@@ -55,7 +55,7 @@ class Rows:
                 vectors[own] = self._waiting(rows[own])
             else:
                 vectors[own] = segment.decoded(rows[own] - segment.ref.start)
-        self._let_go(len(rows))
+                _let_go(segment, len(rows))
         return vectors
 
     def mapped(self, rows: IntArray, metric: Metric) -> FloatArray:
@@ -74,18 +74,13 @@ class Rows:
                 mapped[own] = metric.apply(self._waiting(rows[own]))
             elif segment.ref.parts != len(metric.means):
                 mapped[own] = metric.apply(segment.decoded(rows[own] - segment.ref.start))
+                _let_go(segment, len(rows))
             else:
                 alike.setdefault(segment.ref.shape, []).append((segment, own))
         for owned in alike.values():
             every = np.concatenate([own for _, own in owned])
             mapped[every] = _mapped(owned, rows, metric)
-        self._let_go(len(rows))
         return mapped
-
-    def _let_go(self, rows: int) -> None:
-        if rows >= MANY:
-            for segment in list(self._open.values()):  # other threads may open some meanwhile
-                segment.let_go()
 
     def segment(self, ref: SegmentRef) -> Segment:
         """One of the segments, mapped.
@@ -113,11 +108,20 @@ class Rows:
             yield (None if waits else self.segment(self._segments[owner])), own
 
 
+def _let_go(segment: Segment, asked: int) -> None:
+    """Right after a segment was read, so that one of them is mapped at a time."""
+    if asked >= MANY:
+        segment.let_go()
+
+
 def _mapped(
     owned: Sequence[tuple[Segment, IntArray]], rows: IntArray, metric: Metric
 ) -> FloatArray:
     """[N, m] of rows of segments of one shape, in the order in which they are given."""
-    stored = [segment.records(rows[own] - segment.ref.start) for segment, own in owned]
+    stored = []
+    for segment, own in owned:
+        stored.append(segment.records(rows[own] - segment.ref.start))
+        _let_go(segment, len(rows))
     along, present = unpacked(owned[0][0].ref, np.concatenate(stored))
     along = along.transpose(1, 0, 2)  # [P, N, K]
     parts, count, _ = along.shape

@@ -149,6 +149,8 @@ def test_a_large_read_leaves_no_pages_of_the_index_in_the_process(tmp_path: Path
     every = rows.read(np.arange(MANY))
     assert resident_kb(tmp_path / ref.file) == 0
     np.testing.assert_array_equal(every[::64], few)
+    rows.mapped(np.arange(MANY), Metric.identity(WIDE))
+    assert resident_kb(tmp_path / ref.file) == 0
 
 
 def resident_kb(path: Path) -> int:
