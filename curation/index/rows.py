@@ -15,9 +15,9 @@ from curation.index.metric import Metric
 from curation.kernel.types import FloatArray, IntArray
 
 MANY = 4096
-"""Rows of a read from which on mapped pages are let go. A row of some 356 bytes maps the 64 KB around it: a few
-selections would keep the whole index in their process. A search for one failure reads fewer, and
-mapping again would cost it as much as its search."""
+"""Rows of a read from which on mapped pages are let go. A row of some 356 bytes maps the 64 KB
+around it: a few selections would keep the whole index in their process. A search for one failure
+reads fewer, and mapping again would cost it as much as its search."""
 
 
 class Rows:
