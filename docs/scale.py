@@ -42,11 +42,10 @@ Policies that compare the whole pool say so (`e2x cycle plan` says how many imag
 about how long that takes); they see it a batch at a time.
 """
 HOW = """
-One thread a process, on a machine with {cores}; other programs ran beside it, so that times of
-the clock are upper bounds and processor times the better measure. The failures are {failures}
-explained ones of a detector of the street world, found and explained by the service itself, with
-a budget of {budget} boxes. Rows of the pool are written in bulk as the import, embed and index
-stages leave them: vectors drawn around those of {pictures} real pictures, {regions} regions an
+One thread a process, on a machine with {cores}; another program ran beside it. The failures are
+{failures} explained ones of a detector of the street world, found and explained by the service
+itself, with a budget of {budget} boxes. Rows of the pool are written in bulk as the import, embed
+and index stages leave them: vectors drawn around those of {pictures} real pictures, {regions} regions an
 image instead of the 35 of a real project, whole-image vectors likewise; the rows share the
 pictures' files. Detector and encoder look at half of the street world's resolution. Each size is
 asked in the same state: what a cycle wrote is taken back before the pool grows on. Processes are
@@ -86,10 +85,10 @@ def million(document: dict[str, Any]) -> Iterator[str]:
         f"images, and looks at {looked:.2f} times as many images: how many depends on how far "
         f"the proposals of the modes overlap. For an image that is looked at it is "
         f"{ratio / looked:.2f} times. Selecting takes {cycle['peak_mib'] / 1024:.1f} GiB at its "
-        f"peak with {regions} regions an image; pages of mapped files count, of libraries and of "
-        f"the index around the rows that were compared. With all {REGIONS}, the {resident:.0f} "
-        f"resident bytes a region of [the index](index_at_size.md) would add {more:.1f} GiB: that "
-        f"is computed, not measured."
+        f"peak with {regions} regions an image; what the index knows of every image, its name, "
+        f"place and shards, is held, and pages of mapped files count. With all {REGIONS}, the "
+        f"{resident:.0f} resident bytes a region of [the index](index_at_size.md) would add "
+        f"{more:.1f} GiB: that is computed, not measured."
     )
     yield ""
 
