@@ -45,11 +45,11 @@ HOW = """
 One thread a process, on a machine with {cores}; another program ran beside it. The failures are
 {failures} explained ones of a detector of the street world, found and explained by the service
 itself, with a budget of {budget} boxes. Rows of the pool are written in bulk as the import, embed
-and index stages leave them: vectors drawn around those of {pictures} real pictures, {regions} regions an
-image instead of the 35 of a real project, whole-image vectors likewise; the rows share the
-pictures' files. Detector and encoder look at half of the street world's resolution. Each size is
-asked in the same state: what a cycle wrote is taken back before the pool grows on. Processes are
-measured alone, memory as the peak that the kernel reports.
+and index stages leave them: vectors drawn around those of {pictures} real pictures, {regions}
+regions an image instead of the 35 of a real project, whole-image vectors likewise; the rows share
+the pictures' files. Detector and encoder look at half of the street world's resolution. Each size
+is asked in the same state: what a cycle wrote is taken back before the pool grows on. Processes
+are measured alone, memory as the peak that the kernel reports.
 """
 
 
