@@ -26,7 +26,7 @@ from benchmarks.synthesis import (
 from curation.kernel.files import write_json
 from curation.synthesis.blend import BLENDINGS
 from curation.synthesis.composite import BLENDING
-from curation.synthesis.transplant import GameRules
+from curation.synthesis.game import GameRules
 from retrain.memory import keep_freed_memory
 
 SCENES, DRAWN = 25, 40

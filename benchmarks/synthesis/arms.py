@@ -15,7 +15,7 @@ from benchmarks.synthesis.prepare import Known, Miss, Ready
 from benchmarks.synthesis.reproduction import detected
 from curation import synthesis
 from curation.kernel.images import content_hash, encode_png, perceptual_hash
-from curation.kernel.types import Box, FloatArray, ImageArray, Truth
+from curation.kernel.types import Box, FloatArray, ImageArray
 from curation.synthesis import (
     CheckContext,
     Donor,
@@ -162,9 +162,8 @@ def _modes(ready: Ready, puts: AllPuts, recipe: str) -> list[ModeHarm]:
 
 
 def _harm(world: World, miss: Miss, put: recipes.Put) -> Harm:
-    truth, row = miss.sample.truth, miss.failure.truth_index
-    others = np.arange(len(truth)) != row
-    left = Truth(truth.boxes_xyxy[others], truth.labels[others], truth.ignore[others])
+    row = miss.failure.truth_index
+    left = miss.sample.truth if row is None else miss.sample.truth.without(row)
     box, label = miss.failure.box_xyxy, miss.failure.label
     pixels = world.image(miss.sample)
     return Harm(miss.sample.name, "field", pixels, put.mask, box, label, left, put.light)
@@ -177,9 +176,7 @@ def _donor(world: World, known: Known) -> Donor:
 
 def _harmless(donor: Donor) -> Harm:
     """The surroundings of a known object, twice its box."""
-    others = np.arange(len(donor.truth)) != donor.row
-    truth = donor.truth
-    left = Truth(truth.boxes_xyxy[others], truth.labels[others], truth.ignore[others])
+    left = donor.truth.without(donor.row)
     size_hw = donor.pixels.shape[0], donor.pixels.shape[1]
     mask = window(donor.box_xyxy, 2.0, size_hw)
     return Harm(donor.image, donor.role, donor.pixels, mask, donor.box_xyxy, donor.label, left)

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.common import bars
 from curation import synthesis
 from curation.kernel.boxes import overlaps
-from curation.kernel.types import FloatArray, Truth
+from curation.kernel.types import FloatArray
 from curation.synthesis import Donor, Drawn, Harm, ModeHarm, Staging, SynthesisRequest, plan
 from curation.synthesis.cutout import cutout
 from curation.synthesis.geometry import window
@@ -69,8 +69,7 @@ def _drawn(donors: Sequence[Donor], seed: int, count: int) -> list[Drawn]:
 
 def _harm(donor: Donor) -> Harm:
     """The surroundings of a known object, with its light."""
-    truth, others = donor.truth, np.arange(len(donor.truth)) != donor.row
-    left = Truth(truth.boxes_xyxy[others], truth.labels[others], truth.ignore[others])
+    left = donor.truth.without(donor.row)
     size_hw = donor.pixels.shape[0], donor.pixels.shape[1]
     mask = window(donor.box_xyxy, 2.0, size_hw)
     box, label = donor.box_xyxy, donor.label

@@ -15,6 +15,7 @@ from curation.kernel.types import BoolArray, Box, FloatArray, ImageArray
 from curation.synthesis import transplant
 from curation.synthesis.blend import Blending, colours
 from curation.synthesis.composite import Object, Surroundings, put
+from curation.synthesis.game import Game, GameRules, scorer
 from curation.synthesis.geometry import carry, carry_mask, place
 from retrain.detector import SsdDetector
 
@@ -55,7 +56,7 @@ def play(
     ready: Ready,
     miss: Miss,
     blending: Blending,
-    rules: transplant.GameRules,
+    rules: GameRules,
     num_samples: int,
     rng: np.random.Generator,
 ) -> Played | None:
@@ -67,9 +68,9 @@ def play(
     around = ready.around(miss)
     known = [ready.object_of(one) for one in players]
     others = _others(ready, around, known, rng)
-    score = transplant.scorer(ready.detector, miss.failure.label)
+    score = scorer(ready.detector, miss.failure.label)
     found = explained(ready, miss, num_samples, rng)
-    game = transplant.Game(around, found.segments, known, score, others, rules, blending)
+    game = Game(around, found.segments, known, score, others, rules, blending)
     blame = transplant.blame(game, rng)
     candidates = recipes.transplanted(blame)
     told = {"light": round(blame.light or 0, 3), "light_error": round(blame.light_error or 0, 3)}
@@ -78,7 +79,7 @@ def play(
 
 
 def measure(
-    ready: Ready, miss: Miss, blending: Blending, rules: transplant.GameRules, num_samples: int
+    ready: Ready, miss: Miss, blending: Blending, rules: GameRules, num_samples: int
 ) -> Iterator[dict[str, Any]]:
     """A row for each known object and recipe of a miss: scores before and after, and of controls.
 

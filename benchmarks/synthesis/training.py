@@ -17,7 +17,7 @@ from benchmarks.synthesis import arms, recipes, reproduction
 from benchmarks.synthesis.arms import Arm
 from benchmarks.synthesis.prepare import Ready
 from curation.synthesis.blend import Blending
-from curation.synthesis.transplant import GameRules
+from curation.synthesis.game import GameRules
 from retrain.config import TrainConfig
 from retrain.trainer import train
 

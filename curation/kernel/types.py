@@ -117,6 +117,14 @@ class Truth:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def subset(self, kept: BoolArray) -> Truth:
+        """Some of the objects, by ``kept`` [M]."""
+        return Truth(self.boxes_xyxy[kept], self.labels[kept], self.ignore[kept])
+
+    def without(self, row: int) -> Truth:
+        """All objects but one, in 0..M-1."""
+        return self.subset(np.arange(len(self)) != row)
+
     @staticmethod
     def empty() -> Truth:
         """An image without objects."""

@@ -39,10 +39,10 @@ def stage(plan: Plan, blending: Blending = BLENDING, invents: bool = False) -> S
     size_hw = made.image.shape[0], made.image.shape[1]
     hole = carry_mask(harm.mask, place(harm.box_xyxy, donor.box_xyxy), size_hw)
     hole &= made.changed > SEEN
-    others = np.arange(len(donor.truth)) != donor.row
-    left = still_there(_of(donor.truth, others), np.where(hole, made.changed, 0))
+    own = np.arange(len(donor.truth)) == donor.row
+    left = still_there(donor.truth.subset(~own), np.where(hole, made.changed, 0))
     came = _came_along(plan, hole, known.alpha, invents)
-    truth = _joined(_of(donor.truth, ~others), left, came)
+    truth = _joined(donor.truth.subset(own), left, came)
     return Staged(made.base, made.image, 1 - made.changed, hole, truth, 0)
 
 
@@ -80,10 +80,6 @@ def _ignored(hole: BoolArray) -> Truth:
         return Truth.empty()
     box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
     return Truth(np.array([box], np.float32), np.ones(1, np.int64), np.ones(1, np.bool_))
-
-
-def _of(truth: Truth, rows: BoolArray) -> Truth:
-    return Truth(truth.boxes_xyxy[rows], truth.labels[rows], truth.ignore[rows])
 
 
 def _joined(*parts: Truth) -> Truth:

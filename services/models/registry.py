@@ -149,7 +149,9 @@ def rollback(session: Session, actor: str) -> Model:
     pointer = _hold_pointer(session)
     if pointer is None:
         raise Conflict("there is no champion to roll back")
-    previous = _previous_of(session, pointer.target)
+    previous = champion_before(session, pointer.target)
+    if previous is None:
+        raise Conflict("no champion came before this one: nothing to roll back to")
     current = session.get_one(Model, pointer.target)
     current.state = ModelState.RETIRED
     _point_at(session, pointer, previous.id)
@@ -231,7 +233,13 @@ def _point_at(session: Session, pointer: Pointer | None, model_id: str) -> Point
     return pointer
 
 
-def _previous_of(session: Session, model_id: str) -> Model:
+def champion_before(session: Session, model_id: str) -> Model | None:
+    """The champion that this model took the place of when it was promoted last, if there was one.
+
+    Args:
+        session: to read in.
+        model_id: a model that is or was champion.
+    """
     latest = session.scalar(
         select(Audit)
         .where(Audit.action == "promote", Audit.subject == f"model:{model_id}")
@@ -239,6 +247,4 @@ def _previous_of(session: Session, model_id: str) -> Model:
         .limit(1)
     )
     before = None if latest is None else latest.detail.get("previous")
-    if before is None:
-        raise Conflict("no champion came before this one: nothing to roll back to")
-    return session.get_one(Model, str(before))
+    return None if before is None else session.get_one(Model, str(before))

@@ -100,7 +100,7 @@ class Figures:
 def read(session: Session) -> Figures:
     """Count everything."""
     champion = registry.champion(session)
-    before = _before(session, champion)
+    before = None if champion is None else registry.champion_before(session, champion.id)
     running = cycles.running(session)
     return Figures(
         waits=_waits(session, running),
@@ -180,20 +180,6 @@ def _cycle(session: Session, number: int) -> RunningCycle:
         _counted(session, tasks.group_by(LabelTask.state)),
         units.counts(session, number),
     )
-
-
-def _before(session: Session, champion: Model | None) -> Model | None:
-    """The champion before this one, as the audit trail has it."""
-    if champion is None:
-        return None
-    latest = session.scalar(
-        select(Audit)
-        .where(Audit.action == "promote", Audit.subject == f"model:{champion.id}")
-        .order_by(Audit.id.desc())
-        .limit(1)
-    )
-    previous = None if latest is None else latest.detail.get("previous")
-    return None if previous is None else session.get(Model, str(previous))
 
 
 def compared(before: Model, after: Model) -> list[Tile]:

@@ -5,18 +5,8 @@ import pytest
 
 from curation import superpixels
 from curation.synthesis.composite import Object, Surroundings
-from curation.synthesis.transplant import (
-    Game,
-    GameRules,
-    blame,
-    groups_of,
-    half_coalitions,
-    log_odds,
-    players_of,
-    recipe,
-    regress,
-    scorer,
-)
+from curation.synthesis.game import Game, GameRules, groups_of, players_of, scorer
+from curation.synthesis.transplant import blame, half_coalitions, log_odds, recipe, regress
 from tests.tiny_ssd import tiny_ssd
 
 BOX = (56.0, 40.0, 72.0, 56.0)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx
+import pytest
+from sqlalchemy import func, select
 
 from services.accounts import secrets, tokens, users
 from services.context import Context
-from services.db.tables import User, UserRole
+from services.db.tables import LoginSession, User, UserRole
 
 PASSWORD = "a walk along the river"
 _HASH = secrets.hash_password(PASSWORD)
@@ -58,3 +61,17 @@ def browser(address: str, name: str) -> Browser:
     answer = log_in(client, name)
     assert answer.status_code == 200, answer.text
     return Browser(client, answer.json()["csrf"])
+
+
+@pytest.fixture
+def ada(api: Context, address: str) -> Iterator[Browser]:
+    """A browser in which Ada, a curator, is logged in."""
+    add_user(api, "Ada", UserRole.CURATOR)
+    opened = browser(address, "ada")
+    yield opened
+    opened.client.close()
+
+
+def sessions_of(context: Context) -> int:
+    with context.sessions() as session:
+        return session.scalar(select(func.count()).select_from(LoginSession)) or 0

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import func, select
 
 from benchmarks.common.projects import make_context
 from services.api.app import create_app
 from services.context import Context
-from services.db.tables import LoginSession, UserRole
-from tests.services.accounts import PASSWORD, Browser, add_user, browser, log_in
+from services.db.tables import UserRole
+from tests.services.accounts import PASSWORD, Browser, ada, add_user, browser, log_in, sessions_of
 from tests.services.api_server import Switch, error_of
 
-
-@pytest.fixture
-def ada(api: Context, address: str) -> Iterator[Browser]:
-    """A browser in which Ada, a curator, is logged in."""
-    add_user(api, "Ada", UserRole.CURATOR)
-    opened = browser(address, "ada")
-    yield opened
-    opened.client.close()
-
-
-def sessions_of(context: Context) -> int:
-    with context.sessions() as session:
-        return session.scalar(select(func.count()).select_from(LoginSession)) or 0
+__all__ = ["ada"]
 
 
 def test_a_change_by_cookie_needs_the_token_of_its_session(

@@ -18,7 +18,7 @@ CAR_ON_BILLBOARD = "car_on_billboard"
 PEDESTRIAN_BY_KIOSK = "pedestrian_by_kiosk"
 CAUSES = (BUS_BEHIND_CAR, PEDESTRIAN_ON_BRICK, BICYCLE_IN_NEON_SHADOW, CAR_ON_BILLBOARD)
 AWAY_CAUSES = (PEDESTRIAN_BY_KIOSK,)
-"""Causes that lie far from the box; they hurt where ``figure_share`` has taught them to."""
+"""Causes that lie outside twice the box; they hurt where ``figure_share`` has taught them to."""
 CAUSE_CLASS = {
     BUS_BEHIND_CAR: CAR,
     PEDESTRIAN_ON_BRICK: PEDESTRIAN,
@@ -47,8 +47,8 @@ class WorldConfig:
             something that is not why they fail.
         decoy_share: share of images of every split with a brick plaza, and the same with a neon
             shadow, in which nobody stands: background that a texture query alone also finds.
-        figure_share: share of the seed set in which a dummy stands that is no pedestrian, far from
-            a kiosk; nobody else stands in sight of one. A detector that was trained on them learns
+        figure_share: share of the seed set in which a dummy stands that is no pedestrian, beside a
+            kiosk that lies outside twice its box; nobody else stands in sight of one. A detector that was trained on them learns
             that what stands there does not count, and misses people. Where it is not 0, other
             splits have ``decoy_share`` of such images.
         min_objects: plain objects of an image, at least; fewer where no room is left.

@@ -182,15 +182,15 @@ def _car_on_billboard(
 def _pedestrian_by_kiosk(
     rng: np.random.Generator, layout: Layout, canvas: FloatArray, taken: list[Box]
 ) -> Planted:
-    return _far_from_kiosk(rng, layout, taken, dummy=False)
+    return _beside_kiosk(rng, layout, taken, dummy=False)
 
 
 def plant_figure(rng: np.random.Generator, layout: Layout, taken: list[Box]) -> Planted:
-    """A dummy far from a kiosk: no object, and no cause of a failure where it is known."""
-    return _far_from_kiosk(rng, layout, taken, dummy=True)
+    """A dummy beside a kiosk: no object, and no cause of a failure where it is known."""
+    return _beside_kiosk(rng, layout, taken, dummy=True)
 
 
-def _far_from_kiosk(
+def _beside_kiosk(
     rng: np.random.Generator, layout: Layout, taken: list[Box], dummy: bool
 ) -> Planted:
     """A person or a dummy, and a kiosk beside it, outside twice its box."""
