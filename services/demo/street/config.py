@@ -48,9 +48,9 @@ class WorldConfig:
         decoy_share: share of images of every split with a brick plaza, and the same with a neon
             shadow, in which nobody stands: background that a texture query alone also finds.
         figure_share: share of the seed set in which a dummy stands that is no pedestrian, beside a
-            kiosk that lies outside twice its box; nobody else stands in sight of one. A detector that was trained on them learns
-            that what stands there does not count, and misses people. Where it is not 0, other
-            splits have ``decoy_share`` of such images.
+            kiosk that lies outside twice its box; nobody else stands in sight of one. A detector
+            that was trained on them learns that what stands there does not count, and misses
+            people. Where it is not 0, other splits have ``decoy_share`` of such images.
         min_objects: plain objects of an image, at least; fewer where no room is left.
         max_objects: the same, at most.
         causes: the causes in use, a subset of ``CAUSES`` and ``AWAY_CAUSES``.
