@@ -14,6 +14,7 @@ from services.db.data import (
     Role,
     TruthSource,
 )
+from services.db.generated import GeneratedRow, HarmRow, SampleState
 from services.db.loop import (
     FINISHED_CYCLES,
     OPEN_TASKS,
@@ -59,6 +60,8 @@ __all__ = [
     "FailureRow",
     "FailureState",
     "FieldSide",
+    "GeneratedRow",
+    "HarmRow",
     "Image",
     "LabelTask",
     "LabelUse",
@@ -74,6 +77,7 @@ __all__ = [
     "Outbox",
     "Pointer",
     "Role",
+    "SampleState",
     "TaskState",
     "TruthSource",
     "Unit",
