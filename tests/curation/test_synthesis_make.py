@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as npst
 
 from curation import superpixels
 from curation.kernel.types import Truth
@@ -21,6 +24,7 @@ from curation.synthesis import (
     plan,
 )
 from curation.synthesis.known import alike, found_rows
+from curation.synthesis.masks import mask_of, run_lengths
 from tests.curation.test_synthesis_transplant import BOX, LEFT, SIZE_HW, guilt, guilty_frame, plain
 
 
@@ -138,3 +142,12 @@ def test_rows_that_are_found_are_large_enough_and_count():
         boxes, np.full(3, 0.8, np.float32), np.ones(3, np.int64), np.arange(3, dtype=np.int64)
     )
     assert found_rows(seen, truth, 0.5) == [(0, pytest.approx(0.8))]
+
+
+@given(npst.arrays(np.bool_, npst.array_shapes(min_dims=2, max_dims=2, max_side=9)))
+def test_masks_are_what_they_were_after_they_were_stored(mask):
+    told = json.loads(json.dumps(run_lengths(mask)))
+    assert np.array_equal(mask_of(told), mask)
+    assert sum(told["counts"]) == mask.size
+    with pytest.raises(ValueError, match="do not fill"):
+        mask_of(told | {"counts": [*told["counts"], 1]})

@@ -100,14 +100,14 @@ def test_drawing_that_runs_out_of_memory_holds_up_no_repair(
 
 
 SIZE = DemoSize(
-    seed_images=56,
-    pool_images=12,
+    seed_images=40,
+    pool_images=6,
     field_frames=10,
     sibling_frames=4,
     holdout_images=8,
     budget_boxes=6,
     cycles=1,
-    epochs=4,
+    epochs=8,
     finetune_epochs=1,
     num_samples=4,
 )
@@ -124,7 +124,12 @@ def repaired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
         "E2X_SYNTHESIS__BUDGET_IMAGES": "6",
         "E2X_SYNTHESIS__FAILURES_MODE": "1",
         "E2X_SYNTHESIS__MIN_REPRODUCED": "0.01",
-        "E2X_FAILURES__SCORE_THRESHOLD": "0.3",
+        "E2X_FAILURES__SCORE_THRESHOLD": "0.2",
+        "E2X_DETECTOR__INPUT_HEIGHT_PX": "96",
+        "E2X_DETECTOR__INPUT_WIDTH_PX": "128",
+        "E2X_SELECTION__ENCODER_HEIGHT_PX": "96",
+        "E2X_SELECTION__ENCODER_WIDTH_PX": "128",
+        "E2X_TRAINING__BATCH_SIZE": "4",
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in wanted.items():

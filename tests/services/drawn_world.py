@@ -33,10 +33,16 @@ from services.db.tables import (
     Unit,
 )
 from services.models import datasets
-from services.store.storage import put_image
+from services.store.storage import put_image, write_npz
 from services.units.resident import Resident
 from services.worker import shell
-from tests.services.builders import add_champion, add_holdout_image, make_failure, make_image
+from tests.services.builders import (
+    add_champion,
+    add_holdout_image,
+    make_explanation,
+    make_failure,
+    make_image,
+)
 
 HEIGHT, WIDTH = 96, 128
 BOX = [56.0, 40.0, 72.0, 56.0]
@@ -139,6 +145,9 @@ def make_world(context: Context, *, truth: bool = True, **synthesis: object) -> 
             failure = make_failure(100 + number, frame, champion, box=BOX)
             session.add(failure)
             session.flush()
+            file = f"{failure.id}.npz"
+            write_npz(context.project.explanations / file, values=np.ones(3))
+            session.add(make_explanation(failure, file=file))
             session.add(ModeMember(sighting_id=seen.id, failure_id=failure.id))
         sides.keep(session, cycle.id, dealt)
         cycle_id = cycle.id
