@@ -167,3 +167,9 @@ def newest(session: Session, cycle: Cycle, kind: str) -> Unit | None:
     """The unit of a kind that a cycle asked for last."""
     query = select(Unit).where(Unit.cycle_id == cycle.id, Unit.kind == kind)
     return session.scalar(query.order_by(Unit.id.desc()).limit(1))
+
+
+def why_dead(unit: Unit) -> str:
+    """Why a unit was parked: its code, and the last line of what it said."""
+    lines = (unit.error or "").strip().splitlines()
+    return f"{unit.error_code}: {lines[-1] if lines else ''}"

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import logging
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services import units
 from services.accounts import audit
 from services.config.policies import walks_pool
 from services.context import Context
 from services.cycle import cycle_units, holdout, label_tasks
 from services.db.base import utc_now
-from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, LabelTask
+from services.db.tables import FINISHED_CYCLES, Cycle, CycleState
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.models import datasets, registry
 from services.modes import recognise
@@ -144,7 +143,7 @@ def advance(session: Session, context: Context, cycle_id: int) -> None:
         return
     dead = cycle_units.dead_unit(session, cycle)
     if dead is not None:
-        _fail(cycle, f"{dead.kind}: {dead.error_code}: {_last_line(dead.error)}")
+        _fail(cycle, f"{dead.kind}: {cycle_units.why_dead(dead)}")
     elif cycle.state == CycleState.EXPLAINING and not cycle_units.evidence_waiting(session, cycle):
         cycle.state = CycleState.SELECTING
         cycle_units.ask(session, cycle, "select", cycle_units.asked(session, cycle, "select"))
@@ -202,7 +201,7 @@ def begin_labelling(session: Session, context: Context, cycle: Cycle, note: str 
     cycle.state = CycleState.LABELLING
     drawing.ask(session, context, cycle)
     session.flush()
-    if _asks_for_labels(session, cycle):
+    if label_tasks.any_asked(session, cycle):
         return
     why = note or "no explained failure in a mode to fix, or the pool is empty"
     cycle.note = f"nothing to label: {why}"
@@ -228,13 +227,7 @@ def begin_drawn_training(
     _require_running(cycle)
     cycle.challenger_id, cycle.dataset_version_id = model_id, dataset_id
     session.flush()
-    units.enqueue(
-        session,
-        "train_drawn",
-        f"train_drawn:cycle:{cycle.id}",
-        {"cycle": cycle.id, "version": drawn_id},
-        cycle_id=cycle.id,
-    )
+    drawing.ask_training(session, cycle, drawn_id)
 
 
 def begin_gating(
@@ -334,16 +327,11 @@ def _train_or_fail(session: Session, cycle: Cycle) -> None:
     ):
         cycle.state = CycleState.TRAINING
         cycle_units.ask(session, cycle, "train")
-    elif _asks_for_labels(session, cycle):
+    elif label_tasks.any_asked(session, cycle):
         _fail(cycle, "no image was labelled: every task was skipped or rejected")
     else:
         cycle.error = drawing.nothing_to_train(session, cycle)
         _finish(cycle, CycleState.DONE)
-
-
-def _asks_for_labels(session: Session, cycle: Cycle) -> bool:
-    query = select(func.count()).where(LabelTask.cycle_id == cycle.id)
-    return bool(session.scalar(query))
 
 
 def _require_running(cycle: Cycle) -> None:
@@ -367,8 +355,3 @@ def _fail(cycle: Cycle, why: str) -> None:
 
 def _finish(cycle: Cycle, state: CycleState) -> None:
     cycle.state, cycle.finished_at = state, utc_now()
-
-
-def _last_line(text: str | None) -> str:
-    lines = (text or "").strip().splitlines()
-    return lines[-1] if lines else ""

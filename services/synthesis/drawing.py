@@ -77,6 +77,17 @@ def _enqueue(session: Session, cycle: Cycle) -> Unit:
     )
 
 
+def ask_training(session: Session, cycle: Cycle, version_id: str) -> None:
+    """Have a second challenger trained, on a dataset version with drawn samples."""
+    units.enqueue(
+        session,
+        TRAINING,
+        f"{TRAINING}:cycle:{cycle.id}",
+        {"cycle": cycle.id, "version": version_id},
+        cycle_id=cycle.id,
+    )
+
+
 def holds_up(session: Session, context: Context, cycle: Cycle) -> bool:
     """Whether samples are being drawn for a cycle whose labels are in, and may still come in time.
 
@@ -113,8 +124,7 @@ def go_on_without(session: Session, cycle: Cycle, kind: str) -> None:
         return
     why = "it took too long, or somebody stopped it"
     if unit.state == UnitState.DEAD:
-        last = (unit.error or "").strip().splitlines()[-1:]
-        why = ": ".join(filter(None, (unit.error_code, *last)))
+        why = cycle_units.why_dead(unit)
     note(cycle, f"{_LOST[kind]} ({why}; unit {unit.id})")
     logger.warning("cycle %d goes on %s", cycle.id, cycle.note)
 

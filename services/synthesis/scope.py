@@ -33,7 +33,7 @@ from services.db.tables import (
     Role,
     SampleState,
 )
-from services.models import datasets
+from services.models import datasets, registry
 
 MISSED = "missed"
 """Family of the modes that samples are drawn for: what is put around a known object makes the
@@ -101,11 +101,15 @@ def read_scope(context: Context, cycle_id: int) -> Scope:
     with reading(context.sessions) as session:
         cycle = session.get_one(Cycle, cycle_id)
         champion = session.get_one(Model, cycle.champion_id)
+        in_use = registry.champion(session)
         modes = _modes(session, settings, cycle_id)
         version = champion.dataset_version_id
         row = None if version is None else session.get_one(DatasetVersion, version)
         seeds = datasets.labelled_set(session, Role.SEED) if row is None else None
     manifest = seeds if seeds is not None else datasets.read_version(context, row)  # type: ignore[arg-type]  # one of the two is there
+    if in_use is None or in_use.id != champion.id:
+        why = "another model has become the champion since: it misses other things"
+        return Scope(cycle, champion, tuple(modes), why=why)
     labels = {mode.label for mode in modes if not mode.why}
     wanted = [
         item

@@ -29,6 +29,7 @@ from services.units import Claim
 from services.units.pipeline import StageContext
 from services.units.resident import Resident
 from services.upkeep.invariants import files, loop
+from services.upkeep.invariants import rows as invariant_rows
 from tests.services.drawn_world import (
     Champion,
     begin,
@@ -139,6 +140,16 @@ def test_no_judge_and_no_evaluation_image_gives_pixels(sqlite_context: Context) 
     assert not donors & moved
     assert len(judges) == 2
     assert not frames & judges
+
+
+def test_a_parent_that_was_made_a_judge_is_told(drawn: tuple[Context, int]) -> None:
+    context, _ = drawn
+    assert list(invariant_rows.drawn(context)) == []
+    row = kept(context)[0]
+    with context.sessions.begin() as session:
+        session.get_one(Image, row.donor_id).role = Role.HOLDOUT
+    assert {one.what for one in invariant_rows.drawn(context)} == {"drawn"}
+    assert f"sample {row.id} " in next(iter(invariant_rows.drawn(context))).found
 
 
 def test_a_unit_that_two_workers_drew_is_stored_once(sqlite_context: Context) -> None:
