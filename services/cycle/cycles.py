@@ -212,14 +212,7 @@ def begin_labelling(session: Session, context: Context, cycle: Cycle, note: str 
 def begin_drawn_training(
     session: Session, cycle: Cycle, model_id: str, dataset_id: str, drawn_id: str
 ) -> None:
-    """A challenger is trained without drawn samples; one with them is next.
-
-    Args:
-        session: the caller's transaction.
-        cycle: whose challenger.
-        model_id: the challenger.
-        dataset_id: what it was trained on.
-        drawn_id: the dataset version with drawn samples.
+    """A challenger is trained without drawn samples; one on the version ``drawn_id`` is next.
 
     Raises:
         Conflict: the cycle has ended.
@@ -235,12 +228,7 @@ def begin_gating(
 ) -> None:
     """A challenger is trained (called by the train stage).
 
-    Args:
-        session: the caller's transaction.
-        cycle: whose challenger.
-        model_id: the challenger.
-        dataset_id: what it was trained on.
-        rival_id: the challenger without drawn samples, where there are two.
+    ``rival_id`` is the challenger without drawn samples, where there are two.
 
     Raises:
         Conflict: the cycle has ended.
