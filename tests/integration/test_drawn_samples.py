@@ -45,7 +45,7 @@ STAGE = "tests.integration.drawn_stage"
 
 def started(tmp_path: Path, database_url: str, **workers: object) -> tuple[Context, int]:
     plain = make_context(tmp_path / "p", database_url, workers={**QUICK_WORKERS, **workers})
-    return make_world(plain)
+    return make_world(plain, explained=True)
 
 
 def at_work(context: Context) -> list[int]:
@@ -60,12 +60,12 @@ def test_a_worker_that_is_killed_draws_nothing_twice(
     (context.project.runs / HANG).touch()
     services(context, WORKERS, STAGE)
     begin(context, cycle_id)
-    wait_until(lambda: bool(at_work(context)), 120, "a worker to draw")
+    wait_until(lambda: bool(at_work(context)), 200, "a worker to draw")
     (pid,) = at_work(context)
     os.kill(pid, signal.SIGKILL)
     (context.project.runs / HANG).unlink()
     wait_until(
-        lambda: cycle_of(context, cycle_id).state == CycleState.TRAINING, 120, "another to draw"
+        lambda: cycle_of(context, cycle_id).state == CycleState.TRAINING, 200, "another to draw"
     )
     found = rows(context)
     assert len({row.key for row in found}) == len(found) > 0

@@ -104,6 +104,7 @@ def make_world(context: Context, *, truth: bool = True, **synthesis: object) -> 
     Args:
         context: of an empty project.
         truth: whether the truth of its frames is known: those that teach are trained on then.
+        explained: whether failures have explanations, as the upkeep of running services wants it.
         synthesis: settings.
     """
     wanted = context.settings.synthesis.model_copy(
@@ -145,9 +146,10 @@ def make_world(context: Context, *, truth: bool = True, **synthesis: object) -> 
             failure = make_failure(100 + number, frame, champion, box=BOX)
             session.add(failure)
             session.flush()
-            file = f"{failure.id}.npz"
-            write_npz(context.project.explanations / file, values=np.ones(3))
-            session.add(make_explanation(failure, file=file))
+            if explained:
+                file = f"{failure.id}.npz"
+                write_npz(context.project.explanations / file, values=np.ones(3))
+                session.add(make_explanation(failure, file=file))
             session.add(ModeMember(sighting_id=seen.id, failure_id=failure.id))
         sides.keep(session, cycle.id, dealt)
         cycle_id = cycle.id
