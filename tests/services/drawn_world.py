@@ -98,7 +98,9 @@ class Champion:
         return (1 / (1 + np.exp(60 * np.array(shares) - 3))).astype(np.float32)
 
 
-def make_world(context: Context, *, truth: bool = True, **synthesis: object) -> tuple[Context, int]:
+def make_world(
+    context: Context, *, truth: bool = True, explained: bool = False, **synthesis: object
+) -> tuple[Context, int]:
     """The project with these settings of ``[synthesis]``, and the number of its cycle.
 
     Args:
