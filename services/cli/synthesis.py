@@ -103,8 +103,7 @@ def run(cycle: CycleOption = None) -> None:
     """
     from services.cli.cycle_output import say_who_goes_on
     from services.config import builders
-    from services.cycle import cycles
-    from services.synthesis import drawing
+    from services.cycle import cycles, drawing
 
     with opened() as context:
         builders.generator(context.settings)  # a slip in the settings is told here, and not later

@@ -20,13 +20,12 @@ from sqlalchemy.orm import Session
 from services.accounts import audit
 from services.config.policies import walks_pool
 from services.context import Context
-from services.cycle import cycle_units, holdout, label_tasks
+from services.cycle import cycle_units, drawing, holdout, label_tasks
 from services.db.base import utc_now
 from services.db.tables import FINISHED_CYCLES, Cycle, CycleState
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.models import datasets, registry
 from services.modes import recognise
-from services.synthesis import drawing
 
 logger = logging.getLogger(__name__)
 

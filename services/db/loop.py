@@ -148,7 +148,7 @@ class Cycle(Base):
     has chosen the one without, then the one that was not chosen."""
     boxes_labelled: Mapped[int] = mapped_column(default=0)
     drawing: Mapped[dict[str, Any] | None]
-    """What came of drawing samples, as :mod:`services.synthesis.drawing` tells it."""
+    """What came of drawing samples, as :mod:`services.cycle.drawing` tells it."""
     note: Mapped[str | None] = mapped_column(Text)
     """What the cycle has gone on without, and why."""
     decision: Mapped[dict[str, Any] | None]

@@ -1,6 +1,5 @@
 """Samples that are drawn where the pool lacks them: from rows to the science and back.
 
-``drawing``     when a cycle asks for samples, how long it waits, what it goes on without
 ``scope``       rows: modes, failures in frames that teach, known objects, budget
 ``material``    the same with pictures and what the champion finds in them
 ``provenance``  what a drawn picture says of itself
