@@ -74,7 +74,8 @@ def test_a_worker_that_is_killed_draws_nothing_twice(
         labels = session.scalar(
             select(func.count()).where(Annotation.author == "synthesis:compose")
         )
-    assert (unit.state, unit.lost) == (UnitState.DONE, 1)
+    assert unit.state == UnitState.DONE
+    assert unit.lost >= 1  # a busy machine may lose a short lease beside it
     assert labels == sum(row.image_id is not None for row in found)
     assert len(set(at_work(context))) == 2
     context.engine.dispose()
