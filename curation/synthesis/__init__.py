@@ -69,6 +69,7 @@ __all__ = [
 # name: module of this package, class
 _GENERATORS: dict[str, tuple[str, str]] = {
     "compose": ("compose", "Compose"),
+    "diffusers": ("pipelines", "Diffusers"),
 }
 
 
