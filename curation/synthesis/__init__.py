@@ -68,6 +68,7 @@ __all__ = [
 
 # name: module of this package, class
 _GENERATORS: dict[str, tuple[str, str]] = {
+    "bridge": ("bridge", "Bridge"),
     "compose": ("compose", "Compose"),
     "diffusers": ("pipelines", "Diffusers"),
 }

@@ -1,8 +1,9 @@
-"""The last step of every generator that draws: what had to stay is put back."""
+"""The last step of every generator that draws: what had to stay is put back, or why it failed."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from curation.kernel.errors import DrawingFailed
 from curation.kernel.types import FloatArray, ImageArray
@@ -42,3 +43,20 @@ def finished(staged: Staged, drawn: FloatArray) -> ImageArray:
     if not np.array_equal(image[stays], base[stays]):
         raise DrawingFailed("pixels that had to stay changed")
     return image
+
+
+def why_failed(problem: Exception) -> str:
+    """One sentence about what a network raised; memory that could not be had is given back."""
+    said = first_line(problem)
+    cpu = isinstance(problem, RuntimeError) and "can't allocate memory" in str(problem)
+    if cpu or isinstance(problem, MemoryError | torch.OutOfMemoryError):
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return f"out of memory: lower `resolution`, or set `offload` on a GPU ({said})"
+    return f"drawing failed: {type(problem).__name__}: {said}"
+
+
+def first_line(problem: BaseException) -> str:
+    """The first line of what an error of another library says, 300 characters at most."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    return (lines[0] if lines else type(problem).__name__)[:300]

@@ -82,7 +82,7 @@ def kept_the_contract(weights, wanted, **more):
     swapped = one(get(weights, **more), replace(wanted, harm=other))
     hole = drawn.staged.hole & swapped.staged.hole
     changed = np.abs(swapped.image.astype(int) - drawn.image)
-    assert changed[hole].mean() > 1
+    assert changed[hole].mean() > 0.5
     both = stays & (swapped.staged.keep >= 1)
     assert changed[both].max() == 0
     seed = one(get(weights, **more), replace(wanted, seed=wanted.seed + 1))

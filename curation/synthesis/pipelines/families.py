@@ -18,7 +18,8 @@ from PIL import Image
 
 from curation.kernel.errors import DrawingFailed, GeneratorUnusable
 from curation.kernel.types import BoolArray, FloatArray, ImageArray
-from curation.synthesis.pipelines.weights import Found, first_line
+from curation.synthesis.finish import first_line
+from curation.synthesis.pipelines.weights import Found
 
 _CONDITIONS = ("ip_adapter_image", "image_reference")
 
@@ -99,10 +100,12 @@ def _flux2_reference(pipe: Any, canvas: Canvas, call: Call) -> dict[str, Any]:
 
 def _kontext_reference(pipe: Any, canvas: Canvas, call: Call) -> dict[str, Any]:
     more = {"negative_prompt": call.negative_prompt} if call.negative_prompt else {}
+    height, width = canvas.free.shape
     # the size is chosen here: resized by the pipeline, the picture would no longer fit its window
     return {
         "image_reference": _at_size(canvas),
         "guidance_scale": call.guidance,
+        "max_area": height * width,
         "_auto_resize": False,
         **more,
     }

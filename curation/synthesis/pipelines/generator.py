@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,16 +13,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
-from curation.kernel.errors import CurationError, GeneratorUnusable
+from curation.kernel.errors import CurationError
 from curation.kernel.types import FloatArray
 from curation.synthesis.base import Drawn, Plan, Staged, Undrawn
 from curation.synthesis.blend import named
 from curation.synthesis.composite import BLENDING
-from curation.synthesis.finish import finished
+from curation.synthesis.finish import finished, why_failed
+from curation.synthesis.packages import require_packages, versions
 from curation.synthesis.pipelines import references
-from curation.synthesis.pipelines.canvas import Window
-from curation.synthesis.pipelines.weights import Found, Source, find, first_line
+from curation.synthesis.pipelines.weights import Found, Source, find
 from curation.synthesis.staging import stage
+from curation.synthesis.window import Window
 
 if TYPE_CHECKING:
     from curation.synthesis.pipelines.families import Family
@@ -109,7 +109,7 @@ class Diffusers:
         places = ("model", "adapter", "adapter_weight", "adapter_encoder", "offline", "device")
         own = {key: value for key, value in self.parameters.items() if key not in places}
         kind = torch.device(self._device()).type
-        told = [_CODE, found.digest(), family.pipeline, _versions(), kind, own]
+        told = [_CODE, found.digest(), family.pipeline, versions(*_LIBRARIES), kind, own]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     def require_ready(self) -> None:
@@ -143,7 +143,7 @@ class Diffusers:
                 yield Undrawn(plan, str(problem))
                 continue
             except Exception as problem:  # whatever a pipeline raises costs this sample only
-                yield Undrawn(plan, _reason(problem))
+                yield Undrawn(plan, why_failed(problem))
                 continue
             seconds = time.process_time() - started
             yield Drawn(plan, staged, image, self.name, version, told, seconds)
@@ -174,7 +174,7 @@ class Diffusers:
         return window.back(drawn, staged.base)
 
     def _found(self) -> tuple[Found, Family]:
-        _require_packages()
+        require_packages("diffusers", "transformers")
         from curation.synthesis.pipelines.families import family_of  # slow to import
 
         source = Source(
@@ -197,7 +197,7 @@ class Diffusers:
             "pipeline": family.pipeline,
             "weights": found.digest(),
             "licence": found.licence,
-            "libraries": _versions(),
+            "libraries": versions(*_LIBRARIES),
             "device": self._device(),
         }
 
@@ -239,33 +239,3 @@ def release() -> None:
     _load.cache_clear()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _require_packages() -> None:
-    missing = [name for name in _LIBRARIES[:2] if _version(name) == ""]
-    if missing:
-        raise GeneratorUnusable(
-            f"{' and '.join(missing)} must be installed: pip install 'e2x[diffusion]'"
-        )
-
-
-def _versions() -> dict[str, str]:
-    return {name: _version(name) for name in _LIBRARIES}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _reason(problem: Exception) -> str:
-    """One sentence; memory that could not be had is given back."""
-    said = first_line(problem)
-    cpu = isinstance(problem, RuntimeError) and "can't allocate memory" in str(problem)
-    if cpu or isinstance(problem, MemoryError | torch.OutOfMemoryError):
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return f"out of memory: lower `resolution`, or set `offload` on a GPU ({said})"
-    return f"the pipeline failed: {type(problem).__name__}: {said}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.kernel.errors import GeneratorUnusable
+from curation.synthesis.finish import first_line
 
 INDEX = "model_index.json"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -211,9 +212,3 @@ def _digest(stamp: tuple[tuple[str, int, int], ...], root: str) -> str:
             while block := file.read(_READ_AT_ONCE):
                 digest.update(block)
     return digest.hexdigest()[:32]
-
-
-def first_line(problem: BaseException) -> str:
-    """The first line of what an error of another library says, 300 characters at most."""
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    return (lines[0] if lines else type(problem).__name__)[:300]

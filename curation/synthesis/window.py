@@ -1,4 +1,4 @@
-"""The part of a picture that a pipeline works on, at the size that it was trained for."""
+"""The part of a picture that a network works on, at the size that it was trained for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ the room, the window is widened instead."""
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A rectangle of a picture, scaled and padded for a pipeline.
+    """A rectangle of a picture, scaled and padded for a network.
 
     Attributes:
         box: x1, y1, x2, y2 in whole px of the picture.
@@ -45,12 +45,30 @@ class Window:
         """
         height, width = what.shape
         least = max(1, round(side_px / MAX_ENLARGED))
-        y1, y2 = _widened(what.any(axis=1), least, height)
-        x1, x2 = _widened(what.any(axis=0), least, width)
+        y1, y2 = _widened(what, 1, least, height)
+        x1, x2 = _widened(what, 0, least, width)
         scale = side_px / math.sqrt((y2 - y1) * (x2 - x1))
         size_hw = (max(1, round((y2 - y1) * scale)), max(1, round((x2 - x1) * scale)))
         padded_hw = tuple(multiple * math.ceil(side / multiple) for side in size_hw)
         return Window((x1, y1, x2, y2), size_hw, (padded_hw[0], padded_hw[1]))
+
+    @staticmethod
+    def square(what: BoolArray, side_px: int) -> Window:
+        """As square a window as the picture has room for, padded to ``side_px`` either way.
+
+        Args:
+            what: [H, W] bool, true somewhere.
+            side_px: of the padded window; its longer side is scaled to it.
+        """
+        height, width = what.shape
+        spans = [np.flatnonzero(what.any(axis=axis)) for axis in (1, 0)]
+        longest = max(int(span[-1] - span[0]) + 1 for span in spans)
+        least = max(round(side_px / MAX_ENLARGED), math.ceil(longest * (1 + 2 * MARGIN)))
+        y1, y2 = _widened(what, 1, least, height)
+        x1, x2 = _widened(what, 0, least, width)
+        scale = side_px / max(y2 - y1, x2 - x1)
+        sides = [min(side_px, max(1, round(side * scale))) for side in (y2 - y1, x2 - x1)]
+        return Window((x1, y1, x2, y2), (sides[0], sides[1]), (side_px, side_px))
 
     def into(self, pixels: ImageArray) -> ImageArray:
         """The window of a picture [H, W, 3] uint8, scaled, its last rows and columns repeated."""
@@ -59,9 +77,9 @@ class Window:
 
     def into_mask(self, mask: BoolArray) -> BoolArray:
         """The same of a mask [H, W] bool; what was added is in no mask."""
-        scaled = _scaled(self._cut(mask).astype(np.float32), self.size_hw) >= 0.5
+        scaled = np.asarray(_scaled(self._cut(mask).astype(np.float32), self.size_hw), np.float32)
         padded = np.zeros(self.padded_hw, np.bool_)
-        padded[: self.size_hw[0], : self.size_hw[1]] = scaled
+        padded[: self.size_hw[0], : self.size_hw[1]] = scaled >= 0.5
         return padded
 
     def back(self, drawn: FloatArray, below: ImageArray) -> FloatArray:
@@ -86,9 +104,9 @@ class Window:
         return np.pad(array, [*more, *[(0, 0)] * (array.ndim - 2)], mode="edge")
 
 
-def _widened(seen: BoolArray, least: int, length: int) -> tuple[int, int]:
-    """Ends of an interval with its margin, ``least`` long at least, within 0..length."""
-    where = np.flatnonzero(seen)
+def _widened(what: BoolArray, across: int, least: int, length: int) -> tuple[int, int]:
+    """Ends of what is true, seen across an axis: with margin, ``least`` long, within 0..length."""
+    where = np.flatnonzero(what.any(axis=across))
     low, high = int(where[0]), int(where[-1]) + 1
     more = max(math.ceil((high - low) * MARGIN), math.ceil((least - (high - low)) / 2))
     low, high = low - more, high + more
