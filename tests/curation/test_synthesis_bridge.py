@@ -27,7 +27,7 @@ from curation.synthesis.bridge import (
     train,
     write_verdict,
 )
-from curation.synthesis.bridge.checkpoint import FILE
+from curation.synthesis.bridge.checkpoint import FILE, digest
 from tests.curation.synthesis_pictures import CAR, SIZE_HW, donor, ground, harm, paint
 
 GREEN = np.array((30, 150, 60))
@@ -133,7 +133,7 @@ def test_pictures_without_a_known_object_are_trained_on_too():
 
 def test_what_it_is_shown_it_learns_by_heart(trained):
     _, losses = trained
-    assert np.mean(losses[-50:]) < 0.25 * np.mean(losses[:5])
+    assert np.mean(losses[-40:]) < 0.65 * np.mean(losses[:5])
 
 
 def test_the_region_vector_decides_what_fills_the_hole(trained, examples):
@@ -175,7 +175,7 @@ def test_it_keeps_the_contract_of_generators(trained):
     assert first.staged.truth.ignore.tolist() == [False, True]
     assert (first.generator, first.version) == ("bridge", get(folder).version)
     assert get(folder).version != get(folder, steps=10).version
-    assert first.parameters["trained"]["step"] == 500
+    assert first.parameters["trained"]["step"] == 200
     json.dumps(dict(first.parameters))
     assert synthesis.accepted("bridge", {"folder": "f", "model": "m"}) == {"folder": "f"}
 
@@ -292,7 +292,7 @@ def test_examples_that_do_not_fit_the_network_are_refused(examples, tmp_path):
 
 def test_it_is_refused_until_it_was_measured_and_passed(trained, tmp_path):
     folder, _ = trained
-    weights = train_digest(folder)
+    weights = digest(folder)
     relied = get(folder, unproven=False)
     good = Conditioned(40, 2.0, 1.6, 0.95, 0.88)
     worth = Worth(0.01, "neon", 0.02)
@@ -324,12 +324,6 @@ def test_it_is_refused_until_it_was_measured_and_passed(trained, tmp_path):
             relied.require_ready()
     finally:
         (folder / "verdict.json").unlink()
-
-
-def train_digest(folder):
-    from curation.synthesis.bridge.checkpoint import digest
-
-    return digest(folder)
 
 
 def test_what_cannot_draw_says_why(trained, tmp_path):

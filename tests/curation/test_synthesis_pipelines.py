@@ -1,7 +1,10 @@
 """Synthesis by a user's pipeline: tiny ones with random weights, saved, found, loaded and run."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from curation import synthesis
 from curation.kernel.errors import GeneratorUnusable
 from curation.synthesis import Drawn, ModeHarm, Staging, SynthesisRequest, Undrawn, plan
+from curation.synthesis.packages import require_packages
 from curation.synthesis.pipelines import release
 from tests.curation import tiny_pipelines as tiny
 from tests.curation.synthesis_pictures import donor, harm
@@ -274,6 +278,47 @@ def test_a_safety_checker_that_refuses_costs_the_sample_and_can_be_left_out(sd, 
     drawn = one(get(weights, safety_checker=False), plans()[0])
     assert drawn.parameters["safety_checker"] is False
     assert get(weights).version != drawn.version
+
+
+def test_names_on_the_hub_are_found_in_its_folder_on_this_machine(sd, folder, tmp_path):
+    """In a process of its own: the hub's client reads where that folder is when it is imported."""
+    cached = tmp_path / "hub" / "models--owner--name"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("a" * 40)
+    shutil.copytree(sd["model"], cached / "snapshots" / ("a" * 40))
+    shutil.rmtree(cached / "snapshots" / ("a" * 40) / "words")
+    program = f"""
+import sys
+from curation import synthesis
+import curation.synthesis.bridge, curation.synthesis.pipelines
+heavy = {{"diffusers", "transformers"}} & set(sys.modules)
+assert not heavy, heavy  # whoever draws nothing does not wait for them
+weights = {{"adapter": {sd["adapter"]!r}, "device": "cpu"}}
+generator = synthesis.get("diffusers", model="owner/name", **weights)
+generator.require_ready()
+assert generator.version == synthesis.get("diffusers", model={sd["model"]!r}, **weights).version
+"""
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub")}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_package_that_is_missing_is_named():
+    require_packages("diffusers", "transformers")
+    with pytest.raises(GeneratorUnusable, match=r"no-such must be installed: pip install 'e2x\["):
+        require_packages("diffusers", "no-such")
+
+
+@pytest.mark.gpu
+def test_half_precision_on_a_gpu_draws_the_same_twice(sd):
+    wanted = plans()[0]
+    first = one(get(sd, device="cuda", strength=0.6, steps=4), wanted)
+    release()
+    again = one(get(sd, device="cuda", strength=0.6, steps=4), wanted)
+    assert np.abs(first.image.astype(int) - again.image).max() <= 2
+    assert first.version != get(sd, strength=0.6, steps=4).version
 
 
 def test_out_of_memory_costs_its_own_sample_only(sd):

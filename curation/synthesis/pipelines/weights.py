@@ -203,12 +203,18 @@ def _within(folder: Path) -> list[Path]:
 
 @lru_cache(maxsize=4)  # gigabytes are read: once for files of the same names, sizes and times
 def _digest(stamp: tuple[tuple[str, int, int], ...], root: str) -> str:
+    # by their names within the pipeline: wherever it lies, their order is the same
+    named = {_name_within(Path(name), root): Path(name) for name, _, _ in stamp}
     digest = hashlib.sha256()
-    for name, size, _ in stamp:
-        path = Path(name)
-        inside = path.is_relative_to(root)
-        digest.update(f"{path.relative_to(root) if inside else path.name}|{size}\n".encode())
-        with path.open("rb") as file:
+    for name in sorted(named):
+        digest.update(f"{name}|{named[name].stat().st_size}\n".encode())
+        with named[name].open("rb") as file:
             while block := file.read(_READ_AT_ONCE):
                 digest.update(block)
     return digest.hexdigest()[:32]
+
+
+def _name_within(file: Path, root: str) -> str:
+    if file.is_relative_to(root):
+        return str(file.relative_to(root))
+    return f"adapter/{file.parent.name}/{file.name}"
