@@ -17,6 +17,7 @@ from curation.synthesis import Drawn, ModeHarm, Staging, SynthesisRequest, Undra
 from curation.synthesis.bridge import (
     Conditioned,
     Crop,
+    Examples,
     NetworkSize,
     Recipe,
     Verdict,
@@ -28,6 +29,7 @@ from curation.synthesis.bridge import (
     write_verdict,
 )
 from curation.synthesis.bridge.checkpoint import FILE, digest
+from curation.synthesis.bridge.examples import region_vectors
 from tests.curation.synthesis_pictures import CAR, SIZE_HW, donor, ground, harm, paint
 
 GREEN = np.array((30, 150, 60))
@@ -49,7 +51,7 @@ class Colours:
         return torch.cat(maps)
 
 
-SIZE = NetworkSize(12, 3, side_px=32, channels=(16, 24), token_width=16)
+SIZE = NetworkSize(12, 3, side_px=16, channels=(16, 24), token_width=16)
 QUICK = Recipe(steps=6, batch=2, save_every=2, warm_up=1)
 
 
@@ -64,18 +66,33 @@ def coloured(seed, colour):
 
 @pytest.fixture(scope="module")
 def examples():
-    return prepare([coloured(0, PURPLE), coloured(0, GREEN)], Colours(), 32, num_holes=3)
+    return prepare([coloured(0, PURPLE), coloured(0, GREEN)], Colours(), 16, num_holes=3)
+
+
+def two_colours():
+    """A picture with purple around its object, and with green: all of it lies in the hole."""
+    rng = np.random.default_rng(0)
+    pixels = np.clip(rng.normal(100, 6, (2, 16, 16, 3)), 0, 255).astype(np.uint8)
+    patch, box = np.zeros((16, 16), np.bool_), np.zeros((16, 16), np.bool_)
+    patch[3:13, 3:13], box[6:10, 6:10] = True, True
+    for picture, colour in zip(pixels, (PURPLE, GREEN), strict=True):
+        picture[patch], picture[box] = colour, (235, 220, 40)
+    maps = Colours().encode(list(pixels))
+    vectors = np.stack([region_vectors(one, (patch & ~box)[None]) for one in maps])
+    twice = np.stack([box, box])
+    holes = np.stack([patch & ~box] * 2)[:, None]
+    labels = np.array([CAR, CAR])
+    inside = np.ones((2, 16, 16), np.bool_)
+    return Examples(pixels, inside, twice, holes, vectors, labels, ("p", "g"), Colours.version)
 
 
 @pytest.fixture(scope="module")
-def trained(examples, tmp_path_factory):
-    """On two crops that differ in one colour, until it has learned them by heart."""
+def trained(tmp_path_factory):
+    """Until it knows both by heart."""
     folder = tmp_path_factory.mktemp("bridge") / "two"
-    recipe = Recipe(
-        steps=500, batch=8, learning_rate=3e-3, warm_up=20, average=0.98, save_every=500
-    )
+    recipe = Recipe(120, 8, learning_rate=8e-3, warm_up=5, average=0.9, save_every=120)
     losses = []
-    train(examples, folder, SIZE, recipe, "cpu", lambda step, steps, loss: losses.append(loss))
+    train(two_colours(), folder, SIZE, recipe, "cpu", lambda step, steps, loss: losses.append(loss))
     return folder, losses
 
 
@@ -98,8 +115,8 @@ def one(generator, wanted):
 
 
 def test_holes_lie_beside_the_object_and_their_vectors_say_what_is_in_them(examples):
-    assert examples.pixels.shape == (2, 32, 32, 3)
-    assert examples.holes.shape == (2, 3, 32, 32)
+    assert examples.pixels.shape == (2, 16, 16, 3)
+    assert examples.holes.shape == (2, 3, 16, 16)
     assert examples.vectors.shape == (2, 3, 12)
     assert examples.labels.tolist() == [CAR, CAR]
     assert examples.holes.any(axis=(2, 3)).all()
@@ -117,47 +134,43 @@ def test_holes_lie_beside_the_object_and_their_vectors_say_what_is_in_them(examp
 def test_pictures_without_a_known_object_are_trained_on_too():
     plain = Crop("plain", ground(np.random.default_rng(3)))
     seen = []
-    found = prepare([plain, coloured(1, GREEN)], Colours(), 32, 2, progress=seen.append)
+    found = prepare([plain, coloured(1, GREEN)], Colours(), 16, 2, progress=seen.append)
     assert found.labels.tolist() == [0, CAR]
     assert not found.boxes[0].any()
     assert found.holes[0].any()
     assert seen == [1, 2]
-    again = prepare([plain, coloured(1, GREEN)], Colours(), 32, 2)
+    again = prepare([plain, coloured(1, GREEN)], Colours(), 16, 2)
     assert again.digest == found.digest
-    assert prepare([plain], Colours(), 32, 2).digest != found.digest
+    assert prepare([plain], Colours(), 16, 2).digest != found.digest
     with pytest.raises(ValueError, match="nothing to train on"):
-        prepare([], Colours(), 32)
+        prepare([], Colours(), 16)
     with pytest.raises(ValueError, match="a box and a class"):
         Crop("half", plain.pixels, None, CAR)
 
 
 def test_what_it_is_shown_it_learns_by_heart(trained):
     _, losses = trained
-    assert np.mean(losses[-40:]) < 0.65 * np.mean(losses[:5])
+    assert np.mean(losses[-30:]) < 0.65 * np.mean(losses[:5])
 
 
-def test_the_region_vector_decides_what_fills_the_hole(trained, examples):
-    """Nothing else tells the two colours apart: no composite, a hole that hides all of it."""
+def test_the_region_vector_decides_what_fills_the_hole(trained):
+    """Nothing else tells the two colours apart: the composite is hidden, the noise is the same."""
     folder, _ = trained
     wanted = plans()[0]
     mask = np.zeros(SIZE_HW, np.bool_)
     mask[20:76, 30:98] = True
     mask[40:56, 54:74] = False
-    found = {}
-    for name, colour in (("purple", PURPLE), ("green", GREEN)):
+    found = []
+    for colour in (PURPLE, GREEN):
         hurt = coloured(0, colour)
-        what = replace(
-            wanted.harm,
-            image=name,
-            pixels=hurt.pixels,
-            mask=mask,
-            box_xyxy=hurt.box_xyxy,
-            truth=Truth.empty(),
-        )
-        drawn = one(get(folder, strength=1.0), replace(wanted, harm=what))
-        found[name] = drawn.image[drawn.staged.hole].mean(axis=0)
-    for name, own, other in (("purple", PURPLE, GREEN), ("green", GREEN, PURPLE)):
-        assert np.abs(found[name] - own).sum() < np.abs(found[name] - other).sum()
+        told = {"pixels": hurt.pixels, "mask": mask, "box_xyxy": hurt.box_xyxy}
+        what = replace(wanted.harm, image=hurt.image, truth=Truth.empty(), **told)
+        generator = get(folder, strength=1.0, hide_composite=True)
+        drawn = one(generator, replace(wanted, harm=what))
+        found.append(drawn.image[drawn.staged.hole].mean(axis=0))
+    apart = PURPLE - GREEN
+    followed = (found[0] - found[1]) @ apart / (apart @ apart)  # 1: as far apart as the colours are
+    assert followed > 0.3, found
 
 
 def test_it_keeps_the_contract_of_generators(trained):
@@ -175,7 +188,7 @@ def test_it_keeps_the_contract_of_generators(trained):
     assert first.staged.truth.ignore.tolist() == [False, True]
     assert (first.generator, first.version) == ("bridge", get(folder).version)
     assert get(folder).version != get(folder, steps=10).version
-    assert first.parameters["trained"]["step"] == 200
+    assert first.parameters["trained"]["step"] == 120
     json.dumps(dict(first.parameters))
     assert synthesis.accepted("bridge", {"folder": "f", "model": "m"}) == {"folder": "f"}
 
@@ -240,7 +253,7 @@ def test_killed_training_goes_on_from_what_was_saved(examples, tmp_path):
 def test_what_was_begun_otherwise_is_not_gone_on_with(examples, tmp_path):
     train(examples, tmp_path, SIZE, replace(QUICK, steps=1), "cpu")
     saved = (tmp_path / FILE).read_bytes()
-    other = prepare([coloured(7, GREEN)], Colours(), 32, num_holes=3)
+    other = prepare([coloured(7, GREEN)], Colours(), 16, num_holes=3)
     with pytest.raises(GeneratorUnusable, match="other examples"):
         train(other, tmp_path, SIZE, QUICK, "cpu")
     with pytest.raises(GeneratorUnusable, match="other recipe"):

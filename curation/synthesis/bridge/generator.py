@@ -53,6 +53,8 @@ class Bridge:
         strength: in (0, 1]; how far from the composite it may go: 1 starts from noise alone.
         steps: of denoising; ``steps * strength`` of them are done.
         guidance: by the region vectors, 1 at least; 1 halves the time and only tells them.
+        hide_composite: whether the network is not shown what the composite has in the hole; with a
+            strength of 1 the region vectors alone say what hurt.
         device: "cpu", "cuda"; "": a GPU where there is one.
         blending: of the seams of the composite.
     """
@@ -63,6 +65,7 @@ class Bridge:
     strength: float = 0.6
     steps: int = 20
     guidance: float = 2.0
+    hide_composite: bool = False
     device: str = ""
     blending: str = BLENDING
 
@@ -79,8 +82,8 @@ class Bridge:
     @property
     def parameters(self) -> Mapping[str, Any]:
         """All that a sample depends on beside its plan and the weights."""
-        told = ("folder", "unproven", "strength", "steps", "guidance", "device", "blending")
-        return {name: getattr(self, name) for name in told}
+        told = ("folder", "unproven", "strength", "steps", "guidance", "hide_composite")
+        return {name: getattr(self, name) for name in (*told, "device", "blending")}
 
     @property
     def version(self) -> str:
@@ -167,7 +170,7 @@ class Bridge:
 
         composite = fold(tensor(window.into(staged.composite)))
         hole = fold_mask(tensor(window.into_mask(free)))
-        given = torch.ones(1, dtype=torch.bool, device=device)
+        given = torch.tensor([not self.hide_composite], device=device)
         boxes = fold_mask(tensor(window.into_mask(box)))
         context = context_of(composite, composite, hole, boxes, given)
         vector = tensor(self._vector(plan, about.size.vector_width))
@@ -195,14 +198,14 @@ class Bridge:
         generator = torch.Generator("cpu").manual_seed(seed)
         side = context.shape[-1]
         noise = torch.randn(1, 3 * FOLD**2, side, side, generator=generator).to(start.device)
-        noisy = schedule.add_noise(start, noise, times[:1])
+        noisy: torch.Tensor = schedule.add_noise(start, noise, times[:1])
         told = torch.tensor([True], device=start.device)
         for now in times:
             velocity = network(noisy, now[None], context, vector, labels, told)
             if self.guidance > 1:
                 blind = network(noisy, now[None], context, vector, labels, ~told)
                 velocity = blind + self.guidance * (velocity - blind)
-            noisy = torch.as_tensor(schedule.step(velocity, now, noisy, eta=0.0).prev_sample)
+            noisy = schedule.step(velocity, now, noisy, eta=0.0).prev_sample
         return noisy
 
     def _vector(self, plan: Plan, width: int) -> FloatArray:
