@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,12 +21,11 @@ from curation.synthesis.composite import BLENDING
 from curation.synthesis.finish import finished, why_failed
 from curation.synthesis.packages import require_packages, versions
 from curation.synthesis.pipelines import references
+from curation.synthesis.pipelines.families import Call, Canvas, Family, family_of
+from curation.synthesis.pipelines.loading import draw, load, multiple, native_side
 from curation.synthesis.pipelines.weights import Found, Source, find
 from curation.synthesis.staging import stage
 from curation.synthesis.window import Window
-
-if TYPE_CHECKING:
-    from curation.synthesis.pipelines.families import Family
 
 _CODE = 1
 """Counted up when the same plan would give other bytes than before."""
@@ -149,8 +148,6 @@ class Diffusers:
             yield Drawn(plan, staged, image, self.name, version, told, seconds)
 
     def _filled(self, plan: Plan, staged: Staged, loaded: _Loaded) -> FloatArray:
-        from curation.synthesis.pipelines.families import Call, Canvas, draw, multiple
-
         free = staged.keep < 1
         if not free.any():
             return staged.composite.astype(np.float32)
@@ -175,8 +172,6 @@ class Diffusers:
 
     def _found(self) -> tuple[Found, Family]:
         require_packages("diffusers", "transformers")
-        from curation.synthesis.pipelines.families import family_of  # slow to import
-
         source = Source(
             *(self.model, self.adapter, self.adapter_weight, self.adapter_encoder),
             *(self.variant, self.offline),
@@ -205,8 +200,6 @@ class Diffusers:
         return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
     def _side(self, pipe: Any) -> int:
-        from curation.synthesis.pipelines.families import native_side
-
         return self.resolution or native_side(pipe)
 
 
@@ -228,8 +221,6 @@ def _load(
     stamp: tuple[tuple[str, int, int], ...],
 ) -> _Loaded:
     """``stamp`` is of the files: other weights at the same place are loaded anew."""
-    from curation.synthesis.pipelines.families import family_of, load
-
     family = family_of(class_name, adapter)
     return _Loaded(load(family, found, device, variant, checker, offload), family)
 
