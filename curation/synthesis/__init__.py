@@ -83,7 +83,9 @@ __all__ = [
 
 # name: module of this package, class
 _GENERATORS: dict[str, tuple[str, str]] = {
+    "bridge": ("bridge", "Bridge"),
     "compose": ("compose", "Compose"),
+    "diffusers": ("pipelines", "Diffusers"),
 }
 
 
