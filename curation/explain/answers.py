@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation.explain.fidelity import spearman
-from curation.explain.questions import OFFSETS, Question, What
+from curation.explain.questions import Question
+from curation.explain.what import OFFSETS, What
 from curation.kernel.types import Attribution, Box, Region
 
 TOP = 5
@@ -102,11 +103,11 @@ def words(
             f"{ahead} is {times:.3g} times as probable here as {behind}.",
             f"Red speaks for {own}, blue for {rival}.",
         ]
-    return [
-        f"The score of {own} is {attribution.score:.3g}, {attribution.baseline_score:.3g} without "
-        "the picture.",
-        f"Red raises the score of {own}, blue lowers it.",
-    ]
+    score = (
+        f"The score of {own} is {attribution.score:.3g}, without the picture "
+        f"{attribution.baseline_score:.3g}."
+    )
+    return [score, f"Red raises the score of {own}, blue lowers it."]
 
 
 def _of_box(

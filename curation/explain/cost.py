@@ -77,6 +77,25 @@ _PASSES: Mapping[str, Callable[[Mapping[str, int], Size, int], int]] = {
 _BACK = frozenset({"e2x", "ramped", "integrated_gradients", "integrated_gradients_segments"})
 
 
+UNOFFERED = frozenset({"exact_shapley", "vebi"})
+"""Those that nobody is offered for a frame: one takes few superpixels only, one wants features
+that were fitted before."""
+
+
+def offered() -> tuple[str, ...]:
+    """Names of the methods that people may ask for, sorted."""
+    return tuple(sorted(set(NUMBERS) - UNOFFERED))
+
+
+def to_score(method: str, given: Mapping[str, Any], size: Size) -> int | None:
+    """Images that are scored on the way, by which progress is told; None where layers are."""
+    if method in LAYERS:
+        return None
+    if method in _BACK:
+        return int(given.get("num_samples", NUMBERS[method]["num_samples"]))
+    return passes(method, given, size)
+
+
 def takes_samples(method: str) -> bool:
     """Whether the number of samples may be said."""
     return "num_samples" in NUMBERS.get(method, {})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ import torch
 from curation import explain
 from curation.explain.base import Explainer
 from curation.explain.methods.target_score import score_of_logits
+from curation.explain.what import OF_DETECTIONS, OFFSETS, What, can_answer
 from curation.kernel.detector import (
     Detector,
     GivesOutputs,
@@ -28,30 +28,8 @@ from curation.kernel.errors import ExplanationFailed
 from curation.kernel.types import Attribution, ImageArray, ScoreTarget
 from curation.superpixels import SegmentArray
 
-
-class What(StrEnum):
-    """What is asked; each is a number that may be explained."""
-
-    CLASS = "class"
-    """The score of a class."""
-    AGAINST = "against"
-    """The logit of the class minus that of the rival: the log of how many times as probable."""
-    LEFT = "left"
-    """How far the centre is moved to the left, in widths of the default box."""
-    UP = "up"
-    """How far it is moved up, in heights of the default box."""
-    WIDE = "wide"
-    """Natural logarithm of the box's width over the default box's."""
-    HIGH = "high"
-    """The same of the heights."""
-
-
-OFFSETS = (What.LEFT, What.UP, What.WIDE, What.HIGH)
-"""The four offsets of the regression, in its own order."""
 _SIGNS = {What.LEFT: -1.0, What.UP: -1.0, What.WIDE: 1.0, What.HIGH: 1.0}
 _CRP_OUTPUTS = {What.LEFT: "cx", What.UP: "cy", What.WIDE: "w", What.HIGH: "h"}
-_OF_DETECTIONS = frozenset({"d_rise"})
-"""Methods that compare whole detections, and know classes only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +58,6 @@ class Question:
         return ScoreTarget(self.default_box, self.label)
 
 
-def can_answer(method: str, what: What) -> bool:
-    """Whether a method explains such a number; those that look at layers know classes only.
-
-    CRP knows the offsets as well, from the layers that give them.
-    """
-    if what is What.CLASS:
-        return True
-    if method == "crp":
-        return what in OFFSETS
-    return not explain.needs_layers(method) and method not in _OF_DETECTIONS
-
-
 def answers(
     explainer: Explainer,
     detector: Detector,
@@ -103,7 +69,7 @@ def answers(
     """One attribution for each question; positive supports what is asked, such as "left".
 
     Args:
-        explainer: a method that can answer all of them, see :func:`can_answer`.
+        explainer: a method that can answer all, see :func:`curation.explain.what.can_answer`.
         detector: left as it was; for offsets it gives its outputs.
         image: [H, W, 3] uint8.
         questions: of this image.
@@ -119,7 +85,7 @@ def answers(
                 f"{explainer.name} explains scores of classes only: ask '{question.what}' of a "
                 "method that masks the image, such as gp_shap"
             )
-    if explain.needs_layers(explainer.name) or explainer.name in _OF_DETECTIONS:
+    if explain.needs_layers(explainer.name) or explainer.name in OF_DETECTIONS:
         return [_by_layers(explainer, detector, image, one, segments) for one in questions]
     asked = Asked(detector, questions, on_rows)
     found = explainer.explain(asked, image, asked.targets, segments)

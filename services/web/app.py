@@ -25,6 +25,7 @@ from services.web import (
     account,
     assets,
     data,
+    explanations,
     failures,
     label,
     live,
@@ -46,7 +47,7 @@ RETRY_S = 5
 Said: TypeAlias = Callable[[Exception], tuple[str, str] | None]
 """Code and message where the database fails; None: it is not to blame."""
 ROUTES = (
-    *(about, account, assets, data, failures, label, live, login),
+    *(about, account, assets, data, explanations, failures, label, live, login),
     *(models, modes, people, pictures, start, turns, work),
 )
 

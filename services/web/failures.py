@@ -13,7 +13,7 @@ from services.cycle import dismissals
 from services.db.engine import reading
 from services.db.tables import FailureState
 from services.errors import InvalidRequest
-from services.web import cursors, failure_rows, lineage, render, session
+from services.web import cursors, explanations, failure_rows, lineage, render, session
 
 router = APIRouter()
 MAX_NOTE = 2000
@@ -61,7 +61,9 @@ def failure_page(request: Request, user: session.UserOf, failure_id: str) -> Res
     context: Context = request.app.state.context
     with reading(context.sessions) as opened:
         found = lineage.whole(opened, failure_id)
-    values = {"found": found, "is_open": found.row.state != FailureState.DISMISSED}
+        part = explanations.section(opened, context, found.row)
+    is_open = found.row.state != FailureState.DISMISSED
+    values = {"found": found, "row": found.row, "is_open": is_open, **part}
     return render.page(request, "failure.html", values, user)
 
 
