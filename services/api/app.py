@@ -29,6 +29,7 @@ from services.api.routes import (
     metrics,
     models,
     modes,
+    neighbours,
     provider,
     tasks,
     users,
@@ -64,8 +65,8 @@ send is taken. What is slow or too large is cut off: 408, 413.
 """
 ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
 ROUTES = (
-    *(frames, images, failures, explanations, modes, cycles, tasks, labels, models),
-    *(unit_routes, users),
+    *(frames, images, failures, explanations, neighbours, modes, cycles, tasks, labels),
+    *(models, unit_routes, users),
 )
 LOGIN = "/v1/login"
 """The one body of strangers that is read; a name and a password."""

@@ -57,6 +57,8 @@ LEAST: Mapping[str, UserRole | None] = {
     "GET /v1/failures/{failure_id}/explanation-costs": VIEWER,
     "DELETE /v1/failures/{failure_id}/explanations/{asked_id}": LABELLER,
     "GET /v1/failures/{failure_id}/explanations/{asked_id}/overlay.png": VIEWER,
+    "GET /v1/failures/{failure_id}/neighbours": VIEWER,
+    "POST /v1/failures/{failure_id}/neighbours": LABELLER,
     "GET /v1/modes": VIEWER,
     "GET /v1/modes/{mode_id:row}": VIEWER,
     "GET /v1/cycles": VIEWER,

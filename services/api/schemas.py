@@ -162,6 +162,26 @@ class AskedOut(BaseModel):
     overlay: str | None = Field(description="Path of the drawing, null until it is answered.")
 
 
+class NeighbourOut(BaseModel):
+    """A region of a pool image that resembles one of a failure."""
+
+    image_id: str
+    name: str
+    role: str = Field(description="Of the image now; it may have been labelled since.")
+    box: list[float]
+    region: int = Field(description="Which region of the failure, from 1; 0: the object itself.")
+    similarity: float
+    distance: float = Field(description="1 minus the similarity.")
+
+
+class NeighboursOut(BaseModel):
+    """What a failure's regions resemble in the pool."""
+
+    state: str = Field(description="`never`, `waiting`, `failed` or `done`.")
+    note: str
+    items: list[NeighbourOut]
+
+
 class PriceOut(BaseModel):
     """What a method would cost."""
 

@@ -54,3 +54,20 @@ class AskedExplanation(Base):
     asked_by: Mapped[str] = mapped_column(String(120), default="")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     finished_at: Mapped[datetime | None]
+
+
+class Neighbours(Base):
+    """What the regions of one failure resemble in the pool, as somebody last had it looked up."""
+
+    __tablename__ = "neighbours"
+
+    failure_id: Mapped[str] = mapped_column(ForeignKey("failures.id"), primary_key=True)
+    unit_id: Mapped[int | None] = mapped_column(BigId)
+    """That looks them up; no foreign key, as units are deleted by age."""
+    found: Mapped[list[Any] | None]
+    """``[{"image": id, "box": [x1, y1, x2, y2], "similarity": …, "region": which}]``, nearest
+    first; None until they are found."""
+    note: Mapped[str] = mapped_column(String(300), default="")
+    """Why nothing is found."""
+    asked_by: Mapped[str] = mapped_column(String(120), default="")
+    found_at: Mapped[datetime | None]

@@ -6,7 +6,7 @@
     pool image ─── embed ── index ──┤
                    score_pool ──────┴── select ── (people label) ── train ── gate ── scan …
 
-    a person asks ── explain_asked
+    a person asks ── explain_asked, neighbours
 
 A stage is a function ``run(stage_context, claim)`` that does the slow work and returns a
 ``Store``: a function that writes the rows. The shell calls the store in the same transaction that
@@ -86,6 +86,7 @@ STAGES: dict[str, Stage] = {
         Stage("explain_asked", "explain", "services.stages.explain_asked:run"),
         Stage("embed", "embed", "services.stages.embed:run"),
         Stage("index", "index", "services.stages.index:run"),
+        Stage("neighbours", "index", "services.stages.neighbours:run"),
         Stage("score_pool", "embed", "services.stages.score_pool:run"),
         Stage("select", "index", "services.stages.select:run"),
         Stage("train", "train", "services.stages.train:run", max_attempts=5),

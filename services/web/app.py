@@ -32,6 +32,7 @@ from services.web import (
     login,
     models,
     modes,
+    near,
     paths,
     people,
     pictures,
@@ -48,7 +49,7 @@ Said: TypeAlias = Callable[[Exception], tuple[str, str] | None]
 """Code and message where the database fails; None: it is not to blame."""
 ROUTES = (
     *(about, account, assets, data, explanations, failures, label, live, login),
-    *(models, modes, people, pictures, start, turns, work),
+    *(models, modes, near, people, pictures, start, turns, work),
 )
 
 

@@ -13,6 +13,7 @@ from services.cycle import dismissals
 from services.db.engine import reading
 from services.db.tables import FailureState
 from services.errors import InvalidRequest
+from services.failures import neighbours
 from services.web import cursors, explanations, failure_rows, lineage, render, session
 
 router = APIRouter()
@@ -62,8 +63,10 @@ def failure_page(request: Request, user: session.UserOf, failure_id: str) -> Res
     with reading(context.sessions) as opened:
         found = lineage.whole(opened, failure_id)
         part = explanations.section(opened, context, found.row)
+        near = neighbours.of_failure(opened, found.row.id)
     is_open = found.row.state != FailureState.DISMISSED
-    values = {"found": found, "row": found.row, "is_open": is_open, **part}
+    values = {"found": found, "row": found.row, "is_open": is_open, "near": near, **part}
+    values["is_explained"] = bool(found.explanations)
     return render.page(request, "failure.html", values, user)
 
 

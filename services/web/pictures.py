@@ -18,6 +18,7 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.tables import AskedExplanation, CandidateRow, FailureRow, Image
 from services.errors import NotFound
+from services.failures import neighbours
 from services.report import pictures
 from services.store import drawings
 from services.store.storage import open_image
@@ -164,6 +165,43 @@ def asked_jpeg(context: Context, asked_id: str, width_px: int) -> bytes:
     boxes = [view.box(box) for box, _, _ in marks]
     colours, texts = [colour for _, colour, _ in marks], [text for _, _, text in marks]
     return images.encode_jpeg(draw.boxes(small, boxes, colours, texts), QUALITY)
+
+
+@router.get("/pictures/neighbour/{failure_id}/{number}")
+async def neighbour_picture(
+    request: Request,
+    user: session.UserOf,
+    failure_id: str,
+    number: Annotated[int, Ordinal(ge=0, le=MAX_ROW)],
+) -> Response:
+    """A pool image with the region that resembles one of the failure."""
+    async with request.app.state.drawing:
+        context: Context = request.app.state.context
+        data = await run_in_threadpool(neighbour_jpeg, context, failure_id, number)
+    return Response(data, media_type="image/jpeg", headers={"Cache-Control": KEPT})
+
+
+def neighbour_jpeg(context: Context, failure_id: str, number: int) -> bytes:
+    """A neighbour of a failure by its number in the list.
+
+    Raises:
+        NotFound: there is none, or its image is lost.
+    """
+    with reading(context.sessions) as opened:
+        found = neighbours.of_failure(opened, failure_id).found
+    one = next((each for each in found if each.number == number), None)
+    if one is None:
+        raise NotFound(f"no neighbour {number} of failure {failure_id}")
+    try:
+        frame = open_image(context, one.image)
+    except FileNotFoundError as error:
+        raise NotFound(LOST) from error
+    view = pictures.View.whole(frame, min(THUMB_PX, frame.shape[1]))
+    x1, y1, x2, y2 = one.box
+    box = view.box((x1, y1, x2, y2))
+    return images.encode_jpeg(
+        draw.boxes(view.crop(frame), [box], [pictures.MATCHED], [""]), QUALITY
+    )
 
 
 def failure_jpeg(context: Context, failure_id: str, width_px: int, plain: bool = False) -> bytes:
