@@ -21,6 +21,7 @@ from services.api.routes import (
     account,
     cycles,
     explanations,
+    exports,
     failures,
     frames,
     health,
@@ -66,7 +67,7 @@ send is taken. What is slow or too large is cut off: 408, 413.
 ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
 ROUTES = (
     *(frames, images, failures, explanations, neighbours, modes, cycles, tasks, labels),
-    *(models, unit_routes, users),
+    *(models, exports, unit_routes, users),
 )
 LOGIN = "/v1/login"
 """The one body of strangers that is read; a name and a password."""

@@ -331,6 +331,37 @@ class AnnotationOut(Row):
     )
 
 
+class DatasetOut(Row):
+    """A dataset version."""
+
+    id: str
+    parent_id: str | None
+    cycle_id: int | None
+    images: int
+    boxes: int
+    created_at: datetime
+
+
+class BoxesOf(BaseModel):
+    """How many boxes of a class two versions have."""
+
+    label: str
+    before: int
+    after: int
+
+
+class DiffOut(BaseModel):
+    """What changed between two dataset versions."""
+
+    version: str
+    against: str | None
+    added: list[str] = Field(description="Image ids, the first of them.")
+    removed: list[str]
+    relabelled: list[str]
+    counts: dict[str, int] = Field(description="Of each list, all of it.")
+    boxes: list[BoxesOf]
+
+
 class ModelOut(Row):
     """A model of the registry."""
 

@@ -35,6 +35,7 @@ MODULES = (
     "services.cli.modes",
     "services.cli.explain",
     "services.cli.models",
+    "services.cli.export",
     "services.cli.report",
     "services.cli.users",
     "services.cli.audit",

@@ -44,6 +44,7 @@ LEAST_OF_PAGES: Mapping[str, UserRole | None] = {
     "POST /models/{name}/promote": ADMIN,
     "POST /models/rollback": ADMIN,
     "GET /data": VIEWER,
+    "GET /data/{version}": VIEWER,
     "GET /work": VIEWER,
     "GET /work/parts": VIEWER,
     "POST /work/{unit_id}/redrive": CURATOR,
