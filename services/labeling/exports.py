@@ -21,6 +21,7 @@ from services.db.parts import in_parts
 from services.db.tables import TAKEN_BACK, DatasetVersion, Explanation, FailureRow, Image, Model
 from services.errors import NotFound
 from services.models.datasets import read_version
+from services.models.differences import LOST
 from services.store import drawings
 from services.store.zip_stream import Member
 
@@ -67,8 +68,15 @@ def find_version(context: Context, name: str) -> DatasetVersion:
 
 
 def dataset(context: Context, row: DatasetVersion, fmt: Format, with_images: bool) -> Export:
-    """A dataset version with its labels as they were then."""
-    manifest = read_version(context, row)
+    """A dataset version with its labels as they were then.
+
+    Raises:
+        NotFound: its manifest is lost.
+    """
+    try:
+        manifest = read_version(context, row)
+    except FileNotFoundError as error:
+        raise NotFound(LOST) from error
     names = _names(manifest)
     info = {"description": f"Explain-to-Fix dataset {row.id}", "e2x_dataset": row.id}
 

@@ -18,6 +18,7 @@ from services.errors import InvalidRequest, NotFound
 
 KEPT = 8
 """Comparisons that a process remembers: a version never changes."""
+LOST = "the manifest of a version is missing: restore manifests/ from a backup"
 MOST_NAMED = 5000
 """Images that are named of each list; all are counted."""
 
@@ -64,7 +65,7 @@ def between(context: Context, version: str, against: str | None) -> Difference:
     """A version beside another, or beside its parent.
 
     Raises:
-        NotFound: there is no such version.
+        NotFound: there is no such version, or its manifest is lost.
         InvalidRequest: both are the same.
         ManifestMismatch: a manifest is damaged.
     """
@@ -90,8 +91,11 @@ def between(context: Context, version: str, against: str | None) -> Difference:
 
 @lru_cache(maxsize=KEPT)
 def _compared(later: Path, earlier: Path | None, version: str, against: str | None) -> Difference:
-    after = Manifest.read(later)
-    before = Manifest(after.class_names, ()) if earlier is None else Manifest.read(earlier)
+    try:
+        after = Manifest.read(later)
+        before = Manifest(after.class_names, ()) if earlier is None else Manifest.read(earlier)
+    except FileNotFoundError as error:
+        raise NotFound(LOST) from error
     found = diff(before, after)
     counted = _counted(before.items), _counted(after.items)
     return Difference(

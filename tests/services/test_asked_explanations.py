@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,7 +10,6 @@ from sqlalchemy import func, select
 
 from curation.explain.what import OFFSETS, What
 from services import units
-from services.config.setting_groups import ExplanationSettings
 from services.context import Context
 from services.db.tables import (
     AskedExplanation,
@@ -27,43 +25,8 @@ from services.failures import asked, asked_rows
 from services.failures.asked import Wish
 from services.store.drawings import attribution_of
 from services.store.storage import read_npz
-from services.units.resident import Resident
-from services.worker import shell
 from tests.services.builders import add_champion, make_failure, make_image
-
-MISSED, FALSE = f"{1:064x}", f"{2:064x}"
-RESIDENT = Resident()
-
-
-@pytest.fixture
-def small(found: Context) -> Context:
-    """Few superpixels, and a random encoder: what people look at needs none."""
-    explanation = ExplanationSettings(num_segments=20, num_samples=16)
-    selection = found.settings.selection.model_copy(update={"encoder_weights": "random"})
-    settings = found.settings.model_copy(
-        update={"explanation": explanation, "selection": selection}
-    )
-    return Context(settings, found.project, found.engine, found.sessions)
-
-
-def ask(
-    context: Context,
-    method: str = "kernel_shap",
-    wishes: Sequence[Wish] = (Wish(),),
-    failure: str = MISSED,
-    num_samples: int | None = None,
-) -> list[str]:
-    with context.sessions.begin() as session:
-        rows = asked.ask(session, context.settings, failure, method, wishes, num_samples)
-        return [row.id for row in rows]
-
-
-def answer(context: Context, kind: str = "explain_asked") -> list[str]:
-    """Work on what is queued; how each unit ended."""
-    with context.sessions() as session:
-        waiting = select(Unit.id).where(Unit.kind == kind, Unit.state == UnitState.QUEUED)
-        ids = session.scalars(waiting.order_by(Unit.id)).all()
-    return [shell.run(context, RESIDENT, unit_id, "test") for unit_id in ids]
+from tests.services.explain_frames import FALSE, MISSED, answer, ask
 
 
 def units_of(context: Context) -> int:

@@ -24,8 +24,7 @@ from services.store.zip_stream import Member, zipped
 from tests.services.browser import barriers, person
 from tests.services.commands import CommandLine
 from tests.services.datasets_on_disk import pictures, write_coco
-from tests.services.pages import HOSTILE, add_field, sign_in
-from tests.services.test_web_explanations import Door
+from tests.services.pages import HOSTILE, Door, add_field, sign_in
 
 FORMATS = ("coco", "yolo", "voc")
 

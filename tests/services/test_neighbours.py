@@ -17,9 +17,8 @@ from services.store.region_index import open_index
 from services.store.storage import write_npz
 from tests.services.browser import barriers, person
 from tests.services.builders import add_champion, make_explanation, make_failure
-from tests.services.pages import HOSTILE, add_picture, sign_in
-from tests.services.test_asked_explanations import answer
-from tests.services.test_web_explanations import Door
+from tests.services.explain_frames import answer
+from tests.services.pages import HOSTILE, Door, add_picture, sign_in
 
 ENCODER, WIDTH = "e" * 64, 8
 FAILURE = f"{1:064x}"

@@ -13,27 +13,8 @@ from services.api.app import create_app
 from services.context import Context
 from services.db.tables import AskedExplanation, Audit, FailureRow, Model
 from tests.services.browser import barriers, person
-from tests.services.pages import HOSTILE, sign_in
-from tests.services.test_asked_explanations import FALSE, MISSED, answer, ask, small
-
-__all__ = ["small"]
-
-
-class Door:
-    """The pages and the API of a project, by role."""
-
-    def __init__(self, context: Context, switch: Any, url: str) -> None:
-        self.url = url
-        self.app = switch.app = create_app(context)
-
-    def as_(self, role: str) -> httpx.Client:
-        name, _, value = sign_in(self.app, role, role).partition("=")
-        headers = {"accept": "text/html"}
-        client = httpx.Client(base_url=self.url, cookies={name: value}, headers=headers, timeout=60)
-        found = re.search(r'name="csrf" content="([^"]+)"', client.get("/help").text)
-        assert found is not None
-        client.headers["X-CSRF-Token"] = found[1]
-        return client
+from tests.services.explain_frames import FALSE, MISSED, answer, ask
+from tests.services.pages import HOSTILE, Door, sign_in
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query, Response
 
 from curation.explain.what import What
 from services.api.deps import IN_A_PLACE_TO_DRAW, ContextOf, SessionOf, ViewOf
-from services.api.schemas import AskedOut, AskIn, Page, PriceOut
+from services.api.schemas import Page
+from services.api.schemas_looks import AskedOut, AskIn, PriceOut
 from services.api.strict import StrictRoute
 from services.db.tables import AskedExplanation, FailureRow
 from services.errors import NotFound

@@ -9,7 +9,8 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 
 from services.api.deps import MAX_ROW, ContextOf, Limit, ViewOf, Word
-from services.api.schemas import DatasetOut, DiffOut, Page
+from services.api.schemas import Page
+from services.api.schemas_looks import DatasetOut, DiffOut
 from services.api.strict import StrictRoute
 from services.db.tables import DatasetVersion
 from services.labeling import exports

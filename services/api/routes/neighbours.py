@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from services.api.deps import SessionOf, ViewOf
-from services.api.schemas import NeighbourOut, NeighboursOut
+from services.api.schemas_looks import NeighbourOut, NeighboursOut
 from services.api.strict import StrictRoute
 from services.db.tables import FailureRow
 from services.errors import NotFound
