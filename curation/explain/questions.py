@@ -172,7 +172,7 @@ class Asked:
         labels = range(len(self._detector.class_names))
         every = [ScoreTarget(box, label) for box in self._boxes for label in labels]
         raw = self._detector.scores(inputs, every, ScoreKind.LOGIT)  # [B, D*K]
-        return raw.unflatten(1, (len(self._boxes), len(labels))), None
+        return raw.view(len(raw), len(self._boxes), len(labels)), None
 
 
 def _by_layers(

@@ -161,7 +161,8 @@ def _stored(
         .select_from(AskedExplanation)
         .where(AskedExplanation.failure_id == rows[0].failure_id)
     )
-    found, lacking = [], []
+    found: list[AskedExplanation] = []
+    lacking: list[AskedExplanation] = []
     for row in rows:
         there = session.get(AskedExplanation, row.id)
         if there is None and (kept or 0) + len(lacking) >= MOST_KEPT:

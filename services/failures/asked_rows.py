@@ -122,7 +122,7 @@ def _pace(session: Session, model_id: str, settings: Settings) -> dict[str, floa
     ).all()
     by_method: dict[str, list[float]] = {}
     for method, seconds, passes in answered:
-        by_method.setdefault(method, []).append(seconds / max(passes, 1))
+        by_method.setdefault(method, []).append((seconds or 0.0) / max(passes, 1))
     found = {method: median(each) for method, each in by_method.items()}
     masked = [pace for method, pace in found.items() if method not in cost.LAYERS]
     rest = masked or _of_the_loop(session, model_id, settings)

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from curation.explain import answers as told
 from curation.explain.questions import Question, answers
 from curation.explain.what import What
-from curation.kernel.types import Attribution, Box, FailureKind
-from curation.regions import Region, harmful_regions
+from curation.kernel.types import Attribution, Box, FailureKind, Region
+from curation.regions import harmful_regions
 from curation.superpixels import SegmentArray
 from services.config import builders, explainers
 from services.db.base import utc_now

@@ -152,16 +152,16 @@ def _days(session: Session) -> list[Day]:
         *((FailureRow.created_at >= begin, number) for number, begin in _backwards(begins)),
         else_=-1,
     )
-    found = _counted(
-        session,
+    counted = (
         select(which, func.count())
         .where(
             FailureRow.created_at >= begins[0],
             FailureRow.created_at < midnight + day,
             FailureRow.state.not_in(TAKEN_BACK),
         )
-        .group_by(which),
+        .group_by(which)
     )
+    found: dict[int, int] = {number: count for number, count in session.execute(counted)}
     promoted = select(Audit.subject, func.max(Audit.at)).where(
         Audit.action == "promote", Audit.at >= begins[0]
     )
