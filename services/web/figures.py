@@ -151,7 +151,7 @@ def _days(session: Session) -> list[Day]:
     which = case(
         *((FailureRow.created_at >= begin, number) for number, begin in _backwards(begins)),
         else_=-1,
-    )
+    ).label("which_day")
     counted = (
         select(which, func.count())
         .where(
@@ -159,9 +159,9 @@ def _days(session: Session) -> list[Day]:
             FailureRow.created_at < midnight + day,
             FailureRow.state.not_in(TAKEN_BACK),
         )
-        .group_by(which)
+        .group_by("which_day")
     )
-    found: dict[int, int] = {number: count for number, count in session.execute(counted)}
+    found: dict[int, int] = {row[0]: row[1] for row in session.execute(counted)}
     promoted = select(Audit.subject, func.max(Audit.at)).where(
         Audit.action == "promote", Audit.at >= begins[0]
     )
