@@ -20,6 +20,8 @@ from services.api.roles import LEAST, Roles
 from services.api.routes import (
     account,
     cycles,
+    explanations,
+    exports,
     failures,
     frames,
     generated,
@@ -29,6 +31,7 @@ from services.api.routes import (
     metrics,
     models,
     modes,
+    neighbours,
     provider,
     tasks,
     users,
@@ -64,17 +67,8 @@ send is taken. What is slow or too large is cut off: 408, 413.
 """
 ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
 ROUTES = (
-    frames,
-    images,
-    failures,
-    modes,
-    generated,
-    cycles,
-    tasks,
-    labels,
-    models,
-    unit_routes,
-    users,
+    *(frames, images, failures, explanations, neighbours, modes, generated, cycles, tasks),
+    *(labels, models, exports, unit_routes, users),
 )
 LOGIN = "/v1/login"
 """The one body of strangers that is read; a name and a password."""

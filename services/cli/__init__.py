@@ -36,6 +36,7 @@ MODULES = (
     "services.cli.synthesis",
     "services.cli.explain",
     "services.cli.models",
+    "services.cli.export",
     "services.cli.report",
     "services.cli.users",
     "services.cli.audit",

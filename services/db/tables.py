@@ -1,6 +1,7 @@
 """All tables in one place, so that migrations and tests see every one of them."""
 
 from services.db.accounts import ApiToken, LoginSession, LoginTries, User, UserRole
+from services.db.asked import AskedExplanation, Neighbours
 from services.db.base import Base
 from services.db.data import (
     EVALUATION_ROLES,
@@ -49,6 +50,7 @@ __all__ = [
     "TERMINAL",
     "Annotation",
     "ApiToken",
+    "AskedExplanation",
     "Audit",
     "Base",
     "CandidateRow",
@@ -73,6 +75,7 @@ __all__ = [
     "ModeSighting",
     "Model",
     "ModelState",
+    "Neighbours",
     "Observation",
     "Outbox",
     "Pointer",

@@ -7,6 +7,8 @@
                    score_pool ──────┴── select ─┬ (people label) ┬ train ── gate ── scan …
                                                 └─ synthesize ───┘   └ train_drawn ┘
 
+    a person asks ── explain_asked, neighbours
+
 A stage is a function ``run(stage_context, claim)`` that does the slow work and returns a
 ``Store``: a function that writes the rows. The shell calls the store in the same transaction that
 marks the unit done, after it has checked that the lease is still held, so that a stale worker
@@ -82,8 +84,10 @@ STAGES: dict[str, Stage] = {
     for stage in (
         Stage("scan", "explain", "services.stages.scan:run"),
         Stage("explain", "explain", "services.stages.explain:run"),
+        Stage("explain_asked", "explain", "services.stages.explain_asked:run"),
         Stage("embed", "embed", "services.stages.embed:run"),
         Stage("index", "index", "services.stages.index:run"),
+        Stage("neighbours", "index", "services.stages.neighbours:run"),
         Stage("score_pool", "embed", "services.stages.score_pool:run"),
         Stage("select", "index", "services.stages.select:run"),
         Stage("synthesize", "explain", "services.stages.synthesize:run"),

@@ -13,7 +13,14 @@ from curation.kernel.images import content_hash
 from curation.kernel.manifest import Manifest
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import DatasetVersion, Explanation, Image, Model, ModeSighting
+from services.db.tables import (
+    AskedExplanation,
+    DatasetVersion,
+    Explanation,
+    Image,
+    Model,
+    ModeSighting,
+)
 from services.errors import NotAllowed
 from services.store.storage import read_npz
 from services.upkeep.invariants.finding import Finding, OnProgress, told
@@ -95,9 +102,13 @@ def explanations(context: Context, sample: int | None, tell: OnProgress) -> Iter
     """Every explanation has its file."""
     with reading(context.sessions) as session:
         rows = session.execute(select(Explanation.id, Explanation.file)).all()
+        answered = AskedExplanation.file.is_not(None)
+        asked = session.execute(
+            select(AskedExplanation.id, AskedExplanation.file).where(answered)
+        ).all()
     there = []
-    for identity, file in rows:
-        path = _inside(context, context.project.explanations, file)
+    for identity, file in (*rows, *asked):
+        path = _inside(context, context.project.explanations, str(file))
         if path is None or not path.is_file():
             found = f"explanation {identity[:12]} has no file"
             yield Finding("files", "fail", found, EXPLAIN_AGAIN)
