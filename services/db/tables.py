@@ -2,6 +2,7 @@
 
 from services.db.accounts import ApiToken, LoginSession, LoginTries, User, UserRole
 from services.db.base import Base
+from services.db.connectors import AWAITED, Connection, SentState, SentTask
 from services.db.data import (
     EVALUATION_ROLES,
     Annotation,
@@ -41,6 +42,7 @@ from services.db.work import (
 )
 
 __all__ = [
+    "AWAITED",
     "EVALUATION_ROLES",
     "FINISHED_CYCLES",
     "OPEN_TASKS",
@@ -51,6 +53,7 @@ __all__ = [
     "Audit",
     "Base",
     "CandidateRow",
+    "Connection",
     "Cycle",
     "CycleState",
     "DatasetVersion",
@@ -74,6 +77,8 @@ __all__ = [
     "Outbox",
     "Pointer",
     "Role",
+    "SentState",
+    "SentTask",
     "TaskState",
     "TruthSource",
     "Unit",

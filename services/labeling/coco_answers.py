@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 from sqlalchemy import select
@@ -37,8 +37,8 @@ from services.db.tables import OPEN_TASKS, Image, LabelTask
 from services.errors import NotFound, ServiceError
 from services.labeling import answers, entries
 from services.labeling.coco_export import DONE
+from services.labeling.taking import Answer, Unsaid
 
-Unsaid: TypeAlias = Literal["", "empty", "untouched"]
 ROUNDING_PX = 0.05
 """How far exported boxes may move on their way there and back."""
 
@@ -56,23 +56,6 @@ class How:
     enclose_rotated: bool = False
     take_empty: bool = False
     take_untouched: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An entry that is fit to be stored.
-
-    Attributes:
-        where: it stood.
-        task_id: of the task that asked.
-        objects: as they are stored.
-        unsaid: why it may be no answer; "" for one that is.
-    """
-
-    where: str
-    task_id: int
-    objects: list[dict[str, Any]]
-    unsaid: Unsaid = ""
 
 
 @dataclass(slots=True)
@@ -199,8 +182,7 @@ def _answer(
         read.append({"box": shape.box_xyxy, "label": clean, "ignore": is_ignored(entry)})
         shape.count(mended)
     where = f"task {asked.task.id}"
-    objects = answers.checked_objects(session, asked.image.id, read, where, most)
-    once = [one for place, one in enumerate(objects) if one not in objects[:place]]
+    objects, once = answers.read(session, asked.image.id, read, where, most)
     mended.repeated += len(objects) - len(once)
     unsaid: Unsaid = ""
     if not flag(asked.entry.get(DONE), DONE):

@@ -21,7 +21,7 @@ from services.db.parts import in_parts
 from services.db.patience import CLOCKS_DIFFER
 from services.db.tables import OPEN_TASKS, Annotation, LabelTask, TaskState
 from services.errors import Conflict, LeaseLost, NotFound
-from services.intake.objects import once, plain_text
+from services.intake.objects import plain_text
 from services.labeling import answers
 
 LONGEST_LEASE = timedelta(days=2)
@@ -133,7 +133,7 @@ def submit(
     task = _held(session, task_id)
     most = context.settings.ingest.max_objects
     where = f"task {task_id}"
-    clean = once(answers.checked_objects(session, task.image_id, objects, where, most), where)
+    clean = answers.read(session, task.image_id, objects, where, most)[1]
     if task.state == TaskState.SUBMITTED and task.token == token:
         return answers.revise(session, task, clean, author)
     _require_turn(session, task, token)
