@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from sqlalchemy import func, select
 
+from services.cli import label_tools
 from services.cli.common import (
     FAILURE_EXIT,
     JsonOption,
@@ -34,6 +35,7 @@ CycleOption = Annotated[int | None, typer.Option(help="Only of this cycle.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    label_tools.register(labels_app)
     app.add_typer(labels_app, name="labels", no_args_is_help=True)
 
 

@@ -91,6 +91,8 @@ class SentTask(Base):
     """The answer that came from there last."""
     problem: Mapped[str | None] = mapped_column(Text)
     """Why what was said there is not stored."""
+    note: Mapped[str | None] = mapped_column(Text)
+    """What a person should know of what is stored."""
     loaded_at: Mapped[datetime | None]
     """When its picture was fetched first: nobody has seen it before."""
     expires_at: Mapped[datetime | None]

@@ -111,7 +111,7 @@ def correct(
     stored = _add_revisions(session, given, author)
     for task, _ in given:
         task.token += 1  # the old answer, sent once more by mistake, must not undo this one
-        if not is_late(task) and not _counts_now(session, task):
+        if not is_late(task) and not counts_now(session, task):
             task.note = CORRECTED
     session.flush()
     return stored
@@ -128,12 +128,12 @@ def revise(
     stored = session.get_one(Annotation, task.annotation_id)
     if stored.objects == objects:
         return stored
-    if not _counts_now(session, task):
+    if not counts_now(session, task):
         raise Conflict(f"task {task.id}: labels are closed for its cycle; {HOW_TO_CORRECT}")
     return _add_revisions(session, [(task, objects)], author)[0]
 
 
-def _counts_now(session: Session, task: LabelTask) -> bool:
+def counts_now(session: Session, task: LabelTask) -> bool:
     """Whether what is answered now is what the cycle of a task trains on."""
     cycle = None if task.cycle_id is None else session.get_one(Cycle, task.cycle_id)
     return cycle is None or cycle.state == CycleState.LABELLING

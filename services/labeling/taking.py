@@ -204,7 +204,8 @@ def _stored(session: Session, tasks: Collection[LabelTask]) -> Mapping[int, list
 
 def _take(task: LabelTask, one: Answer, new: dict[int, Answer], report: LabelImport) -> None:
     """Keep an answer for storing, unless its task is not to be answered."""
-    if task.state != TaskState.LEASED or task.token != one.token:
+    open_to_it = task.state == TaskState.LEASED or answers.is_closed(task)
+    if not open_to_it or task.token != one.token:
         try:
             queue.require_free(task)
         except Conflict as error:
