@@ -37,10 +37,8 @@ from services.db.tables import OPEN_TASKS, Image, LabelTask
 from services.errors import NotFound, ServiceError
 from services.labeling import answers, entries
 from services.labeling.coco_export import DONE
-from services.labeling.taking import Answer, Unsaid
-
-ROUNDING_PX = 0.05
-"""How far exported boxes may move on their way there and back."""
+from services.labeling.cvat_xml import BY_PROGRAM, SOURCE
+from services.labeling.taking import ROUNDING_PX, Answer, Unsaid, same_boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +196,12 @@ def _is_untouched(
     objects: Sequence[Mapping[str, Any]],
     prelabels: Sequence[Mapping[str, Any]],
 ) -> bool:
-    """Whether objects are the pre-labels as they were exported, with their scores."""
-    scores = [number(entry.get("score")) for entry in annotations]
+    """Whether objects are the pre-labels as they were exported, by their scores or as CVAT says."""
     if not prelabels or len(objects) != len(prelabels):
         return False
+    if all(entry.get(SOURCE) in BY_PROGRAM for entry in annotations):
+        return same_boxes(objects, prelabels)
+    scores = [number(entry.get("score")) for entry in annotations]
     said = sorted(
         (one["label"], score, *one["box"])
         for one, score in zip(objects, scores, strict=True)

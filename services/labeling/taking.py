@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from curation.formats import Problem
@@ -22,6 +23,8 @@ from services.errors import Conflict
 from services.labeling import answers, queue
 
 Unsaid: TypeAlias = Literal["", "empty", "untouched"]
+ROUNDING_PX = 0.05
+"""How far boxes may move on their way to a tool and back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,3 +216,19 @@ def _take(task: LabelTask, one: Answer, new: dict[int, Answer], report: LabelImp
             return
         task.token += 1  # a lease that was over is over now
     new[task.id] = one
+
+
+def same_boxes(
+    objects: Sequence[Mapping[str, Any]], prelabels: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Whether objects are the pre-labels as they were sent, scores or not."""
+    if len(objects) != len(prelabels):
+        return False
+    first, second = (
+        sorted((one["label"], *map(float, one["box"])) for one in several)
+        for several in (objects, prelabels)
+    )
+    return all(
+        one[0] == other[0] and np.allclose(one[1:], other[1:], rtol=0, atol=ROUNDING_PX)
+        for one, other in zip(first, second, strict=True)
+    )

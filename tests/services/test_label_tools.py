@@ -13,7 +13,7 @@ from services.context import Context
 from services.db.base import clock, utc_now
 from services.db.tables import Connection, Image, LabelTask, SentState, SentTask, TaskState
 from services.errors import Conflict, InvalidRequest, NotFound
-from services.labeling.connectors import addresses, connections, push, sync
+from services.labeling.connectors import addresses, connections, label_studio_http, push, sync
 from tests.services.accounts import add_user, token_of
 from tests.services.commands import CommandLine
 from tests.services.label_queue import TASKS, lease
@@ -162,7 +162,10 @@ def test_two_do_not_exchange_at_once_and_whoever_died_is_not_waited_for_long(
         sync.run(sqlite_context, number + 1)
 
 
-def test_a_tool_that_is_away_is_tried_less_and_less_often(waiting: Context) -> None:
+def test_a_tool_that_is_away_is_tried_less_and_less_often(
+    waiting: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_studio_http, "PAUSE_S", 0.0)
     number = connect(waiting)
     start = utc_now()
     tries = []

@@ -153,6 +153,10 @@ class Tool(Protocol):
         """The tool's ids of all tasks of the project."""
         ...
 
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
     def point(self, remote_id: str, task: Outgoing) -> None:
         """Give a task the new address of its picture."""
         ...

@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -35,10 +33,8 @@ from services.errors import ServiceError
 from services.labeling import answers, queue, taking
 from services.labeling.connectors.connections import give_back
 from services.labeling.connectors.protocol import Remote, Said
-from services.labeling.taking import Answer, LabelImport, Unsaid
+from services.labeling.taking import Answer, LabelImport, Unsaid, same_boxes
 
-ROUNDING_PX = 0.05
-"""How far boxes may move on their way there and back."""
 UNSEEN: Mapping[str, str] = {
     "empty": "it says that nothing is there",
     "untouched": "it repeats the pre-labels",
@@ -148,23 +144,9 @@ def _read(session: Session, context: Context, one: _News, unseen: bool) -> Answe
     unsaid: Unsaid = ""
     if not (unseen or (said.by_hand and row.loaded_at is not None)):
         unsaid = "" if objects else "empty"
-        unsaid = "untouched" if objects and _repeats(objects, task.prelabels) else unsaid
+        unsaid = "untouched" if objects and same_boxes(objects, task.prelabels) else unsaid
     _open_again(session, task, row)
     return Answer(where, row.task_id, objects, unsaid, said.author, row.token, row.annotation_id)
-
-
-def _repeats(objects: Sequence[Mapping[str, Any]], prelabels: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether objects are the pre-labels as they were sent."""
-    if len(objects) != len(prelabels):
-        return False
-    first, second = (
-        sorted((one["label"], *map(float, one["box"])) for one in several)
-        for several in (objects, prelabels)
-    )
-    return all(
-        one[0] == other[0] and np.allclose(one[1:], other[1:], rtol=0, atol=ROUNDING_PX)
-        for one, other in zip(first, second, strict=True)
-    )
 
 
 def _open_again(session: Session, task: LabelTask, row: SentTask) -> None:
@@ -213,7 +195,7 @@ def _note(session: Session, news: Sequence[_News], pulled: Pulled) -> None:
 def _differ(one: _News, counts: Said) -> str | None:
     """That people do not agree; None where they do."""
     others = {
-        other.author for other in one.said if not other.skipped and not _repeats_said(other, counts)
+        other.author for other in one.said if not other.skipped and not _is_same(other, counts)
     }
     if not others:
         return None
@@ -221,8 +203,8 @@ def _differ(one: _News, counts: Said) -> str | None:
     return f"{', '.join(sorted(others))} answered otherwise; that of {counts.author} counts: {why}"
 
 
-def _repeats_said(one: Said, other: Said) -> bool:
-    return not one.problem and _repeats(one.objects, other.objects)
+def _is_same(one: Said, other: Said) -> bool:
+    return not one.problem and same_boxes(one.objects, other.objects)
 
 
 def _skip(session: Session, context: Context, one: _News, pulled: Pulled) -> None:

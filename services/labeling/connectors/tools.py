@@ -14,6 +14,14 @@ from services.labeling.connectors.label_studio import LabelStudio
 from services.labeling.connectors.protocol import Tool
 
 
+def _cvat(row: Connection, token: str, mark: str) -> Tool:
+    try:
+        from services.labeling.connectors.cvat import Cvat
+    except ModuleNotFoundError as error:
+        raise InvalidRequest(f"for CVAT, `pip install e2x[cvat]`: {error}") from error
+    return Cvat(row.url, token, row.project, row.layout, mark)
+
+
 @contextmanager
 def opened(context: Context, number: int) -> Iterator[Tool]:
     """A tool for the length of a block.
@@ -27,9 +35,9 @@ def opened(context: Context, number: int) -> Iterator[Tool]:
     token = connections.read_token(context.project, number)
     mark = addresses.mark_of(row)
     if row.kind == "label-studio":
-        tool = LabelStudio(row.url, token, row.project, row.layout, mark)
+        tool: Tool = LabelStudio(row.url, token, row.project, row.layout, mark)
     else:
-        raise InvalidRequest(f"no such tool: {row.kind}")
+        tool = _cvat(row, token, mark)
     try:
         yield tool
     finally:

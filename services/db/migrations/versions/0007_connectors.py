@@ -62,7 +62,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(['image_id'], ['images.id'], name=op.f('fk_sent_tasks_image_id_images')),
         sa.ForeignKeyConstraint(['task_id'], ['label_tasks.id'], name=op.f('fk_sent_tasks_task_id_label_tasks')),
         sa.PrimaryKeyConstraint('id', name=op.f('pk_sent_tasks')),
-        sa.UniqueConstraint('connection_id', 'task_id', name=op.f('uq_sent_tasks_connection_id')),
+        sa.UniqueConstraint('connection_id', 'task_id', name=op.f('uq_sent_tasks_connection_id_task_id')),
     )
     with op.batch_alter_table('sent_tasks', schema=None) as batch_op:
         batch_op.create_index('ix_sent_tasks_connection_id_state', ['connection_id', 'state'], unique=False)
