@@ -9,11 +9,19 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from curation.kernel.errors import AnnotationsInvalid
 from services.context import Context
 from services.db.base import clock, utc_now
 from services.db.tables import Connection, Image, LabelTask, SentState, SentTask, TaskState
 from services.errors import Conflict, InvalidRequest, NotFound
-from services.labeling.connectors import addresses, connections, label_studio_http, push, sync
+from services.labeling.connectors import (
+    addresses,
+    connections,
+    label_studio_http,
+    label_studio_read,
+    push,
+    sync,
+)
 from tests.services.accounts import add_user, token_of
 from tests.services.commands import CommandLine
 from tests.services.label_queue import TASKS, lease
@@ -208,3 +216,26 @@ def test_the_command_line_tells_what_is_wrong_and_what_to_do(
     assert TOKEN not in f"{ran.out}{ran.err}{row}{findings}"
     assert champion.run("labels", "disconnect", "label-studio").code == 0
     assert "labels connect" in champion.run("labels", "status").out
+
+
+def test_a_quarter_turn_about_the_corner_is_an_upright_box() -> None:
+    region = {
+        "type": "rectanglelabels",
+        "original_width": 640,
+        "original_height": 480,
+        "value": {
+            **{"x": 50, "y": 50, "width": 10, "height": 10, "rotation": 90},
+            "rectanglelabels": ["car"],
+        },
+    }
+    (found,) = label_studio_read.objects_of([region], (640, 480), {"from_name": "label"})
+    # 64 x 48 px from (320, 240), turned clockwise about that corner
+    assert found["box"] == pytest.approx([272, 240, 320, 304])
+    with pytest.raises(AnnotationsInvalid, match="the image is 64 x 48"):
+        label_studio_read.objects_of([region], (64, 48), {"from_name": "label"})
+
+
+def test_times_of_whole_seconds_are_in_their_place() -> None:
+    told = ("2026-11-29T14:23:53Z", "2026-11-29T14:23:53.100000Z", "2026-11-29T14:23:54+00:00")
+    moments = [label_studio_read.moment_of({"updated_at": one}) for one in told]
+    assert moments == sorted(moments)

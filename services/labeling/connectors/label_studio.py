@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -20,7 +19,6 @@ OVERLAP_S = 60.0
 """A change is dated when its transaction begins, and seen when it ends."""
 TIES_S = 0.001
 PAGE = 100
-LONGEST_PAGE = 10_000
 COLOURS = (
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"),
     *("#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
@@ -126,19 +124,19 @@ class LabelStudio:
         another one over the border of a page.
         """
         entries: dict[int, dict[str, Any]] = {}
-        at = None if since is None else _earlier(since, OVERLAP_S)
+        at = None if since is None else reading.moment_of({"updated_at": since}, OVERLAP_S)
         newest, size = since, PAGE
         while True:
             page = self._page("all", "updated_at", "Datetime", at, size)
             fresh = [one for one in page if entries.get(one["id"]) != one]
             entries |= {one["id"]: one for one in page}
             if page:
-                newest = max(newest or "", str(page[-1]["updated_at"]))
+                newest = max(newest or "", reading.moment_of(page[-1]))
             if len(page) < size:
                 break
             if not fresh:  # more of one moment than a page holds
-                size = min(2 * size, LONGEST_PAGE)
-            at = _earlier(str(page[-1]["updated_at"]), TIES_S)
+                size *= 2
+            at = reading.moment_of(page[-1], TIES_S)
         return self._remotes(entries.values(), sizes), newest
 
     def read(self, remote_ids: Collection[str], sizes: Sizes) -> list[Remote]:
@@ -270,9 +268,3 @@ def _path(project: object) -> str:
     if not str(project).isdigit():
         raise InvalidRequest(f"{NAME} numbers its projects: {str(project)[:40]!r} is none")
     return f"/api/projects/{project}"
-
-
-def _earlier(at: str, seconds: float) -> str:
-    """A time of the tool, some seconds before."""
-    moment = datetime.fromisoformat(at.replace("Z", "+00:00")) - timedelta(seconds=seconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

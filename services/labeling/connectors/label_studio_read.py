@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from curation.formats.numbers import number
@@ -106,10 +107,24 @@ def remote_of(
         remote_id=str(entry["id"]),
         task_id=task_id,
         image_id=str(entry["data"].get(IMAGE)),
-        changed=str(entry.get("updated_at") or ""),
+        changed=moment_of(entry),
         said=said,
         begun=bool(entry.get("drafts") or entry.get("draft_exists")),  # of all, not only of ours
     )
+
+
+def moment_of(entry: Mapping[str, Any], before_s: float = 0.0) -> str:
+    """When something last changed, in a form of which the later is the greater text.
+
+    The tool itself leaves out what is 0 behind the seconds.
+
+    Args:
+        entry: a task or an annotation.
+        before_s: so many seconds earlier.
+    """
+    told = str(entry.get("updated_at") or entry.get("created_at") or "")
+    moment = datetime.fromisoformat(told.replace("Z", "+00:00")) - timedelta(seconds=before_s)
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def said_of(
@@ -129,7 +144,7 @@ def said_of(
             problem = str(error)
     return Said(
         key=str(annotation.get("id")),
-        at=str(annotation.get("updated_at") or annotation.get("created_at") or ""),
+        at=moment_of(annotation),
         author=_author(annotation.get("completed_by"), people),
         skipped=skipped,
         objects=objects,
