@@ -51,8 +51,6 @@ class Server:
                 "csrfmiddlewaretoken": browser.cookies["csrftoken"],
             }
             answer = browser.post("/user/signup/", data=form, headers={"Referer": self.url})
-            if answer.status_code != 302 and os.environ.get("LS_DEV"):
-                answer = browser.post("/user/login/", data=form, headers={"Referer": self.url})
             assert answer.status_code == 302, answer.text[:500]
             token = browser.get("/api/current-user/token").json()["token"]
         return self.client(token)
@@ -84,10 +82,6 @@ def label_studio_server(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Server]:
     """A server with a database of its own; its tables are kept for the next session."""
-    if dev := os.environ.get("LS_DEV"):
-        url, token, database = dev.split(",")
-        yield Server(url, token, Path(database))
-        return
     program, folder = executable(), tmp_path_factory.mktemp("label-studio")
     template = Path(pytestconfig.cache.mkdir("label-studio")) / DATABASE  # type: ignore[union-attr]
     if template.is_file():
