@@ -27,6 +27,7 @@ from services.api.routes import (
     generated,
     health,
     images,
+    label_tools,
     labels,
     metrics,
     models,
@@ -68,7 +69,7 @@ send is taken. What is slow or too large is cut off: 408, 413.
 ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
 ROUTES = (
     *(frames, images, failures, explanations, neighbours, modes, generated, cycles, tasks),
-    *(labels, models, exports, unit_routes, users),
+    *(labels, label_tools, models, exports, unit_routes, users),
 )
 LOGIN = "/v1/login"
 """The one body of strangers that is read; a name and a password."""
@@ -141,6 +142,7 @@ def _routers() -> Iterator[tuple[APIRouter, str, list[params.Depends]]]:
     yield docs.router, "", []
     yield account.router, PREFIX, []
     yield provider.router, PREFIX, []
+    yield label_tools.pictures, "", []
     yield account.own, PREFIX, [Depends(described)]
     for module in ROUTES:
         yield module.router, PREFIX, [Depends(described)]

@@ -3,6 +3,7 @@
 from services.db.accounts import ApiToken, LoginSession, LoginTries, User, UserRole
 from services.db.asked import AskedExplanation, Neighbours
 from services.db.base import Base
+from services.db.connectors import AWAITED, Connection, SentState, SentTask
 from services.db.data import (
     EVALUATION_ROLES,
     Annotation,
@@ -43,6 +44,7 @@ from services.db.work import (
 )
 
 __all__ = [
+    "AWAITED",
     "EVALUATION_ROLES",
     "FINISHED_CYCLES",
     "OPEN_TASKS",
@@ -54,6 +56,7 @@ __all__ = [
     "Audit",
     "Base",
     "CandidateRow",
+    "Connection",
     "Cycle",
     "CycleState",
     "DatasetVersion",
@@ -81,6 +84,8 @@ __all__ = [
     "Pointer",
     "Role",
     "SampleState",
+    "SentState",
+    "SentTask",
     "TaskState",
     "TruthSource",
     "Unit",

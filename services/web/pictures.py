@@ -69,14 +69,28 @@ async def asked_picture(
 @router.get("/pictures/image/{image_id}")
 async def whole_picture(request: Request, user: session.UserOf, image_id: str) -> Response:
     """An image to draw on: its bytes, or where no browser reads that format the same as JPEG."""
+    return await shown(request, image_id, {"Cache-Control": FOR_GOOD})
+
+
+async def shown(request: Request, image_id: str, headers: dict[str, str]) -> Response:
+    """An image as every browser shows it.
+
+    Args:
+        request: to an application whose state has ``context`` and ``drawing``.
+        image_id: which.
+        headers: of the answer.
+
+    Raises:
+        NotFound: there is no such image, or its file is lost.
+    """
     context: Context = request.app.state.context
     image = await run_in_threadpool(_image, context, image_id)
     path = context.project.inside(context.project.images, image.file)
     if await run_in_threadpool(_is_shown_as_decoded, path):
-        return FileResponse(path, headers={"Cache-Control": FOR_GOOD})
+        return FileResponse(path, headers=headers)
     async with request.app.state.drawing:
         data = await run_in_threadpool(_as_jpeg, context, image)
-    return Response(data, media_type="image/jpeg", headers={"Cache-Control": FOR_GOOD})
+    return Response(data, media_type="image/jpeg", headers=headers)
 
 
 def _image(context: Context, image_id: str) -> Image:
