@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -24,20 +23,11 @@ from services.config import builders
 from services.config.project import Project
 from services.context import Context
 from services.db.tables import Image
-from services.errors import ServiceError
+from services.store.space import DiskFull as DiskFull  # where users of this module look for it
+from services.store.space import full_told
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""No space, no quota, or over the file size that the process may write."""
 _DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, TokenError)
 """What single changed bytes of an archive of arrays lead to; the last of a header's."""
-
-
-class DiskFull(ServiceError):
-    """No space left; nothing was written. Free some space and the same work is tried again."""
-
-    code = "disk_full"
-    status = 507
-    retryable = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +75,7 @@ def keep_image(
     if group is None:
         write_bytes(path, data)
     else:
-        with _full_told(path.name):
+        with full_told(path.name):
             group.write(path, data)
 
 
@@ -95,7 +85,7 @@ def finish(group: files.Together) -> None:
     Raises:
         DiskFull: there is no space.
     """
-    with _full_told("new files"):
+    with full_told("new files"):
         group.finish()
 
 
@@ -138,18 +128,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         DiskFull: there is no space; what was begun is removed.
     """
-    with _full_told(path.name):
+    with full_told(path.name):
         files.write_bytes(path, data)
-
-
-@contextlib.contextmanager
-def _full_told(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFull(f"no space left for {name}: free some and try again") from error
-        raise
 
 
 def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
