@@ -16,6 +16,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from services.config.setting_groups import StorageSettings
+from services.store.objects import open_objects
+
 ACCESS_KEY, SECRET_KEY = "e2x-tests", "a secret that no log may show"
 START_S = 120.0
 """It is there in 4 s, on a machine that does nothing else."""
@@ -85,6 +88,8 @@ class Seaweed:
                 cwd=self._folder,
             )
         self._wait()
+        place = StorageSettings(**self.settings("made", verify_tls=False))
+        open_objects(place, self._folder).put("made", b"")  # the server makes the bucket for it
 
     def _options(self) -> list[str]:
         local = [f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]

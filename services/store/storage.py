@@ -16,16 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.kernel import files, images
-from curation.kernel.errors import ShardCorrupt
+from curation.kernel.errors import ImageUnreadable, ShardCorrupt
 from curation.kernel.images import ImageLimits
 from curation.kernel.types import ImageArray
 from services.config import builders
-from services.config.project import Project
 from services.context import Context
 from services.db.tables import Image
+from services.store.groups import Group
+from services.store.project_store import ObjectDamaged, store_of
 from services.store.space import DiskFull as DiskFull  # where users of this module look for it
 from services.store.space import full_told
 
+IMAGES = "images"
+"""Where images are: ``images/<first two digits>/<sha256><suffix>``."""
 _DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, TokenError)
 """What single changed bytes of an archive of arrays lead to; the last of a header's."""
 
@@ -42,51 +45,39 @@ class StoredImage:
 
 
 def put_image(
-    project: Project, data: bytes, limits: ImageLimits = ImageLimits(), name: str = "image"
+    context: Context, data: bytes, limits: ImageLimits = ImageLimits(), name: str = "image"
 ) -> StoredImage:
     """Check an image and store its bytes under their hash; storing twice is storing once.
 
     Raises:
         ImageUnreadable: it cannot be decoded or is outside the limits.
-        DiskFull: there is no space.
+        DiskFull: there is no space; StoreUnavailable: the bucket does not answer.
     """
     image = check_image(data, limits, name)
-    keep_image(project, image, data)
+    keep_image(context, image, data)
     return image
 
 
 def keep_image(
-    project: Project, image: StoredImage, data: bytes, group: files.Together | None = None
+    context: Context, image: StoredImage, data: bytes, group: Group | None = None
 ) -> None:
     """Store the bytes of a checked image, unless they are there.
 
     Args:
-        project: whose store.
+        context: wiring.
         image: what its row will say.
         data: the bytes.
-        group: files that are finished together later, see :func:`finish`; None: this one now.
+        group: objects that are finished together later, see :meth:`ProjectStore.together`; None:
+            this one now.
 
     Raises:
-        DiskFull: there is no space.
+        DiskFull: there is no space; StoreUnavailable: the bucket does not answer.
     """
-    path = project.images / image.file
-    if path.is_file() or (group is not None and path in group):
-        return
+    key = f"{IMAGES}/{image.file}"
     if group is None:
-        write_bytes(path, data)
+        store_of(context).put_new(key, data)
     else:
-        with full_told(path.name):
-            group.write(path, data)
-
-
-def finish(group: files.Together) -> None:
-    """Wait until the files of a group are on the disk; from here on rows may name them.
-
-    Raises:
-        DiskFull: there is no space.
-    """
-    with full_told("new files"):
-        group.finish()
+        group.write(key, data)
 
 
 def check_image(
@@ -117,9 +108,28 @@ def open_image(context: Context, image: Image) -> ImageArray:
         ImageUnreadable: it is damaged, or outside the limits that are set now.
         FileNotFoundError: it is lost.
         NotAllowed: the row names a file outside the store.
+        StoreUnavailable: the bucket does not answer.
     """
-    path = context.project.inside(context.project.images, image.file)
-    return images.decode(path.read_bytes(), builders.image_limits(context.settings), image.name)
+    limits = builders.image_limits(context.settings)
+    return images.decode(image_bytes(context, image), limits, image.name)
+
+
+def image_bytes(context: Context, image: Image) -> bytes:
+    """The bytes of a stored image, as they came in. Errors as of :func:`open_image`."""
+    try:
+        return store_of(context).get(image_key(context, image))
+    except ObjectDamaged as error:
+        raise ImageUnreadable(f"{image.name}: {error}") from error
+
+
+def image_key(context: Context, image: Image) -> str:
+    """Where an image is in the store.
+
+    Raises:
+        NotAllowed: the row names a file outside the store.
+    """
+    context.project.inside(context.project.images, image.file)
+    return f"{IMAGES}/{image.file}"
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -60,6 +60,7 @@ class S3Objects:
         self.root: Path | None = None
         self._settings = settings
         self._bucket, self._prefix = bucket, prefix
+        self._seen = False  # that the bucket is there
         self._store = _connect(settings, bucket, prefix, settings.endpoint)
         self._public = (
             _connect(settings, bucket, prefix, settings.public_endpoint)
@@ -181,7 +182,9 @@ class S3Objects:
             )
 
     def _require_bucket(self) -> None:
-        self.page("", "", 1)
+        if not self._seen:
+            self.page("", "", 1)
+            self._seen = True
 
     @contextlib.contextmanager
     def _told(self, key: str) -> Iterator[None]:
