@@ -63,11 +63,10 @@ class Cache:
     def read(self, key: str, fill: Fill) -> bytes:
         """The bytes of an object. Errors as of :meth:`path`."""
         while True:
+            path = self.path(key, fill)  # here, as what the source lacks is no copy that went
             try:
-                return self.path(key, fill).read_bytes()
+                return path.read_bytes()
             except FileNotFoundError:
-                if (self._objects / key).exists():
-                    raise
                 logger.debug("%s went before it was read: fetched again", key)
 
     def drop(self, key: str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
+import numpy.typing as npt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -11,12 +15,24 @@ from curation.kernel.types import Attribution, Box, ScoreTarget
 from services.context import Context
 from services.db.tables import Explanation, FailureRow, Image
 from services.errors import NotFound
-from services.store.storage import open_image, read_npz
+from services.store.storage import key_of, open_image, read_arrays
+
+
+def explanation_arrays(
+    context: Context, explanation: Explanation, only: Collection[str] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an explanation. Args and errors as of :func:`services.store.storage.read_npz`.
+
+    Raises:
+        NotAllowed: the row names a file outside the project.
+    """
+    key = key_of(context, context.project.explanations, explanation.file)
+    return read_arrays(context, key, only)
 
 
 def attribution_of(context: Context, failure: FailureRow, explanation: Explanation) -> Attribution:
     """A stored attribution, arrays and all."""
-    arrays = read_npz(context.project.inside(context.project.explanations, explanation.file))
+    arrays = explanation_arrays(context, explanation)
     return Attribution(
         target=ScoreTarget(failure.default_box, 0),
         segments=arrays["segments"],

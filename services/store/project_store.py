@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 IMMUTABLE = ("images/", "models/", "manifests/", "explanations/", "segments/")
 """Keys under which nothing is ever replaced by anything else."""
+FOLDERS = ("images", "models", "manifests", "explanations", "modes")
+"""What is kept in the store; the rest of a project lies in its folder."""
 AT_A_TIME = 16
 """Objects fetched at once: a request waits for the network most of its time."""
 _NAMED_BY_HASH = re.compile(r"images/[0-9a-f]{2}/([0-9a-f]{64})\.[A-Za-z0-9]+")
@@ -205,7 +207,7 @@ class ProjectStore:
     def _fetch(self, key: str, file: Path) -> None:
         """Fill a file with an object that is what its name says."""
         self.objects.fetch(key, file)
-        if said := _hash_in(key):
+        if said := hash_in(key):
             with file.open("rb") as opened:
                 found = hashlib.file_digest(opened, "sha256").hexdigest()
             if found != said:
@@ -243,13 +245,14 @@ _stores: dict[tuple[object, ...], ProjectStore] = {}
 _opening = threading.Lock()
 
 
-def _hash_in(key: str) -> str:
+def hash_in(key: str) -> str:
+    """The SHA-256 that an object is named by, as 64 hex digits; "" where the name says none."""
     found = _NAMED_BY_HASH.fullmatch(key)
     return "" if found is None else found[1]
 
 
 def _is_named(key: str, data: bytes) -> bool:
-    said = _hash_in(key)
+    said = hash_in(key)
     return not said or hashlib.sha256(data).hexdigest() == said
 
 

@@ -6,7 +6,7 @@ import errno
 import io
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -128,8 +128,7 @@ def image_key(context: Context, image: Image) -> str:
     Raises:
         NotAllowed: the row names a file outside the store.
     """
-    context.project.inside(context.project.images, image.file)
-    return f"{IMAGES}/{image.file}"
+    return key_of(context, context.project.images, image.file)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -148,10 +147,43 @@ def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
     Raises:
         DiskFull: there is no space.
     """
+    write_bytes(path, _npz(arrays))
+
+
+def _npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
     # numpy's own signature has keywords that an array name could meet
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def write_arrays(context: Context, key: str, **arrays: npt.NDArray[Any]) -> None:
+    """Store named arrays, whole or not at all.
+
+    Raises:
+        DiskFull: there is no space; StoreUnavailable: the bucket does not answer.
+    """
+    store_of(context).put(key, _npz(arrays))
+
+
+def read_arrays(
+    context: Context, key: str, only: Collection[str] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Named arrays of the store. Args and errors as of :func:`read_npz`, and those of a bucket."""
+    store = store_of(context)
+    if store.root is not None:
+        return read_npz(store.root / key, only)
+    return _arrays_of(io.BytesIO(store.get(key)), key.rpartition("/")[2], only)
+
+
+def key_of(context: Context, folder: Path, file: str) -> str:
+    """The key of a file that a row names in a folder of the project.
+
+    Raises:
+        NotAllowed: it would lie outside.
+    """
+    context.project.inside(folder, file)
+    return f"{folder.relative_to(context.project.root).as_posix()}/{file}"
 
 
 def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
@@ -164,12 +196,18 @@ def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, npt.N
     Raises:
         ShardCorrupt: the file is damaged.
     """
+    return _arrays_of(path, path.name, only)
+
+
+def _arrays_of(
+    file: Path | io.BytesIO, name: str, only: Collection[str] | None
+) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files if only is None or name in only}
+        with np.load(file, allow_pickle=False) as stored:
+            return {one: stored[one] for one in stored.files if only is None or one in only}
     except OSError as error:
         if error.errno != errno.EINVAL:  # a place in the file that cannot be
             raise
-        raise ShardCorrupt(f"{path.name}: damaged ({error})") from error
+        raise ShardCorrupt(f"{name}: damaged ({error})") from error
     except _DAMAGE as error:
-        raise ShardCorrupt(f"{path.name}: damaged ({error})") from error
+        raise ShardCorrupt(f"{name}: damaged ({error})") from error

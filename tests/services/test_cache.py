@@ -91,6 +91,11 @@ def test_a_failed_fetch_leaves_no_copy(tmp_path: Path, source: Source) -> None:
     with pytest.raises(ConnectionError):
         cache.read("a", breaks)
 
+    def lost(file: Path) -> None:
+        raise FileNotFoundError(file)
+
+    with pytest.raises(FileNotFoundError):
+        cache.read("a", lost)
     assert copies(tmp_path) == {}
     assert cache.read("a", source.of("a")).startswith(b"a.")
 

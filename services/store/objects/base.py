@@ -13,7 +13,7 @@ from services.errors import Conflict, InvalidRequest, ToolUnavailable
 
 PAGE = 1000
 """Keys that S3 lists in one answer at most."""
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]*")
+PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]*")
 """What every file system and every S3 server takes as it is. A name that begins with a dot is a
 file that is being written."""
 MAX_KEY = 900
@@ -193,7 +193,7 @@ def checked(key: str) -> str:
     Raises:
         InvalidRequest: it is none.
     """
-    if len(key) > MAX_KEY or not all(_PART.fullmatch(part) for part in key.split("/")):
+    if len(key) > MAX_KEY or not all(PART.fullmatch(part) for part in key.split("/")):
         raise InvalidRequest(
             f"{key[:100]!r} is no key of an object: letters, digits and ._+=@- with single "
             "slashes between, no part beginning with a dot"

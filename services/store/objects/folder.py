@@ -12,6 +12,7 @@ from pathlib import Path
 from curation.kernel import files
 from services.store.objects.base import (
     PAGE,
+    PART,
     Entry,
     ObjectChanged,
     ObjectExists,
@@ -145,7 +146,7 @@ def _keys(folder: Path, prefix: str, after: str) -> Iterator[str]:
             names = sorted(
                 entry.name + ("/" if entry.is_dir() else "")
                 for entry in entries
-                if not entry.name.startswith(".")
+                if PART.fullmatch(entry.name)  # what is being written begins with a dot
             )
     except (FileNotFoundError, NotADirectoryError):  # deleted meanwhile, or never there
         return
