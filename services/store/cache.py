@@ -26,7 +26,7 @@ KEPT_SHARE = 0.9
 """Of the bound, after something had to go: so that not every addition has to look around."""
 LOOK_SHARE = 1 / 16
 """Of the bound: what one process adds before it looks how much there is in all."""
-Fill = Callable[[Path], object]
+Fill = Callable[[Path], None]
 """Writes an object into a file, and raises where it cannot."""
 
 
