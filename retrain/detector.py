@@ -19,7 +19,7 @@ from retrain.fold import folded
 from retrain.postprocess import decode, detections, suppress, to_image
 from retrain.precision import Passes
 from retrain.preprocess import normalise, warp
-from retrain.scores import logits_of, scores_of
+from retrain.scores import logits_of, outputs_of, scores_of
 from retrain.ssd import boxes_per_level, build, feature_maps, place_default_boxes
 from retrain.weights import WeightsRecord, initialise
 
@@ -159,8 +159,7 @@ class SsdDetector:
         label = [target.label for target in targets]
         if not targets:
             return inputs.new_zeros(len(inputs), 0)
-        if not (min(index) >= 0 and max(index) < self.num_default_boxes):
-            raise ValueError(f"default boxes {index} must lie in 0..{self.num_default_boxes - 1}")
+        self._require(index)
         if not (min(label) >= 0 and max(label) < len(self.class_names)):
             raise ValueError(f"labels {label} must lie in 0..{len(self.class_names) - 1}")
         with self._passes.context():
@@ -168,6 +167,35 @@ class SsdDetector:
             logits = logits_of(self.model, inputs, index, self._level_ends)  # [B, T, K]
         logits = self._passes.leave(logits)
         return scores_of(logits, torch.tensor(label, device=logits.device), kind)
+
+    def outputs(
+        self, inputs: torch.Tensor, default_boxes: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [B, D, K] and offsets [B, D, 4] of default boxes; differentiable.
+
+        Args:
+            inputs: [B, 3, h, w] float32, normalised.
+            default_boxes: D of them, at least one, in 0..A-1.
+
+        Returns:
+            Offsets as :class:`curation.kernel.detector.GivesOutputs` has them.
+
+        Raises:
+            ValueError: there is no such default box.
+        """
+        self._require(default_boxes)
+        with self._passes.context():
+            logits, offsets = outputs_of(
+                self.model, self._passes.enter(inputs), default_boxes, self._level_ends
+            )
+        return self._passes.leave(logits), self._passes.leave(offsets)
+
+    def _require(self, boxes: Sequence[int]) -> None:
+        """Refuse default boxes that are not there."""
+        if not (boxes and min(boxes) >= 0 and max(boxes) < self.num_default_boxes):
+            raise ValueError(
+                f"default boxes {list(boxes)} must lie in 0..{self.num_default_boxes - 1}"
+            )
 
     @torch.no_grad()
     def _forward(

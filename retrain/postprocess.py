@@ -8,6 +8,10 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from curation.kernel.types import Detections, FloatArray
 
+SHIFT_UNIT, GROWTH_UNIT = 10.0, 5.0
+"""What the head's offsets of centres and of sizes are multiples of."""
+MOST_GROWTH = float(np.log(1000 / 16))
+
 
 def decode(
     regression: torch.Tensor, default_boxes: torch.Tensor, input_size_hw: tuple[int, int]
@@ -27,8 +31,8 @@ def decode(
     """
     size = default_boxes[:, 2:] - default_boxes[:, :2]
     centre = default_boxes[:, :2] + size / 2
-    new_centre = regression[:, :2] / 10 * size + centre
-    growth = (regression[:, 2:] / 5).clamp(max=float(np.log(1000 / 16)))
+    new_centre = regression[:, :2] / SHIFT_UNIT * size + centre
+    growth = (regression[:, 2:] / GROWTH_UNIT).clamp(max=MOST_GROWTH)
     half = torch.exp(growth) * size / 2
     boxes = torch.cat([new_centre - half, new_centre + half], dim=1)
     clipped: torch.Tensor = clip_boxes_to_image(boxes, input_size_hw)

@@ -14,10 +14,10 @@ import importlib
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from curation.explain.base import Explainer
-from curation.kernel.detector import ScoreKind
+if TYPE_CHECKING:
+    from curation.explain.base import Explainer
 
 __all__ = ["Explainer", "accepted", "default", "get", "names", "needs_layers", "parameters"]
 
@@ -61,6 +61,15 @@ _NEED_LAYERS = frozenset(
         "vebi",
     }
 )
+
+
+def __getattr__(name: str) -> Any:
+    """The protocol on first use: what only asks for names and costs need not load PyTorch."""
+    if name == "Explainer":
+        from curation.explain.base import Explainer
+
+        return Explainer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def names() -> tuple[str, ...]:
@@ -111,6 +120,8 @@ def get(name: str, **parameters: Any) -> Explainer:
         ValueError: no method has this name, or a parameter has a value it does not take.
         TypeError: the method has no such parameter.
     """
+    from curation.kernel.detector import ScoreKind
+
     method = _method(name)
     if "kind" in parameters:
         parameters["kind"] = ScoreKind(parameters["kind"])

@@ -153,6 +153,21 @@ class WhiteBox(Protocol):
 
 
 @runtime_checkable
+class GivesOutputs(Protocol):
+    """A detector that gives all that one default box comes to, before suppression."""
+
+    def outputs(
+        self, inputs: torch.Tensor, default_boxes: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Class logits [B, D, K] and offsets [B, D, 4] of default boxes; differentiable.
+
+        Offsets are how far the centre moves right and down, in widths and heights of the default
+        box, and the natural logarithms of width and height over the default box's.
+        """
+        ...
+
+
+@runtime_checkable
 class ReducesPrecision(Protocol):
     """A detector that can score in a lower precision."""
 

@@ -20,14 +20,19 @@ from services.api.roles import LEAST, Roles
 from services.api.routes import (
     account,
     cycles,
+    explanations,
+    exports,
     failures,
     frames,
+    generated,
     health,
     images,
+    label_tools,
     labels,
     metrics,
     models,
     modes,
+    neighbours,
     provider,
     tasks,
     users,
@@ -62,7 +67,10 @@ A field that is sent twice, or that no route knows, is an error too.
 send is taken. What is slow or too large is cut off: 408, 413.
 """
 ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
-ROUTES = (frames, images, failures, modes, cycles, tasks, labels, models, unit_routes, users)
+ROUTES = (
+    *(frames, images, failures, explanations, neighbours, modes, generated, cycles, tasks),
+    *(labels, label_tools, models, exports, unit_routes, users),
+)
 LOGIN = "/v1/login"
 """The one body of strangers that is read; a name and a password."""
 PREFIX = "/v1"
@@ -134,6 +142,7 @@ def _routers() -> Iterator[tuple[APIRouter, str, list[params.Depends]]]:
     yield docs.router, "", []
     yield account.router, PREFIX, []
     yield provider.router, PREFIX, []
+    yield label_tools.pictures, "", []
     yield account.own, PREFIX, [Depends(described)]
     for module in ROUTES:
         yield module.router, PREFIX, [Depends(described)]

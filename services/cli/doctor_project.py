@@ -33,6 +33,7 @@ def examine(context: Context) -> Iterator[Finding]:
     if database.state != "fail":
         yield _accounts(context)
     if database.state != "fail":
+        yield from _tools(context)
         yield from _contents(context)
 
 
@@ -120,6 +121,29 @@ def _accounts(context: Context) -> Finding:
         told = f"{found}; api.token is set, and refused in production"
         return Finding("accounts", "warn", told, "unset E2X_API__TOKEN; `e2x users token NAME`")
     return Finding("accounts", "ok", found)
+
+
+def _tools(context: Context) -> Iterator[Finding]:
+    """Labelling tools that are connected."""
+    from services.labeling.connectors import standing
+
+    with reading(context.sessions) as session:
+        tools = standing.of_all(session)
+    for one in tools:
+        counts = (
+            ", ".join(f"{count} {state}" for state, count in one["counts"].items()) or "no task"
+        )
+        found = (
+            f"{one['kind']} at {one['url']}, project {one['project'] or 'not made yet'}: {counts}"
+        )
+        if one["error"]:
+            told = f"{found}; {one['failures']} exchanges in a row failed: {one['error']}"
+            yield Finding("labelling", "warn", told, "`e2x labels sync` tries at once")
+        elif one["troubled"] or one["notes"]:
+            told = f"{found}; {one['troubled']} answers cannot be taken"
+            yield Finding("labelling", "warn", told, "`e2x labels status` says why")
+        else:
+            yield Finding("labelling", "ok", found)
 
 
 def _contents(context: Context) -> Iterator[Finding]:

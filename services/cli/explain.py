@@ -54,6 +54,15 @@ TargetOption = Annotated[
         help="What to explain there, found or missed, in px; may be repeated.",
     ),
 ]
+WhyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--why",
+        metavar="class:NAME|not:NAME|left|up|wide|high|box",
+        help="Ask for another number than the score: a class's score, the class against another, "
+        "where its box is moved; may be repeated.",
+    ),
+]
 BoxOption = Annotated[
     tuple[float, float, float, float] | None,
     typer.Option("--box", metavar="X1 Y1 X2 Y2", help="The same, with --label."),
@@ -110,6 +119,7 @@ def explain(
     every: AllOption = False,
     top: TopOption = None,
     truth: TruthOption = None,
+    why: WhyOption = None,
     segments: SegmentsOption = None,
     segmentation: SegmentationOption = None,
     given: SetOption = None,
@@ -131,11 +141,13 @@ def explain(
         raise InvalidRequest("name an image: `e2x explain IMAGE`, or `e2x explain --list`")
     settings = _changed(get_settings(), segments, segmentation)
     check_output(output)
-    said = check(settings, image, model, target or (), box, label, truth, every)
+    said = check(settings, image, model, target or (), box, label, truth, every, why or ())
     with loading():
-        from services.cli.explain_methods import chosen
+        from services.cli.explain_methods import able, chosen
 
         explainers = chosen(method or (), compare, given or (), settings)
+        if compare and not method:
+            explainers = able(explainers, [what for what, _ in said.whys])
 
         from services.cli.explain_output import (
             print_candidates,
@@ -150,7 +162,7 @@ def explain(
     if not asked.subjects:
         print_candidates(asked, as_json)
         raise typer.Exit(FAILURE_EXIT)
-    left = len(asked.subjects[many:]) if many else 0
+    left = len(asked.subjects) // asked.numbers - many if many else 0
     asked = asked.first(many)
     outcomes, centres = _explain(asked, explainers, settings)
     if not as_json and all(one.attribution is None for row in outcomes for one in row):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from curation.explain.what import OFFSETS, What
 from curation.kernel import images
 from curation.kernel.types import Box, ImageArray
 from services.cli.common import opened
@@ -24,6 +25,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 Wanted: TypeAlias = tuple[Box, str]
 """A box and the class that is asked about there."""
+Why: TypeAlias = tuple[What, str]
+"""A number of the detection, and the class that it is about; "": the detection's own, or none."""
 Annotated: TypeAlias = tuple[Box, str, bool]
 """Box and class of an annotated object, and whether it is to be ignored."""
 
@@ -39,6 +42,7 @@ class Said:
         model: how the model was named.
         model_folder: where it lies.
         wanted: boxes to explain; none where that is left to what is detected or annotated.
+        whys: numbers that are asked for instead of the score; none: the score.
         annotated: objects of the image; None where no truth was named.
     """
 
@@ -48,6 +52,7 @@ class Said:
     model: str
     model_folder: Path
     wanted: tuple[Wanted, ...] = ()
+    whys: tuple[Why, ...] = ()
     annotated: tuple[Annotated, ...] | None = None
 
 
@@ -60,6 +65,7 @@ def check(
     label: str,
     truth: Path | None,
     every: bool,
+    whys: Sequence[str] = (),
 ) -> Said:
     """Read the image and the annotations, find the model's folder, judge boxes and options.
 
@@ -71,6 +77,7 @@ def check(
     """
     if sum(map(bool, (targets or box or label, truth, every))) > 1:
         raise InvalidRequest("say one of --target or --box with --label, --truth, --all")
+    numbers = tuple(one for text in whys for one in why_of(text))
     if (box is None) != (not label):
         raise InvalidRequest("--box and --label belong together")
     wanted = [_parsed(text) for text in targets]
@@ -88,7 +95,27 @@ def check(
     annotated = None if truth is None else _annotated(truth, file)
     name, folder = _model(settings, model)
     identity = images.content_hash(data)
-    return Said(file, image, identity, name, folder, tuple(wanted), annotated)
+    return Said(file, image, identity, name, folder, tuple(wanted), numbers, annotated)
+
+
+def why_of(text: str) -> list[Why]:
+    """What one ``--why`` asks for.
+
+    Raises:
+        InvalidRequest: nothing that can be asked.
+    """
+    kind, _, name = text.partition(":")
+    if text == "box":
+        return [(what, "") for what in OFFSETS]
+    if text in tuple(OFFSETS):
+        return [(What(text), "")]
+    if kind == "class" and (name or ":" not in text):
+        return [(What.CLASS, name)]
+    if kind == "not" and name:
+        return [(What.AGAINST, name)]
+    raise InvalidRequest(
+        f"--why {text}: expected class:NAME, not:NAME, {', '.join(OFFSETS)}, or box for these four"
+    )
 
 
 def check_output(output: Path | None) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from curation.explain.what import What, can_answer
 from services.cli.common import print_json, print_table
 from services.errors import InvalidRequest
 
@@ -70,6 +71,15 @@ def chosen(
     own = {wanted.method: wanted.parameters}
     return {
         name: explainers.make(name, own.get(name, {}) | by_method[name], wanted) for name in picked
+    }
+
+
+def able(explainers: dict[str, Explainer], asked: Sequence[What]) -> dict[str, Explainer]:
+    """Those that can answer everything that is asked."""
+    return {
+        name: one
+        for name, one in explainers.items()
+        if all(can_answer(name, what) for what in asked)
     }
 
 

@@ -99,8 +99,9 @@ def print_outcomes(
             [_line(outcome) for outcome in row],
         )
     out = console()
-    if left:
-        out.print(f"{left} more: --top {left + len(outcomes)} explains them all", style="dim")
+    if left > 0:
+        shown = len(outcomes) // asked.numbers
+        out.print(f"{left} more: --top {left + shown} explains them all", style="dim")
     out.print(f"picture: {file}", markup=False)
 
 

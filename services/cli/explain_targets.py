@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from curation.explain.what import What
 from curation.failures.default_boxes import FailureRules
 from curation.kernel.class_names import same_class
 from curation.kernel.types import Box, Detections, ImageArray, Truth
 from curation.superpixels import SegmentArray, segment
-from services.cli.explain_checks import Annotated, Said, in_project
+from services.cli.explain_checks import Annotated, Said, Why, in_project
 from services.config import builders
 from services.config.project import Project
 from services.config.settings import Settings
@@ -39,6 +40,7 @@ class Question:
         candidates: detections down to the lowest threshold.
         truth_boxes: of annotated objects, px of the image.
         nothing: why there is no subject.
+        numbers: subjects that are of one detection, which are asked different numbers.
     """
 
     file: Path
@@ -50,6 +52,7 @@ class Question:
     candidates: Detections
     truth_boxes: tuple[Box, ...] = ()
     nothing: str = ""
+    numbers: int = 1
 
     @property
     def name(self) -> str:
@@ -62,8 +65,9 @@ class Question:
         return f"{self.name}, {self.detector.config.architecture}"
 
     def first(self, count: int | None) -> Question:
-        """The same with at most so many subjects."""
-        return replace(self, subjects=self.subjects[:count])
+        """The same with at most so many detections."""
+        last = None if count is None else count * self.numbers
+        return replace(self, subjects=self.subjects[:last])
 
     def segments(self, settings: Settings) -> SegmentArray:
         """Superpixels of the image; in a project they are kept."""
@@ -114,11 +118,30 @@ def ask(settings: Settings, said: Said) -> Question:
             one_image.of_box(corners, label, found, proposals, names, rules)
             for (corners, _), label in zip(wanted, labels, strict=True)
         ]
-        return replace(asked, subjects=tuple(subjects))
-    if said.annotated is not None:
-        return _wrong(asked, said.annotated, settings)
-    shown = found.above(rules.score_threshold)
-    return replace(asked, subjects=tuple(one_image.of_detections(shown, names)))
+        asked = replace(asked, subjects=tuple(subjects))
+    elif said.annotated is not None:
+        asked = _wrong(asked, said.annotated, settings)
+    else:
+        shown = found.above(rules.score_threshold)
+        asked = replace(asked, subjects=tuple(one_image.of_detections(shown, names)))
+    return _asking(asked, said.whys) if said.whys else asked
+
+
+def _asking(asked: Question, whys: Sequence[Why]) -> Question:
+    """The same subjects, each with every number that is asked for."""
+    names = asked.detector.class_names
+    proposals = asked.detector.propose([asked.image])[0]
+    numbers = [(what, _label(name, names, 0) if name else None) for what, name in whys]
+    for subject in asked.subjects:
+        for what, rival in numbers:
+            if what is What.AGAINST and rival == subject.target.label:
+                raise InvalidRequest(f"--why not:{names[rival]}: it is asked about that very class")
+    subjects = tuple(
+        one_image.asking(subject, what, rival, proposals, names)
+        for subject in asked.subjects
+        for what, rival in numbers
+    )
+    return replace(asked, subjects=subjects, numbers=len(numbers))
 
 
 def _none(rules: FailureRules) -> str:
@@ -150,8 +173,9 @@ def _wrong(asked: Question, annotated: Sequence[Annotated], settings: Settings) 
     return replace(asked, subjects=tuple(subjects), truth_boxes=boxes, nothing=right)
 
 
-def _label(word: str, names: Sequence[str]) -> int:
-    meant = same_class(word, names[1:])
+def _label(word: str, names: Sequence[str], first: int = 1) -> int:
+    """Of a class; with ``first`` 0 background is one too."""
+    meant = same_class(word, names[first:])
     if meant is None:
-        raise InvalidRequest(f"no class {word!r}: the model knows {', '.join(names[1:])}")
+        raise InvalidRequest(f"no class {word!r}: the model knows {', '.join(names[first:])}")
     return names.index(meant)

@@ -40,8 +40,18 @@ def answers_in(path: Path) -> Path:
     return path
 
 
-def print_import(report: LabelImport) -> None:
-    """Print what an import of labels did."""
+def print_import(
+    report: LabelImport,
+    take_empty: str = "--take-empty",
+    take_untouched: str = "--take-untouched",
+) -> None:
+    """Print what an import of labels did.
+
+    Args:
+        report: of it.
+        take_empty: option that takes images without objects for answers.
+        take_untouched: option that takes pre-labels as they were exported for answers.
+    """
     out = console()
     replaced = f", {report.replaced} answers replaced" if report.replaced else ""
     empty = f"; {report.empty} of them say that nothing is there" if report.empty else ""
@@ -57,11 +67,11 @@ def print_import(report: LabelImport) -> None:
             "version",
             soft_wrap=True,
         )
-    _print_left(report.left_empty, "without objects", "--take-empty says that nothing is in them")
+    _print_left(report.left_empty, "without objects", f"{take_empty} says that nothing is in them")
     _print_left(
         report.left_untouched,
         "with the pre-labels as they were exported, scores and all,",
-        "--take-untouched says that these are right",
+        f"{take_untouched} says that these are right",
     )
     if report.problems:
         out.print(f"{len(report.problems)} left out:", style="yellow")

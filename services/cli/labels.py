@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from sqlalchemy import func, select
 
+from services.cli import label_tools
 from services.cli.common import (
     FAILURE_EXIT,
     JsonOption,
@@ -29,11 +31,20 @@ if TYPE_CHECKING:
 
 labels_app = typer.Typer(help="Label tasks: list, export, import.")
 
+
+class Format(StrEnum):
+    """What label tasks are written as."""
+
+    COCO = "coco"
+    CVAT = "cvat"
+
+
 CycleOption = Annotated[int | None, typer.Option(help="Only of this cycle.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    label_tools.register(labels_app)
     app.add_typer(labels_app, name="labels", no_args_is_help=True)
 
 
@@ -88,12 +99,15 @@ def export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also over annotations that are there.")
     ] = False,
+    as_format: Annotated[
+        Format, typer.Option("--format", help="COCO, or CVAT for images 1.1 (XML).")
+    ] = Format.COCO,
 ) -> None:
-    """Write the open label tasks as a COCO folder, the champion's detections as pre-labels.
+    """Write the open label tasks as a folder, the champion's detections as pre-labels.
 
     Annotations that lie in the folder may hold somebody's work: other ones are not written over.
     """
-    from services.labeling import coco
+    from services.labeling import coco, cvat_xml
     from services.store.storage import write_bytes
 
     folder = out.expanduser()
@@ -102,16 +116,18 @@ def export(
     with opened() as context:
         with reading(context.sessions) as session:
             document, rows = coco.export_coco(session, cycle)
-        data = json.dumps(document, indent=1).encode()
+        data, file = json.dumps(document, indent=1).encode(), folder / ANNOTATIONS
+        if as_format is Format.CVAT:
+            data, file = cvat_xml.written(document), folder / "annotations.xml"
         if not overwrite:
-            _require_no_other(folder / ANNOTATIONS, data)
+            _require_no_other(file, data)
         if images:
             _copy_images(context, rows, folder / "images")
-    write_bytes(folder / ANNOTATIONS, data)
+    write_bytes(file, data)
     out_console = console()
-    out_console.print(f"{len(rows)} tasks in {folder / ANNOTATIONS}", markup=False)
+    out_console.print(f"{len(rows)} tasks in {file}", markup=False)
     out_console.print(
-        f"correct the boxes, then `e2x labels import {folder / ANNOTATIONS}`",
+        f"correct the boxes, then `e2x labels import {file}`",
         style="dim",
         markup=False,
     )
@@ -143,7 +159,9 @@ def _copy_images(context: Context, rows: list[Image], folder: Path) -> None:
 
 @labels_app.command("import")
 def import_labels(
-    file: Annotated[Path, typer.Argument(help="A COCO file, or the exported folder.")],
+    file: Annotated[
+        Path, typer.Argument(help="A COCO file, XML of CVAT for images, or the exported folder.")
+    ],
     author: Annotated[str, typer.Option(help="Who labelled.")] = "import",
     replace: Annotated[
         bool, typer.Option("--replace", help="Put other answers in the place of stored ones.")
@@ -159,7 +177,7 @@ def import_labels(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer label tasks from a COCO file; then, if that was the last answer, the cycle retrains.
+    """Answer label tasks from a file; then, if that was the last answer, the cycle retrains.
 
     An image without objects may say that nothing is there, or that nobody has looked yet, and one
     with the pre-labels and their scores as they were exported may have been looked at or not. Both
@@ -172,9 +190,11 @@ def import_labels(
     older revision, and so do the dataset versions that have it.
     """
     from curation.formats.coco_document import read_document
-    from services.labeling import coco
+    from services.labeling import coco, cvat_xml
 
-    document = read_document(answers_in(file.expanduser()))
+    path = file.expanduser()
+    is_xml = cvat_xml.is_cvat(path) and path.is_file()
+    document = cvat_xml.read(path) if is_xml else read_document(answers_in(path))
     with opened() as context:
         report = coco.import_coco(
             context,

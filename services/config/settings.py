@@ -32,6 +32,7 @@ from services.config.setting_groups import (
     ModeSettings,
     SelectionSettings,
     StorageSettings,
+    SynthesisSettings,
     TelemetrySettings,
     TrainingSettings,
     TriggerSettings,
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     explanation: ExplanationSettings = Field(default_factory=ExplanationSettings)
     selection: SelectionSettings = Field(default_factory=SelectionSettings)
     modes: ModeSettings = Field(default_factory=ModeSettings)
+    synthesis: SynthesisSettings = Field(default_factory=SynthesisSettings)
     labels: LabelSettings = Field(default_factory=LabelSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
     triggers: TriggerSettings = Field(default_factory=TriggerSettings)

@@ -20,6 +20,8 @@ class Door(StrEnum):
     CLI = "cli"
     API = "api"
     WEB = "web"
+    TOOL = "tool"
+    """A labelling tool that is connected, in which a person did it."""
     SERVICE = "service"
     """None: the loop did it by itself."""
 

@@ -1,7 +1,9 @@
 """All tables in one place, so that migrations and tests see every one of them."""
 
 from services.db.accounts import ApiToken, LoginSession, LoginTries, User, UserRole
+from services.db.asked import AskedExplanation, Neighbours
 from services.db.base import Base
+from services.db.connectors import AWAITED, Connection, SentState, SentTask
 from services.db.data import (
     EVALUATION_ROLES,
     Annotation,
@@ -14,6 +16,7 @@ from services.db.data import (
     Role,
     TruthSource,
 )
+from services.db.generated import GeneratedRow, HarmRow, SampleState
 from services.db.loop import (
     FINISHED_CYCLES,
     OPEN_TASKS,
@@ -41,6 +44,7 @@ from services.db.work import (
 )
 
 __all__ = [
+    "AWAITED",
     "EVALUATION_ROLES",
     "FINISHED_CYCLES",
     "OPEN_TASKS",
@@ -48,9 +52,11 @@ __all__ = [
     "TERMINAL",
     "Annotation",
     "ApiToken",
+    "AskedExplanation",
     "Audit",
     "Base",
     "CandidateRow",
+    "Connection",
     "Cycle",
     "CycleState",
     "DatasetVersion",
@@ -59,6 +65,8 @@ __all__ = [
     "FailureRow",
     "FailureState",
     "FieldSide",
+    "GeneratedRow",
+    "HarmRow",
     "Image",
     "LabelTask",
     "LabelUse",
@@ -70,10 +78,14 @@ __all__ = [
     "ModeSighting",
     "Model",
     "ModelState",
+    "Neighbours",
     "Observation",
     "Outbox",
     "Pointer",
     "Role",
+    "SampleState",
+    "SentState",
+    "SentTask",
     "TaskState",
     "TruthSource",
     "Unit",

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from curation.explain import Explainer, needs_layers
+from curation.explain.answers import Boxes, hurts_positive
+from curation.explain.answers import words as in_words
+from curation.explain.questions import Question, answers
+from curation.explain.what import What
 from curation.failures import FailureRules, OperatorReport, find_failures, from_report
 from curation.kernel.detector import Network, ScoreKind
 from curation.kernel.errors import CurationError, ExplanationFailed
@@ -48,6 +52,9 @@ class Subject:
         words: such as ``missed car 12%``.
         probability: of the target, in 0..1.
         hurts_positive: True where the harm is what supports the score.
+        is_object: whether the box is that of an object, which the detection should meet.
+        question: another number than the score; None: the score of the target.
+        boxes: of the default box; with a question.
     """
 
     target: ScoreTarget
@@ -55,6 +62,9 @@ class Subject:
     words: str
     probability: float
     hurts_positive: bool = False
+    is_object: bool = False
+    question: Question | None = None
+    boxes: Boxes | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +79,7 @@ class Outcome:
         error: why it failed.
         seconds: of all subjects together, which share their passes.
         inputs: images that were scored for all of them; 0 for a method that works on layers.
+        answer: to the subject's question, in sentences.
     """
 
     method: str
@@ -78,6 +89,7 @@ class Outcome:
     error: str
     seconds: float
     inputs: int
+    answer: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -86,8 +98,9 @@ class Outcome:
             return ()
         signed = self.attribution.region_map()
         if signed.max() > 0 and signed.min() >= 0:
-            return (*self.attribution.notes, "shows only what supports; nothing can hurt")
-        return self.attribution.notes
+            told = "shows only what supports; nothing can hurt"
+            return (*self.answer, *self.attribution.notes, told)
+        return (*self.answer, *self.attribution.notes)
 
 
 def of_detections(found: Detections, names: Sequence[str]) -> list[Subject]:
@@ -115,7 +128,7 @@ def of_box(
     failure = from_report(OperatorReport("missed", box, label), found, proposals, rules)
     if failure.kind is FailureKind.FALSE_NEGATIVE and failure.score >= rules.score_threshold:
         words = f"{names[label]} {failure.score:.0%}"
-        return Subject(failure.target, box, words, failure.score)
+        return Subject(failure.target, box, words, failure.score, is_object=True)
     return _of_failure(failure, names)
 
 
@@ -147,6 +160,43 @@ def _of_failure(failure: Failure, names: Sequence[str]) -> Subject:
         f"{words} {failure.score:.0%}",
         failure.score,
         failure.hurts_positive,
+        is_object=failure.kind is not FailureKind.FALSE_POSITIVE,
+    )
+
+
+def asking(
+    subject: Subject, what: What, rival: int | None, proposals: Proposals, names: Sequence[str]
+) -> Subject:
+    """The same subject, of which another number is asked.
+
+    Args:
+        subject: what is explained.
+        what: which number.
+        rival: of ``against``; of ``class`` the class whose score is asked for instead.
+        proposals: of the image.
+        names: K class names.
+    """
+    own = subject.target
+    label = rival if what is What.CLASS and rival is not None else own.label
+    against = rival if what is What.AGAINST else None
+    row = own.default_box
+    boxes = Boxes(
+        _box(proposals.default_boxes_xyxy[row]),
+        _box(proposals.boxes_xyxy[row]),
+        subject.box if subject.is_object else None,
+    )
+    question = Question(what, row, label, against)
+    if question.rival is not None:
+        told = f"not {names[question.rival]}"
+    else:
+        told = names[label] if what is What.CLASS else str(what)
+    return replace(
+        subject,
+        target=ScoreTarget(row, label),
+        words=f"{subject.words}: why {told}",
+        hurts_positive=hurts_positive(question, boxes, subject.hurts_positive),
+        question=question,
+        boxes=boxes,
     )
 
 
@@ -177,7 +227,12 @@ def run(
     error = ""
     attributions: list[Attribution] = []
     try:
-        attributions = explainer.explain(watched, image, [s.target for s in subjects], segments)
+        if any(subject.question is not None for subject in subjects):
+            questions = [one.question or _of_class(one.target) for one in subjects]
+            attributions = answers(explainer, watched, image, questions, segments)
+        else:
+            targets = [subject.target for subject in subjects]
+            attributions = explainer.explain(watched, image, targets, segments)
     except FAULTS as fault:
         error = str(fault) or type(fault).__name__
         if not isinstance(fault, ExplanationFailed):
@@ -187,21 +242,21 @@ def run(
     inputs = 0 if needs_layers(name) else watched.inputs
     if error:
         return [Outcome(name, one, None, (), error, seconds, inputs) for one in subjects]
-    size_wh = (image.shape[1], image.shape[0])
-    return [
-        Outcome(
-            name,
-            subject,
-            attribution,
-            tuple(
-                harmful_regions(attribution, subject.hurts_positive, size_wh, rules, subject.box)
-            ),
-            "",
-            seconds,
-            inputs,
+    size_wh, names = (image.shape[1], image.shape[0]), detector.class_names
+    found = []
+    for subject, attribution in zip(subjects, attributions, strict=True):
+        regions = tuple(
+            harmful_regions(attribution, subject.hurts_positive, size_wh, rules, subject.box)
         )
-        for subject, attribution in zip(subjects, attributions, strict=True)
-    ]
+        told: tuple[str, ...] = ()
+        if subject.question is not None and subject.boxes is not None:
+            told = tuple(in_words(subject.question, attribution, subject.boxes, names, regions))
+        found.append(Outcome(name, subject, attribution, regions, "", seconds, inputs, told))
+    return found
+
+
+def _of_class(target: ScoreTarget) -> Question:
+    return Question(What.CLASS, target.default_box, target.label)
 
 
 class _Watched:
@@ -245,6 +300,12 @@ class _Watched:
     ) -> torch.Tensor:
         self._count(len(inputs))
         return self._detector.scores(inputs, targets, kind)
+
+    def outputs(
+        self, inputs: torch.Tensor, default_boxes: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self._count(len(inputs))
+        return self._detector.outputs(inputs, default_boxes)
 
     def network(self) -> Network:
         return self._detector.network()

@@ -29,7 +29,7 @@ from services.db.tables import (
     TruthSource,
 )
 from services.errors import Conflict
-from services.intake.objects import clean_objects, plain_text
+from services.intake.objects import clean_objects, once, plain_text
 from services.models.classes import class_names
 
 LATE = "answered late: the cycle went on without it, the next dataset version has it"
@@ -50,10 +50,21 @@ def is_late(task: LabelTask) -> bool:
     return task.state == TaskState.SUBMITTED and task.note in (LATE, CORRECTED)
 
 
-def checked_objects(
+def read(
     session: Session, image_id: str, objects: Sequence[dict[str, Any]], where: str, most: int
-) -> list[dict[str, Any]]:
-    """Objects with clean boxes and known classes, as they are stored.
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What somebody says is in an image, read alike whatever door it comes through.
+
+    Args:
+        session: of the caller.
+        image_id: which image.
+        objects: ``[{"box": [x1, y1, x2, y2] px, "label": name, "ignore": flag}]``.
+        where: what to call the place in messages.
+        most: objects at most.
+
+    Returns:
+        The objects with clean boxes and known classes, as many as were given, and the same
+        without repeats, as they are stored.
 
     Raises:
         InvalidBoxes: a box is inverted, empty or outside the image.
@@ -62,7 +73,8 @@ def checked_objects(
     image = session.get_one(Image, image_id)
     names = class_names(session)[1:]
     clean = clean_objects(objects, (image.width_px, image.height_px), names, where, most)
-    return [{key: entry[key] for key in ("box", "label", "ignore")} for entry in clean]
+    kept = [{key: entry[key] for key in ("box", "label", "ignore")} for entry in clean]
+    return kept, once(kept, where)
 
 
 def store(
@@ -73,7 +85,7 @@ def store(
     Args:
         session: the caller's transaction, which must also let their cycles go on.
         given: distinct tasks, open or closed by the loop, with objects as
-            :func:`checked_objects` gives them.
+            :func:`read` gives them.
         author: who answers.
     """
     stored = _add_revisions(session, given, author)
@@ -93,13 +105,13 @@ def correct(
     Args:
         session: the caller's transaction, which must also let their cycles go on.
         given: distinct tasks that are answered, held, with objects as
-            :func:`checked_objects` gives them.
+            :func:`read` gives them.
         author: who corrects.
     """
     stored = _add_revisions(session, given, author)
     for task, _ in given:
         task.token += 1  # the old answer, sent once more by mistake, must not undo this one
-        if not is_late(task) and not _counts_now(session, task):
+        if not is_late(task) and not counts_now(session, task):
             task.note = CORRECTED
     session.flush()
     return stored
@@ -116,12 +128,12 @@ def revise(
     stored = session.get_one(Annotation, task.annotation_id)
     if stored.objects == objects:
         return stored
-    if not _counts_now(session, task):
+    if not counts_now(session, task):
         raise Conflict(f"task {task.id}: labels are closed for its cycle; {HOW_TO_CORRECT}")
     return _add_revisions(session, [(task, objects)], author)[0]
 
 
-def _counts_now(session: Session, task: LabelTask) -> bool:
+def counts_now(session: Session, task: LabelTask) -> bool:
     """Whether what is answered now is what the cycle of a task trains on."""
     cycle = None if task.cycle_id is None else session.get_one(Cycle, task.cycle_id)
     return cycle is None or cycle.state == CycleState.LABELLING

@@ -2,80 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from curation.formats import Problem
 from services.context import Context
-from services.db.convert import latest_annotations
 from services.db.races import in_transaction
-from services.db.tables import Annotation, LabelTask, TaskState
-from services.errors import Conflict
-from services.labeling import answers, coco_answers, queue
-from services.labeling.coco_answers import Answer, How
+from services.labeling import coco_answers, queue, taking
+from services.labeling.coco_answers import How
 from services.labeling.coco_export import export_coco as export_coco
-
-
-@dataclass(slots=True)
-class LabelImport:
-    """What an import of labels did.
-
-    Attributes:
-        submitted: tasks that were answered.
-        boxes: objects in these answers and in those that replace others.
-        empty: of both, those that say that nothing is there.
-        late: of both, those whose cycle had gone on without them; they count for the next dataset
-            version.
-        replaced: answers that were put in the place of others, which stay as older revisions.
-        unchanged: answers that were stored before, word for word.
-        left_empty: images without objects, which were left as they are.
-        left_untouched: images as they were exported, which were left as they are.
-        problems: answers that were left out, and why.
-        notes: what was taken otherwise than it stands in the file.
-    """
-
-    submitted: int = 0
-    boxes: int = 0
-    empty: int = 0
-    late: int = 0
-    replaced: int = 0
-    unchanged: int = 0
-    left_empty: list[str] = field(default_factory=list)
-    left_untouched: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    notes: tuple[str, ...] = ()
-
-    def leave_out(self, where: str, why: object) -> None:
-        """Note an answer that is not stored."""
-        self.problems.append(Problem(where, f"left out: {why}"))
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether everything in the file is stored now, and it has something.
-
-        Importing again what is stored is a success; a file of nothing is none.
-        """
-        some = self.submitted or self.replaced or self.unchanged
-        return bool(some) and not (self.problems or self.left_empty or self.left_untouched)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As API and command line print it."""
-        return {
-            "submitted": self.submitted,
-            "boxes": self.boxes,
-            "empty": self.empty,
-            "late": self.late,
-            "replaced": self.replaced,
-            "unchanged": self.unchanged,
-            "left_empty": self.left_empty,
-            "left_untouched": self.left_untouched,
-            "problems": [{"where": one.where, "message": one.message} for one in self.problems],
-            "notes": list(self.notes),
-        }
+from services.labeling.taking import LabelImport as LabelImport
 
 
 def import_coco(
@@ -119,90 +55,8 @@ def import_coco(
         report = LabelImport(problems=list(read.problems), notes=read.mended.notes())
         if not (read.found or read.problems):
             report.notes += ("nothing to import: the file has no image",)
-        queue.moved(session, context, *_store(session, read.found, author, replace, report))
+        tasks = taking.store(session, read.found, author, replace, report)
+        queue.moved(session, context, *tasks)
         return report
 
     return in_transaction(context.sessions, store)
-
-
-def _store(
-    session: Session, found: Sequence[Answer], author: str, replace: bool, report: LabelImport
-) -> Collection[LabelTask]:
-    """Store the answers that are new and to tasks that may be answered; all tasks of the file."""
-    tasks = {task.id: task for task in queue.hold(session, [one.task_id for one in found])}
-    stored = _stored(session, tasks.values())
-    new: dict[int, list[dict[str, Any]]] = {}
-    other: dict[int, list[dict[str, Any]]] = {}
-    for one in _one_each(found, report):
-        task = tasks[one.task_id]
-        if one.objects == stored.get(task.id):
-            report.unchanged += 1
-        elif one.unsaid:
-            left = report.left_empty if one.unsaid == "empty" else report.left_untouched
-            left.append(one.where)
-        elif task.id not in stored:
-            _take(task, one, new, report)
-        elif replace:
-            other[task.id] = one.objects
-        else:
-            report.leave_out(one.where, f"task {task.id} is {queue.ANSWERED}")
-    answers.store(session, [(tasks[number], objects) for number, objects in new.items()], author)
-    answers.correct(session, [(tasks[number], one) for number, one in other.items()], author)
-    report.submitted, report.replaced = len(new), len(other)
-    for number, objects in [*new.items(), *other.items()]:
-        report.boxes += len(objects)
-        report.empty += not objects
-        report.late += answers.is_late(tasks[number])
-    return tasks.values()
-
-
-def _one_each(found: Sequence[Answer], report: LabelImport) -> list[Answer]:
-    """One answer to each task; of several that contradict each other neither is right for sure."""
-    of_task: dict[int, list[Answer]] = defaultdict(list)
-    for one in found:
-        of_task[one.task_id].append(one)
-    good = []
-    for task_id, several in of_task.items():
-        said = [one for one in several if not one.unsaid] or several
-        report.unchanged += len(said) - 1
-        if all(_rows(one) == _rows(said[0]) for one in said):
-            good.append(said[0])
-            continue
-        report.unchanged -= len(said) - 1
-        for one in said:
-            report.leave_out(
-                one.where,
-                f"the file answers task {task_id} {len(said)} times, with other objects each "
-                "time: join them",
-            )
-    return good
-
-
-def _rows(answer: Answer) -> set[tuple[Any, ...]]:
-    return {(*one["box"], one["label"], one["ignore"]) for one in answer.objects}
-
-
-def _stored(session: Session, tasks: Collection[LabelTask]) -> Mapping[int, list[dict[str, Any]]]:
-    """The objects that tasks are answered with, of those that are."""
-    known = latest_annotations(session, {task.image_id for task in tasks})
-    objects = {annotation.id: annotation.objects for annotation in known.values()}
-    return {
-        task.id: objects[task.annotation_id]
-        if task.annotation_id in objects
-        else session.get_one(Annotation, task.annotation_id).objects
-        for task in tasks
-        if task.state == TaskState.SUBMITTED
-    }
-
-
-def _take(
-    task: LabelTask, one: Answer, new: dict[int, list[dict[str, Any]]], report: LabelImport
-) -> None:
-    """Keep an answer for storing, unless its task is not to be answered."""
-    try:
-        queue.require_free(task)
-    except Conflict as error:
-        report.leave_out(one.where, error)
-        return
-    task.token += 1  # a lease that was over is over now
-    new[task.id] = one.objects

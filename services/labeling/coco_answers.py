@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 from sqlalchemy import select
@@ -37,10 +37,8 @@ from services.db.tables import OPEN_TASKS, Image, LabelTask
 from services.errors import NotFound, ServiceError
 from services.labeling import answers, entries
 from services.labeling.coco_export import DONE
-
-Unsaid: TypeAlias = Literal["", "empty", "untouched"]
-ROUNDING_PX = 0.05
-"""How far exported boxes may move on their way there and back."""
+from services.labeling.cvat_xml import BY_PROGRAM, SOURCE
+from services.labeling.taking import ROUNDING_PX, Answer, Unsaid, same_boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +54,6 @@ class How:
     enclose_rotated: bool = False
     take_empty: bool = False
     take_untouched: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An entry that is fit to be stored.
-
-    Attributes:
-        where: it stood.
-        task_id: of the task that asked.
-        objects: as they are stored.
-        unsaid: why it may be no answer; "" for one that is.
-    """
-
-    where: str
-    task_id: int
-    objects: list[dict[str, Any]]
-    unsaid: Unsaid = ""
 
 
 @dataclass(slots=True)
@@ -199,8 +180,7 @@ def _answer(
         read.append({"box": shape.box_xyxy, "label": clean, "ignore": is_ignored(entry)})
         shape.count(mended)
     where = f"task {asked.task.id}"
-    objects = answers.checked_objects(session, asked.image.id, read, where, most)
-    once = [one for place, one in enumerate(objects) if one not in objects[:place]]
+    objects, once = answers.read(session, asked.image.id, read, where, most)
     mended.repeated += len(objects) - len(once)
     unsaid: Unsaid = ""
     if not flag(asked.entry.get(DONE), DONE):
@@ -216,10 +196,12 @@ def _is_untouched(
     objects: Sequence[Mapping[str, Any]],
     prelabels: Sequence[Mapping[str, Any]],
 ) -> bool:
-    """Whether objects are the pre-labels as they were exported, with their scores."""
-    scores = [number(entry.get("score")) for entry in annotations]
+    """Whether objects are the pre-labels as they were exported, by their scores or as CVAT says."""
     if not prelabels or len(objects) != len(prelabels):
         return False
+    if all(entry.get(SOURCE) in BY_PROGRAM for entry in annotations):
+        return same_boxes(objects, prelabels)
+    scores = [number(entry.get("score")) for entry in annotations]
     said = sorted(
         (one["label"], score, *one["box"])
         for one, score in zip(objects, scores, strict=True)

@@ -21,7 +21,7 @@ from services.db.parts import in_parts
 from services.db.patience import CLOCKS_DIFFER
 from services.db.tables import OPEN_TASKS, Annotation, LabelTask, TaskState
 from services.errors import Conflict, LeaseLost, NotFound
-from services.intake.objects import once, plain_text
+from services.intake.objects import plain_text
 from services.labeling import answers
 
 LONGEST_LEASE = timedelta(days=2)
@@ -30,7 +30,12 @@ ANSWERED = f"submitted already, with another answer; {answers.HOW_TO_CORRECT}"
 
 
 def lease(
-    session: Session, owner: str, count: int, lease_s: float, cycle_id: int | None = None
+    session: Session,
+    owner: str,
+    count: int,
+    lease_s: float,
+    cycle_id: int | None = None,
+    among: ColumnElement[bool] | None = None,
 ) -> list[LabelTask]:
     """Reserve the most urgent open tasks for somebody.
 
@@ -40,6 +45,7 @@ def lease(
         count: tasks at most.
         lease_s: seconds until they go back to the queue.
         cycle_id: only of this cycle; None: of any.
+        among: only those of which this holds; None: all.
 
     Returns:
         The tasks, the most urgent first; each ``token`` must be sent with the answer.
@@ -52,6 +58,8 @@ def lease(
     query = select(LabelTask.id, LabelTask.token).where(free)
     if cycle_id is not None:
         query = query.where(LabelTask.cycle_id == cycle_id)
+    if among is not None:
+        query = query.where(among)
     query = query.order_by(LabelTask.priority.desc(), LabelTask.id).limit(count)
     if session.get_bind().dialect.name == "postgresql":
         # Each of two annotators is given other tasks, and neither waits.
@@ -133,7 +141,7 @@ def submit(
     task = _held(session, task_id)
     most = context.settings.ingest.max_objects
     where = f"task {task_id}"
-    clean = once(answers.checked_objects(session, task.image_id, objects, where, most), where)
+    clean = answers.read(session, task.image_id, objects, where, most)[1]
     if task.state == TaskState.SUBMITTED and task.token == token:
         return answers.revise(session, task, clean, author)
     _require_turn(session, task, token)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from curation.modes.states import ModeState, Progress
 from services.db import sides
+from services.db.parts import PARAMETERS
 from services.db.tables import (
     OPEN_TASKS,
     TAKEN_BACK,
@@ -90,8 +91,16 @@ class ModeCounts:
                 return "no image that was asked for was labelled"
 
 
-def read_counts(session: Session) -> ModeCounts:
-    """Count everything that is stored about modes."""
+def read_counts(session: Session, mode_ids: Sequence[int] | None = None) -> ModeCounts:
+    """Count what is stored about modes.
+
+    Args:
+        session: only read from.
+        mode_ids: of these alone, so that a page of a list costs what it shows and not what there
+            is; None: of all.
+    """
+    if mode_ids is not None and len(mode_ids) > PARAMETERS:
+        mode_ids = None
     champion = registry.champion(session)
     places: dict[int, set[str]] = defaultdict(set)
     members = (
@@ -101,14 +110,15 @@ def read_counts(session: Session) -> ModeCounts:
         .where(FailureRow.state.not_in(TAKEN_BACK))
         .distinct()
     )
-    for mode_id, place in session.execute(members):
+    of_these = [] if mode_ids is None else [ModeSighting.mode_id.in_(mode_ids)]
+    for mode_id, place in session.execute(members.where(*of_these)):
         places[mode_id].add(place)
     return ModeCounts(
         champion=champion,
         places=defaultdict(frozenset, {key: frozenset(own) for key, own in places.items()}),
         failing=frozenset() if champion is None else _failing(session, champion.id),
-        asked=_asked(session),
-        seen_with=_seen_with(session),
+        asked=_asked(session, mode_ids),
+        seen_with=_seen_with(session, mode_ids),
         taught=sides.places_taught(session),
     )
 
@@ -130,7 +140,7 @@ def _failing(session: Session, model_id: str) -> frozenset[str]:
     return frozenset(session.scalars(query))
 
 
-def _asked(session: Session) -> dict[int, int]:
+def _asked(session: Session, mode_ids: Sequence[int] | None) -> dict[int, int]:
     query = (
         select(ModeRow.id, func.count())
         .join(CandidateRow, CandidateRow.mode_id == ModeRow.id)
@@ -142,11 +152,15 @@ def _asked(session: Session) -> dict[int, int]:
         .where(CandidateRow.cycle_id >= ModeRow.opened_cycle_id, LabelTask.state.in_(COUNTED_TASKS))
         .group_by(ModeRow.id)
     )
+    if mode_ids is not None:
+        query = query.where(ModeRow.id.in_(mode_ids))
     return {row[0]: row[1] for row in session.execute(query)}
 
 
-def _seen_with(session: Session) -> dict[int, str | None]:
+def _seen_with(session: Session, mode_ids: Sequence[int] | None) -> dict[int, str | None]:
     newest = select(func.max(ModeSighting.id)).group_by(ModeSighting.mode_id)
+    if mode_ids is not None:
+        newest = newest.where(ModeSighting.mode_id.in_(mode_ids))
     query = (
         select(ModeSighting.mode_id, Cycle.champion_id)
         .join(Cycle, Cycle.id == ModeSighting.cycle_id)

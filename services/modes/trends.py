@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation.modes.states import ModeState
+from services.db.parts import in_parts
 from services.db.tables import (
     TAKEN_BACK,
     Audit,
@@ -124,13 +125,20 @@ def find(session: Session, mode_id: int) -> ModeRow:
 
 
 def trends(session: Session, rows: Sequence[ModeRow]) -> list[ModeTrend]:
-    """Sizes and counts of some modes, in their order."""
+    """Sizes and counts of some modes, in their order; it costs what they have, not what all do."""
+    ids = [row.id for row in rows]
     sightings: dict[int, list[ModeSighting]] = defaultdict(list)
-    for sighting in session.scalars(select(ModeSighting).order_by(ModeSighting.cycle_id)):
-        sightings[sighting.mode_id].append(sighting)
-    cycles = _seeing(session, {s.cycle_id for own in sightings.values() for s in own})
-    counts = read_counts(session)
-    gone = set(session.scalars(select(FailureRow.id).where(FailureRow.state.in_(TAKEN_BACK))))
+    for part in in_parts(ids):
+        of_these = select(ModeSighting).where(ModeSighting.mode_id.in_(part))
+        for sighting in session.scalars(of_these.order_by(ModeSighting.cycle_id)):
+            sightings[sighting.mode_id].append(sighting)
+    cycles = _seeing(session)
+    counts = read_counts(session, ids)
+    shown = [name for own in sightings.values() for name in own[-1].exemplars]
+    gone: set[str] = set()
+    for names in in_parts(shown):
+        taken_back = select(FailureRow.id).where(FailureRow.state.in_(TAKEN_BACK))
+        gone |= set(session.scalars(taken_back.where(FailureRow.id.in_(names))))
     return [
         _trend(row, sightings[row.id], cycles, counts, gone) for row in rows if sightings[row.id]
     ]
@@ -181,9 +189,10 @@ def _trend(
     )
 
 
-def _seeing(session: Session, seen_in: Collection[int]) -> list[int]:
+def _seeing(session: Session) -> list[int]:
     """Cycles that looked at modes, those that saw none included."""
     looked = session.scalars(
         select(Cycle.id).where(Cycle.kind == "full", Cycle.state.not_in(UNSEEING))
     )
+    seen_in = session.scalars(select(ModeSighting.cycle_id).distinct())
     return sorted({*looked, *seen_in})

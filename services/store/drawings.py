@@ -10,28 +10,39 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation import draw
+from curation.explain.what import OFFSETS
 from curation.kernel import images
-from curation.kernel.types import Attribution, Box, ScoreTarget
+from curation.kernel.types import Attribution, Box, FailureKind, ScoreTarget
 from services.context import Context
-from services.db.tables import Explanation, FailureRow, Image
+from services.db.tables import AskedExplanation, Explanation, FailureRow, Image
 from services.errors import NotFound
 from services.store.storage import key_of, open_image, read_arrays
 
 
 def explanation_arrays(
-    context: Context, explanation: Explanation, only: Collection[str] | None = None
+    context: Context,
+    explanation: Explanation | AskedExplanation,
+    only: Collection[str] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """The arrays of an explanation. Args and errors as of :func:`services.store.storage.read_npz`.
 
     Raises:
         NotAllowed: the row names a file outside the project.
     """
-    key = key_of(context, context.project.explanations, explanation.file)
+    key = key_of(context, context.project.explanations, str(explanation.file))
     return read_arrays(context, key, only)
 
 
-def attribution_of(context: Context, failure: FailureRow, explanation: Explanation) -> Attribution:
-    """A stored attribution, arrays and all."""
+def attribution_of(
+    context: Context, failure: FailureRow, explanation: Explanation | AskedExplanation
+) -> Attribution:
+    """A stored attribution, arrays and all.
+
+    Raises:
+        NotFound: it was asked for, and is not answered yet.
+    """
+    if explanation.file is None or explanation.score is None or explanation.baseline_score is None:
+        raise NotFound(f"explanation {explanation.id[:12]} is not answered yet")
     arrays = explanation_arrays(context, explanation)
     return Attribution(
         target=ScoreTarget(failure.default_box, 0),
@@ -73,6 +84,37 @@ def overlay_png(session: Session, context: Context, failure: FailureRow) -> byte
         frame, attribution_of(context, failure, explanation), box_of(failure), caption(failure)
     )
     return images.encode_png(drawn)
+
+
+def asked_boxes(
+    context: Context, failure: FailureRow, asked: AskedExplanation
+) -> list[tuple[Box, draw.Colour, str]]:
+    """What is outlined over an answer: the failed box; of an offset where the box went, too."""
+    own = (box_of(failure), draw.DETECTED, caption(failure))
+    if asked.question not in OFFSETS or asked.file is None:
+        return [own]
+    x1, y1, x2, y2 = (
+        float(value) for value in explanation_arrays(context, asked, ["boxes"])["boxes"][1]
+    )
+    moved = ((x1, y1, x2, y2), draw.DETECTED, "where it is put")
+    if failure.kind == FailureKind.FALSE_POSITIVE:
+        return [moved]
+    return [(box_of(failure), draw.TRUTH, "the object"), moved]
+
+
+def asked_png(session: Session, context: Context, asked: AskedExplanation) -> bytes:
+    """The frame under an answer; red supports what was asked.
+
+    Raises:
+        NotFound: it is not answered yet.
+    """
+    failure = session.get_one(FailureRow, asked.failure_id)
+    frame = open_image(context, session.get_one(Image, failure.image_id))
+    drawn = draw.overlay(frame, attribution_of(context, failure, asked))
+    marks = asked_boxes(context, failure, asked)
+    return images.encode_png(
+        draw.boxes(drawn, [m[0] for m in marks], [m[1] for m in marks], [m[2] for m in marks])
+    )
 
 
 def box_of(failure: FailureRow) -> Box:

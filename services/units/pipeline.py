@@ -4,7 +4,10 @@
 
     field frame ── scan ── explain ─┐
     pool image ─── embed ── index ──┤
-                   score_pool ──────┴── select ── (people label) ── train ── gate ── scan …
+                   score_pool ──────┴── select ─┬ (people label) ┬ train ── gate ── scan …
+                                                └─ synthesize ───┘   └ train_drawn ┘
+
+    a person asks ── explain_asked, neighbours
 
 A stage is a function ``run(stage_context, claim)`` that does the slow work and returns a
 ``Store``: a function that writes the rows. The shell calls the store in the same transaction that
@@ -81,11 +84,15 @@ STAGES: dict[str, Stage] = {
     for stage in (
         Stage("scan", "explain", "services.stages.scan:run"),
         Stage("explain", "explain", "services.stages.explain:run"),
+        Stage("explain_asked", "explain", "services.stages.explain_asked:run"),
         Stage("embed", "embed", "services.stages.embed:run"),
         Stage("index", "index", "services.stages.index:run"),
+        Stage("neighbours", "index", "services.stages.neighbours:run"),
         Stage("score_pool", "embed", "services.stages.score_pool:run"),
         Stage("select", "index", "services.stages.select:run"),
+        Stage("synthesize", "explain", "services.stages.synthesize:run"),
         Stage("train", "train", "services.stages.train:run", max_attempts=5),
+        Stage("train_drawn", "train", "services.stages.train:run_drawn"),
         Stage("gate", "train", "services.stages.gate:run"),
     )
 }

@@ -25,12 +25,14 @@ from services.web import (
     account,
     assets,
     data,
+    explanations,
     failures,
     label,
     live,
     login,
     models,
     modes,
+    near,
     paths,
     people,
     pictures,
@@ -46,8 +48,8 @@ RETRY_S = 5
 Said: TypeAlias = Callable[[Exception], tuple[str, str] | None]
 """Code and message where the database fails; None: it is not to blame."""
 ROUTES = (
-    *(about, account, assets, data, failures, label, live, login),
-    *(models, modes, people, pictures, start, turns, work),
+    *(about, account, assets, data, explanations, failures, label, live, login),
+    *(models, modes, near, people, pictures, start, turns, work),
 )
 
 

@@ -9,11 +9,16 @@ from sqlalchemy.orm import aliased
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import DatasetVersion, Image, Model
+from services.models import differences
 from services.web import cursors, render, session
 from services.web.failures import Text
 
 router = APIRouter()
 PAGE = 50
+SHOWN = 24
+"""Pictures of each list of a comparison."""
+OFFERED = 50
+"""Versions to compare with, the newest."""
 
 
 @router.get("/data")
@@ -49,3 +54,34 @@ def data_page(request: Request, user: session.UserOf, before: Text = "") -> Resp
         more = cursors.address("/data", {}, before=cursors.by_time(last.created_at, last.id))
     values = {"rows": shown, "models": models, "roles": roles, "more": more}
     return render.page(request, "data.html", values, user)
+
+
+@router.get("/data/{version}")
+def version_page(
+    request: Request, user: session.UserOf, version: str, against: Text = ""
+) -> Response:
+    """One version: what changed since another, and where to download it."""
+    context: Context = request.app.state.context
+    found = differences.between(context, version, against or None)
+    shown = [*found.added[:SHOWN], *found.removed[:SHOWN], *found.relabelled[:SHOWN]]
+    with reading(context.sessions) as opened:
+        row = opened.get_one(DatasetVersion, version)
+        others = opened.scalars(
+            select(DatasetVersion)
+            .where(DatasetVersion.id != version)
+            .order_by(DatasetVersion.created_at.desc())
+            .limit(OFFERED)
+        ).all()
+        named = select(Image.id, Image.name).where(Image.id.in_(shown))
+        names = {one.id: one.name for one in opened.execute(named)}
+    lists = [
+        (words, ids[:SHOWN], count)
+        for words, ids, count in zip(
+            ("Came", "Went", "Labelled otherwise"),
+            (found.added, found.removed, found.relabelled),
+            found.counts,
+            strict=True,
+        )
+    ]
+    values = {"row": row, "found": found, "lists": lists, "names": names, "others": others}
+    return render.page(request, "version.html", values, user)

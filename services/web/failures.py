@@ -13,7 +13,8 @@ from services.cycle import dismissals
 from services.db.engine import reading
 from services.db.tables import FailureState
 from services.errors import InvalidRequest
-from services.web import cursors, failure_rows, lineage, render, session
+from services.failures import neighbours
+from services.web import cursors, explanations, failure_rows, lineage, render, session
 
 router = APIRouter()
 MAX_NOTE = 2000
@@ -61,7 +62,11 @@ def failure_page(request: Request, user: session.UserOf, failure_id: str) -> Res
     context: Context = request.app.state.context
     with reading(context.sessions) as opened:
         found = lineage.whole(opened, failure_id)
-    values = {"found": found, "is_open": found.row.state != FailureState.DISMISSED}
+        part = explanations.section(opened, context, found.row)
+        near = neighbours.of_failure(opened, found.row.id)
+    is_open = found.row.state != FailureState.DISMISSED
+    values = {"found": found, "row": found.row, "is_open": is_open, "near": near, **part}
+    values["is_explained"] = bool(found.explanations)
     return render.page(request, "failure.html", values, user)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from services import units
@@ -146,27 +147,42 @@ def _days(session: Session) -> list[Day]:
     midnight = datetime.combine(utc_now().date(), datetime.min.time(), UTC)
     begins = [midnight - timedelta(days=back) for back in reversed(range(DAYS))]
     day = timedelta(days=1)
-    sums = [
-        func.sum(case((and_(FailureRow.created_at >= b, FailureRow.created_at < b + day), 1)))
-        for b in begins
-    ]
-    found = session.execute(
-        select(*sums).where(FailureRow.created_at >= begins[0], FailureRow.state.not_in(TAKEN_BACK))
-    ).one()
-    by_model = _counted(
-        session,
-        select(FailureRow.fixed_by, func.count())
-        .where(FailureRow.fixed_by.is_not(None))
-        .group_by(FailureRow.fixed_by),
+    # the newest first: most rows are told by the first comparisons
+    which = case(
+        *((FailureRow.created_at >= begin, number) for number, begin in _backwards(begins)),
+        else_=-1,
+    ).label("which_day")
+    counted = (
+        select(which, func.count())
+        .where(
+            FailureRow.created_at >= begins[0],
+            FailureRow.created_at < midnight + day,
+            FailureRow.state.not_in(TAKEN_BACK),
+        )
+        .group_by("which_day")
     )
+    found: dict[int, int] = {row[0]: row[1] for row in session.execute(counted)}
     promoted = select(Audit.subject, func.max(Audit.at)).where(
         Audit.action == "promote", Audit.at >= begins[0]
     )
+    when = {
+        str(subject).removeprefix("model:"): _utc(at)
+        for subject, at in session.execute(promoted.group_by(Audit.subject))
+    }
+    by_model = _counted(
+        session,
+        select(FailureRow.fixed_by, func.count())
+        .where(FailureRow.fixed_by.in_(sorted(when)))
+        .group_by(FailureRow.fixed_by),
+    )
     fixed = Counter[datetime]()
-    for subject, at in session.execute(promoted.group_by(Audit.subject)):
-        that_day = datetime.combine(_utc(at).date(), datetime.min.time(), UTC)
-        fixed[that_day] += by_model.get(str(subject).removeprefix("model:"), 0)
-    return [Day(b, int(count or 0), fixed[b]) for b, count in zip(begins, found, strict=True)]
+    for model_id, at in when.items():
+        fixed[datetime.combine(at.date(), datetime.min.time(), UTC)] += by_model.get(model_id, 0)
+    return [Day(b, found.get(number, 0), fixed[b]) for number, b in enumerate(begins)]
+
+
+def _backwards(begins: Sequence[datetime]) -> list[tuple[int, datetime]]:
+    return list(enumerate(begins))[::-1]
 
 
 def _utc(at: datetime) -> datetime:

@@ -14,8 +14,9 @@ from curation.kernel.errors import ImageUnreadable
 from curation.kernel.image_headers import orientation_of
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import CandidateRow, FailureRow, Image
+from services.db.tables import AskedExplanation, CandidateRow, FailureRow, Image
 from services.errors import NotFound
+from services.failures import neighbours
 from services.report import pictures
 from services.store import drawings
 from services.store.sending import sent
@@ -50,17 +51,45 @@ async def failure_picture(
     return Response(data, media_type="image/jpeg", headers={"Cache-Control": KEPT})
 
 
+@router.get("/pictures/asked/{asked_id}")
+async def asked_picture(
+    request: Request,
+    user: session.UserOf,
+    asked_id: str,
+    width: Annotated[int, Query(ge=64, le=WIDEST_PX)] = THUMB_PX,
+) -> Response:
+    """The frame under an answer that somebody asked for."""
+    async with request.app.state.drawing:
+        context: Context = request.app.state.context
+        data = await run_in_threadpool(asked_jpeg, context, asked_id, width)
+    return Response(data, media_type="image/jpeg", headers={"Cache-Control": KEPT})
+
+
 @router.get("/pictures/image/{image_id}")
 async def whole_picture(request: Request, user: session.UserOf, image_id: str) -> Response:
     """An image to draw on: its bytes, or where no browser reads that format the same as JPEG."""
+    return await shown(request, image_id, {"Cache-Control": FOR_GOOD})
+
+
+async def shown(request: Request, image_id: str, headers: dict[str, str]) -> Response:
+    """An image as every browser shows it.
+
+    Args:
+        request: to an application whose state has ``context`` and ``drawing``.
+        image_id: which.
+        headers: of the answer.
+
+    Raises:
+        NotFound: there is no such image, or its file is lost.
+    """
     context: Context = request.app.state.context
     image = await run_in_threadpool(_image, context, image_id)
     if await run_in_threadpool(_is_shown_as_decoded, context, image):
         key = image_key(context, image)
-        return await run_in_threadpool(sent, context, key, {"Cache-Control": FOR_GOOD})
+        return await run_in_threadpool(sent, context, key, headers)
     async with request.app.state.drawing:
         data = await run_in_threadpool(_as_jpeg, context, image)
-    return Response(data, media_type="image/jpeg", headers={"Cache-Control": FOR_GOOD})
+    return Response(data, media_type="image/jpeg", headers=headers)
 
 
 def _image(context: Context, image_id: str) -> Image:
@@ -124,6 +153,68 @@ def candidate_jpeg(context: Context, candidate_id: int, width_px: int) -> bytes:
     regions = [view.box(reason["box"]) for reason in row.reasons if "box" in reason]
     colours, texts = [pictures.MATCHED] * len(regions), [""] * len(regions)
     return images.encode_jpeg(draw.boxes(view.crop(frame), regions, colours, texts), QUALITY)
+
+
+def asked_jpeg(context: Context, asked_id: str, width_px: int) -> bytes:
+    """An answer over its frame, with the failed box or, of an offset, where the box was put.
+
+    Raises:
+        NotFound: there is none, it is not answered yet, or a file is lost.
+    """
+    with reading(context.sessions) as opened:
+        asked = opened.get(AskedExplanation, asked_id)
+        if asked is None:
+            raise NotFound(f"no explanation {asked_id}")
+        row = opened.get_one(FailureRow, asked.failure_id)
+        image = opened.get_one(Image, row.image_id)
+    try:
+        frame = open_image(context, image)
+        view = pictures.View.whole(frame, min(width_px, frame.shape[1]))
+        attribution = drawings.attribution_of(context, row, asked)
+        small = draw.overlay(view.crop(frame), attribution)
+        marks = drawings.asked_boxes(context, row, asked)
+    except FileNotFoundError as error:
+        raise NotFound("a file of this failure is missing: restore it from a backup") from error
+    boxes = [view.box(box) for box, _, _ in marks]
+    colours, texts = [colour for _, colour, _ in marks], [text for _, _, text in marks]
+    return images.encode_jpeg(draw.boxes(small, boxes, colours, texts), QUALITY)
+
+
+@router.get("/pictures/neighbour/{failure_id}/{number}")
+async def neighbour_picture(
+    request: Request,
+    user: session.UserOf,
+    failure_id: str,
+    number: Annotated[int, Ordinal(ge=0, le=MAX_ROW)],
+) -> Response:
+    """A pool image with the region that resembles one of the failure."""
+    async with request.app.state.drawing:
+        context: Context = request.app.state.context
+        data = await run_in_threadpool(neighbour_jpeg, context, failure_id, number)
+    return Response(data, media_type="image/jpeg", headers={"Cache-Control": KEPT})
+
+
+def neighbour_jpeg(context: Context, failure_id: str, number: int) -> bytes:
+    """A neighbour of a failure by its number in the list.
+
+    Raises:
+        NotFound: there is none, or its image is lost.
+    """
+    with reading(context.sessions) as opened:
+        found = neighbours.of_failure(opened, failure_id).found
+    one = next((each for each in found if each.number == number), None)
+    if one is None:
+        raise NotFound(f"no neighbour {number} of failure {failure_id}")
+    try:
+        frame = open_image(context, one.image)
+    except FileNotFoundError as error:
+        raise NotFound(LOST) from error
+    view = pictures.View.whole(frame, min(THUMB_PX, frame.shape[1]))
+    x1, y1, x2, y2 = one.box
+    box = view.box((x1, y1, x2, y2))
+    return images.encode_jpeg(
+        draw.boxes(view.crop(frame), [box], [pictures.MATCHED], [""]), QUALITY
+    )
 
 
 def failure_jpeg(context: Context, failure_id: str, width_px: int, plain: bool = False) -> bytes:

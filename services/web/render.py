@@ -55,6 +55,7 @@ def environment() -> Environment:
         moment=moment,
         ago=ago,
         percent=words.percent,
+        seconds=_seconds,
         three=_three,
         day=_day,
         short=_short,
@@ -124,6 +125,17 @@ def ago(at: datetime | None) -> str:
         if count:
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "just now"
+
+
+def _seconds(value: float) -> str:
+    """A length of time in words, as exact as an estimate is."""
+    if value < 1:
+        return "a second"
+    if value < 2 * MINUTE_S:
+        return f"{value:.0f} s"
+    return (
+        f"{value / MINUTE_S:.0f} minutes" if value < 2 * HOUR_S else f"{value / HOUR_S:.0f} hours"
+    )
 
 
 def _day(at: datetime) -> str:

@@ -1,4 +1,4 @@
-"""The Celery tasks: one that wakes a worker for a unit, and three that the scheduler sends."""
+"""The Celery tasks: one that wakes a worker for a unit, and four that the scheduler sends."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ RUN_UNIT = "e2x.run_unit"
 RECONCILE = "e2x.reconcile"
 TRIGGERS = "e2x.triggers"
 HOUSEKEEPING = "e2x.housekeeping"
+LABEL_TOOLS = "e2x.label_tools"
 HOUSEKEEPING_S = 600.0
+LABEL_TOOLS_S = 5.0
+"""Most often it only looks whether the time of an exchange has come, or news were told."""
 TRIGGERS_FUNCTION, UPKEEP_FUNCTION = "services.cycle.triggers:check", "services.upkeep.rows:run"
+LABEL_TOOLS_FUNCTION = "services.labeling.connectors.sync:due"
 """Named, not imported: they reach far into the loop, and only the scheduler's worker runs them."""
 
 
@@ -31,6 +35,7 @@ def attach(app: Celery) -> None:
         (RECONCILE, reconcile),
         (TRIGGERS, triggers),
         (HOUSEKEEPING, housekeeping),
+        (LABEL_TOOLS, label_tools),
     ):
         app.task(name=name)(function)
 
@@ -53,6 +58,12 @@ def triggers() -> None:
     getattr(import_module(module), name)(lifecycle.own().context)
 
 
+def label_tools() -> None:
+    """Exchange tasks and answers with labelling tools that are connected."""
+    module, name = LABEL_TOOLS_FUNCTION.split(":")
+    getattr(import_module(module), name)(lifecycle.own().context)
+
+
 def housekeeping() -> None:
     """Delete what nobody needs any more, and what processes have left on the disk."""
     context = lifecycle.own().context
@@ -68,6 +79,7 @@ def schedule(settings: Settings) -> dict[str, Any]:
         RECONCILE: settings.workers.reconcile_interval_s,
         TRIGGERS: settings.triggers.interval_s,
         HOUSEKEEPING: HOUSEKEEPING_S,
+        LABEL_TOOLS: min(LABEL_TOOLS_S, settings.labels.sync_interval_s),
     }
     return {
         name: {

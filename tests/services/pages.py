@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from io import BytesIO
 from typing import Any
 
+import httpx
 import numpy as np
 from PIL import Image as Pillow
 from sqlalchemy import select
@@ -13,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from benchmarks.common.projects import make_model, make_unit
 from services.accounts import login, users
+from services.api.app import create_app
 from services.api.auth import session_cookie
 from services.context import Context
 from services.db.base import utc_now
@@ -211,3 +214,20 @@ def sign_in(app: Any, name: str = "anna", role: str = "labeller") -> str:
         session.flush()
         made = login.begin(session, context.settings, user, "test")
     return f"{session_cookie(context.settings)}={made.session_id}"
+
+
+class Door:
+    """The pages and the API of a project, by role."""
+
+    def __init__(self, context: Context, switch: Any, url: str) -> None:
+        self.url = url
+        self.app = switch.app = create_app(context)
+
+    def as_(self, role: str) -> httpx.Client:
+        name, _, value = sign_in(self.app, role, role).partition("=")
+        headers = {"accept": "text/html"}
+        client = httpx.Client(base_url=self.url, cookies={name: value}, headers=headers, timeout=60)
+        found = re.search(r'name="csrf" content="([^"]+)"', client.get("/help").text)
+        assert found is not None
+        client.headers["X-CSRF-Token"] = found[1]
+        return client

@@ -316,3 +316,45 @@ def test_images_and_models_that_are_none_are_refused(
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     assert "error: " in alone.refused("explain", frame, "--model", damaged, code=1)
+
+
+def test_why_the_box_lies_there_and_why_this_class(ask: Ask) -> None:
+    """Values of a complete method sum to how far the box is moved, and words tell the sign."""
+    target = ("--target", f"{BOX}:square", "--method", "kernel_shap", "--set", "num_samples=40")
+    answer = ask(*target, "--why", "box", "--why", "not:background", "--why", "class:disc")
+    explained = answer["explained"]
+    assert isinstance(explained, list)
+    assert [one["words"].rpartition(": why ")[2] for one in explained] == [
+        "left", "up", "wide", "high", "not background", "disc"
+    ]  # fmt: skip
+    for one in explained:
+        made = {each["method"]: each for each in one["explanations"]}["kernel_shap"]
+        moved = made["score"] - made["baseline_score"]
+        assert sum(made["values"]) == pytest.approx(moved, abs=1e-3)
+    notes = [" ".join(one["explanations"][-1]["notes"]) for one in explained]
+    assert "Red pulls it left, blue right." in notes[0]
+    assert "the object" in notes[0]
+    assert "Red speaks for square, blue for background." in notes[4]
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        ("sideways", "expected class:NAME, not:NAME, left"),
+        ("not:bicycle", "no class 'bicycle'"),
+        ("not:square", "that very class"),
+        ("not:", "expected class:NAME"),
+    ],
+)
+def test_a_why_that_cannot_be_asked_is_told(
+    alone: CommandLine, frame: Path, model: Path, why: str, words: str
+) -> None:
+    said = ("explain", frame, "--model", model, "--target", f"{BOX}:square", "--why", why)
+    assert words in " ".join(alone.refused(*said).split())
+
+
+def test_a_method_of_layers_that_is_asked_about_a_box_says_whom_to_ask(
+    alone: CommandLine, frame: Path, model: Path
+) -> None:
+    said = ("explain", frame, "--model", model, "--target", f"{BOX}:square", "--why", "up")
+    assert "gp_shap" in alone.refused(*said, "--method", "odam", code=1)

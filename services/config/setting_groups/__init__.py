@@ -25,6 +25,7 @@ from services.config.setting_groups.running import (
     WorkerSettings,
 )
 from services.config.setting_groups.storage import StorageSettings
+from services.config.setting_groups.synthesis import SynthesisSettings
 
 __all__ = [
     "MOST_OBJECTS",
@@ -42,6 +43,7 @@ __all__ = [
     "ModeSettings",
     "SelectionSettings",
     "StorageSettings",
+    "SynthesisSettings",
     "TelemetrySettings",
     "TrainingSettings",
     "TriggerSettings",

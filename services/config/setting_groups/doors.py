@@ -88,3 +88,18 @@ class LabelSettings(Group):
     wait_for_all: bool = Field(
         default=True, description="Retrain only when every task of the cycle is answered."
     )
+    sync_interval_s: float = Field(
+        default=30.0, gt=0, description="How often a connected labelling tool is asked for news."
+    )
+    tool_lease_s: float = Field(
+        default=86_400.0,
+        gt=0,
+        le=172_800.0,
+        description="How long a connected tool keeps tasks while it cannot be reached, in seconds.",
+    )
+    picture_days: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long the address of a picture is good that a labelling tool is given; "
+        "it is renewed while the task waits.",
+    )

@@ -13,7 +13,14 @@ from curation.kernel.images import content_hash
 from curation.kernel.manifest import Manifest
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import DatasetVersion, Explanation, Image, Model, ModeSighting
+from services.db.tables import (
+    AskedExplanation,
+    DatasetVersion,
+    Explanation,
+    Image,
+    Model,
+    ModeSighting,
+)
 from services.errors import NotAllowed
 from services.store import model_folders
 from services.store.project_store import store_of
@@ -100,10 +107,14 @@ def explanations(context: Context, sample: int | None, tell: OnProgress) -> Iter
     """Every explanation has its file."""
     with reading(context.sessions) as session:
         rows = session.execute(select(Explanation.id, Explanation.file)).all()
+        answered = AskedExplanation.file.is_not(None)
+        asked = session.execute(
+            select(AskedExplanation.id, AskedExplanation.file).where(answered)
+        ).all()
     there = []
     stored = _Stored(context, "explanations")
-    for identity, file in rows:
-        key = stored.key(file)
+    for identity, file in (*rows, *asked):
+        key = stored.key(str(file))
         if key is None:
             found = f"explanation {identity[:12]} has no file"
             yield Finding("files", "fail", found, EXPLAIN_AGAIN)

@@ -19,7 +19,7 @@ from services.accounts import audit
 from services.context import Context
 from services.db.engine import reading
 from services.db.parts import in_parts
-from services.db.tables import Embedding, Explanation
+from services.db.tables import AskedExplanation, Embedding, Explanation
 from services.store.embeddings import drop_regions, has_regions
 from services.store.region_index import open_index
 from services.store.storage import key_of, read_arrays, read_npz
@@ -55,8 +55,19 @@ def _scans(context: Context) -> Iterator[str]:
 
 
 def _explanations(context: Context) -> Iterator[str]:
+    answered = AskedExplanation.file.is_not(None)
     with reading(context.sessions) as session:
         rows = session.execute(select(Explanation.id, Explanation.file)).all()
+        looked_at = session.execute(
+            select(AskedExplanation.id, AskedExplanation.file).where(answered)
+        ).all()
+    gone = [one.id for one in looked_at if _is_lost(context, str(one.file))]
+    for part in in_parts(gone):  # whoever wants to see one again asks again
+        with context.sessions.begin() as session:
+            session.execute(delete(AskedExplanation).where(AskedExplanation.id.in_(part)))
+            audit.record(session, "mend", "asked_explanations", lost=len(part))
+    if gone:
+        yield f"{len(gone)} explanations that people had asked for were lost"
     lost = [row.id for row in rows if _is_lost(context, row.file)]
     for part in in_parts(lost):
         with context.sessions.begin() as session:
