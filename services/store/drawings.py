@@ -93,8 +93,7 @@ def asked_boxes(
     own = (box_of(failure), draw.DETECTED, caption(failure))
     if asked.question not in OFFSETS or asked.file is None:
         return [own]
-    moved_to = explanation_arrays(context, asked, ["boxes"])["boxes"][1]
-    x1, y1, x2, y2 = (float(value) for value in moved_to)
+    x1, y1, x2, y2 = (
         float(value) for value in explanation_arrays(context, asked, ["boxes"])["boxes"][1]
     )
     moved = ((x1, y1, x2, y2), draw.DETECTED, "where it is put")
