@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from kombu.transport import memory
 
+from benchmarks.common.buckets import MISSING, Seaweed, weed
 from benchmarks.common.databases import Postgres, migrated, run_postgres
 from benchmarks.common.projects import make_context
 from services.context import Context
@@ -99,3 +100,27 @@ def broker(sqlite_context: Context) -> Iterator[str]:
     process.send_signal(signal.SIGCONT)
     process.kill()
     process.wait()
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """A real S3 server; tests that kill or stop it start their own."""
+    yield from run_seaweed(tmp_path_factory.mktemp("seaweed"))
+
+
+def run_seaweed(folder: Path) -> Iterator[Seaweed]:
+    """Run a server for as long as the generator lives; skips where there is none."""
+    if weed() is None:
+        pytest.skip(MISSING)
+    server = Seaweed(folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def bucket_context(tmp_path: Path, sqlite_url: str, seaweed: Seaweed) -> Iterator[Context]:
+    """A new project whose files lie in a bucket, on SQLite; nothing runs in it."""
+    wired = make_context(tmp_path / "project", sqlite_url, storage=seaweed.settings())
+    yield wired
+    wired.engine.dispose()

@@ -185,7 +185,7 @@ def _objects(scene: Scene) -> Iterator[dict[str, object]]:
 def _real(context: Context, pictures: int, regions: int) -> Real:
     embedder = _embedder(context)
     scenes = list(generate(WorldConfig(), "pool", pictures, 7))
-    stored = [put_image(context.project, encode_png(scene.image)) for scene in scenes]
+    stored = [put_image(context, encode_png(scene.image)) for scene in scenes]
     found = [embedder.embed_pool([scene.image])[0] for scene in scenes]
     drawn = source(np.stack([one.vectors for one in found]))
     kept = np.linspace(0, drawn.regions - 1, regions).round().astype(int)

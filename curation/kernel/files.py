@@ -49,9 +49,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     temporary = _created_beside(path)
     try:
         write(temporary)
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)  # the rename itself reaches the disk with its folder
+        sync(path.parent)  # the rename itself reaches the disk with its folder
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -149,7 +149,7 @@ def _created_beside(path: Path) -> Path:
     return temporary
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -160,7 +160,7 @@ def _sync(path: Path) -> None:
 
 def _sync_all(paths: Iterable[Path]) -> None:
     with ThreadPoolExecutor(SYNCS_AT_A_TIME) as pool:
-        list(pool.map(_sync, paths))  # the first error is raised
+        list(pool.map(sync, paths))  # the first error is raised
 
 
 @functools.cache

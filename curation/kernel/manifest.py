@@ -95,9 +95,13 @@ class Manifest:
         """SHA-256 of the canonical text, 64 hex digits; the order of the items is irrelevant."""
         return hashlib.sha256(self._text().encode()).hexdigest()
 
+    def to_bytes(self) -> bytes:
+        """The canonical text, whose hash is the version."""
+        return self._text().encode()
+
     def write(self, folder: Path) -> Path:
         """Write ``<version>.jsonl`` whole or not at all; its path."""
-        data = self._text().encode()
+        data = self.to_bytes()
         path = folder / f"{hashlib.sha256(data).hexdigest()}.jsonl"
         write_bytes(path, data)
         return path
@@ -109,13 +113,17 @@ class Manifest:
         Raises:
             ManifestMismatch: it is damaged, or is not what its name says.
         """
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != path.stem:
-            raise ManifestMismatch(f"{path.name}: the content does not have this hash")
+        return Manifest.of_bytes(path.read_bytes(), path.name)
+
+    @staticmethod
+    def of_bytes(data: bytes, name: str) -> Manifest:
+        """The manifest that a file of this name holds. Errors as of :meth:`read`."""
+        if hashlib.sha256(data).hexdigest() != Path(name).stem:
+            raise ManifestMismatch(f"{name}: the content does not have this hash")
         try:
-            return Manifest._of_text(data.decode("utf-8"), path.name)
+            return Manifest._of_text(data.decode("utf-8"), name)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ManifestMismatch(f"{path.name}: not a manifest ({error!r})") from error
+            raise ManifestMismatch(f"{name}: not a manifest ({error!r})") from error
 
     @staticmethod
     def _of_text(text: str, where: str) -> Manifest:

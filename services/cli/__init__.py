@@ -25,6 +25,7 @@ MODULES = (
     "services.cli.config",
     "services.cli.doctor",
     "services.cli.backup",
+    "services.cli.store",
     "services.cli.up",
     "services.cli.imports",
     "services.cli.train",

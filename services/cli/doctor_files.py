@@ -12,10 +12,21 @@ if TYPE_CHECKING:
 
 
 def examine(context: Context) -> Iterator[Finding]:
-    """Files that others can read, broker files that were damaged, the watched folder."""
+    """The store, files that others can read, damaged files of the broker, the watched folder."""
+    yield _store(context)
     yield from _private(context)
     yield from _moved_aside(context)
     yield from _watched(context)
+
+
+def _store(context: Context) -> Finding:
+    """Whether the store does all that is asked of it, seen by doing it."""
+    from services.store.probe import probe
+
+    name, wrong = probe(context)
+    if wrong:
+        return Finding("store", "fail", f"{name}: {wrong}", "look at [storage] in `e2x config`")
+    return Finding("store", "ok", f"{name}: stores, reads, swaps and deletes")
 
 
 def _private(context: Context) -> Iterator[Finding]:

@@ -13,6 +13,8 @@ from services.cli import doctor_files
 from services.cli.findings import Finding
 from services.db.engine import reading
 from services.db.tables import Image, LabelTask, Model, Outbox, TaskState, User, UserRole
+from services.store import model_folders
+from services.store.project_store import store_of
 
 if TYPE_CHECKING:
     from services.context import Context
@@ -183,8 +185,9 @@ def _champion(context: Context, champion: Model | None, trained: int) -> Finding
         return Finding(
             "models", "ok", "none yet", "`e2x train` or `e2x models add` makes the first"
         )
-    folder = context.project.root / champion.folder
-    if not folder.is_dir():
+    store = store_of(context)
+    if not store.exists(f"{champion.folder}/{model_folders.LAST}"):
+        folder = f"{store.objects.name}/{champion.folder}"
         return Finding(
             "models",
             "fail",

@@ -83,6 +83,19 @@ class Question:
         )
 
 
+def _load(settings: Settings, folder: Path) -> SsdDetector:
+    """The detector of any folder, or of a model of the project, wherever that keeps it."""
+    root = settings.resolved_project()
+    if folder.is_dir() or not (in_project(settings) and folder.is_relative_to(root)):
+        return builders.load_detector(folder, settings)
+    from services.cli.common import opened
+    from services.store import model_folders
+
+    name = folder.relative_to(root).as_posix()
+    with opened() as context, model_folders.local(context, name) as local:
+        return builders.load_detector(local, settings)
+
+
 def ask(settings: Settings, said: Said) -> Question:
     """Load the model and find what to explain.
 
@@ -91,7 +104,7 @@ def ask(settings: Settings, said: Said) -> Question:
         CheckpointCorrupt: the model folder is damaged.
     """
     image, wanted = said.image, said.wanted
-    detector = builders.load_detector(said.model_folder, settings)
+    detector = _load(settings, said.model_folder)
     rules = builders.failure_rules(settings)
     found = detector.predict([image], rules.fn_floor)[0]
     asked = Question(

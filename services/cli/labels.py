@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -148,13 +148,13 @@ def _require_no_other(file: Path, data: bytes) -> None:
 
 def _copy_images(context: Context, rows: list[Image], folder: Path) -> None:
     """Copy images, each whole or not at all; what an export left half written is made good."""
-    from services.store.storage import write_bytes
+    from services.store.storage import image_bytes, write_bytes
 
     for image in rows:
-        source = context.project.inside(context.project.images, image.file)
-        copy = folder / source.name
-        if not copy.is_file() or copy.stat().st_size != source.stat().st_size:
-            write_bytes(copy, source.read_bytes())
+        copy = folder / PurePosixPath(image.file).name
+        data = image_bytes(context, image)
+        if not copy.is_file() or copy.stat().st_size != len(data):
+            write_bytes(copy, data)
 
 
 @labels_app.command("import")

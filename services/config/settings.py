@@ -31,6 +31,7 @@ from services.config.setting_groups import (
     LogSettings,
     ModeSettings,
     SelectionSettings,
+    StorageSettings,
     SynthesisSettings,
     TelemetrySettings,
     TrainingSettings,
@@ -66,6 +67,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least level that is logged."
     )
+    storage: StorageSettings = Field(default_factory=StorageSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     accounts: AccountSettings = Field(default_factory=AccountSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
@@ -87,6 +89,8 @@ class Settings(BaseSettings):
     def _refuse_unsafe_production(self) -> Settings:
         if self.environment == "production" and not (self.database_url and self.broker_url):
             raise ValueError("production needs E2X_DATABASE_URL and E2X_BROKER_URL")
+        if self.environment == "production" and (unsafe := self.storage.unsafe()):
+            raise ValueError(f"production refuses its store: {unsafe}")
         return self
 
     @classmethod

@@ -97,7 +97,7 @@ def ingest_frame(
         InvalidRequest: neither truth nor report, another size, an unknown class or kind, or too
             many of them.
         Conflict: the image serves another purpose in this project.
-        DiskFull: there is no space.
+        DiskFull: there is no space; StoreUnavailable: the bucket does not answer.
     """
     if objects is None and not reports:
         raise InvalidRequest(
@@ -119,7 +119,7 @@ def ingest_frame(
     for report in said:
         if report.get("kind") not in REPORT_KINDS:
             raise InvalidRequest(f"{name}: kind {report.get('kind')!r}, expected {REPORT_KINDS}")
-    keep_image(context.project, image, data)
+    keep_image(context, image, data)
     frame = _Frame(
         image=image,
         name=name,

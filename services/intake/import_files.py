@@ -15,11 +15,11 @@ from curation.formats import ImportedImage, Problem
 from curation.formats.base import Labels
 from curation.kernel import images
 from curation.kernel.errors import CurationError
-from curation.kernel.files import Together
 from services.config import builders
 from services.context import Context
 from services.db.tables import Role
 from services.intake.objects import plain_text, too_many
+from services.store.groups import Group
 from services.store.storage import StoredImage, check_image, keep_image
 
 Kept: TypeAlias = tuple[StoredImage, ImportedImage]
@@ -133,7 +133,7 @@ def keep(
     role: Role,
     looks: Looks,
     report: ImportReport,
-    group: Together,
+    group: Group,
 ) -> Kept | None:
     """Put the image of an entry into the store; it is there when ``group`` is finished.
 
@@ -173,7 +173,7 @@ def keep(
         if len(item.labels) > most:
             report.leave_out(item, too_many(len(item.labels), most))
             return None
-    keep_image(context.project, image, data, group)
+    keep_image(context, image, data, group)
     looks.add(image, data)
     return image, item
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from curation import formats
 from curation.formats import ImportedImage
 from curation.formats.one_truth import one_truth
-from curation.kernel.files import Together
 from services.context import Context
 from services.db.engine import reading
 from services.db.races import in_transaction
@@ -29,7 +28,7 @@ from services.intake.import_rows import Rows
 from services.intake.lookalikes import notes_on_lookalikes
 from services.intake.parts import Part
 from services.intake.pool import read_pool
-from services.store.storage import finish
+from services.store.project_store import store_of
 
 __all__ = ["ImportOptions", "ImportReport", "Part", "import_dataset"]
 
@@ -159,7 +158,7 @@ def store(
     looks = Looks()
     for batch in _batches(loaded.items, BATCH):
         kept: list[Kept] = []
-        with Together() as group:
+        with store_of(context).together() as group:
             for item in batch:
                 entry = keep(context, item, role, looks, report, group)
                 if entry is not None:
@@ -167,7 +166,7 @@ def store(
                 done += 1
                 if progress is not None:
                     progress(done, len(loaded.items))
-            finish(group)  # before a row names one of them
+            group.finish()  # before a row names one of them
         rows = Rows(context, kept, role, options)
         report.add(in_transaction(context.sessions, rows.write))  # once they are there for good
     report.notes += looks.notes()

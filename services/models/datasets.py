@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
@@ -34,6 +35,11 @@ from services.db.tables import (
 from services.errors import Conflict
 from services.models import registry
 from services.models.classes import TRAINING_ROLES, class_names
+from services.store.project_store import store_of
+from services.store.storage import write_bytes
+
+MANIFESTS = "manifests"
+"""Where dataset versions are kept, each named by the hash of its bytes."""
 
 logger = logging.getLogger(__name__)
 
@@ -120,12 +126,13 @@ def _stored(context: Context, manifest: Manifest, cycle_id: int | None) -> Datas
         known = session.get(DatasetVersion, manifest.version)
     if known is not None:
         return known
-    path = manifest.write(context.project.manifests)
+    file = f"{manifest.version}.jsonl"
+    store_of(context).put_new(f"{MANIFESTS}/{file}", manifest.to_bytes())
     row = {
         "id": manifest.version,
         "parent_id": manifest.parent,
         "cycle_id": cycle_id,
-        "file": path.name,
+        "file": file,
         "images": len(manifest.items),
         "boxes": sum(len(item.labels) for item in manifest.items),
         "generated": sum(bool(item.generated) for item in manifest.items),
@@ -244,7 +251,23 @@ def _is_new_to(session: Session, model: Model) -> ColumnElement[bool]:
 
 def read_version(context: Context, row: DatasetVersion) -> Manifest:
     """The manifest of a stored version, checked against its name."""
-    return Manifest.read(context.project.manifests / row.file)
+    return Manifest.of_bytes(store_of(context).get(f"{MANIFESTS}/{row.file}"), row.file)
+
+
+def for_run(context: Context, row: DatasetVersion, run: Path) -> Path:
+    """The manifest of a stored version as a file that stays as long as a training run does.
+
+    Args:
+        context: wiring.
+        row: the version.
+        run: folder of the run.
+    """
+    store = store_of(context)
+    if store.root is not None:
+        return store.root / MANIFESTS / row.file
+    path = run / row.file
+    write_bytes(path, store.get(f"{MANIFESTS}/{row.file}"))
+    return path
 
 
 def labelled_set(session: Session, role: Role) -> Manifest:

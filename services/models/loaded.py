@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from services.config import builders
 from services.db.engine import reading
 from services.db.tables import Model
+from services.store import model_folders
 from services.units.pipeline import StageContext
 
 if TYPE_CHECKING:
@@ -19,10 +20,13 @@ def detector_of(stage: StageContext, model_id: str) -> SsdDetector:
     """The detector of a registered model."""
     context = stage.context
     with reading(context.sessions) as session:
-        folder = context.project.root / session.get_one(Model, model_id).folder
-    detector: SsdDetector = stage.resident.get(
-        f"detector:{model_id}", lambda: builders.load_detector(folder, context.settings)
-    )
+        folder = session.get_one(Model, model_id).folder
+
+    def load() -> SsdDetector:
+        with model_folders.local(context, folder) as path:
+            return builders.load_detector(path, context.settings)
+
+    detector: SsdDetector = stage.resident.get(f"detector:{model_id}", load)
     return detector
 
 

@@ -9,6 +9,7 @@ from curation.kernel.types import Detections, ImageArray
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Model
+from services.store import model_folders
 
 if TYPE_CHECKING:
     from retrain.detector import SsdDetector
@@ -26,8 +27,9 @@ def predictor(context: Context) -> Predict:
             from services.config import builders  # loads PyTorch
 
             with reading(context.sessions) as session:
-                folder = context.project.root / session.get_one(Model, model_id).folder
-            loaded[model_id] = builders.load_detector(folder, context.settings)
+                folder = session.get_one(Model, model_id).folder
+            with model_folders.local(context, folder) as path:
+                loaded[model_id] = builders.load_detector(path, context.settings)
         return loaded[model_id].predict(images)
 
     return predict

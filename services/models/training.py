@@ -28,6 +28,7 @@ from services.errors import Conflict
 from services.models import datasets, registry
 from services.models.training_process import run_job
 from services.store import model_folders
+from services.store.project_store import ProjectStore, store_of
 from services.units import threads
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ def run(
         champion = None if cycle is None else registry.require_champion(session)
         seed = settings.seed if cycle is None else cycle.seed
     manifest = datasets.read_version(context, version)
-    folder = context.project.runs / run_name(cycle_id, drawn)
+    name = run_name(cycle_id, drawn)
+    folder = context.project.runs / name
     fine_tune = champion is not None and tuple(champion.class_names) == manifest.class_names
     config = builders.train_config(
         settings,
@@ -101,19 +103,21 @@ def run(
     init = None
     detector = builders.detector_config(settings, manifest.class_names)
     if champion is not None and fine_tune:
-        init = str(context.project.root / champion.folder)
+        before = model_folders.for_run(context, champion.folder, folder)
+        init = str(before)
         # Weights fit the input and the default boxes that they were trained with.
-        detector = config_of(context.project.root / champion.folder)
-    job = {
-        "out": str(folder),
-        "manifest": str(context.project.manifests / version.file),
-        "image_root": str(context.project.images),
-        "train": config.to_dict(),
-        "detector": detector.to_dict(),
-        "init": init,
-        "limits": asdict(builders.image_limits(settings)),
-    }
-    result = run_job("train", folder, job, settings.training.stall_s, on_beat)
+        detector = config_of(before)
+    with store_of(context).local_images((item.file for item in manifest.items), name) as images:
+        job = {
+            "out": str(folder),
+            "manifest": str(datasets.for_run(context, version, folder)),
+            "image_root": str(images),
+            "train": config.to_dict(),
+            "detector": detector.to_dict(),
+            "init": init,
+            "limits": asdict(builders.image_limits(settings)),
+        }
+        result = run_job("train", folder, job, settings.training.stall_s, on_beat)
     if result["unreadable"]:
         logger.warning(
             "trained without %d images that cannot be read, such as %s: put the files back from a "
@@ -208,26 +212,29 @@ def evaluate_model(
     """
     with reading(context.sessions) as session:
         model = session.get_one(Model, model_id)
-        folder, all_names = context.project.root / model.folder, model.class_names
+        folder, all_names = model.folder, model.class_names
     names = list(all_names if class_names is None else class_names)
-    path = folder / f"report-{report_key(context, manifest, names)}.json"
-    kept = _kept_report(path)
+    store = store_of(context)
+    key = f"{folder}/{model_folders.REPORTS}{report_key(context, manifest, names)}.json"
+    kept = _kept_report(store, key)
     if kept is not None:
         return kept
     from retrain.evaluate import evaluate  # loads PyTorch, which reading a report does not need
 
-    detector = builders.load_detector(folder, context.settings)
-    report = evaluate(
-        detector,
-        manifest,
-        context.project.images,
-        score_threshold=context.settings.failures.score_threshold,
-        iou_threshold=context.settings.failures.iou_threshold,
-        class_names=names,
-        limits=builders.image_limits(context.settings),
-    )
+    with model_folders.local(context, folder) as path:
+        detector = builders.load_detector(path, context.settings)
+    with store.local_images(item.file for item in manifest.items) as image_root:
+        report = evaluate(
+            detector,
+            manifest,
+            image_root,
+            score_threshold=context.settings.failures.score_threshold,
+            iou_threshold=context.settings.failures.iou_threshold,
+            class_names=names,
+            limits=builders.image_limits(context.settings),
+        )
     if not report.unreadable:  # else it is evaluated again once the files are back
-        report.write(path)
+        store.put(key, (json.dumps(report.to_dict(), indent=1) + "\n").encode())
     return report
 
 
@@ -243,13 +250,13 @@ def report_key(context: Context, manifest: Manifest, class_names: Sequence[str])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _kept_report(path: Path) -> EvaluationReport | None:
+def _kept_report(store: ProjectStore, key: str) -> EvaluationReport | None:
     """A report that is kept, None where there is none that can be read."""
     try:
-        return EvaluationReport.read(path)
+        return EvaluationReport.from_dict(json.loads(store.get(key)))
     except FileNotFoundError:
         return None
-    except (ReportMismatch, OSError) as error:
+    except (ReportMismatch, ValueError, OSError) as error:
         logger.warning("the model is evaluated again, its report cannot be read: %s", error)
         return None
 

@@ -33,7 +33,7 @@ from services.db.tables import (
     ModeSighting,
 )
 from services.modes.counts import ModeCounts, last_sightings, read_counts
-from services.store.storage import read_npz, write_npz
+from services.store.storage import key_of, read_arrays, write_arrays
 
 logger = logging.getLogger(__name__)
 
@@ -120,8 +120,9 @@ def recognise(
 def keep_traces(context: Context, cycle_id: int, found: Sequence[Mode]) -> None:
     """Write the pooled regions of this cycle's modes, for the next one to compare with."""
     for mode in found:
-        write_npz(
-            context.project.modes / trace_file(cycle_id, mode.key),
+        write_arrays(
+            context,
+            key_of(context, context.project.modes, trace_file(cycle_id, mode.key)),
             vectors=mode.vectors.astype(np.float32),
             weights=mode.weights.astype(np.float32),
             object_vector=mode.object_vector.astype(np.float32),
@@ -241,9 +242,8 @@ def _trace(
     bare = np.zeros(0, np.float32)
     arrays = {"vectors": bare[:, None], "weights": bare, "object_vector": bare}
     if sighting.encoder_version == encoder_version and sighting.file:
-        file = context.project.inside(context.project.modes, sighting.file)
         try:
-            arrays = read_npz(file)
+            arrays = read_arrays(context, key_of(context, context.project.modes, sighting.file))
         except (FileNotFoundError, ShardCorrupt) as error:
             logger.warning("mode %d is known by its places alone: %s", row.id, error)
     return ModeTrace(

@@ -17,8 +17,8 @@ from services.report import pictures, words
 from services.report.page import Exemplar, Panel
 from services.report.pictures import PANEL_PX, SAMPLE_PX, THUMB_PX, Mark, PictureBudget, View
 from services.report.read import DrawnSample, ReportRows, Sample
-from services.store.drawings import attribution_of
-from services.store.storage import open_image, read_npz
+from services.store.drawings import attribution_of, explanation_arrays
+from services.store.storage import open_image
 
 logger = logging.getLogger(__name__)
 
@@ -141,8 +141,7 @@ class Artist:
     ) -> list[Panel]:
         try:
             attribution = attribution_of(self.context, failure, explanation)
-            folder = self.context.project.explanations
-            masks = read_npz(self.context.project.inside(folder, explanation.file))["masks"]
+            masks = explanation_arrays(self.context, explanation, ("masks",))["masks"]
         except (CurationError, OSError) as error:
             logger.warning("why failure %s fails is not shown: %s", failure.id, error)
             return []

@@ -25,8 +25,8 @@ from services.report.page import Exemplar, Outcome, Panel
 from services.report.pictures import PANEL_PX, SAMPLE_PX, Mark, PictureBudget, View
 from services.selection.choose import Chosen, Terms
 from services.selection.parents import Parents
-from services.store.drawings import attribution_of, newest_explanation
-from services.store.storage import open_image, read_npz, write_bytes
+from services.store.drawings import attribution_of, explanation_arrays, newest_explanation
+from services.store.storage import open_image, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -166,8 +166,7 @@ class _Artist:
             return None
         try:
             attribution = attribution_of(self.context, failure, explanation)
-            folder = self.context.project.explanations
-            masks = read_npz(self.context.project.inside(folder, explanation.file))["masks"]
+            masks = explanation_arrays(self.context, explanation, ("masks",))["masks"]
         except (CurationError, OSError) as error:
             logger.warning("why failure %s fails is not shown: %s", failure_id, error)
             return None

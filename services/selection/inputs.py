@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from services.db.tables import (
 )
 from services.models.classes import TRAINING_ROLES
 from services.selection.label_cost import boxes_estimate, rate_of
+from services.store.drawings import explanation_arrays
 from services.store.storage import read_npz
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,9 @@ def _one_evidence(
     names: tuple[str, ...],
 ) -> FailureEvidence | None:
     """What one explanation points at; None where its file is lost."""
-    arrays = _arrays(context.project.explanations / explanation.file, f"failure {failure.id}")
+    path = context.project.explanations / explanation.file
+    whose = f"failure {failure.id}"
+    arrays = _arrays(path, whose, lambda _: explanation_arrays(context, explanation))
     if arrays is None:
         return None
     return FailureEvidence(
@@ -86,11 +89,11 @@ def _one_evidence(
 
 
 def _arrays(
-    path: Path, whose: str, only: Collection[str] | None = None
+    path: Path, whose: str, read: Callable[[Path], dict[str, npt.NDArray[Any]]]
 ) -> dict[str, npt.NDArray[Any]] | None:
     """Arrays of a file; None where it is lost or damaged, which costs only those it is about."""
     try:
-        return read_npz(path, only)
+        return read(path)
     except (FileNotFoundError, ShardCorrupt) as error:
         logger.warning(
             "left out of the selection: %s, since %s is lost or damaged (%s); put it back from a "
@@ -191,7 +194,11 @@ def _wholes(context: Context, places: Sequence[tuple[str, int]]) -> list[npt.NDA
         by_file[file].append(number)
     matrix, found = None, [False] * len(places)
     for file, numbers in by_file.items():
-        arrays = _arrays(context.project.embeddings / file, f"{len(numbers)} images", ("wholes",))
+        arrays = _arrays(
+            context.project.embeddings / file,
+            f"{len(numbers)} images",
+            lambda path: read_npz(path, ("wholes",)),
+        )
         if arrays is None:
             continue
         own = arrays["wholes"]

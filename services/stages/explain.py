@@ -20,7 +20,7 @@ from services.db.convert import failure_of
 from services.db.engine import reading
 from services.db.tables import Explanation, FailureRow, FailureState, Image
 from services.models.loaded import detector_of, embedder_of, explainer_of
-from services.store.storage import open_image, write_npz
+from services.store.storage import key_of, open_image, write_arrays
 from services.store.superpixels import segments_of
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
@@ -133,8 +133,10 @@ def _write(
         "region_values": attribution.region_values,
         "region_errors": attribution.region_errors,
     }
-    write_npz(
-        stage.context.project.explanations / file,
+    context = stage.context
+    write_arrays(
+        context,
+        key_of(context, context.project.explanations, file),
         **{name: array for name, array in some.items() if array is not None},
         notes=np.array(attribution.notes, np.str_),
         segments=attribution.segments,

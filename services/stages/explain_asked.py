@@ -25,7 +25,7 @@ from services.db.engine import reading
 from services.db.tables import AskedExplanation, Explanation, FailureRow, Image
 from services.models.loaded import detector_of
 from services.store import drawings
-from services.store.storage import open_image, write_npz
+from services.store.storage import key_of, open_image, write_arrays
 from services.store.superpixels import segments_of
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
@@ -173,8 +173,10 @@ def _write(
         "region_values": found.region_values,
         "region_errors": found.region_errors,
     }
-    write_npz(
-        stage.context.project.explanations / file,
+    context = stage.context
+    write_arrays(
+        context,
+        key_of(context, context.project.explanations, file),
         **{name: array for name, array in some.items() if array is not None},
         notes=np.array(found.notes, np.str_),
         boxes=np.array([boxes.placed, boxes.decoded], np.float32),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
+import numpy.typing as npt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -12,7 +16,21 @@ from curation.kernel.types import Attribution, Box, FailureKind, ScoreTarget
 from services.context import Context
 from services.db.tables import AskedExplanation, Explanation, FailureRow, Image
 from services.errors import NotFound
-from services.store.storage import open_image, read_npz
+from services.store.storage import key_of, open_image, read_arrays
+
+
+def explanation_arrays(
+    context: Context,
+    explanation: Explanation | AskedExplanation,
+    only: Collection[str] | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an explanation. Args and errors as of :func:`services.store.storage.read_npz`.
+
+    Raises:
+        NotAllowed: the row names a file outside the project.
+    """
+    key = key_of(context, context.project.explanations, str(explanation.file))
+    return read_arrays(context, key, only)
 
 
 def attribution_of(
@@ -25,7 +43,7 @@ def attribution_of(
     """
     if explanation.file is None or explanation.score is None or explanation.baseline_score is None:
         raise NotFound(f"explanation {explanation.id[:12]} is not answered yet")
-    arrays = read_npz(context.project.inside(context.project.explanations, explanation.file))
+    arrays = explanation_arrays(context, explanation)
     return Attribution(
         target=ScoreTarget(failure.default_box, 0),
         segments=arrays["segments"],
@@ -75,8 +93,9 @@ def asked_boxes(
     own = (box_of(failure), draw.DETECTED, caption(failure))
     if asked.question not in OFFSETS or asked.file is None:
         return [own]
-    path = context.project.inside(context.project.explanations, asked.file)
-    x1, y1, x2, y2 = (float(value) for value in read_npz(path, ["boxes"])["boxes"][1])
+    x1, y1, x2, y2 = (
+        float(value) for value in explanation_arrays(context, asked, ["boxes"])["boxes"][1]
+    )
     moved = ((x1, y1, x2, y2), draw.DETECTED, "where it is put")
     if failure.kind == FailureKind.FALSE_POSITIVE:
         return [moved]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -17,27 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.kernel import files, images
-from curation.kernel.errors import ShardCorrupt
+from curation.kernel.errors import ImageUnreadable, ShardCorrupt
 from curation.kernel.images import ImageLimits
 from curation.kernel.types import ImageArray
 from services.config import builders
-from services.config.project import Project
 from services.context import Context
 from services.db.tables import Image
-from services.errors import ServiceError
+from services.store.groups import Group
+from services.store.project_store import ObjectDamaged, store_of
+from services.store.space import DiskFull as DiskFull  # where users of this module look for it
+from services.store.space import full_told
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""No space, no quota, or over the file size that the process may write."""
+IMAGES = "images"
+"""Where images are: ``images/<first two digits>/<sha256><suffix>``."""
 _DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, TokenError)
 """What single changed bytes of an archive of arrays lead to; the last of a header's."""
-
-
-class DiskFull(ServiceError):
-    """No space left; nothing was written. Free some space and the same work is tried again."""
-
-    code = "disk_full"
-    status = 507
-    retryable = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,51 +45,39 @@ class StoredImage:
 
 
 def put_image(
-    project: Project, data: bytes, limits: ImageLimits = ImageLimits(), name: str = "image"
+    context: Context, data: bytes, limits: ImageLimits = ImageLimits(), name: str = "image"
 ) -> StoredImage:
     """Check an image and store its bytes under their hash; storing twice is storing once.
 
     Raises:
         ImageUnreadable: it cannot be decoded or is outside the limits.
-        DiskFull: there is no space.
+        DiskFull: there is no space; StoreUnavailable: the bucket does not answer.
     """
     image = check_image(data, limits, name)
-    keep_image(project, image, data)
+    keep_image(context, image, data)
     return image
 
 
 def keep_image(
-    project: Project, image: StoredImage, data: bytes, group: files.Together | None = None
+    context: Context, image: StoredImage, data: bytes, group: Group | None = None
 ) -> None:
     """Store the bytes of a checked image, unless they are there.
 
     Args:
-        project: whose store.
+        context: wiring.
         image: what its row will say.
         data: the bytes.
-        group: files that are finished together later, see :func:`finish`; None: this one now.
+        group: objects that are finished together later, see :meth:`ProjectStore.together`; None:
+            this one now.
 
     Raises:
-        DiskFull: there is no space.
+        DiskFull: there is no space; StoreUnavailable: the bucket does not answer.
     """
-    path = project.images / image.file
-    if path.is_file() or (group is not None and path in group):
-        return
+    key = f"{IMAGES}/{image.file}"
     if group is None:
-        write_bytes(path, data)
+        store_of(context).put_new(key, data)
     else:
-        with _full_told(path.name):
-            group.write(path, data)
-
-
-def finish(group: files.Together) -> None:
-    """Wait until the files of a group are on the disk; from here on rows may name them.
-
-    Raises:
-        DiskFull: there is no space.
-    """
-    with _full_told("new files"):
-        group.finish()
+        group.write(key, data)
 
 
 def check_image(
@@ -127,9 +108,27 @@ def open_image(context: Context, image: Image) -> ImageArray:
         ImageUnreadable: it is damaged, or outside the limits that are set now.
         FileNotFoundError: it is lost.
         NotAllowed: the row names a file outside the store.
+        StoreUnavailable: the bucket does not answer.
     """
-    path = context.project.inside(context.project.images, image.file)
-    return images.decode(path.read_bytes(), builders.image_limits(context.settings), image.name)
+    limits = builders.image_limits(context.settings)
+    return images.decode(image_bytes(context, image), limits, image.name)
+
+
+def image_bytes(context: Context, image: Image) -> bytes:
+    """The bytes of a stored image, as they came in. Errors as of :func:`open_image`."""
+    try:
+        return store_of(context).get(image_key(context, image))
+    except ObjectDamaged as error:
+        raise ImageUnreadable(f"{image.name}: {error}") from error
+
+
+def image_key(context: Context, image: Image) -> str:
+    """Where an image is in the store.
+
+    Raises:
+        NotAllowed: the row names a file outside the store.
+    """
+    return key_of(context, context.project.images, image.file)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -138,18 +137,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         DiskFull: there is no space; what was begun is removed.
     """
-    with _full_told(path.name):
+    with full_told(path.name):
         files.write_bytes(path, data)
-
-
-@contextlib.contextmanager
-def _full_told(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFull(f"no space left for {name}: free some and try again") from error
-        raise
 
 
 def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
@@ -158,10 +147,43 @@ def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
     Raises:
         DiskFull: there is no space.
     """
+    write_bytes(path, _npz(arrays))
+
+
+def _npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
     # numpy's own signature has keywords that an array name could meet
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def write_arrays(context: Context, key: str, **arrays: npt.NDArray[Any]) -> None:
+    """Store named arrays, whole or not at all.
+
+    Raises:
+        DiskFull: there is no space; StoreUnavailable: the bucket does not answer.
+    """
+    store_of(context).put(key, _npz(arrays))
+
+
+def read_arrays(
+    context: Context, key: str, only: Collection[str] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Named arrays of the store. Args and errors as of :func:`read_npz`, and those of a bucket."""
+    store = store_of(context)
+    if store.root is not None:
+        return read_npz(store.root / key, only)
+    return _arrays_of(io.BytesIO(store.get(key)), key.rpartition("/")[2], only)
+
+
+def key_of(context: Context, folder: Path, file: str) -> str:
+    """The key of a file that a row names in a folder of the project.
+
+    Raises:
+        NotAllowed: it would lie outside.
+    """
+    context.project.inside(folder, file)
+    return f"{folder.relative_to(context.project.root).as_posix()}/{file}"
 
 
 def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
@@ -174,12 +196,18 @@ def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, npt.N
     Raises:
         ShardCorrupt: the file is damaged.
     """
+    return _arrays_of(path, path.name, only)
+
+
+def _arrays_of(
+    file: Path | io.BytesIO, name: str, only: Collection[str] | None
+) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files if only is None or name in only}
+        with np.load(file, allow_pickle=False) as stored:
+            return {one: stored[one] for one in stored.files if only is None or one in only}
     except OSError as error:
         if error.errno != errno.EINVAL:  # a place in the file that cannot be
             raise
-        raise ShardCorrupt(f"{path.name}: damaged ({error})") from error
+        raise ShardCorrupt(f"{name}: damaged ({error})") from error
     except _DAMAGE as error:
-        raise ShardCorrupt(f"{path.name}: damaged ({error})") from error
+        raise ShardCorrupt(f"{name}: damaged ({error})") from error

@@ -108,7 +108,7 @@ def _prepared(
     image, objects = None, list[dict[str, Any]]()
     if sample.image is not None and sample.truth is not None:
         limits = builders.image_limits(context.settings)
-        image = put_image(context.project, signed_png(sample.image, told), limits)
+        image = put_image(context, signed_png(sample.image, told), limits)
         objects = _objects(sample.truth, names)
     return Prepared(
         row={

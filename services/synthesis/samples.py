@@ -29,6 +29,7 @@ from services.db.tables import (
 )
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.models import datasets
+from services.store.storage import image_bytes
 
 GATE = "gate"
 _FROM = {
@@ -250,9 +251,8 @@ def picture(context: Context, session: Session, row: GeneratedRow) -> bytes:
     if row.image_id is None:
         raise NotFound(f"sample {row.id} was refused by a check, there is no picture of it")
     image = session.get_one(Image, row.image_id)
-    path = context.project.inside(context.project.images, image.file)
     try:
-        return path.read_bytes()
+        return image_bytes(context, image)
     except FileNotFoundError as error:
         raise NotFound(
             f"the picture of sample {row.id} is lost: put {image.file} back from a backup"

@@ -29,6 +29,7 @@ from services.config.settings import PROJECT_FILE
 from services.context import Context
 from services.db.engine import sqlite_file
 from services.errors import Conflict, InvalidRequest
+from services.store.project_store import FOLDERS, ProjectStore, store_of
 from services.upkeep.backup_manifest import FORMAT, MANIFEST, described
 
 DATABASE, DUMP = "state/e2x.db", "state/database.dump"
@@ -103,15 +104,13 @@ def _fill(
     (root / "state").mkdir(mode=0o700)
     with _index_as_now(context, root, tell, dump) as index:
         _copy_tree(index, root / "index", "index", tell, link=False)
-    for folder in (
-        project.images,
-        project.models,
-        project.manifests,
-        project.explanations,
-        project.embeddings,
-        project.modes,
-    ):
-        _copy_tree(folder, root / folder.name, folder.name, tell, link=link)
+    store = store_of(context)
+    for name in FOLDERS:
+        if store.root is None:
+            _download(store, root, name, tell)
+        else:
+            _copy_tree(store.root / name, root / name, name, tell, link=link)
+    _copy_tree(project.embeddings, root / "embeddings", "embeddings", tell, link=link)
     for folder in (project.runs, project.reports):  # these change where they lie
         _copy_tree(folder, root / folder.name, folder.name, tell, link=False)
     for name in (PROJECT_FILE, f"state/{TOKEN_FILE}"):
@@ -126,6 +125,19 @@ def _fill(
     }
     write_json(root / MANIFEST, manifest)
     return manifest
+
+
+def _download(store: ProjectStore, root: Path, name: str, tell: Tell) -> None:
+    """Copy what lies in a bucket; it is compared with its names when the backup is verified."""
+    entries = list(store.walk(name))
+    (root / name).mkdir(parents=True, exist_ok=True)
+    tell(name, 0, len(entries))
+    for number, entry in enumerate(entries, 1):
+        path = root / entry.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            store.objects.fetch(entry.key, path)
+        tell(name, number, len(entries))
 
 
 def _database_of(root: Path) -> str | None:

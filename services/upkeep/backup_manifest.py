@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, select, text
 
 from curation.kernel.errors import CurationError
 from services.config.project import Project
+from services.config.setting_groups import StorageSettings
 from services.config.settings import Settings
 from services.context import Context, sessions_of
 from services.db.engine import reading
@@ -81,7 +82,8 @@ def _of_rows(root: Path, database: str) -> Iterator[Finding]:
     """The database's own check, and the files that its rows name."""
     # Immutable: SQLite neither writes to it nor makes files beside it.
     engine = create_engine(f"sqlite:///file:{root / database}?immutable=1&uri=true")
-    settings = Settings(project=root)
+    # What is looked at is the backup, and not the bucket that its settings may name.
+    settings = Settings(project=root, storage=StorageSettings(url=""))
     context = Context(settings, Project(root), engine, sessions_of(settings, engine))
     advice = "make another backup"
     try:

@@ -20,6 +20,7 @@ import psutil
 
 from curation.kernel import files
 from services.context import Context
+from services.store.project_store import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ def _guarded(context: Context) -> None:
 
 
 def _temporary(context: Context) -> Iterator[Path]:
-    for folder in context.project.folders():
+    cache = cache_folder(context.settings, context.project.root)
+    for folder in (*context.project.folders(), cache):
         for parent, folders, names in os.walk(folder):
             for name in (*folders, *names):
                 if name.startswith(".") and _may_be_temporary(name):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as Ordinal
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse
 
 from curation import draw
 from curation.kernel import images
@@ -21,7 +19,8 @@ from services.errors import NotFound
 from services.failures import neighbours
 from services.report import pictures
 from services.store import drawings
-from services.store.storage import open_image
+from services.store.sending import sent
+from services.store.storage import image_bytes, image_key, open_image
 from services.web import session
 from services.web.cursors import MAX_ROW
 
@@ -85,9 +84,9 @@ async def shown(request: Request, image_id: str, headers: dict[str, str]) -> Res
     """
     context: Context = request.app.state.context
     image = await run_in_threadpool(_image, context, image_id)
-    path = context.project.inside(context.project.images, image.file)
-    if await run_in_threadpool(_is_shown_as_decoded, path):
-        return FileResponse(path, headers=headers)
+    if await run_in_threadpool(_is_shown_as_decoded, context, image):
+        key = image_key(context, image)
+        return await run_in_threadpool(sent, context, key, headers)
     async with request.app.state.drawing:
         data = await run_in_threadpool(_as_jpeg, context, image)
     return Response(data, media_type="image/jpeg", headers=headers)
@@ -101,16 +100,16 @@ def _image(context: Context, image_id: str) -> Image:
     return image
 
 
-def _is_shown_as_decoded(path: Path) -> bool:
+def _is_shown_as_decoded(context: Context, image: Image) -> bool:
     """Whether every browser shows a file as the detector sees it.
 
     Not those that are turned by their EXIF data: what browsers make of it depends on the format,
     and boxes are of the upright picture. Of a GIF the first picture counts.
     """
-    if path.suffix.lower() not in FOR_BROWSERS:
+    if not image.file.lower().endswith(FOR_BROWSERS):
         return False
     try:
-        return orientation_of(path.read_bytes()) == UPRIGHT
+        return orientation_of(image_bytes(context, image)) == UPRIGHT
     except FileNotFoundError as error:
         raise NotFound(LOST) from error
     except ImageUnreadable:

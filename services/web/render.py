@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup as Markup
 
+from services.context import Context
 from services.db.base import utc_now
 from services.plain import visible
 from services.report import words
@@ -84,7 +85,17 @@ def page(
     """
     shown = [] if user is None else [row for row in NAVIGATION if user.may(row[2])]
     told = {"user": user, "here": request.url.path, "navigation": shown, **values}
-    return HTMLResponse(text(name, told), status, dict(HEADERS))
+    return HTMLResponse(text(name, told), status, _headers(request))
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """Those of every page; pictures may come from the bucket, where they are sent from there."""
+    context: Context | None = getattr(request.app.state, "context", None)
+    public = context.settings.storage.public_endpoint if context is not None else ""
+    if not public:
+        return dict(HEADERS)
+    policy = POLICY.replace("img-src 'self'", f"img-src 'self' {public}")
+    return HEADERS | {"Content-Security-Policy": policy}
 
 
 def text(name: str, values: Mapping[str, Any]) -> str:

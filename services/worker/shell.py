@@ -32,6 +32,7 @@ from services.db.base import utc_now
 from services.db.races import in_transaction
 from services.db.tables import UnitState
 from services.errors import LeaseLost
+from services.store.objects import StoreRefused, StoreUnavailable
 from services.store.storage import DiskFull
 from services.telemetry.counts import Recorder
 from services.units import Claim, pipeline, threads
@@ -42,6 +43,12 @@ logger = logging.getLogger(__name__)
 
 DISK_FULL = DiskFull.code
 SPACE_WAIT_S = 15.0
+WAITED_FOR = {
+    DISK_FULL: "the disk is full",
+    StoreUnavailable.code: "the store does not answer",
+    StoreRefused.code: "the store refuses",
+}
+"""No unit's fault: what is tried again until it works, by code."""
 
 
 def run(
@@ -146,25 +153,25 @@ def _give_back(context: Context, claim: Claim) -> None:
         logger.warning("told to stop; the lease was lost already")
 
 
-def _wait_for_space(context: Context, claim: Claim, text: str) -> str:
-    """Give a unit back until there is space again; the try is not counted, it was not its fault."""
+def _wait(context: Context, claim: Claim, code: str, text: str) -> str:
+    """Give a unit back until there is space, or the store answers; the try was not its fault."""
     try:
         with context.sessions.begin() as session:
             units.release(session, claim)
             unit = units.find(session, claim.unit_id)
             unit.not_before = utc_now() + timedelta(seconds=SPACE_WAIT_S)
-            unit.error_code, unit.error = DISK_FULL, text[-units.MAX_ERROR_CHARS :]
+            unit.error_code, unit.error = code, text[-units.MAX_ERROR_CHARS :]
     except LeaseLost as error:
-        logger.warning("the disk is full, and the unit was dropped: %s", error)
+        logger.warning("%s, and the unit was dropped: %s", code, error)
         return "lost"
-    logger.warning("the disk is full: tried again in %g s, as often as it takes", SPACE_WAIT_S)
+    logger.warning("%s: tried again in %g s, as often as it takes", WAITED_FOR[code], SPACE_WAIT_S)
     return str(UnitState.QUEUED)
 
 
 def _fail(context: Context, claim: Claim, code: str, retryable: bool, advice: str) -> str:
     text = advice + traceback.format_exc()
-    if code == DISK_FULL:
-        return _wait_for_space(context, claim, text)
+    if code in WAITED_FOR:
+        return _wait(context, claim, code, text)
     backoff_s = context.settings.workers.backoff_s
     try:
         with context.sessions.begin() as session:

@@ -143,7 +143,7 @@ def indexing(_dataset: Path, _weights: SsdDetector) -> Operation:
 
 def _embed_one(context: Context) -> None:
     """An image that is embedded, and whose unit waits for the index."""
-    stored = put_image(context.project, bad_images.png(300))
+    stored = put_image(context, bad_images.png(300))
     vectors = np.random.default_rng(0).normal(size=(2, WIDTH)).astype(np.float16)
     boxes = np.tile(np.array([1, 1, 9, 9], np.float32), (2, 1))
     arrays = {"vectors": vectors, "boxes": boxes, "counts": np.array([2])}

@@ -161,7 +161,7 @@ def make_world(
 def _stored(
     context: Context, session: Session, number: int, role: Role, guilty: bool = False
 ) -> Image:
-    stored = put_image(context.project, encode_png(picture(number, guilty)))
+    stored = put_image(context, encode_png(picture(number, guilty)))
     image = make_image(
         number,
         role,

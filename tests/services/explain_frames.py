@@ -31,7 +31,7 @@ def found(sqlite_context: Context, photo: ImageArray) -> Context:
     tiny_ssd().save(sqlite_context.project.models / "tiny")
     data = images.encode_jpeg(photo)
     with sqlite_context.sessions.begin() as session:
-        stored = put_image(sqlite_context.project, data)
+        stored = put_image(sqlite_context, data)
         row = Image(
             id=stored.id,
             role=Role.FIELD,

@@ -189,7 +189,7 @@ class ModeLoop:
 
     def _noise(self) -> Image:
         data = encode_png(self._rng.integers(0, 255, (64, 96, 3), dtype=np.uint8))
-        stored = put_image(self.context.project, data)
+        stored = put_image(self.context, data)
         return make_image(
             0,
             id=stored.id,

@@ -57,7 +57,7 @@ def add_picture(
     session: Session, context: Context, number: int, role: Role = Role.POOL, **values: Any
 ) -> Image:
     """A stored picture with its row."""
-    stored = put_image(context.project, png(number))
+    stored = put_image(context, png(number))
     image = Image(
         **{
             "id": stored.id,

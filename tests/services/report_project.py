@@ -103,7 +103,7 @@ def add_photo(
     session: Session, context: Context, pixels: ImageArray, role: Role, name: str
 ) -> Image:
     """Store a photograph as an image of the project."""
-    stored = put_image(context.project, images.encode_jpeg(np.ascontiguousarray(pixels)))
+    stored = put_image(context, images.encode_jpeg(np.ascontiguousarray(pixels)))
     image = Image(
         id=stored.id,
         role=role,

@@ -136,7 +136,7 @@ def test_a_backup_of_a_project_that_writes_is_whole(project: Context, tmp_path: 
 
 
 def _stored(context: Context, data: bytes) -> dict[str, str]:
-    stored = put_image(context.project, data)
+    stored = put_image(context, data)
     return {"id": stored.id, "file": stored.file}
 
 

@@ -121,7 +121,7 @@ def ask(context: Context, count: int, budget: int = 99) -> None:
         session.add(cycle)
         session.flush()
         for seed in range(count):
-            stored = put_image(context.project, bad_images.png(seed))
+            stored = put_image(context, bad_images.png(seed))
             session.add(
                 Image(
                     id=stored.id,

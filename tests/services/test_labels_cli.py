@@ -38,7 +38,7 @@ def asked(champion: CommandLine) -> CommandLine:
 def _stored_images(context: Context) -> list[Image]:
     found = []
     for seed in (1, 2):
-        stored = put_image(context.project, bad_images.png(seed))
+        stored = put_image(context, bad_images.png(seed))
         found.append(
             Image(
                 id=stored.id,

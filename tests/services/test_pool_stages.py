@@ -47,7 +47,7 @@ def pool_of(context: Context, pictures: Sequence[ImageArray]) -> list[str]:
     ids = []
     with context.sessions.begin() as session:
         for picture in pictures:
-            stored = put_image(context.project, encode_png(picture))
+            stored = put_image(context, encode_png(picture))
             values = {
                 "id": stored.id,
                 "file": stored.file,

@@ -32,7 +32,7 @@ def judged(sqlite_context: Context) -> Context:
         session.add_all(make_model(number, class_names=names) for number in (1, 2))
         for number in range(2):
             picture = np.full((48, 64, 3), 40 * number, np.uint8)
-            stored = put_image(sqlite_context.project, encode_png(picture))
+            stored = put_image(sqlite_context, encode_png(picture))
             session.add(make_image(number, Role.HOLDOUT, id=stored.id, file=stored.file))
             session.flush()
             session.add(Annotation(image_id=stored.id, objects=[{**CAR, "label": names[1]}]))

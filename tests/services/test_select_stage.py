@@ -25,7 +25,7 @@ def _with_pool(context: Context, number: int) -> list[str]:
         add_holdout_image(session)
         for _ in range(number):
             data = encode_png(rng.integers(0, 255, (64, 96, 3), dtype=np.uint8))
-            stored = put_image(context.project, data)
+            stored = put_image(context, data)
             session.add(
                 Image(
                     id=stored.id,

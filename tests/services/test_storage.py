@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.common.projects import make_project
+from benchmarks.common.projects import make_context
 from curation.kernel import images
 from curation.kernel.errors import ImageUnreadable, ShardCorrupt
 from services.config import builders
@@ -31,12 +31,12 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def test_an_image_is_stored_under_its_hash_once(tmp_path: Path) -> None:
-    project = make_project(tmp_path)
+def test_an_image_is_stored_under_its_hash_once(sqlite_context: Context) -> None:
+    project = sqlite_context.project
     data = bad_images.png()
 
-    first = storage.put_image(project, data, name="a.jpg")
-    second = storage.put_image(project, data, name="b.png")
+    first = storage.put_image(sqlite_context, data, name="a.jpg")
+    second = storage.put_image(sqlite_context, data, name="b.png")
 
     assert first == second
     assert first.file == f"{first.id[:2]}/{first.id}.png"
@@ -45,11 +45,11 @@ def test_an_image_is_stored_under_its_hash_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", bad_images.BAD)
-def test_a_bad_image_leaves_nothing(tmp_path: Path, name: str) -> None:
-    project = make_project(tmp_path)
+def test_a_bad_image_leaves_nothing(sqlite_context: Context, name: str) -> None:
+    project = sqlite_context.project
 
     with pytest.raises(ImageUnreadable):
-        storage.put_image(project, bad_images.BAD[name](), name="a.png")
+        storage.put_image(sqlite_context, bad_images.BAD[name](), name="a.png")
 
     assert _files(project.images) == []
 
@@ -58,7 +58,7 @@ def test_a_bad_image_leaves_nothing(tmp_path: Path, name: str) -> None:
 def test_an_odd_image_is_stored_and_opens_as_it_was_measured(
     sqlite_context: Context, name: str
 ) -> None:
-    stored = storage.put_image(sqlite_context.project, bad_images.ODD[name]())
+    stored = storage.put_image(sqlite_context, bad_images.ODD[name]())
 
     pixels = storage.open_image(sqlite_context, make_image(1, id=stored.id, file=stored.file))
 
@@ -83,18 +83,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk_is_a_clear_error_and_leaves_nothing(small_disk: Path) -> None:
-    project = make_project(small_disk)
+def test_a_full_disk_is_a_clear_error_and_leaves_nothing(small_disk: Path, sqlite_url: str) -> None:
+    context = make_context(small_disk, sqlite_url)
+    project = context.project
     before = _files(small_disk)
     large = images.encode_png(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
 
     with pytest.raises(DiskFull, match="free some and try again") as full:
-        storage.put_image(project, large)
+        storage.put_image(context, large)
 
     assert full.value.retryable
     assert _files(small_disk) == before
-    small = storage.put_image(project, bad_images.jpeg())
+    small = storage.put_image(context, bad_images.jpeg())
     assert (project.images / small.file).read_bytes() == bad_images.jpeg()
+    context.engine.dispose()
 
 
 LIMITED = """
@@ -177,7 +179,7 @@ def test_workers_open_what_the_door_lets_in(sqlite_context: Context) -> None:
     Image.new("1", (10_000, 5_100)).save(buffer, "PNG")
     wide = _limited(sqlite_context, max_pixels=51_000_000)
     stored = storage.put_image(
-        wide.project, buffer.getvalue(), builders.image_limits(wide.settings), "wide.png"
+        wide, buffer.getvalue(), builders.image_limits(wide.settings), "wide.png"
     )
     row = make_image(1, id=stored.id, file=stored.file)
 

@@ -110,7 +110,7 @@ def project(
     quick = {"num_segments": 20, "num_samples": 8}
     context = make_context(tmp_path / "project", sqlite_url, selection=small, explanation=quick)
     tiny_ssd().save(context.project.models / "tiny")
-    stored = [put_image(context.project, images.encode_jpeg(photo, q)) for q in (80, 90)]
+    stored = [put_image(context, images.encode_jpeg(photo, q)) for q in (80, 90)]
     names = list(tiny_ssd().class_names)
     with context.sessions.begin() as session:
         model = make_model(1, folder="models/tiny", class_names=names)

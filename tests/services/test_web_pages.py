@@ -334,7 +334,7 @@ def test_a_picture_to_draw_on_is_upright_in_every_browser(site: Site) -> None:
         out = io.BytesIO()
         turned.putpixel((0, 0), (len(kind), 0, 0))
         turned.save(out, kind, exif=exif)
-        stored = put_image(site.context.project, out.getvalue())
+        stored = put_image(site.context, out.getvalue())
         with site.context.sessions.begin() as session:
             session.add(
                 Image(

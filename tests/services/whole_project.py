@@ -53,7 +53,7 @@ def make_whole(context: Context) -> None:
 
     def stored(role: Role, number: int) -> Image:
         data = encode_png(rng.integers(0, 255, (16, 24, 3), dtype=np.uint8))
-        image = put_image(project, data)
+        image = put_image(context, data)
         return make_image(number, role, id=image.id, file=image.file, width_px=24, height_px=16)
 
     pool = sorted((stored(Role.POOL, number) for number in range(3)), key=lambda image: image.id)

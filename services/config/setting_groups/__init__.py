@@ -24,6 +24,7 @@ from services.config.setting_groups.running import (
     TelemetrySettings,
     WorkerSettings,
 )
+from services.config.setting_groups.storage import StorageSettings
 from services.config.setting_groups.synthesis import SynthesisSettings
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "LogSettings",
     "ModeSettings",
     "SelectionSettings",
+    "StorageSettings",
     "SynthesisSettings",
     "TelemetrySettings",
     "TrainingSettings",

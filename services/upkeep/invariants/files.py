@@ -22,7 +22,9 @@ from services.db.tables import (
     ModeSighting,
 )
 from services.errors import NotAllowed
-from services.store.storage import read_npz
+from services.store import model_folders
+from services.store.project_store import store_of
+from services.store.storage import read_arrays
 from services.upkeep.invariants.finding import Finding, OnProgress, told
 
 _Row = TypeVar("_Row")
@@ -38,21 +40,24 @@ def images(context: Context, sample: int | None, tell: OnProgress) -> Iterator[F
     """Every image row has its file, and the file has the image's hash."""
     with reading(context.sessions) as session:
         rows = session.execute(select(Image.id, Image.file).order_by(Image.id)).all()
-    there: list[tuple[str, Path]] = []
+    there: list[tuple[str, str]] = []
+    stored = _Stored(context, "images")
     for identity, file in rows:
-        path = _inside(context, context.project.images, file)
-        if path is None or not path.is_file():
+        key = stored.key(file)
+        if key is None:
             yield Finding("images", "fail", f"image {identity[:12]} has no file", IMAGE_AGAIN)
         else:
-            there.append((identity, path))
-    for identity, path in told("images", spread(there, sample), tell):
+            there.append((identity, key))
+    objects = store_of(context).objects  # and no copy of what is in it
+    for identity, key in told("images", spread(there, sample), tell):
         try:
-            said = content_hash(path.read_bytes())
+            said = content_hash(objects.get(key)[0])
         except OSError as error:
             said = str(error)
         if said != identity:
+            name = key.rpartition("/")[2]
             yield Finding(
-                "images", "fail", f"{path.name} does not hold what it is named by", IMAGE_DAMAGED
+                "images", "fail", f"{name} does not hold what it is named by", IMAGE_DAMAGED
             )
 
 
@@ -60,10 +65,12 @@ def datasets(context: Context, tell: OnProgress) -> Iterator[Finding]:
     """Every dataset version has its manifest, which is named by its hash."""
     with reading(context.sessions) as session:
         rows = session.scalars(select(DatasetVersion).order_by(DatasetVersion.created_at)).all()
+    store = store_of(context)
     for row in told("datasets", rows, tell):
-        path = _inside(context, context.project.manifests, row.file)
+        inside = _inside(context, context.project.manifests, row.file)
         try:
-            manifest = Manifest.read(path) if path is not None else None
+            data = None if inside is None else store.get(f"manifests/{row.file}")
+            manifest = None if data is None else Manifest.of_bytes(data, row.file)
         except (CurationError, OSError) as error:
             yield Finding("datasets", "fail", f"version {row.id[:12]}: {error}", MANIFEST)
             continue
@@ -83,11 +90,9 @@ def models(context: Context, tell: OnProgress) -> Iterator[Finding]:
     from retrain.errors import RetrainError
 
     for row in told("models", rows, tell):
-        folder = _inside(context, context.project.root, row.folder)
         try:
-            if folder is None:
-                raise NotAllowed(f"{row.folder!r} leaves the project folder")
-            config, tensors = checkpoint.load(folder)
+            with model_folders.local(context, row.folder) as folder:
+                config, tensors = checkpoint.load(folder)
             version = checkpoint.version_of(tensors, config)
         except (RetrainError, NotAllowed, OSError) as error:
             yield Finding("models", "fail", f"model {row.number}: {error}", MODEL)
@@ -107,18 +112,20 @@ def explanations(context: Context, sample: int | None, tell: OnProgress) -> Iter
             select(AskedExplanation.id, AskedExplanation.file).where(answered)
         ).all()
     there = []
+    stored = _Stored(context, "explanations")
     for identity, file in (*rows, *asked):
-        path = _inside(context, context.project.explanations, str(file))
-        if path is None or not path.is_file():
+        key = stored.key(str(file))
+        if key is None:
             found = f"explanation {identity[:12]} has no file"
             yield Finding("files", "fail", found, EXPLAIN_AGAIN)
         else:
-            there.append(path)
-    for path in told("explanations", spread(there, sample), tell):
+            there.append(key)
+    for key in told("explanations", spread(there, sample), tell):
         try:
-            read_npz(path)
+            read_arrays(context, key)
         except (CurationError, OSError) as error:
-            yield Finding("files", "fail", f"explanation {path.name}: {error}", EXPLAIN_AGAIN)
+            name = key.rpartition("/")[2]
+            yield Finding("files", "fail", f"explanation {name}: {error}", EXPLAIN_AGAIN)
 
 
 def traces(context: Context) -> Iterator[Finding]:
@@ -126,15 +133,33 @@ def traces(context: Context) -> Iterator[Finding]:
     with reading(context.sessions) as session:
         names = session.scalars(select(ModeSighting.file).where(ModeSighting.file.is_not(None)))
         files = list(names)
+    stored = _Stored(context, "modes")
     for file in files:
-        path = _inside(context, context.project.modes, str(file))
-        if path is None or not path.is_file():
+        if stored.key(str(file)) is None:
             yield Finding(
                 "files",
                 "warn",
                 f"modes/{file} is missing: the mode is known by its places alone",
                 "restore modes/ from a backup; the next cycle that sees the mode writes another",
             )
+
+
+class _Stored:
+    """What a folder of the store holds; of a bucket it is listed once, not asked one by one."""
+
+    def __init__(self, context: Context, folder: str) -> None:
+        self._context, self._folder = context, folder
+        store = store_of(context)
+        self._root = store.root
+        self._keys = set() if self._root is not None else {e.key for e in store.walk(folder)}
+
+    def key(self, file: str) -> str | None:
+        """The key of what a row names, None where it leaves the folder or is not there."""
+        key = f"{self._folder}/{file}"
+        if _inside(self._context, self._context.project.root / self._folder, file) is None:
+            return None
+        there = key in self._keys if self._root is None else (self._root / key).is_file()
+        return key if there else None
 
 
 def spread(items: Sequence[_Row], sample: int | None) -> Sequence[_Row]:

@@ -22,7 +22,7 @@ from services.db.parts import in_parts
 from services.db.tables import AskedExplanation, Embedding, Explanation
 from services.store.embeddings import drop_regions, has_regions
 from services.store.region_index import open_index
-from services.store.storage import read_npz
+from services.store.storage import key_of, read_arrays, read_npz
 from services.units.requests import request_embed, request_scan
 from services.upkeep import rows as upkeep
 from services.upkeep.invariants.index import (
@@ -61,15 +61,14 @@ def _explanations(context: Context) -> Iterator[str]:
         looked_at = session.execute(
             select(AskedExplanation.id, AskedExplanation.file).where(answered)
         ).all()
-    folder = context.project.explanations
-    gone = [one.id for one in looked_at if damage_of(context.project.inside(folder, str(one.file)))]
+    gone = [one.id for one in looked_at if _is_lost(context, str(one.file))]
     for part in in_parts(gone):  # whoever wants to see one again asks again
         with context.sessions.begin() as session:
             session.execute(delete(AskedExplanation).where(AskedExplanation.id.in_(part)))
             audit.record(session, "mend", "asked_explanations", lost=len(part))
     if gone:
         yield f"{len(gone)} explanations that people had asked for were lost"
-    lost = [row.id for row in rows if damage_of(context.project.inside(folder, row.file))]
+    lost = [row.id for row in rows if _is_lost(context, row.file)]
     for part in in_parts(lost):
         with context.sessions.begin() as session:
             session.execute(delete(Explanation).where(Explanation.id.in_(part)))
@@ -77,6 +76,15 @@ def _explanations(context: Context) -> Iterator[str]:
     asked = upkeep.explain_again(context)
     if lost or asked:
         yield f"{len(lost)} explanations were lost; {asked} frames are explained again"
+
+
+def _is_lost(context: Context, file: str) -> bool:
+    """Whether an explanation cannot be read; a store that does not answer is told as that."""
+    try:
+        read_arrays(context, key_of(context, context.project.explanations, file))
+    except (CurationError, OSError):
+        return True
+    return False
 
 
 def _embeddings(context: Context) -> Iterator[str]:
