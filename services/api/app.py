@@ -20,14 +20,17 @@ from services.api.roles import LEAST, Roles
 from services.api.routes import (
     account,
     cycles,
+    decisions,
     failures,
     frames,
     health,
     images,
     labels,
+    looks,
     metrics,
     models,
     modes,
+    plan,
     provider,
     tasks,
     users,
@@ -62,7 +65,10 @@ A field that is sent twice, or that no route knows, is an error too.
 send is taken. What is slow or too large is cut off: 408, 413.
 """
 ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
-ROUTES = (frames, images, failures, modes, cycles, tasks, labels, models, unit_routes, users)
+ROUTES = (
+    *(frames, images, failures, modes, decisions, plan, cycles, tasks, looks, labels),
+    *(models, unit_routes, users),
+)
 LOGIN = "/v1/login"
 """The one body of strangers that is read; a name and a password."""
 PREFIX = "/v1"

@@ -33,6 +33,7 @@ MODULES = (
     "services.cli.labels",
     "services.cli.failures",
     "services.cli.modes",
+    "services.cli.decisions",
     "services.cli.explain",
     "services.cli.models",
     "services.cli.report",

@@ -14,7 +14,16 @@ from services.db.data import (
     Role,
     TruthSource,
 )
+from services.db.decisions import (
+    STRIKES,
+    Decision,
+    DecisionKind,
+    LookState,
+    PlanRow,
+    SecondLook,
+)
 from services.db.loop import (
+    ASKED_TASKS,
     FINISHED_CYCLES,
     OPEN_TASKS,
     TAKEN_BACK,
@@ -41,9 +50,11 @@ from services.db.work import (
 )
 
 __all__ = [
+    "ASKED_TASKS",
     "EVALUATION_ROLES",
     "FINISHED_CYCLES",
     "OPEN_TASKS",
+    "STRIKES",
     "TAKEN_BACK",
     "TERMINAL",
     "Annotation",
@@ -54,6 +65,8 @@ __all__ = [
     "Cycle",
     "CycleState",
     "DatasetVersion",
+    "Decision",
+    "DecisionKind",
     "Embedding",
     "Explanation",
     "FailureRow",
@@ -65,6 +78,7 @@ __all__ = [
     "LoginSession",
     "LoginTries",
     "Look",
+    "LookState",
     "ModeMember",
     "ModeRow",
     "ModeSighting",
@@ -72,8 +86,10 @@ __all__ = [
     "ModelState",
     "Observation",
     "Outbox",
+    "PlanRow",
     "Pointer",
     "Role",
+    "SecondLook",
     "TaskState",
     "TruthSource",
     "Unit",

@@ -10,12 +10,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation.formats import Problem
+from services.config.setting_groups import LabelSettings
 from services.context import Context
 from services.db.convert import latest_annotations
 from services.db.races import in_transaction
 from services.db.tables import Annotation, LabelTask, TaskState
 from services.errors import Conflict
-from services.labeling import answers, coco_answers, queue
+from services.labeling import answers, coco_answers, queue, second_look
 from services.labeling.coco_answers import Answer, How
 from services.labeling.coco_export import export_coco as export_coco
 
@@ -119,14 +120,21 @@ def import_coco(
         report = LabelImport(problems=list(read.problems), notes=read.mended.notes())
         if not (read.found or read.problems):
             report.notes += ("nothing to import: the file has no image",)
-        queue.moved(session, context, *_store(session, read.found, author, replace, report))
+        settings = context.settings.labels
+        held = _store(session, settings, read.found, author, replace, report)
+        queue.moved(session, context, *held)
         return report
 
     return in_transaction(context.sessions, store)
 
 
 def _store(
-    session: Session, found: Sequence[Answer], author: str, replace: bool, report: LabelImport
+    session: Session,
+    settings: LabelSettings,
+    found: Sequence[Answer],
+    author: str,
+    replace: bool,
+    report: LabelImport,
 ) -> Collection[LabelTask]:
     """Store the answers that are new and to tasks that may be answered; all tasks of the file."""
     tasks = {task.id: task for task in queue.hold(session, [one.task_id for one in found])}
@@ -141,12 +149,13 @@ def _store(
             left = report.left_empty if one.unsaid == "empty" else report.left_untouched
             left.append(one.where)
         elif task.id not in stored:
-            _take(task, one, new, report)
+            _take(session, task, one, author, new, report)
         elif replace:
             other[task.id] = one.objects
         else:
             report.leave_out(one.where, f"task {task.id} is {queue.ANSWERED}")
-    answers.store(session, [(tasks[number], objects) for number, objects in new.items()], author)
+    for number, objects in new.items():
+        answers.truth_of(session, settings, tasks[number], objects, author)
     answers.correct(session, [(tasks[number], one) for number, one in other.items()], author)
     report.submitted, report.replaced = len(new), len(other)
     for number, objects in [*new.items(), *other.items()]:
@@ -196,11 +205,22 @@ def _stored(session: Session, tasks: Collection[LabelTask]) -> Mapping[int, list
 
 
 def _take(
-    task: LabelTask, one: Answer, new: dict[int, list[dict[str, Any]]], report: LabelImport
+    session: Session,
+    task: LabelTask,
+    one: Answer,
+    author: str,
+    new: dict[int, list[dict[str, Any]]],
+    report: LabelImport,
 ) -> None:
     """Keep an answer for storing, unless its task is not to be answered."""
+    look = second_look.of(session, task)
+    if look is not None and second_look.has_said(look, author, one.objects):
+        report.unchanged += 1
+        return
     try:
         queue.require_free(task)
+        if look is not None:
+            second_look.refuse_same(look, author)
     except Conflict as error:
         report.leave_out(one.where, error)
         return

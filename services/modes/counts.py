@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -26,6 +26,7 @@ from services.db.tables import (
     TaskState,
 )
 from services.models import registry
+from services.modes.merged import merged_into
 
 COUNTED_TASKS = (*OPEN_TASKS, TaskState.SUBMITTED)
 """Tasks that may still bring a label, or have."""
@@ -101,13 +102,16 @@ def read_counts(session: Session) -> ModeCounts:
         .where(FailureRow.state.not_in(TAKEN_BACK))
         .distinct()
     )
+    roots = merged_into(session)
     for mode_id, place in session.execute(members):
         places[mode_id].add(place)
+        if mode_id in roots:
+            places[roots[mode_id]].add(place)
     return ModeCounts(
         champion=champion,
         places=defaultdict(frozenset, {key: frozenset(own) for key, own in places.items()}),
         failing=frozenset() if champion is None else _failing(session, champion.id),
-        asked=_asked(session),
+        asked=_asked(session, roots),
         seen_with=_seen_with(session),
         taught=sides.places_taught(session),
     )
@@ -130,7 +134,8 @@ def _failing(session: Session, model_id: str) -> frozenset[str]:
     return frozenset(session.scalars(query))
 
 
-def _asked(session: Session) -> dict[int, int]:
+def _asked(session: Session, roots: Mapping[int, int]) -> dict[int, int]:
+    """By mode; what was asked for a mode that is part of another counts there too."""
     query = (
         select(ModeRow.id, func.count())
         .join(CandidateRow, CandidateRow.mode_id == ModeRow.id)
@@ -142,7 +147,11 @@ def _asked(session: Session) -> dict[int, int]:
         .where(CandidateRow.cycle_id >= ModeRow.opened_cycle_id, LabelTask.state.in_(COUNTED_TASKS))
         .group_by(ModeRow.id)
     )
-    return {row[0]: row[1] for row in session.execute(query)}
+    found = Counter({row[0]: row[1] for row in session.execute(query)})
+    for mode_id, count in list(found.items()):
+        if mode_id in roots:
+            found[roots[mode_id]] += count
+    return found
 
 
 def _seen_with(session: Session) -> dict[int, str | None]:

@@ -84,6 +84,7 @@ STAGES: dict[str, Stage] = {
         Stage("embed", "embed", "services.stages.embed:run"),
         Stage("index", "index", "services.stages.index:run"),
         Stage("score_pool", "embed", "services.stages.score_pool:run"),
+        Stage("plan", "index", "services.stages.plan:run"),
         Stage("select", "index", "services.stages.select:run"),
         Stage("train", "train", "services.stages.train:run", max_attempts=5),
         Stage("gate", "train", "services.stages.gate:run"),

@@ -25,15 +25,18 @@ from services.web import (
     account,
     assets,
     data,
+    decisions,
     failures,
     label,
     live,
     login,
+    looks,
     models,
     modes,
     paths,
     people,
     pictures,
+    plan,
     render,
     session,
     start,
@@ -46,8 +49,8 @@ RETRY_S = 5
 Said: TypeAlias = Callable[[Exception], tuple[str, str] | None]
 """Code and message where the database fails; None: it is not to blame."""
 ROUTES = (
-    *(about, account, assets, data, failures, label, live, login),
-    *(models, modes, people, pictures, start, turns, work),
+    *(about, account, assets, data, decisions, failures, label, live, login, looks),
+    *(models, modes, people, pictures, plan, start, turns, work),
 )
 
 

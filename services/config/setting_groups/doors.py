@@ -88,3 +88,16 @@ class LabelSettings(Group):
     wait_for_all: bool = Field(
         default=True, description="Retrain only when every task of the cycle is answered."
     )
+    second_look: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the tasks that a second person answers too, without seeing the first "
+        "answer; what they differ in, a curator settles.",
+    )
+    second_look_iou: float = Field(
+        default=0.7,
+        gt=0,
+        le=1,
+        description="IoU from which two people's boxes of one class are the same.",
+    )
