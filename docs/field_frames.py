@@ -19,6 +19,11 @@ COLUMNS = {
     "images": "images labelled",
     "useful_images": "of these useful",
 }
+WAYS = {
+    "field_frames_quarter": "If a quarter of a mode's frames teach",
+    "field_frames_three_quarters": "If three quarters of a mode's frames teach",
+    "field_frames_lone_judges": "If the only frame of a mode judges",
+}
 ON_TOP = ("e2x", "random", "oracle", "whole_image", "talisman")
 """Policies that may spend a budget on top of the frames."""
 DIGITS = {"siblings_fixed": 1, "map50": 3, "negative_flips": 3, "images": 0, "useful_images": 0}
@@ -45,6 +50,7 @@ def page() -> str:
         *(bars.row(bars.LOOP[name], said) for name, said in own.items()),
         "",
         *findings(part["table"], own),
+        *choices(part),
         "",
         wrapped(f"Seeds {seeds}; PyTorch {part['versions']['torch']}; `{part['command']}`."),
     ]
@@ -117,7 +123,35 @@ def findings(rows: list[dict[str, Any]], own: dict[str, dict[str, Any]]) -> list
     measured = {row["arm"] for row in rows}
     lacking = [f"`field_frames_{one}`" for one in ON_TOP if f"field_frames_{one}" not in measured]
     if lacking:
-        told.append(f"Not measured yet: {', '.join(lacking)}, other shares than the default.")
+        told.append(f"Not measured yet: {', '.join(lacking)}.")
+    return [wrapped(f"- {one}", "  ") for one in told]
+
+
+def choices(part: dict[str, Any]) -> list[str]:
+    """What other ways of dealing the frames, and of counting them, give."""
+    told = [
+        f"{WAYS[arm]} (`{arm}`) the frames alone are {points(said['slice_ap_above_default'])} of "
+        f"slice AP from the default, and judges and siblings say the same of {said['value']:.2f} "
+        f"[{said['low']:.2f}, {said['high']:.2f}] of {said['modes']} modes."
+        for arm, said in part["deals"].items()
+        if said["slice_ap_above_default"]
+    ]
+    default = part["deals"]["field_frames"]
+    told.insert(
+        0,
+        "By the default, where half of the frames teach and a lone one does, these say the same of "
+        f"{default['value']:.2f} [{default['low']:.2f}, {default['high']:.2f}] of "
+        f"{default['modes']} modes.",
+    )
+    if part["e2x"]:
+        rivals = (f"{points(said)} above `{arm}`" for arm, said in part["e2x"].items())
+        told.append(f"All budgets together, `field_frames_e2x` is {', '.join(rivals)}.")
+    for said in part["counted"].values():
+        told.append(
+            "Boxes of frames that teach, counted off what their mode is due "
+            f"(`field_frames_e2x_counted`), give {points(said)} above `field_frames_e2x` "
+            f"({said['seeds']} seeds, both budgets)."
+        )
     return [wrapped(f"- {one}", "  ") for one in told]
 
 

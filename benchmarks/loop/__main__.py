@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.common.units import Key, Units
 from benchmarks.detectors import CACHE
-from benchmarks.loop import bars, cycles, real, retrieval, table, training, worlds
-from benchmarks.loop.arms import ARMS, BY_NAME, DEALS, FIELD_ARMS
+from benchmarks.loop import bars, cycles, field_bars, real, retrieval, table, training, worlds
+from benchmarks.loop.arms import ARMS, BY_NAME, COUNTED, DEALS, FIELD_ARMS
 from benchmarks.loop.prepare import Prepared, prepare, train_base
 from curation.kernel.files import write_json
 from retrain.memory import keep_freed_memory
@@ -44,8 +44,8 @@ def wanted(arguments: argparse.Namespace, seed: int) -> list[tuple[str, int | No
     if arguments.part == "cycles":
         return [(arm, budget) for budget in arguments.budgets for arm in cycles.ARMS]
     if arguments.part == "field":
-        asking = [(arm, budget) for budget in arguments.budgets for arm in arguments.arms]
-        return [*((arm, 0) for arm in DEALS), *asking]
+        asked = [(arm, budget) for budget in arguments.budgets for arm in arguments.arms]
+        return [*((arm, 0) for arm in arguments.deals), *asked]
     floor: list[tuple[str, int | None]] = [(training.SAME_DATA, 0)]
     if "random" not in arguments.arms:  # pairs of arms on more seeds need no noise floor
         floor = []
@@ -147,8 +147,12 @@ def report(arguments: argparse.Namespace, units: Sequence[dict[str, Any]]) -> No
         arms = bars.full_protocol(arms)
     elif arguments.part == "field":
         arms = table.whole(arms)
-        keys, reached = FIELD_KEYS, bars.field_bars(arms)
-        details = {"deals": bars.deals(arms)}
+        keys, reached = FIELD_KEYS, field_bars.field_bars(arms)
+        details = {
+            "deals": field_bars.deals(arms),
+            "counted": field_bars.above(arms, COUNTED.name, [FIELD_ARMS[0].name]),
+            "e2x": field_bars.above(arms, FIELD_ARMS[0].name, [a.name for a in FIELD_ARMS[1:]]),
+        }
         arms += table.same_start(arms, [unit for unit in units if unit["part"] == "training"])
     elif arguments.part == "cycles":
         keys, reached = CYCLE_KEYS, bars.cycle_bars(arms)
@@ -224,6 +228,9 @@ def main() -> None:
         help="of retrieval, training and field, whose default are all of theirs; cycles has its "
         "own three",
     )
+    parser.add_argument(
+        "--deals", nargs="*", choices=DEALS, default=list(DEALS), help="of field: frames alone"
+    )
     parser.add_argument("--budgets", type=int, nargs="*", default=[30, 75, 150], help="in boxes")
     parser.add_argument("--top", type=int, default=100, help="images retrieved")
     parser.add_argument("--pool", type=int, default=2000, help="images, street")
@@ -242,7 +249,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.arms is None:
-        own = FIELD_ARMS if arguments.part == "field" else ARMS
+        own = (*FIELD_ARMS, COUNTED) if arguments.part == "field" else ARMS
         arguments.arms = [arm.name for arm in own]
     keep_freed_memory()
     units = Units(arguments.units or CACHE / "loop" / f"{arguments.world}.jsonl")

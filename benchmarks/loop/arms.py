@@ -63,6 +63,7 @@ class Arm:
         knows: whether it is told what the detector was trained on.
         coverage: share of the budget for images unlike all others, of ``e2x``.
         field: whether the failing frames that teach are trained on too, at no labelling cost.
+        taught: how much their boxes count of what their mode is due, of ``e2x``.
     """
 
     name: str
@@ -72,11 +73,13 @@ class Arm:
     knows: bool = True
     coverage: float = 0.0
     field: bool = False
+    taught: float = 0.0
 
     def make(self) -> Policy:
         """Its policy, as the registry has it."""
-        parameters = {"coverage": self.coverage} if self.policy == "e2x" else {}
-        return select.get(self.policy, **parameters)
+        if self.policy != "e2x":
+            return select.get(self.policy)
+        return select.get(self.policy, coverage=self.coverage, taught=self.taught)
 
 
 ARMS = (
@@ -127,7 +130,9 @@ FIELD_ARMS = tuple(
     for policy in ("e2x", "random", "oracle", "whole_image", "talisman")
 )
 """The same frames, and pool images on top."""
-BY_NAME = {arm.name: arm for arm in (*ARMS, *FIELD_ARMS)}
+COUNTED = Arm(f"{FIELD_FRAMES}_e2x_counted", "e2x", explains=True, field=True, taught=1.0)
+"""What a mode's frames teach is taken off what it is due."""
+BY_NAME = {arm.name: arm for arm in (*ARMS, *FIELD_ARMS, COUNTED)}
 
 
 def choose(arm: Arm, prepared: Prepared, budget: Budget) -> list[Candidate]:

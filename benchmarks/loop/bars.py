@@ -1,4 +1,4 @@
-"""The bars T1 to T13 with their intervals."""
+"""The bars T1 to T13 with their intervals; those of the failing frames are in ``field_bars``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import bars
-from benchmarks.loop.arms import ARMS, DEALS, FIELD_FRAMES
-from benchmarks.loop.field import is_fixed
+from benchmarks.loop.arms import ARMS
 from benchmarks.loop.training import SAME_DATA
 from curation.kernel.types import FloatArray
 
@@ -18,7 +17,6 @@ Unit = dict[str, Any]
 Key = tuple[int, int]
 """Seed, and budget in boxes; 0 where there is none."""
 REPEATS = 4000
-SIDES = ("judges", "parents", "siblings")
 RIVALS = tuple(arm.name for arm in ARMS if not arm.explains and arm.name != "oracle")
 
 
@@ -181,7 +179,7 @@ def training_bars(units: Sequence[Unit]) -> dict[str, Any]:
     rivals = {name: ap[name] for name in RIVALS if all(key in ap[name] for key in pairs)}
     best = max(rivals, key=lambda name: float(np.mean([rivals[name][k] for k in pairs])))
     smaller = any(budget < last for _, budget in ap["e2x"])  # or there is nothing to save
-    needed = [_labels_needed(ap["e2x"], ap["random"], s, last) for s, _ in pairs] if smaller else []
+    needed = [labels_needed(ap["e2x"], ap["random"], s, last) for s, _ in pairs] if smaller else []
     return {
         "T1": bar(needed, 1 / 3, at_most=True),
         "T2": difference(units, "e2x", "random", "slice_ap50", keys, 5),
@@ -249,73 +247,6 @@ def full_protocol(units: Sequence[Unit]) -> list[Unit]:
     return [unit for unit in units if unit["seed"] in seeds or not seeds]
 
 
-def field_bars(units: Sequence[Unit]) -> dict[str, Any]:
-    """F1 to F3 and F5: what a policy adds to the failing frames that teach, at the largest budget.
-
-    The frames alone are E2X with a budget of nothing. F1 and F2 stand twice: against what is
-    wanted, and against nothing at all.
-    """
-    ap = by_arm(units, "slice_ap50")
-    own, random = f"{FIELD_FRAMES}_e2x", f"{FIELD_FRAMES}_random"
-    shared = [key for key in ap[own] if key in ap[random] and (key[0], 0) in ap[FIELD_FRAMES]]
-    if not shared:
-        return {}
-    last = max(budget for _, budget in shared)
-    keys = [key for key in shared if key[1] == last]
-    alone = [  # the frames alone, as if at this budget, so that they pair
-        {**unit, "budget": last} for unit in units if unit["arm"] == FIELD_FRAMES
-    ]
-    asking = [unit for unit in units if unit["arm"] != FIELD_FRAMES]
-    needed = [_labels_needed(ap[FIELD_FRAMES] | ap[own], ap[random], s, last) for s, _ in keys]
-
-    def above(rival: str, bound: float) -> dict[str, Any]:
-        entry = difference([*alone, *asking], own, rival, "slice_ap50", keys, bound)
-        return entry | {"budget": last}
-
-    return {
-        "F1": above(random, 2),
-        "F1_at_all": above(random, 0),
-        "F2": above(FIELD_FRAMES, 3),
-        "F2_at_all": above(FIELD_FRAMES, 0),
-        "F3": bar(needed, 1 / 3, at_most=True),
-        "F5": _agreement([u for u in units if u["arm"] == FIELD_FRAMES or u["arm"] not in DEALS]),
-    }
-
-
-def deals(units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
-    """By way of dealing the frames, no label bought: how far its judges and siblings agree."""
-    own = {arm: [unit for unit in units if unit["arm"] == arm] for arm in DEALS}
-    return {arm: _agreement(found) for arm, found in own.items() if found}
-
-
-def _agreement(units: Sequence[Unit]) -> dict[str, Any]:
-    """The share of modes of which judges and siblings say the same, over the units of each seed.
-
-    Modes that lack a judge or a sibling are left out. Beside it how many each says are fixed:
-    where hardly any is, or all are, to agree is no art; and which share of their places is mended.
-    """
-    said: dict[int, list[tuple[bool, bool]]] = defaultdict(list)
-    places: dict[str, list[tuple[int, int]]] = {side: [] for side in SIDES}
-    for unit in units:
-        for mode in unit["result"].get("modes", ()):
-            if mode["judges"][1] and mode["siblings"][1]:
-                verdict = is_fixed(mode["judges"]), is_fixed(mode["siblings"])
-                said[unit["seed"]].append(verdict)
-                for side in SIDES:
-                    places[side].append(mode[side])
-    agreed = [float(np.mean([one == other for one, other in own])) for own in said.values()]
-    every = [verdict for own in said.values() for verdict in own]
-    beside: dict[str, Any] = {"modes": len(every)} | {
-        name: float(np.mean([verdict[side] for verdict in every]))
-        for side, name in enumerate(("fixed_by_judges", "fixed_by_siblings"))
-        if every
-    }
-    for side, counts in places.items():
-        failing, known = np.sum(counts, axis=0) if counts else (0, 0)
-        beside[f"mended_{side}"] = float(1 - failing / known) if known else None
-    return bar(agreed, 0.9) | beside
-
-
 def cycle_bars(units: Sequence[Unit]) -> dict[str, Any]:
     """T6 over two cycles, and T9."""
     fixed, reopened = by_arm(units, "siblings_fixed"), by_arm(units, "reopened")
@@ -328,7 +259,7 @@ def cycle_bars(units: Sequence[Unit]) -> dict[str, Any]:
     }
 
 
-def _labels_needed(
+def labels_needed(
     own: Mapping[Key, float], rival: Mapping[Key, float], seed: int, last: int
 ) -> float:
     """Share of the rival's largest budget from which on an arm is not below the rival's final AP.

@@ -70,12 +70,22 @@ def deal_frames(prepared: Prepared, how: Deal) -> Dealt:
 
 
 def taught(prepared: Prepared, dealt: Dealt) -> Prepared:
-    """The same world for policies: nobody is asked for the like of a frame, of either side."""
+    """The same world for policies: nobody is asked for the like of a frame, of either side.
+
+    They are told of how many boxes each mode is taught by its own frames.
+    """
     world = prepared.world
+    boxes = {sample.name: float(len(sample.truth)) for sample in dealt.parents}
+    frame_of = {failure.name: failure.sample for failure in prepared.failures}
+    frames = {mode.key: {frame_of[name] for name in mode.members} for mode in dealt.modes}
     hashes = tuple(
         perceptual_hash(world.image(sample)) for sample in (*dealt.parents, *dealt.judges)
     )
-    return replace(prepared, excluded_hashes=prepared.excluded_hashes + hashes)
+    return replace(
+        prepared,
+        excluded_hashes=prepared.excluded_hashes + hashes,
+        taught={key: sum(boxes.get(name, 0.0) for name in own) for key, own in frames.items()},
+    )
 
 
 def judged(prepared: Prepared, dealt: Dealt, detector: SsdDetector, folder: Path) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ class Prepared:
         known: the objects of the training set.
         labelled: [L, D] float32 whole-image vectors of what is labelled.
         difficulty: [K] float32 in 0..1, 1 - AP50 of each class in the field.
+        taught: by key of a failure mode, boxes of its frames that teach.
     """
 
     observer: Observer
@@ -55,6 +56,7 @@ class Prepared:
     known: KnownObjects
     labelled: FloatArray
     difficulty: FloatArray
+    taught: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def world(self) -> World:
@@ -90,6 +92,7 @@ class Prepared:
                 mode.whole,
                 mode.weight,
                 np.stack([objects[member] for member in mode.members]),
+                self.taught.get(mode.key, 0.0),
             )
             for mode in self.modes(variant)
         ]

@@ -84,11 +84,11 @@ class RegionIndex:
         return self._current().version.shards
 
     def __contains__(self, image_id: str) -> bool:
-        return image_id in self._current().entry_of
+        return bool(self._current().entries_named([image_id])[0] >= 0)
 
     def images(self) -> tuple[str, ...]:
         """Ids of all live images, sorted."""
-        return tuple(sorted(self._current().entry_of))
+        return self._current().live_images()
 
     @property
     def metric(self) -> Metric:
@@ -180,13 +180,13 @@ class RegionIndex:
             regions["entry"] = np.repeat(np.arange(len(counts)) + len(old.alive), counts)
             regions["region"] = np.concatenate([np.arange(count) for count in counts])
             regions["box"] = np.concatenate([np.reshape(b, (-1, 4)) for b in boxes_xyxy])
-            replaced = [old.entry_of[name] for name in image_ids if name in old.entry_of]
+            replaced = old.entries_named(image_ids)
             self._store.append(
                 {
                     "vectors.f16": np.concatenate(vectors).astype(np.float16),
                     "regions.bin": regions,
                     "entries.bin": entries,
-                    "dead.bin": np.array(replaced, np.int32),
+                    "dead.bin": replaced[replaced >= 0].astype(np.int32),
                 }
             )
             self._snapshot = self._load(old)
@@ -197,9 +197,10 @@ class RegionIndex:
         """Take an image out; False if it was not in."""
         with self._store.writing():
             old = self._current()
-            if image_id not in old.entry_of:
+            entries = old.entries_named([image_id])
+            if entries[0] < 0:
                 return False
-            self._store.append({"dead.bin": np.array([old.entry_of[image_id]], np.int32)})
+            self._store.append({"dead.bin": entries.astype(np.int32)})
             self._snapshot = self._load(old)
             return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from curation.index.coded import Segment, SegmentRef
 from curation.index.metric import Metric
+from curation.index.names import NameTable
 from curation.index.rows import Rows
 from curation.index.shards import BLOCK, OVERSAMPLE, Bits, Shard, packed
 from curation.index.vectors import VectorStore
@@ -91,23 +92,36 @@ class Snapshot:
             self._delta = previous._delta
 
     def _number(self, previous: Snapshot | None) -> None:
-        """Rows and life of each entry; an addition costs no pass over all old ones in Python."""
+        """Rows and life of each entry; an addition costs no pass over all old ones in Python.
+
+        The file of entries is mapped a block at a time: read whole, its pages would stay, 80 bytes
+        an image, though a search looks at the few that it finds.
+        """
         known = 0 if previous is None else len(previous.alive)
-        new = np.array(self._entries[known:])
         dead = np.array(self._store.records("dead.bin", version=self.version), np.int64)
-        self._starts = np.array(new["start"], np.int64)
-        self._counts = np.array(new["count"], np.int64)
-        self.entry_of: dict[str, int] = {}
-        if previous is not None:
-            self._starts = np.concatenate([previous._starts, self._starts])
-            self._counts = np.concatenate([previous._counts, self._counts])
-            self.entry_of = dict(previous.entry_of)
+        self._names = NameTable.empty() if previous is None else previous._names
+        starts = [] if previous is None else [previous._starts]
+        counts = [] if previous is None else [previous._counts]
+        for first in range(known, len(self._entries), BLOCK):
+            new = self._store.records("entries.bin", first, self.version)[:BLOCK]
+            starts.append(np.array(new["start"], np.int64))
+            counts.append(np.array(new["count"], np.int64))
+            self._names = self._names.with_names(np.array(new["image"]), first)
+        self._starts = np.concatenate(starts) if starts else np.zeros(0, np.int64)
+        self._counts = np.concatenate(counts) if counts else np.zeros(0, np.int64)
         self.alive: BoolArray = np.ones(len(self._starts), np.bool_)
         self.alive[dead] = False
-        for entry in dead[0 if previous is None else previous.version.counts.get("dead.bin", 0) :]:
-            self.entry_of.pop(self._entries["image"][entry].decode(), None)
-        for entry in np.flatnonzero(self.alive[known:]) + known:
-            self.entry_of[new["image"][entry - known].decode()] = int(entry)
+        if len(dead) > (0 if previous is None else previous.version.counts.get("dead.bin", 0)):
+            self._names = self._names.alive(self.alive)
+
+    def entries_named(self, images: Iterable[str]) -> IntArray:
+        """[N] live entry of each image, -1 of one that is not in."""
+        return self._names.find(images, self._entries["image"])
+
+    def live_images(self) -> tuple[str, ...]:
+        """Ids of all live images, sorted."""
+        names = np.sort(self._entries["image"][self._names.entries])  # UTF-8 sorts as text does
+        return tuple(name.decode() for name in names.tolist())
 
     def __len__(self) -> int:
         """Live regions."""
@@ -180,7 +194,9 @@ class Snapshot:
 
     def regions_of(self, image_id: str) -> tuple[FloatArray, FloatArray]:
         """Raw vectors [R, W] and boxes [R, 4] px of one image; KeyError if it is not in."""
-        entry = self.entry_of[image_id]
+        (entry,) = self.entries_named([image_id])
+        if entry < 0:
+            raise KeyError(image_id)
         start = int(self._starts[entry])
         end = start + int(self._counts[entry])
         boxes = np.array(self._regions["box"][start:end], np.float32)
@@ -206,20 +222,25 @@ class Snapshot:
         """See ``RegionIndex.score_images``."""
         mapped = self._map_queries(queries)
         wanted = self.alive.copy()
-        wanted[[self.entry_of[name] for name in excluded if name in self.entry_of]] = False
+        wanted[self._known(excluded)] = False
         if only is None:
             allowed = self._allowed() if not excluded else self._bits_of(wanted)
             chosen = self._starts >= self.version.sealed_end
             chosen[self._regions["entry"][self._proposals(queries, k, allowed)]] = True
         else:
             chosen = np.zeros(len(wanted), np.bool_)
-            chosen[[self.entry_of[name] for name in only if name in self.entry_of]] = True
+            chosen[self._known(only)] = True
         entries = np.flatnonzero(chosen & wanted & (self._counts > 0))
         names = [self._entries["image"][entry].decode() for entry in entries]
         entries = entries[sorted(range(len(names)), key=names.__getitem__)]
         similarities, rows = self._best_rows(mapped, entries)
         boxes = np.array(self._regions["box"][rows.ravel()], np.float32)
         return ImageScores(tuple(sorted(names)), similarities, boxes.reshape(*rows.shape, 4))
+
+    def _known(self, images: Collection[str]) -> IntArray:
+        """Entries of those that are in."""
+        entries = self.entries_named(images)
+        return entries[entries >= 0]
 
     def _map_queries(self, queries: FloatArray) -> FloatArray:
         if queries.ndim != 2 or queries.shape[1] != self.version.width:

@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 SYNCS_AT_A_TIME = 16
-"""A journalling file system answers those that wait at once with one commit: on ext4 64 files of
-60 KB and their folders take 0.06 s instead of 0.5 one by one, and more at a time gain nothing."""
+"""A journalling file system answers those that wait at once with one commit; many files take a
+fraction of the time that they do one by one, and on ext4 more at a time gain nothing."""
 _TEMPORARY = re.compile(r"\.e2x-([0-9a-f]{8})-([0-9]+)-[0-9a-f]{12}\.tmp")
 
 

@@ -63,6 +63,7 @@ class ModeQuery:
         whole: [F, D] float32 whole-image vectors of its failures.
         size: number of its failures.
         objects: [F, W] float32 raw, the object of each failure; None: only their mean is known.
+        taught: boxes of its own frames that teach already, or are asked for before any pool image.
     """
 
     mode: str
@@ -74,6 +75,7 @@ class ModeQuery:
     whole: FloatArray | None = None
     size: float = 1.0
     objects: FloatArray | None = None
+    taught: float = 0.0
 
     @property
     def targets(self) -> FloatArray:

@@ -54,6 +54,7 @@ class E2XSelection:
         coverage: share of the budget for images unlike all that is taken, in 0..1; beside what the
             modes leave over. A tenth found fewer useful images and gained nothing in the benchmark.
         max_distance: bits by which near-duplicates differ at most.
+        taught: how much a box of a frame that teaches counts of what its mode is due, in 0..1.
     """
 
     harm_weight: float = 0.25
@@ -64,6 +65,7 @@ class E2XSelection:
     stop_quantile: float = 0.999
     coverage: float = 0.0
     max_distance: int = 4
+    taught: float = 0.0
     takes: ClassVar[frozenset[str]] = frozenset({"coverage"})
 
     @property
@@ -96,10 +98,11 @@ class E2XSelection:
             shares = self.shares(queries, request.known, request.index)
             floors = [self._floor(query, request.known, ranker) for query in queries]
             alike = [found.above(floor) for found, floor in zip(rankings, floors, strict=True)]
-            _spend(ledger, pool, queries, alike, shares, 1 - self.coverage)
+            own = self.taught * np.array([query.taught for query in queries])
+            _spend(ledger, pool, queries, alike, shares, own, 1 - self.coverage)
             cover(ledger, farthest, "coverage")
             for rest in (alike, rankings):  # what coverage left over, then whatever is nearest
-                _spend(ledger, pool, queries, rest, shares, 1.0)
+                _spend(ledger, pool, queries, rest, shares, own, 1.0)
         else:
             cover(ledger, farthest, "coverage")
         return ledger.result()
@@ -157,9 +160,13 @@ def _spend(
     queries: Sequence[ModeQuery],
     rankings: Sequence[Ranking],
     shares: FloatArray,
+    own: FloatArray,
     until: float,
 ) -> None:
     """Let the mode that is furthest behind its share choose next, until a share is spent.
+
+    A mode begins with the boxes that it has already, ``own``.
+
 
     Each counts as if it had half an image, so that a mode whose share is less than that gets none:
     if every mode chose once before any chose twice, many small ones would take a small budget.
@@ -169,7 +176,7 @@ def _spend(
     """
     offers = Offers(ledger, pool, until)
     waiting = [offers.among(ranking.rows) for ranking in rankings]
-    had = np.full(len(queries), _mean_cost(ledger) / 2)
+    had = _mean_cost(ledger) / 2 + own
     for candidate in ledger.taken:
         for row, query in enumerate(queries):
             had[row] += candidate.cost_boxes * (candidate.mode == query.mode)

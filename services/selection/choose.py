@@ -85,7 +85,8 @@ def choose(
     parents = deal_frames(
         context, inputs.known, inputs.unfixed, prices.usual, terms.budget_boxes, inputs.spent
     )
-    inputs = replace(inputs, spent=inputs.spent | parents.barred)
+    queries = [replace(one, taught=parents.taught.get(one.mode, 0.0)) for one in inputs.queries]
+    inputs = replace(inputs, queries=queries, spent=inputs.spent | parents.barred)
     taught = Chosen(inputs.modes, parents.asked, inputs.known_as, parents, struck=inputs.struck)
     left = replace(terms, budget_boxes=terms.budget_boxes - parents.boxes)
     if not inputs.queries or left.budget_boxes < 1:

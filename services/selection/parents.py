@@ -49,6 +49,8 @@ class Parents:
         with_truth: frames that teach as they are.
         to_label: frames that teach once they are labelled, whether or not they are asked for now.
         judges: frames that judge.
+        taught: by key of a mode, boxes of its frames that teach: of those whose truth is known, and
+            of those that were asked for or are asked for now.
     """
 
     sides: dict[str, Side] = field(default_factory=dict)
@@ -60,6 +62,7 @@ class Parents:
     with_truth: int = 0
     to_label: int = 0
     judges: int = 0
+    taught: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def boxes(self) -> int:
@@ -69,11 +72,14 @@ class Parents:
 
 @dataclass(frozen=True, slots=True)
 class _Frames:
-    """Rows of frames that teach: their images, what was said, and which need nobody's answer."""
+    """Rows of frames that teach: their images, what was said, and which need nobody's answer.
+
+    ``labelled`` has the number of true boxes of each that is.
+    """
 
     images: dict[str, Image]
     reports: dict[str, list[dict[str, Any]]]
-    labelled: frozenset[str]
+    labelled: dict[str, int]
     asked_before: frozenset[str]
 
 
@@ -118,6 +124,7 @@ def deal_frames(
         with_truth=len(rows.labelled),
         to_label=len(teaching) - len(rows.labelled),
         judges=sum(dealt.get(group) is Side.JUDGE for group in groups.values()),
+        taught=_taught(rows, frames, {one.image for one in asked}, price),
     )
 
 
@@ -146,14 +153,14 @@ def _siblings_judge(session: Session) -> bool:
 def _read(session: Session, image_ids: Sequence[str]) -> _Frames:
     ids = sorted(image_ids)
     images, reports = dict[str, Image](), dict[str, list[dict[str, Any]]]()
-    labelled, asked = set[str](), set[str]()
+    labelled, asked = dict[str, int](), set[str]()
     for part in in_parts(ids):
         images |= {row.id: row for row in session.scalars(select(Image).where(Image.id.in_(part)))}
         for seen in session.scalars(select(Observation).where(Observation.image_id.in_(part))):
             reports[seen.image_id] = list(seen.reports)
-        labelled |= set(
-            session.scalars(select(Annotation.image_id).where(Annotation.image_id.in_(part)))
-        )
+        truth = select(Annotation).where(Annotation.image_id.in_(part))
+        for row in session.scalars(truth.order_by(Annotation.revision)):  # the greatest counts
+            labelled[row.image_id] = sum(not one.get("ignore") for one in row.objects)
         asked |= set(
             session.scalars(
                 select(LabelTask.image_id).where(
@@ -161,7 +168,7 @@ def _read(session: Session, image_ids: Sequence[str]) -> _Frames:
                 )
             )
         )
-    return _Frames(images, reports, frozenset(labelled), frozenset(asked))
+    return _Frames(images, reports, labelled, frozenset(asked))
 
 
 def _ask(
@@ -174,13 +181,13 @@ def _ask(
     barred: Collection[str],
 ) -> list[policies.Candidate]:
     """Frames to label: the modes take turns, and near-duplicates are asked for once."""
-    done = rows.labelled | rows.asked_before | frozenset(barred)
+    done = rows.labelled.keys() | rows.asked_before | frozenset(barred)
     if not set(teaching) - done:
         return []
     pool = {
         image_id: policies.PoolImage(
             image=image_id,
-            boxes_estimate=max(price, len(_as_prelabels(rows.reports.get(image_id, [])))),
+            boxes_estimate=_estimate(rows, image_id, price),
             phash=int(row.perceptual_hash, 16),
         )
         for image_id, row in rows.images.items()
@@ -190,7 +197,7 @@ def _ask(
         queries=[],
         budget=policies.Budget(boxes=budget_boxes),
         rng=np.random.default_rng(0),
-        excluded=done,
+        excluded=frozenset(done),
         excluded_hashes=barred_hashes(context),
     )
     ledger = Ledger(request)
@@ -203,6 +210,19 @@ def _ask(
             image, policies.Candidate(image_id, 1.0, mode, SHARE, image.cost_boxes, (), reason)
         )
     return ledger.taken
+
+
+def _estimate(rows: _Frames, image_id: str, price: float) -> float:
+    """Boxes of a frame that nobody has labelled: what was said is there at least."""
+    return max(price, len(_as_prelabels(rows.reports.get(image_id, []))))
+
+
+def _taught(
+    rows: _Frames, frames: Mapping[str, Mapping[str, str]], asked: set[str], price: float
+) -> dict[str, float]:
+    """Boxes that teach each mode; a frame of several modes counts in each."""
+    boxes = {one: _estimate(rows, one, price) for one in asked | rows.asked_before} | rows.labelled
+    return {key: sum(boxes.get(frame, 0.0) for frame in own) for key, own in frames.items()}
 
 
 def _in_turns(frames: dict[str, dict[str, str]], teaching: set[str]) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.loop import bars, field, table, training
+from benchmarks.loop import bars, field, field_bars, table, training
 from benchmarks.loop.arms import ARMS, BY_NAME, DEALS, FIELD_ARMS, FIELD_FRAMES, Deal, choose
 from benchmarks.loop.evidence import Observer
 from benchmarks.loop.prepare import Prepared, told
@@ -49,7 +49,7 @@ def verdict(judges: tuple[int, int], siblings: tuple[int, int]) -> dict[str, Any
 
 
 def test_points_above_are_those_of_the_largest_budget() -> None:
-    found = bars.field_bars(study(0.50, {50: 0.52, 75: 0.9, 150: 0.56}, 0.53))
+    found = field_bars.field_bars(study(0.50, {50: 0.52, 75: 0.9, 150: 0.56}, 0.53))
 
     assert found["F1"]["value"] == pytest.approx(3)
     assert (found["F1"]["bar"], found["F1"]["met"], found["F1"]["budget"]) == (2, True, 150)
@@ -63,7 +63,7 @@ def test_an_interval_that_holds_the_bar_leaves_it_open() -> None:
         if one["arm"] == "field_frames_e2x":
             one["result"]["slice_ap50"] += {2: -0.025, 3: 0, 4: 0.025}[one["seed"]]
 
-    found = bars.field_bars(units)
+    found = field_bars.field_bars(units)
 
     assert found["F1"]["value"] == pytest.approx(3)
     assert found["F1"]["low"] == pytest.approx(0.5)
@@ -84,7 +84,7 @@ def test_an_interval_that_holds_the_bar_leaves_it_open() -> None:
 def test_boxes_needed_are_those_of_a_budget_that_was_trained(
     alone: float, e2x: dict[int, float], needed: float
 ) -> None:
-    found = bars.field_bars(study(alone, e2x, 0.53))
+    found = field_bars.field_bars(study(alone, e2x, 0.53))
     assert found["F3"]["value"] == pytest.approx(needed)
     assert found["F3"]["met"] == (needed <= 1 / 3)
 
@@ -103,7 +103,7 @@ def test_judges_and_siblings_agree_by_the_rule_of_the_service() -> None:
         if one["arm"] == "field_frames":
             one["result"]["modes"] = modes
 
-    found = bars.field_bars(units)["F5"]
+    found = field_bars.field_bars(units)["F5"]
 
     assert found["value"] == found["low"] == found["high"] == pytest.approx(2 / 3)
     assert (found["modes"], found["met"]) == (9, False)
@@ -116,8 +116,8 @@ def test_judges_and_siblings_agree_by_the_rule_of_the_service() -> None:
 
 def test_without_the_three_arms_there_is_no_bar() -> None:
     units = study(0.5, {150: 0.56}, 0.53)
-    assert bars.field_bars([one for one in units if one["arm"] != "field_frames"]) == {}
-    assert bars.field_bars([]) == {}
+    assert field_bars.field_bars([one for one in units if one["arm"] != "field_frames"]) == {}
+    assert field_bars.field_bars([]) == {}
 
 
 def test_only_units_of_the_same_first_detector_stand_beside() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -163,6 +164,18 @@ def test_where_nothing_is_missing_size_decides(index: RegionIndex) -> None:
     everything = known([query_vector(0), query_vector(1)])
     shares = E2XSelection(alpha=1.0).shares(modes, everything, index)
     assert shares == pytest.approx([30 / 35, 5 / 35])
+
+
+def test_what_its_own_frames_teach_is_taken_off_what_a_mode_is_due(index: RegionIndex) -> None:
+    modes = [replace(moded("taught", 0, 5.0), taught=6.0), moded("untaught", 1, 5.0)]
+    ask = request(index, Budget(images=10), queries=modes)
+
+    def shares(taught: float) -> Counter[str | None]:
+        chosen = get("e2x", taught=taught, stop_quantile=0.0).select(ask)
+        return Counter(candidate.mode for candidate in chosen)
+
+    assert shares(0.0) == {"taught": 5, "untaught": 5}
+    assert shares(1.0) == {"taught": 2, "untaught": 8}  # eight boxes each
 
 
 def test_a_mode_is_exhausted_where_images_are_like_the_training_set(index: RegionIndex) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sqlalchemy import select
 
 from curation.kernel.images import encode_png
 from curation.modes.dealing import Side
+from curation.select import Candidate, Policy, SelectionRequest, plan
 from services.context import Context
 from services.cycle import cycles
 from services.db.tables import (
@@ -134,6 +137,32 @@ def test_a_frame_with_truth_teaches_without_a_label(loop: ModeLoop) -> None:
     items = datasets.read_version(loop.context, datasets.build_version(loop.context)).items
     assert {item.image for item in items} == dealt[Side.PARENT]
     assert all(item.origin for item in items)
+
+
+def test_the_policy_knows_what_each_mode_is_taught_by_its_own_frames(
+    loop: ModeLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest truth of a frame that is labelled, what people will draw in one that is not."""
+    asked: list[float] = []
+
+    decide = plan.decide
+
+    def seen(policy: Policy, request: SelectionRequest, *rest: Any) -> list[Candidate]:
+        asked.extend(query.taught for query in request.queries)
+        return decide(policy, request, *rest)
+
+    monkeypatch.setattr(plan, "decide", seen)
+    cycle = loop.select(budget_boxes=6)
+    parents = by_side(loop.context)[Side.PARENT]
+    assert asked == [4.0]  # nobody has counted: one box each, as was said
+    with loop.context.sessions.begin() as session:
+        cycles.cancel(session, loop.context, cycle, "anna")
+        for revision, count in ((1, 5), (2, 3)):
+            objects = [*CAR.objects] * count + [{**CAR.objects[0], "ignore": True}]
+            one = sorted(parents)[0]
+            session.add(Annotation(image_id=one, revision=revision, objects=objects))
+    loop.select(budget_boxes=6)
+    assert asked[1:] == [3.0 + 3.0]
 
 
 def test_a_cycle_that_asks_nobody_trains_on_the_frames(sqlite_context: Context) -> None:
