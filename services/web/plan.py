@@ -17,10 +17,12 @@ from sqlalchemy.orm import Session
 
 from curation import select as policies
 from services.context import Context
+from services.cycle import cycles
 from services.db.engine import reading
 from services.db.parts import in_parts
 from services.db.tables import STRIKES, Image, PlanRow
 from services.errors import NotFound
+from services.models import registry
 from services.modes import decisions
 from services.report import words
 from services.selection import outlook, plans
@@ -177,8 +179,11 @@ def _part(
     context: Context = request.app.state.context
     now = plans.standing(opened, context, policy or None, budget)
     content = now.row.content if now.row is not None else None
+    running = cycles.running(opened)
     return {
         "user": user,
+        "can_ask": registry.champion(opened) is not None,
+        "at_once": running is None,  # else it would be another with every label that comes in
         "now": now,
         "plan": content,
         "modes": [] if now.row is None else _modes(opened, now.row, mode),

@@ -42,6 +42,18 @@ function follow(/** @type {HTMLElement} */ element) {
 for (const element of document.querySelectorAll("[data-live]")) {
   follow(/** @type {HTMLElement} */ (element));
 }
+document.addEventListener("htmx:responseError", (event) => {
+  const { target, xhr } = /** @type {CustomEvent} */ (event).detail;
+  let said = `The server answered ${xhr.status}.`;
+  try {
+    said = JSON.parse(xhr.responseText).message ?? said;
+  } catch { /* not ours: its number says what there is to say */ }
+  const notice = document.createElement("p");
+  notice.className = "notice bad";
+  notice.setAttribute("role", "alert");
+  notice.textContent = said;
+  target.replaceChildren(notice);
+});
 document.addEventListener("submit", (event) => {
   const { confirm: question } = /** @type {HTMLElement} */ (event.target).dataset;
   if (question !== undefined && !confirm(question)) event.preventDefault();
