@@ -37,11 +37,11 @@ def list_decisions(
     as_json: JsonOption = False,
 ) -> None:
     """List decisions, the newest first, with what they change now."""
-    from services.modes import decisions
+    from services.modes import decision_rows
 
     with opened() as context, reading(context.sessions) as session:
-        rows = decisions.listed(session, limit, holding=not everything)
-        told = decisions.told(session, rows)
+        rows = decision_rows.listed(session, limit, holding=not everything)
+        told = decision_rows.told(session, rows)
     if as_json:
         print_json([columns_of(row) | {"now": told.get(row.id)} for row in rows])
         return
@@ -51,7 +51,7 @@ def list_decisions(
         [
             (
                 row.id,
-                decisions.IN_WORDS[row.kind],
+                decision_rows.IN_WORDS[row.kind],
                 _about(row),
                 row.note,
                 row.actor,
@@ -115,20 +115,22 @@ def undo(
     number: Annotated[int, typer.Argument(metavar="NO", help="Of the decision.", min=1)],
 ) -> None:
     """Take a decision back."""
-    from services.modes import decisions
+    from services.modes import decision_rows, decisions
 
     with opened() as context, context.sessions.begin() as session:
         row = decisions.undo(session, number)
-        said = f"decision {row.id} is undone: {decisions.IN_WORDS[row.kind]}"
+        said = f"decision {row.id} is undone: {decision_rows.IN_WORDS[row.kind]}"
     console().print(said)
 
 
 def _make(kind: DecisionKind, **values: Any) -> None:
-    from services.modes import decisions
+    from services.modes import decision_rows, decisions
 
     with opened() as context, context.sessions.begin() as session:
         row = decisions.make(session, kind, **values)
-        said = f"decision {row.id}: {decisions.IN_WORDS[row.kind]}; `e2x decisions undo {row.id}`"
+        said = (
+            f"decision {row.id}: {decision_rows.IN_WORDS[row.kind]}; `e2x decisions undo {row.id}`"
+        )
     console().print(said, markup=False)
 
 

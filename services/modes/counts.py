@@ -26,7 +26,7 @@ from services.db.tables import (
     TaskState,
 )
 from services.models import registry
-from services.modes.merged import merged_into
+from services.modes.decision_rows import merged_into
 
 COUNTED_TASKS = (*OPEN_TASKS, TaskState.SUBMITTED)
 """Tasks that may still bring a label, or have."""

@@ -23,7 +23,7 @@ from curation.modes.history import ModeTrace, signature_of
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Decision, DecisionKind, Model
-from services.modes import decisions
+from services.modes import decision_rows
 from services.modes.recognise import Known, Recognised, read_known
 
 _Group: TypeAlias = tuple[str, int | str]
@@ -76,8 +76,8 @@ def apply(
         Modes by falling size, then by key, and what each is known as.
     """
     with reading(context.sessions) as session:
-        splits = decisions.active(session, DecisionKind.SPLIT)
-        roots = decisions.merged_into(session)
+        splits = decision_rows.active(session, DecisionKind.SPLIT)
+        roots = decision_rows.merged_into(session)
         known_places = {row.id: _staying(session, row, roots) for row in splits}
     if not found or not (splits or roots):
         return list(found), dict(known_as)
@@ -104,7 +104,7 @@ def struck(
         known_as: modes of this moment by key.
         places: where their failures lie, by key.
     """
-    rows = decisions.active(session, DecisionKind.STRIKE_MODE)
+    rows = decision_rows.active(session, DecisionKind.STRIKE_MODE)
     numbers = {row.mode_id for row in rows if row.mode_id is not None}
     bare = [set(row.detail["places"]) for row in rows if row.mode_id is None]
     return frozenset(
@@ -118,7 +118,7 @@ def struck(
 def _staying(session: Session, row: Decision, roots: Mapping[int, int]) -> set[str]:
     """Where the failures lie that were left in a mode when it was split."""
     own = {part for part, root in roots.items() if root == row.mode_id} | {row.mode_id or 0}
-    return decisions.places_of(session, own, row.cycle_id) - set(row.detail["places"])
+    return decision_rows.places_of(session, own, row.cycle_id) - set(row.detail["places"])
 
 
 def _merged(

@@ -17,7 +17,7 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.parts import in_parts
 from services.db.tables import FailureRow, Model
-from services.modes import decided, decisions
+from services.modes import decided, decision_rows
 from services.modes.recognise import Recognised, recognise
 from services.selection.inputs import barred_hashes, evidence_of, spent
 from services.selection.training_sample import TrainingSample, training_sample
@@ -85,7 +85,7 @@ def load(context: Context, champion: Model, embedder: RegionEmbedder) -> Inputs:
     idle = {mode.key for mode in found if known_as[mode.key].is_fixed}
     with reading(context.sessions) as session:
         struck = decided.struck(session, known_as, _places(session, found))
-        struck_images = decisions.struck_images(session)
+        struck_images = decision_rows.struck_images(session)
     queries = plan.queries_of(found, known, idle | struck)
     barred = barred_hashes(context) if queries else ()
     return Inputs(

@@ -156,16 +156,17 @@ def _candidate(chosen: Chosen, candidate: policies.Candidate) -> dict[str, Any]:
 
 def _read(entry: Mapping[str, Any], keys: Mapping[str, str]) -> policies.Candidate:
     """A stored candidate; of a mode that nothing is left of it is nobody's."""
-    matches = tuple(
-        policies.Match(one["query"], tuple(one["box"]), one["similarity"])
-        for one in entry["matches"]
-    )
+    matches = []
+    for one in entry["matches"]:
+        left, top, right, bottom = one["box"]
+        box = (left, top, right, bottom)
+        matches.append(policies.Match(one["query"], box, one["similarity"]))
     return policies.Candidate(
         entry["image"],
         entry["score"],
         keys.get(entry["mode"]) if entry["mode"] is not None else None,
         entry["share"],
         entry["cost_boxes"],
-        matches,
+        tuple(matches),
         entry["reason"],
     )

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import TAKEN_BACK, FailureRow, ModeMember, ModeRow, ModeSighting
-from services.modes import decisions, trends
+from services.modes import decision_rows, decisions, trends
 from services.web import cursors, render, session
 from services.web.cursors import MAX_ROW
 
@@ -108,7 +108,7 @@ def mergeable(opened: Session, mode: ModeRow, limit: int = 200) -> list[ModeRow]
         .order_by(ModeRow.id.desc())
         .limit(limit)
     )
-    merged = decisions.merged_into(opened)
+    merged = decision_rows.merged_into(opened)
     return [row for row in opened.scalars(query) if row.id not in merged]
 
 

@@ -20,7 +20,7 @@ from services.db.tables import (
     LabelTask,
     ModeRow,
 )
-from services.modes import decisions, trends
+from services.modes import decision_rows, trends
 from services.report import words
 from services.report.page import Outcome, Sparkline
 from services.report.trends import sparkline
@@ -68,7 +68,7 @@ def modes_page(
         found = list(opened.scalars(query))
         shown = found[:PAGE]
         seen = trends.trends(opened, shown) if shown else []
-        merged = decisions.merged_into(opened)
+        merged = decision_rows.merged_into(opened)
     more = ""
     if len(found) > PAGE:
         more = cursors.address("/modes", {"state": state}, before=shown[-1].id)
@@ -90,16 +90,16 @@ def mode_page(
         steps = trends.changes(opened, mode_id)
         typical = _exemplars(opened, trend.exemplars)
         asked = _asked(opened, mode_id)
-        decided = decisions.about(opened, mode_id)
-        told = decisions.told(opened, decided)
-        root = decisions.merged_into(opened).get(mode_id)
+        decided = decision_rows.about(opened, mode_id)
+        told = decision_rows.told(opened, decided)
+        root = decision_rows.merged_into(opened).get(mode_id)
         others = mergeable(opened, trend.mode) if user.may("curate") else []
     values = {
         "decided": decided,
         "told": told,
         "root": root,
         "others": others,
-        "words": decisions.IN_WORDS,
+        "words": decision_rows.IN_WORDS,
         "row": row_of(trend),
         "steps": [(step, words.mode_state(step.state)) for step in steps],
         "typical": typical,

@@ -23,7 +23,7 @@ from services.db.parts import in_parts
 from services.db.tables import STRIKES, Image, PlanRow
 from services.errors import NotFound
 from services.models import registry
-from services.modes import decisions
+from services.modes import decision_rows, decisions
 from services.report import words
 from services.selection import outlook, plans
 from services.web import cursors, pictures, render, session
@@ -68,7 +68,7 @@ def plan_page(
     with reading(context.sessions) as opened:
         told = outlook.read_plan(opened, context, policy or None, budget)
         part = _part(request, opened, user, policy, budget, mode)
-        struck = decisions.listed(opened, STRUCK, holding=True, kinds=STRIKES)
+        struck = decision_rows.listed(opened, STRUCK, holding=True, kinds=STRIKES)
         names = _names(opened, [row.image_id for row in struck if row.image_id is not None])
     values = {
         **part,
@@ -77,7 +77,7 @@ def plan_page(
         "slider": slider(context.settings.selection.budget_boxes, told.budget_boxes),
         "struck": struck,
         "names": names,
-        "words": decisions.IN_WORDS,
+        "words": decision_rows.IN_WORDS,
     }
     return render.page(request, "plan.html", values, user)
 

@@ -25,6 +25,9 @@ from tests.services.builders import add_champion, make_failure
 from tests.services.report_project import add_photo
 from tests.tiny_ssd import CLASS_NAMES, tiny_ssd
 
+RESIDENT = Resident()
+"""Copies have the same networks: each is loaded once for all tests."""
+
 
 @pytest.fixture(scope="session")
 def planned(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Context]:
@@ -64,13 +67,12 @@ def parts() -> list[tuple[int, ImageArray]]:
 
 def work(context: Context) -> None:
     """Do all queued units as a worker does, until none is left."""
-    resident = Resident()
     while True:
         with context.sessions() as session:
             unit = session.scalar(select(Unit).where(Unit.state == UnitState.QUEUED).limit(1))
         if unit is None:
             return
-        assert shell.run(context, resident, unit.id, "test") == "done", unit.kind
+        assert shell.run(context, RESIDENT, unit.id, "test") == "done", unit.kind
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from services.db.tables import (
     ModeSighting,
 )
 from services.errors import Conflict, InvalidRequest, NotFound
-from services.modes import counts, decisions
+from services.modes import counts, decision_rows, decisions
 from tests.services.commands import CommandLine
 from tests.services.mode_loop import ModeLoop
 from tests.services.test_modes import DARK, NIGHT, RAIN, RAINY
@@ -143,7 +143,7 @@ def test_a_decision_whose_modes_are_not_seen_any_more_says_so(loop: ModeLoop) ->
     def said() -> str:
         with loop.context.sessions() as session:
             row = session.get_one(Decision, decision)
-            return decisions.told(session, [row]).get(decision, "holds")
+            return decision_rows.told(session, [row]).get(decision, "holds")
 
     assert "takes effect in the next" in said()
     again(loop)

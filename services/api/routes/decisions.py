@@ -11,7 +11,7 @@ from services.api.schemas import Page
 from services.api.schemas_decisions import DecisionIn, DecisionOut
 from services.api.strict import StrictRoute
 from services.db.tables import Decision
-from services.modes import decisions
+from services.modes import decision_rows, decisions
 
 router = APIRouter(tags=["decisions"], route_class=StrictRoute)
 
@@ -24,7 +24,7 @@ def list_decisions(
     holding: Annotated[bool, Query(description="Without those that were undone.")] = False,
 ) -> Page[DecisionOut]:
     """Decisions, the newest first."""
-    rows = decisions.listed(session, limit + 1, row_after(cursor), holding)
+    rows = decision_rows.listed(session, limit + 1, row_after(cursor), holding)
     items = [DecisionOut.model_validate(row) for row in rows[:limit]]
     return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
 
