@@ -173,14 +173,14 @@ def undo(session: Session, number: int) -> Decision:
 
     Raises:
         NotFound: there is no such decision.
-        Conflict: a later one builds on it, or a name is taken by now.
+        Conflict: a later one stands on it, or a name is taken by now.
     """
     row = find(session, number, hold=True)
     if row.undone_at is not None:
         return row
     if row.mode_id is not None:
         modes = _hold_modes(session, [row.mode_id])
-        _refuse_later(session, row)
+        _refuse_knots(session, row)
         if row.kind == DecisionKind.RENAME:
             before = str(row.detail["before"])
             if session.scalar(select(ModeRow.id).where(ModeRow.name == before)):
@@ -198,12 +198,20 @@ def made_by_split(session: Session, number: int, mode_id: int) -> None:
     row.detail = {**row.detail, "made": mode_id}
 
 
-def _refuse_later(session: Session, row: Decision) -> None:
-    for later in active(session, *DecisionKind):
-        same = later.kind == row.kind or row.kind == DecisionKind.MERGE
-        strike = later.kind == DecisionKind.STRIKE_MODE
-        if later.id > row.id and same and not strike and row.mode_id in modes_of(later):
-            raise Conflict(f"decision {later.id} came after it: undo that first")
+def _refuse_knots(session: Session, row: Decision) -> None:
+    """Refuse to take back what a later decision stands on.
+
+    Raises:
+        Conflict: names the decision to undo first.
+    """
+    if row.kind == DecisionKind.RENAME:
+        for later in active(session, DecisionKind.RENAME):
+            if later.id > row.id and later.mode_id == row.mode_id:
+                raise Conflict(f"decision {later.id} came after it: undo that first")
+    made = row.detail.get("made") if row.kind == DecisionKind.SPLIT else None
+    # Undone, what the split has made is part of the mode again, which must not be part of it.
+    if made is not None and merged_into(session).get(row.mode_id or 0) == made:
+        raise Conflict(f"mode {row.mode_id} was merged into mode {made} since: undo that first")
 
 
 def _keep(session: Session, kind: DecisionKind, note: str, **values: Any) -> Decision:
