@@ -32,7 +32,9 @@ from services.web.cursors import MAX_ROW
 router = APIRouter()
 MOST_BOXES = 2**31 - 1
 SHOWN, TYPICAL, MODES = 8, 2, 40
-"""Pictured images and failures of a mode, and modes; the rest is counted, and shown by itself."""
+"""Pictured images and failures of a mode, and modes; the rest is counted."""
+ALONE = 300
+"""Images of a mode that is shown by itself."""
 STRUCK = 30
 STEPS, UP_TO = 20, 4
 """Of the slider: steps to the budget of the settings, and how many times that it goes up to."""
@@ -207,7 +209,7 @@ def _modes(opened: Session, row: PlanRow, only: str) -> list[Shown]:
     if others and not only:
         listed.append(_nobodys(own, others))
     shown = {
-        mode["key"]: own.get(mode["key"], [])[: None if only else SHOWN]
+        mode["key"]: own.get(mode["key"], [])[: ALONE if only else SHOWN]
         if mode["key"]
         else [one for key in others for one in own[key]][:SHOWN]
         for mode in listed

@@ -145,7 +145,9 @@ def test_a_large_plan_takes_as_many_statements_as_a_small_one(
     assert site.queries(client, "/plan") == few
     text = client.get("/plan").text
     assert text.count("/pictures/plan/") == 8
-    assert "All 3000 images" in text
+    assert "More of the 3000 images" in text
+    alone = client.get("/plan", params={"mode": "ab"}).text
+    assert alone.count("/pictures/plan/") == 300
 
 
 def test_plans_and_decisions_over_http(api: Context, client: httpx.Client) -> None:
