@@ -65,7 +65,7 @@ def compare(
     from scipy.optimize import linear_sum_assignment
 
     partner: dict[int, int] = {}
-    overlap = np.zeros((len(first_labels), len(second_labels)))
+    overlap: FloatArray = np.zeros((len(first_labels), len(second_labels)), np.float32)
     if overlap.size:
         overlap = pairwise_iou(first_xyxy, second_xyxy)
         alike = np.array([[a == b for b in second_labels] for a in first_labels])

@@ -107,11 +107,11 @@ def test_a_merge_holds_for_failures_that_come_later_and_ends_when_it_is_undone(
     decision = decide(loop, DecisionKind.MERGE, RAINY, modes=[number(loop, DARK)])
     loop.scan([9, 10], {9: NIGHT, 10: RAIN})
     assert again(loop) == {RAINY: list(range(1, 11))}
+    rainy = number(loop, RAINY)
     with loop.context.sessions() as session:
-        found = counts.read_counts(session)
-        assert found.progress(number(loop, RAINY)).places == 10
+        assert counts.read_counts(session).progress(rainy).places == 10
         trail = session.scalars(select(Audit).where(Audit.action == "decision.merge")).one()
-        assert trail.subject == f"mode:{number(loop, RAINY)}"
+        assert trail.subject == f"mode:{rainy}"
         assert trail.detail["note"] == "seen so"
     undo(loop, decision)
     loop.scan([11], {11: NIGHT})
@@ -128,9 +128,9 @@ def test_a_split_holds_for_failures_that_come_later_and_ends_when_it_is_undone(
     decision = decide(loop, DecisionKind.SPLIT, RAINY, failures=dark, name="at night")
     loop.scan([9, 10], {9: NIGHT, 10: RAIN})
     assert again(loop) == {RAINY: [1, 2, 3, 4, 5, 10], "at night": [6, 7, 8, 9]}
+    made = number(loop, "at night")
     with loop.context.sessions() as session:
-        row = session.get_one(Decision, decision)
-        assert row.detail["made"] == number(loop, "at night")
+        assert session.get_one(Decision, decision).detail["made"] == made
     loop.scan([11], {11: NIGHT})
     assert again(loop)["at night"] == [6, 7, 8, 9, 11]  # known again by the number it got
     undo(loop, decision)
@@ -167,7 +167,7 @@ def test_a_name_is_taken_once_and_comes_back_when_it_is_undone(
         decide(loop, DecisionKind.RENAME, DARK, name="missed car 3")
     loop.scan(range(20, 23), dict.fromkeys(range(20, 23), 2))
     assert again(loop)["missed car 4"] == [20, 21, 22]  # the name that was free is taken
-    assert "missed car 3" in line.done("decisions", "list").stdout
+    assert "missed car 3" in line.done("decisions", "list").out
     line.done("decisions", "undo", "1")
     assert loop.states().keys() == {RAINY, DARK, "missed car 4"}
 
