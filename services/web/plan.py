@@ -25,6 +25,7 @@ from services.errors import NotFound
 from services.models import registry
 from services.modes import decision_rows, decisions
 from services.report import words
+from services.report.page import Outcome
 from services.selection import outlook, plans
 from services.web import cursors, pictures, render, session
 from services.web.cursors import MAX_ROW
@@ -50,7 +51,7 @@ class Shown:
     """A mode of the plan with those of its images that are shown."""
 
     mode: dict[str, Any]
-    state: words.Outcome
+    state: Outcome
     kind: str
     share: float
     images: list[tuple[int, dict[str, Any], str]]
@@ -218,7 +219,7 @@ def _modes(opened: Session, row: PlanRow, only: str) -> list[Shown]:
     return [
         Shown(
             mode,
-            words.mode_state(mode["state"]) if mode["id"] else words.Outcome("new", "plain"),
+            words.mode_state(mode["state"]) if mode["id"] else Outcome("new", "plain"),
             words.mode_kind(mode["family"], mode["kind"]) if mode["key"] else "",
             mode["boxes"] / max(1, row.content["boxes"]),
             [(rank, one, names.get(one["image"], "")) for rank, one in shown[mode["key"]]],
