@@ -26,19 +26,18 @@ def active(session: Session, *kinds: DecisionKind) -> list[Decision]:
 
 
 def merged_into(session: Session) -> dict[int, int]:
-    """Modes that are part of another, and of which in the end."""
-    direct = {
-        other: row.mode_id
-        for row in active(session, DecisionKind.MERGE)
-        for other in row.detail["modes"]
-        if row.mode_id is not None
-    }
-    undone = select(Decision).where(
-        Decision.kind == DecisionKind.SPLIT, Decision.undone_at.is_not(None)
+    """Modes that are part of another, and of which in the end; one statement."""
+    query = select(Decision).where(
+        Decision.kind.in_((DecisionKind.MERGE, DecisionKind.SPLIT)), Decision.mode_id.is_not(None)
     )
-    for row in session.scalars(undone):  # what the split has made is known, and part of it again
-        if row.mode_id is not None and row.detail.get("made"):
-            direct[row.detail["made"]] = row.mode_id
+    direct: dict[int, int] = {}
+    for row in session.scalars(query.order_by(Decision.id)):
+        parts: list[int] = []
+        if row.kind == DecisionKind.MERGE and row.undone_at is None:
+            parts = row.detail["modes"]
+        elif row.kind == DecisionKind.SPLIT and row.undone_at is not None and row.detail["made"]:
+            parts = [row.detail["made"]]  # known since the split, and part of the mode again
+        direct |= {part: row.mode_id for part in parts if row.mode_id is not None}
     return {one: _root(one, direct) for one in direct}
 
 

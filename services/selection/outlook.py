@@ -142,8 +142,10 @@ def read_plan(
         unreadable=unreadable.of_project(session).to_dict(),
         lacks=(),
     )
-    lacks = (*_lacks(found, running), *_unmeasured(session, champion))
-    return Plan(**{**found.to_dict(), "lacks": lacks})
+    failures = found.failures_explained + waiting
+    lacking = _lacks(found.champion, failures, pool, spent, running)
+    lacking += _unmeasured(session, champion)
+    return Plan(**{**found.to_dict(), "lacks": tuple(lacking)})
 
 
 def _look(
@@ -182,17 +184,36 @@ def _unmeasured(session: Session, champion: Model | None) -> Iterator[str]:
         yield str(refusal)
 
 
-def _lacks(found: Plan, running: int | None) -> list[str]:
+def lacks(session: Session) -> tuple[str, ...]:
+    """What stands in the way of a cycle, with what to do; a part of :func:`read_plan`."""
+    from services.models import registry
+
+    champion = registry.champion(session)
+    states = dict.fromkeys((FailureState.EXPLAINED, FailureState.FOUND), 0)
+    if champion is not None:
+        query = select(FailureRow.state, func.count()).where(FailureRow.model_id == champion.id)
+        states |= {row[0]: row[1] for row in session.execute(query.group_by(FailureRow.state))}
+    running = session.scalar(select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES)).limit(1))
+    failures = states[FailureState.EXPLAINED] + states[FailureState.FOUND]
+    pool = _count(session, Image.id, Image.role == Role.POOL)
+    number = None if champion is None else champion.number
+    found = _lacks(number, failures, pool, _spent(session), running)
+    return (*found, *_unmeasured(session, champion))
+
+
+def _lacks(
+    champion: int | None, failures: int, pool: int, spent: int, running: int | None
+) -> list[str]:
     lacks = []
     if running is not None:
         lacks.append(f"cycle {running} still runs: `e2x cycle wait`, or `e2x cycle cancel`")
-    if found.champion is None:
+    if champion is None:
         lacks.append(NO_CHAMPION)
-    elif not found.failures_explained and not found.failures_waiting:
+    elif not failures:
         lacks.append("no failure is open: `e2x ingest` brings field frames in")
-    if not found.pool_images:
+    if not pool:
         lacks.append("the pool is empty: `e2x import FOLDER --role pool`")
-    elif found.pool_spent >= found.pool_images:
+    elif spent >= pool:
         lacks.append("every pool image is labelled or asked for: import more")
     return lacks
 

@@ -232,24 +232,26 @@ def _data(session: Session) -> dict[str, Any]:
     pointer = session.get(Pointer, CHAMPION)
     champion = None if pointer is None else pointer.target
     mine = FailureRow.model_id == champion
-    explained = select(func.count(), func.max(Explanation.created_at)).select_from(Explanation)
+    # What is one value each is one statement.
+    newest = select(
+        select(func.count()).select_from(Explanation).scalar_subquery(),
+        select(func.max(Explanation.created_at)).scalar_subquery(),
+        select(func.max(Annotation.id)).scalar_subquery(),
+        select(func.count()).select_from(FieldSide).scalar_subquery(),
+        select(func.max(Embedding.id)).where(Embedding.indexed.is_(True)).scalar_subquery(),
+        select(func.max(Cycle.id)).scalar_subquery(),
+    )
     return {
         "champion": None if pointer is None else [champion, pointer.version],
         "failures": _counted(session, FailureRow.state, mine),
-        "explanations": list(session.execute(explained).one()),
-        "truth": session.scalar(select(func.max(Annotation.id))),
+        "newest": list(session.execute(newest).one()),
         "tasks": _counted(session, LabelTask.state),
         "modes": _counted(session, ModeRow.state),
-        "sides": session.scalar(select(func.count()).select_from(FieldSide)),
-        "indexed": session.scalar(
-            select(func.max(Embedding.id)).where(Embedding.indexed.is_(True))
-        ),
         "decisions": list(
             session.scalars(
                 select(Decision.id).where(Decision.undone_at.is_(None)).order_by(Decision.id)
             )
         ),
-        "cycle": session.scalar(select(func.max(Cycle.id))),
         "runs": cycles.running(session),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Path, Query, Request, Response
@@ -12,12 +13,12 @@ from sqlalchemy.orm import Session
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import TAKEN_BACK, FailureRow, ModeMember, ModeRow, ModeSighting
-from services.modes import decision_rows, decisions, trends
+from services.modes import decisions, trends
 from services.web import cursors, render, session
 from services.web.cursors import MAX_ROW
 
 router = APIRouter()
-PAGE = 60
+PAGE, MERGEABLE = 60, 200
 Number = Annotated[int, Path(ge=1, le=MAX_ROW)]
 Note = Annotated[str, Form(max_length=2000)]
 After = Annotated[str, Query(max_length=64, pattern="^[0-9a-f]*$")]
@@ -100,15 +101,14 @@ def split_mode(
     return RedirectResponse(f"/modes/{mode_id}", 303)
 
 
-def mergeable(opened: Session, mode: ModeRow, limit: int = 200) -> list[ModeRow]:
-    """Modes that could become part of one, the newest first."""
+def mergeable(opened: Session, mode: ModeRow, merged: Mapping[int, int]) -> list[ModeRow]:
+    """Modes that could become part of one, the newest first, but those that are part already."""
     query = (
         select(ModeRow)
         .where(ModeRow.family == mode.family, ModeRow.label == mode.label, ModeRow.id != mode.id)
         .order_by(ModeRow.id.desc())
-        .limit(limit)
+        .limit(MERGEABLE)
     )
-    merged = decision_rows.merged_into(opened)
     return [row for row in opened.scalars(query) if row.id not in merged]
 
 

@@ -92,8 +92,9 @@ def mode_page(
         asked = _asked(opened, mode_id)
         decided = decision_rows.about(opened, mode_id)
         told = decision_rows.told(opened, decided)
-        root = decision_rows.merged_into(opened).get(mode_id)
-        others = mergeable(opened, trend.mode) if user.may("curate") else []
+        merged = decision_rows.merged_into(opened)
+        root = merged.get(mode_id)
+        others = mergeable(opened, trend.mode, merged) if user.may("curate") else []
     values = {
         "decided": decided,
         "told": told,

@@ -69,15 +69,15 @@ def plan_page(
     """The plan of this moment; a look at the address asks for nothing."""
     context: Context = request.app.state.context
     with reading(context.sessions) as opened:
-        told = outlook.read_plan(opened, context, policy or None, budget)
+        lacks = outlook.lacks(opened)
         part = _part(request, opened, user, policy, budget, mode)
         struck = decision_rows.listed(opened, STRUCK, holding=True, kinds=STRIKES)
         names = _names(opened, [row.image_id for row in struck if row.image_id is not None])
     values = {
         **part,
-        "lacks": told.lacks,
+        "lacks": lacks,
         "policies": policies.names(),
-        "slider": slider(context.settings.selection.budget_boxes, told.budget_boxes),
+        "slider": slider(context.settings.selection.budget_boxes, part["budget"]),
         "struck": struck,
         "names": names,
         "words": decision_rows.IN_WORDS,
