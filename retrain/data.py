@@ -169,10 +169,13 @@ class EpochView(Dataset[Sample | Unreadable]):
 def epoch_order(base: TrainingSet, config: TrainConfig, epoch: int) -> list[int]:
     """Shuffled rows of one epoch; items that a failure asked for come ``boost`` times.
 
-    The whole part of ``boost`` repeats every such item, the rest is drawn anew each epoch.
+    But for drawn ones, of which a failure may have many. The whole part of ``boost`` repeats every
+    such item, the rest is drawn anew each epoch.
     """
     rng = np.random.default_rng([config.seed, epoch])
-    boosted = [row for row, item in enumerate(base.items) if item.origin is not None]
+    boosted = [
+        row for row, item in enumerate(base.items) if item.origin is not None and not item.generated
+    ]
     whole = int(config.boost)
     extra = boosted * (whole - 1)
     extra += [row for row in boosted if rng.random() < config.boost - whole]

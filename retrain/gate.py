@@ -7,7 +7,7 @@ says so.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from retrain.config import GateRules
@@ -106,6 +106,44 @@ def decide(champion: GateInputs, challenger: GateInputs, rules: GateRules = Gate
         _modes(champion, challenger, rules),
     )
     return Verdict(all(check.passed is not False for check in checks), checks)
+
+
+def not_worse(without: GateInputs, drawn: GateInputs, rules: GateRules = GateRules()) -> Verdict:
+    """Whether a challenger that learned from drawn samples holds against the one that did not.
+
+    Not whether it is better: two trainings on nearly the same images differ by chance, and what is
+    better must show against the champion.
+
+    Args:
+        without: the challenger without drawn samples.
+        drawn: the one with them, on the same data.
+        rules: the bounds.
+
+    Raises:
+        ReportMismatch: the two sides were measured on different data.
+    """
+    require_comparable(without.holdout, drawn.holdout)
+    checks = (
+        _drop("holdout mAP", without.holdout.map, drawn.holdout.map, RIVAL_MAP_DROP),
+        _negative_flips(without.holdout, drawn.holdout, rules),
+        _siblings(without, drawn, replace(rules, max_sibling_drop=0.0)),
+        _modes_found(without.modes, drawn.modes),
+    )
+    return Verdict(all(check.passed is not False for check in checks), checks)
+
+
+RIVAL_MAP_DROP = 0.003
+"""What two trainings on the same images differ by."""
+
+
+def _modes_found(before: Mapping[str, float], after: Mapping[str, float]) -> Check:
+    name = "targeted modes, on average"
+    if set(before) != set(after):
+        raise ReportMismatch(f"modes differ: {sorted(set(before) ^ set(after))[:3]}")
+    if not before:
+        return _skipped(name, "no mode was targeted")
+    was, now = (sum(one.values()) / len(one) for one in (before, after))
+    return _drop(name, was, now, 0.0)
 
 
 def nothing_to_measure(class_names: Sequence[str], labels: Collection[str]) -> str:

@@ -117,9 +117,11 @@ def _make(root: Path, epochs: int, budget: int, champion: Path | None) -> None:
     context = wiring.build(Settings(project=root))
     context.project.make()
     migrate.upgrade(context.engine)
-    for role, count in ((Role.SEED, SEED), (Role.HOLDOUT, HOLDOUT)):
+    seeds = generate(WorldConfig(holdout_share=0.05), "seed", SEED, 3)
+    holdout = generate(WorldConfig(holdout_share=0.05), "holdout", HOLDOUT, 3)
+    for role, scenes in ((Role.SEED, seeds), (Role.HOLDOUT, holdout)):
         folder = root.parent / f"world-{role}"
-        write_coco(generate(WorldConfig(holdout_share=0.05), role.value, count, 3), folder)
+        write_coco(scenes, folder)
         import_dataset(context, folder, role)
     if champion is None:
         with context.sessions.begin() as session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -12,10 +12,8 @@ import numpy as np
 from benchmarks.loop.worlds import Sample, World
 from benchmarks.synthesis import recipes
 from benchmarks.synthesis.prepare import Known, Miss, Ready
-from benchmarks.synthesis.reproduction import detected
 from curation import synthesis
 from curation.kernel.images import content_hash, encode_png, perceptual_hash
-from curation.kernel.types import Box, FloatArray, ImageArray
 from curation.synthesis import (
     CheckContext,
     Donor,
@@ -28,7 +26,7 @@ from curation.synthesis import (
     plan,
     texture_bounds,
 )
-from curation.synthesis.geometry import window
+from curation.synthesis.known import finder, harmless
 
 CANDIDATES = 3
 AllPuts: TypeAlias = Mapping[str, recipes.Puts]
@@ -89,7 +87,7 @@ def new_samples(arm: Arm, ready: Ready, puts: AllPuts, count: int, seed: int) ->
 def drawn(arm: Arm, ready: Ready, puts: AllPuts, count: int, seed: int) -> list[Drawn]:
     """The samples of an arm: drawn, checked, and the first that pass."""
     donors = [_donor(ready.world, known) for known in ready.known]
-    harmless = [_harmless(donor) for donor in donors]
+    harmless = [harmless(donor) for donor in donors]
     request = SynthesisRequest(
         modes=_modes(ready, puts, arm.drawn),
         donors=donors,
@@ -115,15 +113,8 @@ def context(ready: Ready) -> CheckContext:
     judging = [*world.holdout, *world.siblings]
     pictures = [world.image(sample) for sample in world.train[:60]]
 
-    def champion(
-        images: Sequence[ImageArray], boxes: Sequence[Box], labels: Sequence[int]
-    ) -> FloatArray:
-        rows = zip(images, boxes, labels, strict=True)
-        found = [detected(ready.detector, [i], label, box)[0] for i, box, label in rows]
-        return np.array(found, np.float32)
-
     return CheckContext(
-        champion,
+        finder(ready.detector),
         {sample.name for sample in judging},
         [perceptual_hash(world.image(sample)) for sample in judging],
         texture_bounds(pictures, np.random.default_rng(world.seed)),
@@ -172,11 +163,3 @@ def _harm(world: World, miss: Miss, put: recipes.Put) -> Harm:
 def _donor(world: World, known: Known) -> Donor:
     sample = known.sample
     return Donor(sample.name, "train", world.image(sample), sample.truth, known.row, known.score)
-
-
-def _harmless(donor: Donor) -> Harm:
-    """The surroundings of a known object, twice its box."""
-    left = donor.truth.without(donor.row)
-    size_hw = donor.pixels.shape[0], donor.pixels.shape[1]
-    mask = window(donor.box_xyxy, 2.0, size_hw)
-    return Harm(donor.image, donor.role, donor.pixels, mask, donor.box_xyxy, donor.label, left)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from benchmarks.common.keep import kept
@@ -21,16 +20,15 @@ from curation.kernel.matching import match
 from curation.kernel.types import Attribution, BoolArray, Box, Failure, FailureKind
 from curation.regions import Control, RegionRules, control_regions, harmful_regions
 from curation.superpixels import SegmentArray
+from curation.synthesis import known as known_objects
 from curation.synthesis.composite import Object, Surroundings
+from curation.synthesis.game import on_frame
+from curation.synthesis.known import LEAST_SIDE_PX
 from retrain.detector import SsdDetector
 from services.demo import street
 
 POOL, FIELD = 40, 200
-LEAST_SIDE_PX = 12
-"""Of a known object."""
 SEGMENTS = 200
-SURE = 0.7
-"""Score of a known object: what is found by a hair is lost by a hair, whatever is put around it."""
 FRAMES = 120
 """Of the field, whose misses are explained."""
 
@@ -155,12 +153,6 @@ def regions_of(
     }
 
 
-def on_frame(labels: SegmentArray, size_wh: tuple[int, int]) -> SegmentArray:
-    """A map of the network's grid on the grid of the frame, [H, W] int32."""
-    resized = cv2.resize(labels.astype(np.int32), size_wh, interpolation=cv2.INTER_NEAREST)
-    return np.asarray(resized, np.int32)
-
-
 def planted_mask(sample: Sample, failure: Failure) -> BoolArray | None:
     """[H, W] bool: the pixels that the street world says make the object fail."""
     split, seed, index = sample.name.split("-")
@@ -189,14 +181,8 @@ def found_objects(
 
 
 def alike(known: Sequence[Known], miss: Miss, count: int, rng: np.random.Generator) -> list[Known]:
-    """Known objects of the class in random order, out of those nearest in size and shape."""
-    box = miss.failure.box_xyxy
-    own = [one for one in known if one.label == miss.failure.label]
-    sure = [one for one in own if one.score >= SURE]
-    own = sure if len(sure) >= count else own
-    own.sort(key=lambda one: _unlike(one.box_xyxy, box))
-    near = own[: max(count, 2 * len(own) // 3)]
-    return [near[row] for row in rng.permutation(len(near))[:count]]
+    """Known objects that a miss is tried on, in random order."""
+    return known_objects.alike(known, miss.failure.box_xyxy, miss.failure.label, count, rng)
 
 
 def foreign(world: World, box_xyxy: Box, count: int, rng: np.random.Generator) -> list[Sample]:
@@ -207,8 +193,3 @@ def foreign(world: World, box_xyxy: Box, count: int, rng: np.random.Generator) -
         if not overlaps(box_xyxy, sample.truth.boxes_xyxy.astype(np.float64)).any()
     ]
     return [free[row] for row in rng.permutation(len(free))[:count]]
-
-
-def _unlike(first: Box, second: Box) -> float:
-    shape = [np.log([b[2] - b[0], b[3] - b[1]]) for b in (first, second)]
-    return float(np.abs(shape[0] - shape[1]).sum())

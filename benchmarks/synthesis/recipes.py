@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.synthesis.prepare import Explained, Miss
 from curation.kernel.types import BoolArray
 from curation.synthesis.geometry import window
-from curation.synthesis.transplant import Blame
+from curation.synthesis.transplant import Blame, recipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,18 +48,21 @@ def lazy(miss: Miss) -> Puts:
 
 
 CHOSEN = "transplant"
-"""Chosen on seed 2: all groups that hurt where they are moved, with the light on the object."""
+"""Chosen on seed 2: all groups that hurt where they are moved, with the light on the object. It is
+what ``transplant.recipe`` gives, and so what the service draws from."""
 
 
 def transplanted(blame: Blame) -> Puts:
     """By the transplant game: without contrast to other frames, with it, and what is not blamed."""
     contrast = blame.mask(blame.heaviest(1.0))
-    puts = {"contrast": Put(contrast, True)}
+    chosen = recipe(blame)
+    puts = {
+        CHOSEN: Put(chosen.mask, chosen.light),
+        f"{CHOSEN}_dark": Put(chosen.mask),
+        "contrast": Put(contrast, True),
+    }
     if blame.alone is not None:
-        alone = replace(blame, values=blame.alone)
-        mask = alone.mask(alone.heaviest(1.0))
-        puts = {CHOSEN: Put(mask, True), f"{CHOSEN}_dark": Put(mask), **puts}
-        puts["unblamed"] = Put(alone.mask(alone.values <= 0))
+        puts["unblamed"] = Put(blame.mask(blame.alone <= 0))
     return puts
 
 

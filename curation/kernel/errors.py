@@ -11,6 +11,8 @@
     ├── ShardCorrupt        a stored vector file does not match its own description
     ├── IndexBusy           another process is writing to the region index
     ├── BudgetTooSmall      nothing can be selected for this budget
+    ├── GeneratorUnusable   a generator cannot draw at all: its weights or packages are not there
+    ├── DrawingFailed       one sample could not be drawn
     └── ManifestMismatch    a manifest is not what its name says
 
 ``code`` is stable and is what an API returns; ``retryable`` tells a worker whether trying the
@@ -76,6 +78,18 @@ class BudgetTooSmall(CurationError):
     """Nothing can be selected for this budget."""
 
     code = "budget_too_small"
+
+
+class GeneratorUnusable(CurationError):
+    """A generator cannot draw at all; the message says which weights or packages it lacks."""
+
+    code = "generator_unusable"
+
+
+class DrawingFailed(CurationError):
+    """One sample could not be drawn; its neighbours can."""
+
+    code = "drawing_failed"
 
 
 class ManifestMismatch(CurationError):

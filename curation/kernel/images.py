@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from curation.kernel.errors import ImageUnreadable
 from curation.kernel.image_headers import (
@@ -137,9 +139,34 @@ def hamming(first: int, second: int) -> int:
     return (first ^ second).bit_count()
 
 
-def encode_png(image: ImageArray) -> bytes:
-    """The image [H, W, 3] uint8 as a PNG file, without loss."""
-    return _encode(image, "PNG")
+def encode_png(image: ImageArray, texts: Mapping[str, str] | None = None) -> bytes:
+    """The image [H, W, 3] uint8 as a PNG file, without loss.
+
+    Args:
+        image: pixels.
+        texts: ASCII, by keyword; each becomes a text chunk of the file.
+    """
+    if texts is None:
+        return _encode(image, "PNG")
+    info = PngInfo()
+    for keyword, text in texts.items():
+        info.add_text(keyword, text)
+    return _encode(image, "PNG", pnginfo=info)
+
+
+def png_texts(data: bytes) -> dict[str, str]:
+    """The text chunks of a PNG file by keyword; none of a file of another kind.
+
+    Raises:
+        ImageUnreadable: it is no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()  # chunks may follow the pixels
+            found = getattr(picture, "text", {})
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageUnreadable(f"no picture: {error}") from error
+    return {str(key): str(value) for key, value in found.items()}
 
 
 def encode_jpeg(image: ImageArray, quality: int = 90) -> bytes:
@@ -147,7 +174,7 @@ def encode_jpeg(image: ImageArray, quality: int = 90) -> bytes:
     return _encode(image, "JPEG", quality=quality)
 
 
-def _encode(image: ImageArray, image_format: str, **options: int) -> bytes:
+def _encode(image: ImageArray, image_format: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, image_format, **options)
     return buffer.getvalue()

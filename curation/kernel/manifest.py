@@ -33,6 +33,7 @@ class ManifestItem:
         revision: of the annotation.
         group: images that must stay on one side of a split, such as one drive.
         origin: id of the failure that asked for the label; None for the seed set.
+        generated: who drew it, name and version; "" for a real image.
     """
 
     image: str
@@ -45,6 +46,7 @@ class ManifestItem:
     revision: int = 1
     group: str = ""
     origin: str | None = None
+    generated: str = ""
 
     def __post_init__(self) -> None:
         if not len(self.boxes_xyxy) == len(self.labels) == len(self.ignore):
@@ -166,9 +168,15 @@ def _json(value: Any) -> str:
 
 
 def _entry(item: ManifestItem) -> dict[str, Any]:
-    """As it is written; 1 and 1.0 are the same box and must not give two versions."""
+    """As it is written; 1 and 1.0 are the same box and must not give two versions.
+
+    Who drew it only where somebody did: versions of before keep their names.
+    """
     boxes = [[float(value) + 0.0 for value in box] for box in item.boxes_xyxy]  # no -0.0
-    return {**asdict(item), "boxes_xyxy": boxes}
+    entry = {**asdict(item), "boxes_xyxy": boxes}
+    if not item.generated:
+        del entry["generated"]
+    return entry
 
 
 def _item(entry: dict[str, Any]) -> ManifestItem:

@@ -4,13 +4,15 @@ What the pool lacks can be made of two things that the loop has: labelled object
 finds, and the surroundings that made it miss others. The object keeps its pixels and its box, its
 surroundings become what hurt; so labels are exact. ::
 
-    transplant.blame(game) -> recipe    which pixels around a missed object, moved around known
-                                        ones, make the champion miss them too
+    harms_of(misses, donors, ...)       which pixels around a missed object, moved around known
+                                        ones, make the champion miss them too: ``transplant``
     Harm(pixels, mask, box, truth)      that, as the source of samples
     plan(request) -> [Plan]             modes x budget; seeded; no picture gives too much
     get("compose").draw(plans)          -> Drawn or Undrawn, one for each plan, in their order
     check(drawn, context) -> [Judged]   a table of rows for each; kept if none fails
-    works(samples, controls)            whether a mode's samples reproduce more than controls do
+    draw(plans, generator, context)     the last two, in batches
+    decide(samples, budget, ...)        whether a mode's samples reproduce more than its controls,
+                                        and which of them are kept
 
 A generator takes a plan, calls :func:`~curation.synthesis.staging.stage` and finishes what that
 gives: ``composite`` is where it starts, ``hole`` is what it may fill, ``keep`` is what must come
@@ -35,11 +37,14 @@ from curation.synthesis.base import (
     Harm,
     Parent,
     Plan,
+    Role,
     Staged,
     Staging,
     Undrawn,
 )
 from curation.synthesis.checks import CheckContext, Judged, Row, check, texture_bounds, works
+from curation.synthesis.known import finder, found_rows, harmless
+from curation.synthesis.make import Missed, Sample, Verdict, decide, draw, harms_of
 from curation.synthesis.plans import ModeHarm, SynthesisRequest, plan
 
 __all__ = [
@@ -49,17 +54,27 @@ __all__ = [
     "Generator",
     "Harm",
     "Judged",
+    "Missed",
     "ModeHarm",
     "Parent",
     "Plan",
+    "Role",
     "Row",
+    "Sample",
     "Staged",
     "Staging",
     "SynthesisRequest",
     "Undrawn",
+    "Verdict",
     "accepted",
     "check",
+    "decide",
+    "draw",
+    "finder",
+    "found_rows",
     "get",
+    "harmless",
+    "harms_of",
     "names",
     "plan",
     "texture_bounds",
@@ -68,7 +83,9 @@ __all__ = [
 
 # name: module of this package, class
 _GENERATORS: dict[str, tuple[str, str]] = {
+    "bridge": ("bridge", "Bridge"),
     "compose": ("compose", "Compose"),
+    "diffusers": ("pipelines", "Diffusers"),
 }
 
 

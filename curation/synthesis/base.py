@@ -240,8 +240,25 @@ class Generator(Protocol):
         """Whether objects that nobody labelled may appear in the hole: it is then ignored."""
         ...
 
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """JSON-serialisable, all that a sample depends on beside its plan and the weights."""
+        ...
+
+    def require_ready(self) -> None:
+        """Whether it can draw here; cheap, nothing is loaded.
+
+        Raises:
+            GeneratorUnusable: weights or packages are missing; the message says what to do.
+        """
+        ...
+
     def draw(self, plans: Sequence[Plan]) -> Iterator[Drawn | Undrawn]:
-        """One answer for each plan, in the order of the plans; equal plans, equal bytes."""
+        """One answer for each plan, in the order of the plans; equal plans, equal bytes.
+
+        Raises:
+            GeneratorUnusable: it cannot draw at all.
+        """
         ...
 
 

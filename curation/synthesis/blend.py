@@ -18,6 +18,17 @@ SPREAD = (0.3, 1.6)
 """Bounds of how much the spread of colours is stretched."""
 
 
+def named(how: str) -> Blending:
+    """The blending of this name.
+
+    Raises:
+        ValueError: none has it.
+    """
+    if how not in BLENDINGS:
+        raise ValueError(f"no blending {how!r}; there are {', '.join(BLENDINGS)}")
+    return next(one for one in BLENDINGS if one == how)
+
+
 def blend(
     below: ImageArray, above: ImageArray, hole: BoolArray, how: Blending
 ) -> tuple[FloatArray, FloatArray]:

@@ -166,10 +166,22 @@ def works(
         Difference of shares, and the ends of its interval; samples are resampled by the frame
         that hurt. (0, -1, 1) where either is empty.
     """
+    frames = [one.drawn.plan.harm.image for one in samples]
+    own, other = ([reproduced(one) for one in some] for some in (samples, controls))
+    return above_controls(frames, own, other, rng)
+
+
+def above_controls(
+    frames: Sequence[str],
+    own: Sequence[bool],
+    controls: Sequence[bool],
+    rng: np.random.Generator,
+) -> tuple[float, float, float]:
+    """The same, of flags: frames that hurt [N], which samples reproduced [N], which controls."""
     groups: dict[str, list[bool]] = {}
-    for one in samples:
-        groups.setdefault(one.drawn.plan.harm.image, []).append(reproduced(one))
-    other = np.array([reproduced(one) for one in controls], np.float64)
+    for frame, flag in zip(frames, own, strict=True):
+        groups.setdefault(frame, []).append(flag)
+    other = np.array(controls, np.float64)
     if not groups or not len(other):
         return 0.0, -1.0, 1.0
     sums = np.array([(sum(g), len(g)) for g in groups.values()], np.float64)

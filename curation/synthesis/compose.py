@@ -56,6 +56,9 @@ class Compose:
         told = json.dumps([_CODE, cv2.__version__, dict(self.parameters)], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
+    def require_ready(self) -> None:
+        """It needs nothing but the pictures."""
+
     def draw(self, plans: Sequence[Plan]) -> Iterator[Drawn | Undrawn]:
         """One answer for each plan; see ``Generator.draw``."""
         for plan in plans:

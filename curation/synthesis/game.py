@@ -40,8 +40,6 @@ class GameRules:
         ridge: of the regression, in units of the variance of a player's mask.
         light: whether the light on the object is a player.
         batch: images scored at once.
-        shares: of the positive mass; the least of them that does what the best does is taken.
-        slack: how much less of the best's loss the smaller mask may bring, as a share.
     """
 
     window: float = 2.6
@@ -50,8 +48,6 @@ class GameRules:
     ridge: float = 0.05
     light: bool = True
     batch: int = 16
-    shares: tuple[float, ...] = (1.0,)
-    slack: float = 0.05
 
 
 def scorer(detector: Detector, label: int, iou: float = 0.5) -> Score:
@@ -72,6 +68,12 @@ def scorer(detector: Detector, label: int, iou: float = 0.5) -> Score:
         return found
 
     return score
+
+
+def on_frame(segments: SegmentArray, size_wh: tuple[int, int]) -> SegmentArray:
+    """A map on the network's grid, on the grid of the frame: [H, W] int32."""
+    resized = cv2.resize(segments.astype(np.int32), size_wh, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(resized, np.int32)
 
 
 def players_of(segments: SegmentArray, box_xyxy: Box, window: float) -> IntArray:

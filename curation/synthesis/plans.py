@@ -10,6 +10,7 @@ import numpy as np
 
 from curation.synthesis.base import Donor, Harm, Plan, Staging
 from curation.synthesis.geometry import MAX_SCALE
+from curation.synthesis.known import unlike
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,20 +132,13 @@ def _donor(
         and donor.image != harm.image
         and used[donor.image] < most
         and (donor.image, donor.row) not in taken
-        and _unlike(donor, harm) < np.log(MAX_SCALE)
+        and unlike(donor.box_xyxy, harm.box_xyxy) < np.log(MAX_SCALE)
     ]
     if not free:
         return None
-    return min(free, key=lambda d: (used[d.image], _unlike(d, harm), d.image, d.row))
-
-
-def _unlike(donor: Donor, harm: Harm) -> float:
-    """How different two boxes are: sum of the logarithms of the ratios of their sides."""
-    sides = [
-        np.log([max(1e-6, box[2] - box[0]), max(1e-6, box[3] - box[1])])
-        for box in (donor.box_xyxy, harm.box_xyxy)
-    ]
-    return float(np.abs(sides[0] - sides[1]).sum())
+    return min(
+        free, key=lambda d: (used[d.image], unlike(d.box_xyxy, harm.box_xyxy), d.image, d.row)
+    )
 
 
 def _controls(
@@ -165,7 +159,7 @@ def _controls(
             if harm.label == sample.donor.label
             and harm.image != sample.donor.image
             and used[harm.image] < most
-            and _unlike(sample.donor, harm) < np.log(MAX_SCALE)
+            and unlike(sample.donor.box_xyxy, harm.box_xyxy) < np.log(MAX_SCALE)
         ]
         if not fitting:
             continue

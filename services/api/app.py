@@ -23,6 +23,7 @@ from services.api.routes import (
     decisions,
     failures,
     frames,
+    generated,
     health,
     images,
     labels,
@@ -66,8 +67,8 @@ send is taken. What is slow or too large is cut off: 408, 413.
 """
 ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
 ROUTES = (
-    *(frames, images, failures, modes, decisions, plan, cycles, tasks, looks, labels),
-    *(models, unit_routes, users),
+    *(frames, images, failures, modes, decisions, plan, generated, cycles, tasks, looks),
+    *(labels, models, unit_routes, users),
 )
 LOGIN = "/v1/login"
 """The one body of strangers that is read; a name and a password."""

@@ -184,6 +184,11 @@ class CycleOut(Row):
     champion_id: str | None
     challenger_id: str | None
     plan_id: str | None = Field(description="The plan that was approved for it.")
+    rival_id: str | None = Field(
+        description="The other challenger, where it was trained with and without drawn samples."
+    )
+    drawing: dict[str, Any] | None = Field(description="What came of drawing samples.")
+    note: str | None = Field(description="What the cycle has gone on without.")
     promoted: bool | None
     decision: dict[str, Any] | None
     error: str | None

@@ -20,6 +20,8 @@ from services.cli.common import (
     print_table,
 )
 from services.cli.cycle_output import (
+    drawing_in_words,
+    print_drawn,
     print_gate,
     print_plan,
     say_where,
@@ -223,7 +225,9 @@ def show(number: NumberArgument = None, as_json: JsonOption = False) -> None:
             ("images asked", images),
             ("label tasks", ", ".join(f"{n} {state}" for state, n in asked.items())),
             ("boxes labelled", cycle.boxes_labelled),
+            ("drawn samples", drawing_in_words(cycle.drawing)),
             ("promoted", cycle.promoted),
+            ("note", cycle.note),
             ("error", cycle.error),
         ],
     )
@@ -232,6 +236,7 @@ def show(number: NumberArgument = None, as_json: JsonOption = False) -> None:
         print_seen_modes(modes)
     if cycle.decision:
         print_gate(cycle.decision)
+        print_drawn(cycle.decision)
 
 
 @cycle_app.command("cancel")

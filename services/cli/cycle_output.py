@@ -42,6 +42,7 @@ def say_where(cycle: Cycle, open_tasks: int, lost: Unreadable) -> None:
     elif cycle.state == CycleState.DONE:
         if cycle.decision:
             print_gate(cycle.decision)
+            print_drawn(cycle.decision)
         ended = "done: the challenger was promoted" if cycle.promoted else "done"
         if cycle.promoted is False:
             ended = "done: the champion stays"
@@ -77,6 +78,35 @@ def print_gate(decision: dict[str, Any]) -> None:
             for check in decision["checks"]
         ],
     )
+
+
+def print_drawn(decision: dict[str, Any]) -> None:
+    """How the gate chose between challengers with and without drawn samples, where it did."""
+    drawn = decision.get("drawn")
+    if drawn is None:
+        return
+    verdict = {True: "passed", False: "FAILED", None: "skipped"}
+    print_table(
+        f"With drawn samples or without: {drawn['chosen']}",
+        ("check", "#without", "#with", "#bound", "verdict", "why"),
+        [
+            (
+                *(check["name"], check["champion"], check["challenger"], check["bound"]),
+                *(verdict[check["passed"]], check["reason"]),
+            )
+            for check in drawn["checks"]
+        ],
+    )
+
+
+def drawing_in_words(drawing: dict[str, Any] | None) -> str | None:
+    """What came of drawing samples for a cycle; None where none were."""
+    if drawing is None:
+        return None
+    if drawing["why"]:
+        return f"none drawn: {drawing['why']}"
+    waiting = f", {drawing['waiting']} wait for a person" if drawing["waiting"] else ""
+    return f"{drawing['kept']} kept{waiting}, {drawing['refused']} refused"
 
 
 def print_plan(found: Plan) -> None:

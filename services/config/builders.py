@@ -14,12 +14,14 @@ from curation.failures.default_boxes import FailureRules
 from curation.kernel.images import ImageLimits
 from retrain.config import FINE_TUNING, DetectorConfig, GateRules, TrainConfig
 from services.config.settings import Settings
+from services.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from curation.embedding.embed import RegionEmbedder
     from curation.embedding.encoder import TimmEncoder
     from curation.explain import Explainer
     from curation.regions import RegionRules
+    from curation.synthesis import Generator
     from retrain.detector import SsdDetector
 
 
@@ -112,6 +114,22 @@ def explainer(settings: Settings) -> Explainer:
     from services.config import explainers
 
     return explainers.configured(settings.explanation)
+
+
+def generator(settings: Settings) -> Generator:
+    """Who draws samples, with those of the settings that it takes.
+
+    Raises:
+        InvalidRequest: no generator has this name, or it takes no such parameter or value.
+    """
+    from curation import synthesis
+
+    wanted = settings.synthesis
+    try:
+        usual = synthesis.accepted(wanted.generator, {"blending": "varied"})
+        return synthesis.get(wanted.generator, **(usual | wanted.parameters))
+    except (TypeError, ValueError) as slip:
+        raise InvalidRequest(f"synthesis: {slip}") from slip
 
 
 def region_embedder(settings: Settings, encoder: TimmEncoder) -> RegionEmbedder:

@@ -31,6 +31,7 @@ from services.config.setting_groups import (
     LogSettings,
     ModeSettings,
     SelectionSettings,
+    SynthesisSettings,
     TelemetrySettings,
     TrainingSettings,
     TriggerSettings,
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     explanation: ExplanationSettings = Field(default_factory=ExplanationSettings)
     selection: SelectionSettings = Field(default_factory=SelectionSettings)
     modes: ModeSettings = Field(default_factory=ModeSettings)
+    synthesis: SynthesisSettings = Field(default_factory=SynthesisSettings)
     labels: LabelSettings = Field(default_factory=LabelSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
     triggers: TriggerSettings = Field(default_factory=TriggerSettings)

@@ -120,7 +120,7 @@ def cancel(session: Session, cycle: Cycle) -> None:
 def ask_again(session: Session, cycle: Cycle) -> str | None:
     """Ask for the unit of a cycle's step if it is gone or was cancelled; its kind if so."""
     kind = next((kind for kind, state in STATE_OF.items() if state == cycle.state), None)
-    if kind is None:
+    if kind is None or trains_drawn(cycle):  # which it can do without
         return None
     query = select(Unit.state).where(Unit.cycle_id == cycle.id, Unit.kind == kind)
     states = session.scalars(query.order_by(Unit.id)).all()
@@ -148,3 +148,28 @@ def evidence_waiting(session: Session, cycle: Cycle) -> int:
     """Units that a selection of this cycle waits for."""
     query = select(func.count()).where(Unit.cycle_id == cycle.id, Unit.state.not_in(TERMINAL))
     return session.scalar(query) or 0
+
+
+def trains_drawn(cycle: Cycle) -> bool:
+    """Whether one challenger of a cycle is trained, and another is to be, with drawn samples."""
+    return cycle.state == CycleState.TRAINING and cycle.challenger_id is not None
+
+
+def is_open(session: Session, cycle: Cycle, kind: str) -> bool:
+    """Whether a unit of a kind is waited for."""
+    query = select(Unit.id).where(
+        Unit.cycle_id == cycle.id, Unit.kind == kind, Unit.state.not_in(TERMINAL)
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
+def newest(session: Session, cycle: Cycle, kind: str) -> Unit | None:
+    """The unit of a kind that a cycle asked for last."""
+    query = select(Unit).where(Unit.cycle_id == cycle.id, Unit.kind == kind)
+    return session.scalar(query.order_by(Unit.id.desc()).limit(1))
+
+
+def why_dead(unit: Unit) -> str:
+    """Why a unit was parked: its code, and the last line of what it said."""
+    lines = (unit.error or "").strip().splitlines()
+    return f"{unit.error_code}: {lines[-1] if lines else ''}"

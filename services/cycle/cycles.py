@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import logging
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.accounts import audit
 from services.config.policies import walks_pool
 from services.context import Context
-from services.cycle import cycle_units, holdout, label_tasks
+from services.cycle import cycle_units, drawing, holdout, label_tasks
 from services.db.base import utc_now
-from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, LabelTask
+from services.db.tables import FINISHED_CYCLES, Cycle, CycleState
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.models import datasets, registry
 from services.modes import recognise
@@ -149,12 +149,16 @@ def advance(session: Session, context: Context, cycle_id: int) -> None:
         return
     dead = cycle_units.dead_unit(session, cycle)
     if dead is not None:
-        _fail(cycle, f"{dead.kind}: {dead.error_code}: {_last_line(dead.error)}")
+        _fail(cycle, f"{dead.kind}: {cycle_units.why_dead(dead)}")
     elif cycle.state == CycleState.EXPLAINING and not cycle_units.evidence_waiting(session, cycle):
         cycle.state = CycleState.SELECTING
         cycle_units.ask(session, cycle, "select", cycle_units.asked(session, cycle, "select"))
     elif cycle.state == CycleState.LABELLING and _labels_are_in(session, cycle):
-        _train_or_fail(session, cycle)
+        if not drawing.holds_up(session, context, cycle):
+            _train_or_fail(session, cycle)
+    elif cycle_units.trains_drawn(cycle) and not cycle_units.is_open(session, cycle, "train_drawn"):
+        drawing.go_on_without(session, cycle, "train_drawn")
+        _ask_gate(session, cycle)
     elif cycle.state == CycleState.VERIFYING and not cycle_units.outstanding(session, cycle):
         _finish(cycle, CycleState.DONE)
     else:
@@ -201,25 +205,47 @@ def begin_labelling(session: Session, context: Context, cycle: Cycle, note: str 
     """
     _require_running(cycle)
     cycle.state = CycleState.LABELLING
+    drawing.ask(session, context, cycle)
     session.flush()
-    if session.scalar(select(func.count()).where(LabelTask.cycle_id == cycle.id)):
+    if label_tasks.any_asked(session, cycle):
         return
-    if datasets.fresh_frames(session, cycle.champion_id):  # what has its truth costs no label
+    why = note or "no explained failure in a mode to fix, or the pool is empty"
+    cycle.note = f"nothing to label: {why}"
+    if not drawing.holds_up(session, context, cycle):
         _train_or_fail(session, cycle)
-    else:
-        why = note or "no explained failure in a mode to fix, or the pool is empty"
-        cycle.error = f"nothing to label: {why}"
-        _finish(cycle, CycleState.DONE)
 
 
-def begin_gating(session: Session, cycle: Cycle, model_id: str, dataset_id: str) -> None:
-    """A challenger is trained (called by the train stage).
+def begin_drawn_training(
+    session: Session, cycle: Cycle, model_id: str, dataset_id: str, drawn_id: str
+) -> None:
+    """A challenger is trained without drawn samples; one on the version ``drawn_id`` is next.
 
     Raises:
         Conflict: the cycle has ended.
     """
     _require_running(cycle)
     cycle.challenger_id, cycle.dataset_version_id = model_id, dataset_id
+    session.flush()
+    drawing.ask_training(session, cycle, drawn_id)
+
+
+def begin_gating(
+    session: Session, cycle: Cycle, model_id: str, dataset_id: str, rival_id: str | None = None
+) -> None:
+    """A challenger is trained (called by the train stage).
+
+    ``rival_id`` is the challenger without drawn samples, where there are two.
+
+    Raises:
+        Conflict: the cycle has ended.
+    """
+    _require_running(cycle)
+    cycle.challenger_id, cycle.dataset_version_id = model_id, dataset_id
+    cycle.rival_id = rival_id
+    _ask_gate(session, cycle)
+
+
+def _ask_gate(session: Session, cycle: Cycle) -> None:
     cycle.state = CycleState.GATING
     cycle_units.ask(session, cycle, "gate")
 
@@ -267,7 +293,8 @@ def train_with_what_is_there(session: Session, context: Context, cycle_id: int) 
     Raises:
         Conflict: the cycle does not wait for labels.
     """
-    cycle = hold(session, find(session, cycle_id).id)
+    drawing.stop(session, find(session, cycle_id))  # first: a worker's end takes this order
+    cycle = hold(session, cycle_id)
     if cycle.state != CycleState.LABELLING:
         raise Conflict(f"cycle {cycle_id} is {cycle.state}, it does not wait for labels")
     label_tasks.close_tasks(session, cycle, "the cycle trains with what is there")
@@ -286,12 +313,19 @@ def _labels_are_in(session: Session, cycle: Cycle) -> bool:
 
 def _train_or_fail(session: Session, cycle: Cycle) -> None:
     cycle.boxes_labelled = label_tasks.boxes(session, cycle)
-    fresh = datasets.fresh_frames(session, cycle.champion_id)
-    if not fresh and not label_tasks.answers(session, cycle):
+    drawing.go_on_without(session, cycle, "synthesize")
+    if (
+        datasets.fresh_frames(session, cycle.champion_id)  # what has its truth costs no label
+        or label_tasks.answers(session, cycle)
+        or datasets.new_samples(session, cycle.champion_id)
+    ):
+        cycle.state = CycleState.TRAINING
+        cycle_units.ask(session, cycle, "train")
+    elif label_tasks.any_asked(session, cycle):
         _fail(cycle, "no image was labelled: every task was skipped or rejected")
-        return
-    cycle.state = CycleState.TRAINING
-    cycle_units.ask(session, cycle, "train")
+    else:
+        cycle.error = drawing.nothing_to_train(session, cycle)
+        _finish(cycle, CycleState.DONE)
 
 
 def _require_running(cycle: Cycle) -> None:
@@ -315,8 +349,3 @@ def _fail(cycle: Cycle, why: str) -> None:
 
 def _finish(cycle: Cycle, state: CycleState) -> None:
     cycle.state, cycle.finished_at = state, utc_now()
-
-
-def _last_line(text: str | None) -> str:
-    lines = (text or "").strip().splitlines()
-    return lines[-1] if lines else ""

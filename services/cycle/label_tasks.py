@@ -57,3 +57,9 @@ def close_tasks(session: Session, cycle: Cycle, why: str) -> None:
         if task.state == TaskState.WAITING:  # nobody works on it
             task.token += 1
         task.state, task.finished_at, task.note = TaskState.SKIPPED, utc_now(), f"{CLOSED}{why}"
+
+
+def any_asked(session: Session, cycle: Cycle) -> bool:
+    """Whether a cycle asks for labels at all."""
+    query = select(LabelTask.id).where(LabelTask.cycle_id == cycle.id).limit(1)
+    return session.scalar(query) is not None

@@ -26,6 +26,9 @@ class Role(StrEnum):
     """Evaluation only, never selectable."""
     SIBLINGS = "siblings"
     """Evaluation only: frames with the causes of the field's failures, never selectable."""
+    GENERATED = "generated"
+    """Drawn for a failure mode; trained on while it is kept (:mod:`services.db.generated`). Never
+    selected, never evaluated on, never a known object, never looked at as a frame."""
 
 
 EVALUATION_ROLES = (Role.HOLDOUT, Role.SIBLINGS)
@@ -63,6 +66,8 @@ class TruthSource(StrEnum):
     """A file that was imported; the next import of the image may put another in its place."""
     PERSON = "person"
     """An answer, a correction or the words about a frame; no import takes its place unasked."""
+    DRAWN = "drawn"
+    """Known from how the image was drawn."""
 
 
 class Annotation(Base):
@@ -133,6 +138,8 @@ class DatasetVersion(Base):
     file: Mapped[str] = mapped_column(String(120))
     images: Mapped[int]
     boxes: Mapped[int]
+    generated: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How many of the images were drawn."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

@@ -145,7 +145,14 @@ class Cycle(Base):
     champion_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
     challenger_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
     dataset_version_id: Mapped[str | None] = mapped_column(ForeignKey("dataset_versions.id"))
+    rival_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
+    """The other challenger, where two were trained, with and without drawn samples: until the gate
+    has chosen the one without, then the one that was not chosen."""
     boxes_labelled: Mapped[int] = mapped_column(default=0)
+    drawing: Mapped[dict[str, Any] | None]
+    """What came of drawing samples, as :mod:`services.cycle.drawing` tells it."""
+    note: Mapped[str | None] = mapped_column(Text)
+    """What the cycle has gone on without, and why."""
     decision: Mapped[dict[str, Any] | None]
     """The gate's verdict with its table of checks."""
     promoted: Mapped[bool | None]

@@ -22,6 +22,7 @@ from services.db.decisions import (
     PlanRow,
     SecondLook,
 )
+from services.db.generated import GeneratedRow, HarmRow, SampleState
 from services.db.loop import (
     ASKED_TASKS,
     FINISHED_CYCLES,
@@ -72,6 +73,8 @@ __all__ = [
     "FailureRow",
     "FailureState",
     "FieldSide",
+    "GeneratedRow",
+    "HarmRow",
     "Image",
     "LabelTask",
     "LabelUse",
@@ -89,6 +92,7 @@ __all__ = [
     "PlanRow",
     "Pointer",
     "Role",
+    "SampleState",
     "SecondLook",
     "TaskState",
     "TruthSource",

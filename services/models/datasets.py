@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from curation.kernel.manifest import Manifest, leaks
+from curation.kernel.errors import ManifestMismatch
+from curation.kernel.manifest import Manifest, diff, leaks
 from services.context import Context
 from services.db import sides
 from services.db.base import utc_now
 from services.db.convert import manifest_of
 from services.db.engine import reading
+from services.db.parts import in_parts
 from services.db.races import insert_new
 from services.db.tables import (
     TAKEN_BACK,
@@ -21,13 +25,17 @@ from services.db.tables import (
     DatasetVersion,
     FailureRow,
     FieldSide,
+    GeneratedRow,
     Image,
     Model,
     Role,
+    SampleState,
 )
 from services.errors import Conflict
 from services.models import registry
 from services.models.classes import TRAINING_ROLES, class_names
+
+logger = logging.getLogger(__name__)
 
 
 def build_version(context: Context, cycle_id: int | None = None) -> DatasetVersion:
@@ -43,8 +51,71 @@ def build_version(context: Context, cycle_id: int | None = None) -> DatasetVersi
     Raises:
         Conflict: nothing is labelled, or an evaluation image would be trained on.
     """
+    return _stored(context, _manifest_of_now(context), cycle_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What a cycle trains on.
+
+    Attributes:
+        first: trained on in any case.
+        drawn: the same with drawn samples that the champion has not learned from, trained on beside
+            it so that the gate can choose; None where ``first`` is all there is.
+    """
+
+    first: DatasetVersion
+    drawn: DatasetVersion | None = None
+
+
+def build_versions(context: Context, cycle_id: int | None) -> Versions:
+    """What is trained on now, without new drawn samples and with them.
+
+    One version is enough where nothing new was drawn, where nothing *else* is new, since the
+    champion itself is the model without them then, and where the setting says so.
+
+    Raises:
+        Conflict: see :func:`build_version`.
+    """
+    whole = _manifest_of_now(context)
+    parent = _manifest_of(context, whole.parent)
+    known = {item.image for item in parent.items} if parent else set()
+    plain = replace(
+        whole,
+        items=tuple(one for one in whole.items if not one.generated or one.image in known),
+    )
+    fresh = len(whole.items) - len(plain.items)
+    alone = not plain.items or (parent is not None and not any(_changes(parent, plain)))
+    never = context.settings.synthesis.ablation == "never"
+    if cycle_id is None or not fresh or alone or never:
+        return Versions(_stored(context, whole, cycle_id))
+    return Versions(_stored(context, plain, cycle_id), _stored(context, whole, cycle_id))
+
+
+def _changes(parent: Manifest, plain: Manifest) -> tuple[tuple[str, ...], ...]:
+    found = diff(parent, plain)
+    return found.added, found.removed, found.relabelled
+
+
+def _manifest_of_now(context: Context) -> Manifest:
     with reading(context.sessions) as session:
-        manifest = _manifest(session)
+        return _manifest(session)
+
+
+def _manifest_of(context: Context, version_id: str | None) -> Manifest | None:
+    """A stored manifest; None where there is none, or where it is lost."""
+    if version_id is None:
+        return None
+    with reading(context.sessions) as session:
+        row = session.get_one(DatasetVersion, version_id)
+    try:
+        return read_version(context, row)
+    except (OSError, ManifestMismatch) as error:
+        logger.warning("what the champion was trained on cannot be read: %s", error)
+        return None
+
+
+def _stored(context: Context, manifest: Manifest, cycle_id: int | None) -> DatasetVersion:
     with reading(context.sessions) as session:
         known = session.get(DatasetVersion, manifest.version)
     if known is not None:
@@ -57,6 +128,7 @@ def build_version(context: Context, cycle_id: int | None = None) -> DatasetVersi
         "file": path.name,
         "images": len(manifest.items),
         "boxes": sum(len(item.labels) for item in manifest.items),
+        "generated": sum(bool(item.generated) for item in manifest.items),
         "created_at": utc_now(),
     }
     with context.sessions.begin() as session:
@@ -69,7 +141,7 @@ def _manifest(session: Session) -> Manifest:
     images = session.scalars(
         select(Image)
         .where(
-            or_(Image.role.in_(TRAINING_ROLES), sides.is_taught()),
+            or_(Image.role.in_(TRAINING_ROLES), sides.is_taught(), _is_kept()),
             select(Annotation.id).where(Annotation.image_id == Image.id).exists(),
         )
         .order_by(Image.id)  # the version is a hash of the items in their order
@@ -78,8 +150,34 @@ def _manifest(session: Session) -> Manifest:
         raise Conflict("there is nothing to train on: run `e2x import FOLDER --role seed`")
     manifest = manifest_of(session, images, class_names(session), _parent(session))
     manifest = _with_origins(session, manifest, {i.id for i in images if i.role == Role.FIELD})
+    manifest = _with_generators(session, manifest, {i.id for i in images if _is_drawn(i)})
     _refuse_leaks(session, manifest)
     return manifest
+
+
+def _is_kept() -> ColumnElement[bool]:
+    """Whether the image of the enclosing query was drawn and is kept."""
+    kept = (
+        select(GeneratedRow.id)
+        .where(GeneratedRow.image_id == Image.id, GeneratedRow.state == SampleState.KEPT)
+        .correlate(Image)
+        .exists()
+    )
+    return and_(Image.role == Role.GENERATED, kept)
+
+
+def _is_drawn(image: Image) -> bool:
+    return image.role == Role.GENERATED
+
+
+def _with_generators(session: Session, manifest: Manifest, drawn: set[str]) -> Manifest:
+    """The same, where each drawn image tells who drew it."""
+    names = dict[str, str]()
+    for part in in_parts(sorted(drawn)):
+        rows = session.scalars(select(GeneratedRow).where(GeneratedRow.image_id.in_(part)))
+        names |= {str(row.image_id): f"{row.generator}:{row.generator_version}" for row in rows}
+    items = [replace(item, generated=names.get(item.image, "")) for item in manifest.items]
+    return replace(manifest, items=tuple(items))
 
 
 def _with_origins(session: Session, manifest: Manifest, frames: set[str]) -> Manifest:
@@ -107,10 +205,29 @@ def fresh_frames(session: Session, model_id: str | None) -> int:
     return session.scalar(query) or 0
 
 
+def new_samples(session: Session, model_id: str | None) -> int:
+    """Kept samples that were decided on after a model's dataset was built.
+
+    Args:
+        session: only read from.
+        model_id: the champion; None: all count.
+    """
+    query = select(func.count()).where(GeneratedRow.state == SampleState.KEPT)
+    if model_id is not None:
+        since = taught_until(session, session.get_one(Model, model_id))
+        query = query.where(GeneratedRow.decided_at > since)
+    return session.scalar(query) or 0
+
+
+def taught_until(session: Session, model: Model) -> datetime:
+    """What came later a model has not learned from."""
+    version = model.dataset_version_id and session.get(DatasetVersion, model.dataset_version_id)
+    return version.created_at if version else model.created_at
+
+
 def _is_new_to(session: Session, model: Model) -> ColumnElement[bool]:
     """Whether the frame of the enclosing query came to teach after a model's dataset was built."""
-    version = model.dataset_version_id and session.get(DatasetVersion, model.dataset_version_id)
-    since = version.created_at if version else model.created_at
+    since = taught_until(session, model)
     newly_failing = (
         select(FailureRow.id)
         .where(

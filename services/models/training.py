@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from services import units
 from services.config import builders
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import Cycle, Model, ModelState, Role, Unit, UnitState
+from services.db.tables import Cycle, DatasetVersion, Model, ModelState, Role, Unit, UnitState
 from services.errors import Conflict
 from services.models import datasets, registry
 from services.models.training_process import run_job
@@ -66,23 +67,30 @@ def request(session: Session) -> Unit:
 
 
 def run(
-    context: Context, cycle_id: int | None, on_beat: Callable[[dict[str, Any]], None]
+    context: Context,
+    cycle_id: int | None,
+    on_beat: Callable[[dict[str, Any]], None],
+    version: DatasetVersion | None = None,
+    drawn: bool = False,
 ) -> Trained:
-    """Build the dataset version and train on it; a killed run resumes.
+    """Train on a dataset version; a killed run resumes.
 
     Args:
         context: wiring.
         cycle_id: the cycle that retrains; None for the first detector.
         on_beat: told the progress of the process.
+        version: what to train on; None: all that is labelled now.
+        drawn: whether it is the training with drawn samples beside another without.
     """
     settings = context.settings
-    version = datasets.build_version(context, cycle_id)
+    if version is None:
+        version = datasets.build_version(context, cycle_id)
     with reading(context.sessions) as session:
         cycle = None if cycle_id is None else session.get_one(Cycle, cycle_id)
         champion = None if cycle is None else registry.require_champion(session)
         seed = settings.seed if cycle is None else cycle.seed
     manifest = datasets.read_version(context, version)
-    folder = context.project.runs / run_name(cycle_id)
+    folder = context.project.runs / run_name(cycle_id, drawn)
     fine_tune = champion is not None and tuple(champion.class_names) == manifest.class_names
     config = builders.train_config(
         settings,
@@ -127,13 +135,21 @@ def run(
             **config.to_dict(),
             "weights": result["weights"],
             "unreadable": result["unreadable"],
+            "generated": _generators(manifest),
         },
     )
 
 
-def run_name(cycle_id: int | None) -> str:
+def _generators(manifest: Manifest) -> dict[str, int]:
+    """How many of the images were drawn, by name and version of who drew them."""
+    return dict(sorted(Counter(one.generated for one in manifest.items if one.generated).items()))
+
+
+def run_name(cycle_id: int | None, drawn: bool = False) -> str:
     """The folder of a cycle's training run below ``runs/``."""
-    return "train-first" if cycle_id is None else f"train-cycle-{cycle_id}"
+    if cycle_id is None:
+        return "train-first"
+    return f"train-cycle-{cycle_id}" + ("-drawn" if drawn else "")
 
 
 def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:

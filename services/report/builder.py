@@ -21,8 +21,8 @@ from services.report.read import CycleRows, ModeRows, ReportRows, read_rows
 from services.report.summary import cycles_table, models_table, tiles_of
 from services.store.storage import write_bytes
 
-EXEMPLARS, SAMPLES, LINEAGE = 3, 6, 40
-"""Pictured failures, pictured samples and lines of lineage a mode."""
+EXEMPLARS, SAMPLES, DRAWN, LINEAGE = 3, 6, 4, 40
+"""Pictured failures, pictured samples, pictured drawn ones and lines of lineage a mode."""
 PICTURE_BYTES = 10 * 2**20
 """Room for pictures; a page of this size still opens at once and fits a message."""
 
@@ -118,6 +118,11 @@ def _draw_turn(artist: Artist, cycle: CycleRows, mode: ModeRows, page: PageMode,
         if picture is not None:
             page.pictures.append(picture)
 
+    if turn < min(DRAWN, len(mode.drawn)) and not artist.ledger.is_spent:
+        made = artist.drawn(mode.drawn[turn])
+        if made:
+            page.made.append(made)
+
 
 def _mode(rows: ReportRows, cycle: CycleRows, mode: ModeRows, number: int) -> PageMode:
     row = mode.sighting
@@ -133,6 +138,8 @@ def _mode(rows: ReportRows, cycle: CycleRows, mode: ModeRows, number: int) -> Pa
         after=words.percent(row.found_after),
         after_percent=None if row.found_after is None else round(row.found_after * 100, 1),
         samples=len(mode.samples),
+        drawn=len(mode.drawn),
+        drawn_in_words=words.drawn_in_words(cycle.cycle.drawing, mode.mode.id),
         lineage=lines[:LINEAGE],
         lineage_left_out=max(0, len(lines) - LINEAGE),
     )
@@ -152,6 +159,7 @@ def _cycle(rows: ReportRows, cycle: CycleRows, modes: dict[int, PageMode]) -> Pa
     ]
     if cycle.unreadable:
         facts.append(("Left out", cycle.unreadable.advised()))
+    facts += [(name, text) for name, text in words.drawing_facts(row) if text]
     if row.error:
         facts.append(("Remark", row.error))
     decision = row.decision or {}

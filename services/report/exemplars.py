@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from curation import draw
 from curation.kernel.errors import CurationError
@@ -16,7 +16,7 @@ from services.models.predict import Predict
 from services.report import pictures, words
 from services.report.page import Exemplar, Panel
 from services.report.pictures import PANEL_PX, SAMPLE_PX, THUMB_PX, Mark, PictureBudget, View
-from services.report.read import ReportRows, Sample
+from services.report.read import DrawnSample, ReportRows, Sample
 from services.store.drawings import attribution_of
 from services.store.storage import open_image, read_npz
 
@@ -92,6 +92,27 @@ class Artist:
             title=f"{sample.image.name}: {words.match_in_words(sample.candidate)}",
             note=words.sample_state(sample),
         )
+
+    def drawn(self, sample: DrawnSample) -> list[Panel]:
+        """A known object where it was found, what hurt, and the one among the other."""
+        row, harm = sample.row, sample.harm
+        asked = (
+            (sample.donor, row.donor_box, draw.TRUTH, "Known object", f"{row.score_before:.2f}"),
+            (sample.frame, harm.box, pictures.WRONG, "What hurt", "missed"),
+            (sample.image, row.donor_box, draw.TRUTH, "Drawn", f"{row.score_after:.2f}"),
+        )
+        panels = []
+        for image, box, colour, title, score in asked:
+            pixels = self._open(image)
+            if pixels is None:
+                return []
+            view = View.whole(pixels, SAMPLE_PX)
+            marks = [Mark(box, colour, f"{harm.label} {score}")]
+            panels.append(
+                Panel(self.ledger.encode(pictures.frame(view, pixels, marks)), title, image.name)
+            )
+        panels[-1] = replace(panels[-1], note=words.drawn_state(row))
+        return panels
 
     def _open(self, image: Image) -> ImageArray | None:
         """Pixels of an image; a lost or damaged file costs its own pictures only."""

@@ -70,6 +70,8 @@ class PageMode:
         after_percent: for the bar, 0..100; None if unknown.
         failures: how many.
         samples: how many images were asked for.
+        drawn: how many samples were drawn for it that have a picture.
+        drawn_in_words: what came of drawing, "" where nothing was drawn.
     """
 
     anchor: str
@@ -83,7 +85,11 @@ class PageMode:
     after_percent: float | None
     samples: int
     exemplars: list[Exemplar] = field(default_factory=list)
+    drawn: int = 0
+    drawn_in_words: str = ""
     pictures: list[Panel] = field(default_factory=list)
+    made: list[list[Panel]] = field(default_factory=list)
+    """Drawn samples: each with the known object before it, and what hurt."""
     lineage: list[Lineage] = field(default_factory=list)
     lineage_left_out: int = 0
 

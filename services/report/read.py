@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from curation.modes.variety import distinct_first
 from services.cycle.unreadable import Unreadable, of_cycles
@@ -22,6 +22,8 @@ from services.db.tables import (
     Explanation,
     FailureRow,
     FailureState,
+    GeneratedRow,
+    HarmRow,
     Image,
     LabelTask,
     Model,
@@ -49,6 +51,25 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class DrawnSample:
+    """A drawn sample that has a picture, with the pictures that it was made of.
+
+    Attributes:
+        row: see there.
+        image: its picture.
+        donor: of the known object.
+        harm: what hurt there.
+        frame: of what hurt.
+    """
+
+    row: GeneratedRow
+    image: Image
+    donor: Image
+    harm: HarmRow
+    frame: Image
+
+
+@dataclass(frozen=True, slots=True)
 class ModeRows:
     """What a cycle saw of a mode, and the samples it led to.
 
@@ -58,6 +79,7 @@ class ModeRows:
         failures: the most typical first, without those taken back since.
         samples: pool images that were asked for.
         taken_back: failures that it saw and that are none any more.
+        drawn: samples that were drawn for it and have a picture.
     """
 
     mode: ModeRow
@@ -65,6 +87,7 @@ class ModeRows:
     failures: list[FailureRow]
     samples: list[Sample]
     taken_back: list[FailureRow]
+    drawn: list[DrawnSample] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,21 +183,28 @@ def _read_cycle(session: Session, cycle: Cycle, lost: Unreadable) -> CycleRows:
         .where(ModeSighting.cycle_id == cycle.id)
         .order_by(ModeSighting.size.desc(), ModeSighting.id)
     ).all()
-    members = _members(session, cycle.id)
+    members, drawn = _members(session, cycle.id), _drawn(session, cycle.id)
     return CycleRows(
         cycle=cycle,
-        modes=[_mode_rows(mode, seen, members[seen.id], samples[mode.id]) for mode, seen in modes],
+        modes=[
+            _mode_rows(mode, seen, members[seen.id], samples[mode.id], drawn[mode.id])
+            for mode, seen in modes
+        ],
         other_samples=samples[None],
         unreadable=lost,
     )
 
 
 def _mode_rows(
-    mode: ModeRow, seen: ModeSighting, members: list[FailureRow], samples: list[Sample]
+    mode: ModeRow,
+    seen: ModeSighting,
+    members: list[FailureRow],
+    samples: list[Sample],
+    drawn: list[DrawnSample],
 ) -> ModeRows:
     kept = _typical_first([row for row in members if row.state not in TAKEN_BACK], seen)
     gone = _typical_first([row for row in members if row.state in TAKEN_BACK], seen)
-    return ModeRows(mode, seen, kept, samples, gone)
+    return ModeRows(mode, seen, kept, samples, gone, drawn)
 
 
 def _trends(session: Session, cycles: Sequence[CycleRows]) -> list[TrendRows]:
@@ -232,6 +262,24 @@ def _samples(session: Session, cycle_id: int) -> dict[int | None, list[Sample]]:
     )
     for candidate, image, task, annotation in rows:
         found[candidate.mode_id].append(Sample(candidate, image, task, annotation))
+    return found
+
+
+def _drawn(session: Session, cycle_id: int) -> dict[int, list[DrawnSample]]:
+    """Drawn samples that have a picture, by mode; those that show what hurt come first."""
+    donor, frame = aliased(Image), aliased(Image)
+    rows = session.execute(
+        select(GeneratedRow, Image, donor, HarmRow, frame)
+        .join(Image, Image.id == GeneratedRow.image_id)
+        .join(donor, donor.id == GeneratedRow.donor_id)
+        .join(HarmRow, HarmRow.id == GeneratedRow.harm_id)
+        .join(frame, frame.id == HarmRow.image_id)
+        .where(GeneratedRow.cycle_id == cycle_id)
+        .order_by(GeneratedRow.failure_id.is_(None), GeneratedRow.id)
+    )
+    found: dict[int, list[DrawnSample]] = defaultdict(list)
+    for row, image, known, harm, other in rows:
+        found[row.mode_id].append(DrawnSample(row, image, known, harm, other))
     return found
 
 

@@ -13,6 +13,7 @@ from services.db.tables import (
     Explanation,
     FailureRow,
     FailureState,
+    GeneratedRow,
     LabelTask,
 )
 from services.modes.trends import FAMILY_KINDS, state_in_words
@@ -197,3 +198,44 @@ def _label_in_words(sample: Sample) -> str:
         return sample_state(sample)
     words = objects_in_words(annotation.objects)
     return f"{words} (revision {annotation.revision}, {annotation.author})"
+
+
+def drawn_state(row: GeneratedRow) -> str:
+    """What became of a drawn sample, and who made it."""
+    why = f": {row.reason}" if row.reason else ""
+    return (
+        f"sample {row.id}, {row.state} by {row.decided_by}{why}; {row.generator}, seed {row.seed}"
+    )
+
+
+def drawn_in_words(drawing: dict[str, Any] | None, mode_id: int) -> str:
+    """What came of drawing for a mode; "" where nothing was asked for."""
+    if drawing is None:
+        return ""
+    if drawing["why"]:
+        return f"Nothing was drawn: {drawing['why']}."
+    own = next((one for one in drawing["modes"] if one["mode"] == mode_id), None)
+    if own is None or own["why"]:
+        return f"Nothing was drawn: {own['why']}." if own else ""
+    told = f"{own['drawn']} drawn, {own['kept']} passed the checks."
+    if own.get("difference") is not None:
+        told += (
+            f" What was blamed makes {own['difference']:.0%} more of the known objects fail than "
+            f"what does no harm ({own['low']:.0%} to {own['high']:.0%})."
+        )
+        if not own["works"]:
+            told += " That is too little: none is kept."
+    return told
+
+
+def drawing_facts(cycle: Cycle) -> list[tuple[str, str]]:
+    """What came of drawing samples in a cycle, and what it has gone on without."""
+    told = cycle.drawing
+    drawn = ""
+    if told is not None:
+        drawn = told["why"] or f"{told['kept']} kept, {told['refused']} refused"
+        if told["waiting"]:
+            drawn += f", {told['waiting']} wait for a person"
+    chosen = (cycle.decision or {}).get("drawn")
+    which = "" if chosen is None else f"the challenger {chosen['chosen']} them was chosen"
+    return [("Drawn samples", drawn), ("With or without", which), ("Note", cycle.note or "")]

@@ -189,12 +189,12 @@ def lacks(session: Session) -> tuple[str, ...]:
     from services.models import registry
 
     champion = registry.champion(session)
-    states = dict.fromkeys((FailureState.EXPLAINED, FailureState.FOUND), 0)
+    states: dict[str, int] = {}
     if champion is not None:
         query = select(FailureRow.state, func.count()).where(FailureRow.model_id == champion.id)
-        states |= {row[0]: row[1] for row in session.execute(query.group_by(FailureRow.state))}
+        states = {row[0]: row[1] for row in session.execute(query.group_by(FailureRow.state))}
     running = session.scalar(select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES)).limit(1))
-    failures = states[FailureState.EXPLAINED] + states[FailureState.FOUND]
+    failures = sum(states.get(one, 0) for one in (FailureState.EXPLAINED, FailureState.FOUND))
     pool = _count(session, Image.id, Image.role == Role.POOL)
     number = None if champion is None else champion.number
     found = _lacks(number, failures, pool, _spent(session), running)

@@ -54,6 +54,7 @@ def training_sample(
 ) -> TrainingSample | None:
     """A sample of the training images that no failure asked for, embedded once and then kept.
 
+    Nor of drawn ones: a mode would count as known that nobody has a real image of.
     A model that was trained elsewhere is taken to know the seed set.
 
     Returns:
@@ -68,7 +69,9 @@ def training_sample(
     if not manifest.items:
         return None
     names = tuple(champion.class_names)
-    sample = list(_sample([item for item in manifest.items if item.origin is None]))
+    sample = list(
+        _sample([item for item in manifest.items if item.origin is None and not item.generated])
+    )
     told = repr((names, [(item.image, item.boxes_xyxy, item.labels) for item in sample]))
     digest = hashlib.sha256(told.encode()).hexdigest()
     path = context.project.embeddings / f"training-{embedder.version[:16]}-{digest[:16]}.npz"

@@ -1,5 +1,9 @@
 """Gate: champion against challenger on everything that must hold, then promotion or not.
 
+Where samples were drawn there may be two challengers, with and without them. The one with them must
+hold against the champion, and be no worse than the other; else the other takes its place, and what
+was drawn leaves further versions.
+
 A person may promote a model or roll one back while a cycle runs. So the opponent is the champion
 of the moment, and where that has changed once more when the verdict is stored, the verdict is
 dropped and the unit is judged again.
@@ -8,82 +12,36 @@ dropped and the unit is judged again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retrain.gate import GateInputs, Verdict, decide
+from retrain.config import GateRules
+from retrain.gate import GateInputs, Verdict, decide, not_worse
 from retrain.report import EvaluationReport
 from services.config import builders
 from services.context import Context
 from services.cycle import cycles, holdout
-from services.db import sides
 from services.db.engine import reading
 from services.db.tables import (
-    TAKEN_BACK,
-    Annotation,
-    CandidateRow,
     Cycle,
-    FailureRow,
-    FailureState,
-    Image,
     ModelState,
-    ModeMember,
     ModeRow,
     ModeSighting,
 )
 from services.db.tables import Model as ModelRow
 from services.errors import ChampionChanged, Conflict
-from services.failures.check import still_failing, words_about
-from services.failures.findings import Words
+from services.failures.check import still_failing
 from services.models import registry, training
+from services.stages.gate_questions import Questions
+from services.synthesis import samples
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
 ACTOR = "gate"
-MISSED = "missed"
-"""Family of the modes whose failures are objects that were not found."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Questions:
-    """What both sides are asked beside the evaluation splits, of frames that judge.
-
-    Read once for both: scans go on meanwhile, and settle which failures are fixed.
-
-    Attributes:
-        fixed: failures that earlier cycles fixed.
-        modes: failures of every mode that the cycle saw and that has a judge.
-        unjudged: the class that is missed, of modes all of whose frames teach; None: of a false
-            detection, which no sibling can show.
-        targeted: the modes that it brought images for; no other is expected to improve.
-        said: about the frames of these failures.
-        class_names: that both know: a challenger is compared on what the champion was taught.
-    """
-
-    fixed: list[FailureRow]
-    modes: dict[str, list[FailureRow]]
-    unjudged: dict[str, str | None]
-    targeted: set[str]
-    said: dict[str, Words]
-    class_names: list[str]
-
-    @staticmethod
-    def read(session: Session, cycle_id: int, model_ids: Sequence[str]) -> _Questions:
-        """Those of a cycle about these models."""
-        fixed = _fixed(session)
-        modes = _mode_members(session, cycle_id)
-        unjudged = _seen(session, cycle_id, without=modes)
-        said = words_about(session, _all_rows(fixed, modes))
-        names = min((session.get_one(ModelRow, m).class_names for m in model_ids), key=len)
-        return _Questions(fixed, modes, unjudged, _targeted(session, cycle_id), said, names)
-
-    def rows(self) -> list[FailureRow]:
-        """All failures."""
-        return _all_rows(self.fixed, self.modes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +59,34 @@ class _Answers:
 
 @dataclass(frozen=True, slots=True)
 class _Judgement:
-    """A verdict, and about whom."""
+    """A verdict, and about whom.
+
+    Attributes:
+        cycle_id: whose challengers.
+        opponent_id: the champion.
+        challenger_id: the challenger that the verdict is about.
+        other_id: the one that it was chosen from beside; None where there is one.
+        verdict: see there.
+        before: share found of each mode, by the champion.
+        after: by the challenger.
+        drawn: how the choice was made, where there was one.
+        turned_down: why new drawn samples leave further versions; "" where they stay.
+    """
 
     cycle_id: int
     opponent_id: str
     challenger_id: str
+    other_id: str | None
     verdict: Verdict
     before: Mapping[str, float]
     after: Mapping[str, float]
+    drawn: dict[str, Any] | None = None
+    turned_down: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As the cycle's decision."""
-        return {**self.verdict.to_dict(), "against": self.opponent_id}
+        told = {**self.verdict.to_dict(), "against": self.opponent_id}
+        return told if self.drawn is None else {**told, "drawn": self.drawn}
 
 
 def run(stage: StageContext, claim: Claim) -> Store:
@@ -126,11 +100,11 @@ def run(stage: StageContext, claim: Claim) -> Store:
     with reading(context.sessions) as session:
         cycle = session.get_one(Cycle, claim.payload["cycle"])
         opponent_id, challenger_id = _opponent(session, cycle), str(cycle.challenger_id)
-        questions = _Questions.read(session, cycle.id, (opponent_id, challenger_id))
-    before = _answers(stage, opponent_id, questions)
-    after = _answers(stage, challenger_id, questions)
-    verdict = decide(before.inputs, after.inputs, builders.gate_rules(context.settings))
-    judged = _Judgement(cycle.id, opponent_id, challenger_id, verdict, before.found, after.found)
+        asked = [opponent_id, challenger_id, *filter(None, [cycle.rival_id])]
+        questions = Questions.read(session, cycle.id, asked)
+        lone = cycle.rival_id is None and samples.are_all_that_is_new(session, cycle)
+    answers = {model_id: _answers(stage, model_id, questions) for model_id in asked}
+    judged = _judge(cycle, opponent_id, answers, builders.gate_rules(context.settings), lone)
 
     def store(session: Session) -> dict[str, Any]:
         return _settle(session, judged, context.settings.gate.auto_promote)
@@ -138,13 +112,67 @@ def run(stage: StageContext, claim: Claim) -> Store:
     return store
 
 
+def _judge(
+    cycle: Cycle, opponent_id: str, answers: Mapping[str, _Answers], rules: GateRules, lone: bool
+) -> _Judgement:
+    """The verdict on the challenger, or on the better of two.
+
+    Args:
+        cycle: whose challengers.
+        opponent_id: the champion.
+        answers: by model.
+        rules: the bounds.
+        lone: whether drawn samples are all that the champion has not learned from.
+    """
+    before, challenger_id = answers[opponent_id], str(cycle.challenger_id)
+    after = answers[challenger_id]
+    verdict = decide(before.inputs, after.inputs, rules)
+    found = (before.found, after.found)
+    if cycle.rival_id is None:
+        down = "a model that learned from them does not hold against the champion"
+        lost = down if lone and not verdict.promote else ""
+        return _Judgement(
+            cycle.id, opponent_id, challenger_id, None, verdict, *found, turned_down=lost
+        )
+    without = answers[cycle.rival_id]
+    verdicts = {"with": verdict, "without": decide(before.inputs, without.inputs, rules)}
+    compared = not_worse(without.inputs, after.inputs, rules)
+    takes = (verdict.promote and compared.promote) or not (
+        verdicts["without"].promote or verdict.promote
+    )
+    told = {
+        "with": challenger_id,
+        "without": cycle.rival_id,
+        "chosen": "with" if takes else "without",
+        "holds": {name: one.promote for name, one in verdicts.items()},
+        "checks": compared.to_dict()["checks"],
+    }
+    lost = "" if compared.promote and takes else _why_down(verdict, compared)
+    if takes:
+        return _Judgement(
+            *(cycle.id, opponent_id, challenger_id, cycle.rival_id, verdict, *found), told, lost
+        )
+    return _Judgement(
+        *(cycle.id, opponent_id, cycle.rival_id, challenger_id, verdicts["without"]),
+        *(before.found, without.found, told, lost),
+    )
+
+
+def _why_down(verdict: Verdict, compared: Verdict) -> str:
+    """Why samples are turned down, by the first check that fails."""
+    failed = [one for one in (*compared.checks, *verdict.checks) if one.passed is False]
+    whom = "one without them" if not compared.promote else "the champion"
+    return f"a model that learned from them does not hold against {whom}: {failed[0].name}"
+
+
 def _opponent(session: Session, cycle: Cycle) -> str:
-    """The champion of now; the cycle's own where a person has promoted the challenger already."""
+    """The champion of now; the cycle's own where a person has promoted a challenger already."""
     champion = registry.require_champion(session).id
-    return str(cycle.champion_id) if champion == cycle.challenger_id else champion
+    is_own = champion in (cycle.challenger_id, cycle.rival_id)
+    return str(cycle.champion_id) if is_own else champion
 
 
-def _answers(stage: StageContext, model_id: str, asked: _Questions) -> _Answers:
+def _answers(stage: StageContext, model_id: str, asked: Questions) -> _Answers:
     """How a model does on the evaluation splits, the fixed failures and the modes."""
     training.evaluate_splits(stage.context, model_id)
     reports = training.reports_of(stage.context, model_id, asked.class_names)
@@ -177,10 +205,6 @@ def _holdout_labels(context: Context) -> set[str]:
         return holdout.counted_labels(session)
 
 
-def _all_rows(fixed: list[FailureRow], modes: dict[str, list[FailureRow]]) -> list[FailureRow]:
-    return fixed + [row for members in modes.values() for row in members]
-
-
 def _judged_by_siblings(
     report: EvaluationReport | None, unjudged: Mapping[str, str | None]
 ) -> dict[str, float]:
@@ -195,88 +219,29 @@ def _judged_by_siblings(
     }
 
 
-def _fixed(session: Session) -> list[FailureRow]:
-    """What earlier cycles fixed, but not where the model was told the answer."""
-    query = (
-        select(FailureRow)
-        .join(Image, Image.id == FailureRow.image_id)
-        .where(FailureRow.state == FailureState.FIXED, sides.is_judged())
-    )
-    return list(session.scalars(query.order_by(FailureRow.id)))
-
-
-def _seen(
-    session: Session, cycle_id: int, without: Mapping[str, list[FailureRow]]
-) -> dict[str, str | None]:
-    """The modes of a cycle that have frames but no judge, with what siblings could judge."""
-    query = (
-        select(ModeRow)
-        .join(ModeSighting, ModeSighting.mode_id == ModeRow.id)
-        .join(ModeMember, ModeMember.sighting_id == ModeSighting.id)
-        .join(FailureRow, FailureRow.id == ModeMember.failure_id)
-        .where(ModeSighting.cycle_id == cycle_id, FailureRow.state.not_in(TAKEN_BACK))
-        .order_by(ModeRow.id)
-    )
-    return {
-        row.name: row.label if row.family == MISSED else None
-        for row in session.scalars(query).unique()
-        if row.name not in without
-    }
-
-
-def _mode_members(session: Session, cycle_id: int) -> dict[str, list[FailureRow]]:
-    members: dict[str, list[FailureRow]] = defaultdict(list)
-    query = (
-        select(ModeRow.name, FailureRow)
-        .join(ModeSighting, ModeSighting.mode_id == ModeRow.id)
-        .join(ModeMember, ModeMember.sighting_id == ModeSighting.id)
-        .join(FailureRow, FailureRow.id == ModeMember.failure_id)
-        .join(Image, Image.id == FailureRow.image_id)
-        .where(
-            ModeSighting.cycle_id == cycle_id,
-            FailureRow.state.not_in(TAKEN_BACK),
-            sides.is_judged(),
-        )
-        .order_by(ModeRow.id, FailureRow.id)
-    )
-    for name, row in session.execute(query):
-        members[name].append(row)
-    return dict(members)
-
-
-def _targeted(session: Session, cycle_id: int) -> set[str]:
-    query = (
-        select(ModeRow.name)
-        .join(CandidateRow, CandidateRow.mode_id == ModeRow.id)
-        .where(CandidateRow.cycle_id == cycle_id)
-    )
-    taught = (
-        select(ModeRow.name)
-        .join(ModeSighting, ModeSighting.mode_id == ModeRow.id)
-        .join(ModeMember, ModeMember.sighting_id == ModeSighting.id)
-        .join(FailureRow, FailureRow.id == ModeMember.failure_id)
-        .join(Image, Image.id == FailureRow.image_id)
-        .join(Annotation, Annotation.image_id == Image.id)
-        .where(ModeSighting.cycle_id == cycle_id, sides.is_taught())
-    )
-    return {*session.scalars(query), *session.scalars(taught)}
-
-
 def _settle(session: Session, judged: _Judgement, auto_promote: bool) -> dict[str, Any]:
     """Store decision and mode figures; swap the champion in the same transaction."""
     champion = registry.require_champion(session, hold=True)
-    if champion.id not in (judged.opponent_id, judged.challenger_id):
+    own = filter(None, (judged.challenger_id, judged.other_id))
+    if champion.id not in (judged.opponent_id, *own):
         raise ChampionChanged(
             f"model {champion.number} has become the champion while the challenger was compared "
             "with another: it is judged again, against this one"
         )
-    if champion.id == judged.challenger_id:  # by a person: the gate takes nothing back
-        promoted = judged.challenger_id != judged.opponent_id
+    if champion.id != judged.opponent_id:  # by a person: the gate takes nothing back
+        promoted = True
+    elif champion.id == judged.challenger_id:
+        promoted = False
     else:
         promoted = _promote_or_refuse(session, judged, auto_promote)
+        if judged.turned_down:
+            samples.turn_down(session, judged.cycle_id, judged.turned_down)
     _keep_mode_figures(session, judged)
     cycle = session.get_one(Cycle, judged.cycle_id)
     cycle.decision = judged.to_dict()
+    chosen = session.get_one(ModelRow, judged.challenger_id)
+    cycle.challenger_id, cycle.rival_id = chosen.id, judged.other_id
+    cycle.dataset_version_id = chosen.dataset_version_id
     cycles.close(session, cycle, promoted)
     return {"promote": judged.verdict.promote, "promoted": promoted}
 
@@ -284,6 +249,8 @@ def _settle(session: Session, judged: _Judgement, auto_promote: bool) -> dict[st
 def _promote_or_refuse(session: Session, judged: _Judgement, auto_promote: bool) -> bool:
     """Do what the verdict says; whether the challenger is the champion now."""
     challenger = session.get_one(ModelRow, judged.challenger_id)
+    if judged.other_id is not None:
+        session.get_one(ModelRow, judged.other_id).state = ModelState.REJECTED
     if not judged.verdict.promote:
         challenger.state = ModelState.REJECTED
         return False

@@ -4,7 +4,8 @@
 
     field frame ── scan ── explain ─┐
     pool image ─── embed ── index ──┤
-                   score_pool ──────┴── select ── (people label) ── train ── gate ── scan …
+                   score_pool ──────┴── select ─┬ (people label) ┬ train ── gate ── scan …
+                                                └─ synthesize ───┘   └ train_drawn ┘
 
 A stage is a function ``run(stage_context, claim)`` that does the slow work and returns a
 ``Store``: a function that writes the rows. The shell calls the store in the same transaction that
@@ -86,7 +87,9 @@ STAGES: dict[str, Stage] = {
         Stage("score_pool", "embed", "services.stages.score_pool:run"),
         Stage("plan", "index", "services.stages.plan:run"),
         Stage("select", "index", "services.stages.select:run"),
+        Stage("synthesize", "explain", "services.stages.synthesize:run"),
         Stage("train", "train", "services.stages.train:run", max_attempts=5),
+        Stage("train_drawn", "train", "services.stages.train:run_drawn"),
         Stage("gate", "train", "services.stages.gate:run"),
     )
 }

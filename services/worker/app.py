@@ -17,6 +17,9 @@ from services.units.pipeline import QUEUES
 from services.worker import tasks
 from services.worker.redis_server import broker_url
 
+CHILD_ALIVE_S = 60.0
+"""A child that has not come up by then is killed and forked again. On a busy machine a fork of a
+process with many threads takes longer than Celery's 4 s, and then no child ever comes up."""
 SOFT_SHUTDOWN_S = 8.0
 """A worker that is told to stop gives its unit so long to end, then gives it back to the queue."""
 
@@ -44,6 +47,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_default_queue": "default",
         "task_create_missing_queues": False,
         "worker_prefetch_multiplier": 1,
+        "worker_proc_alive_timeout": CHILD_ALIVE_S,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "worker_send_task_events": False,

@@ -204,3 +204,14 @@ def test_the_id_of_an_image_is_the_hash_of_its_file() -> None:
 def test_what_is_encoded_says_its_format(photo) -> None:
     with Image.open(io.BytesIO(images.encode_jpeg(photo))) as opened:
         assert opened.format == "JPEG"
+
+
+def test_a_png_says_what_it_was_given_to_say_and_shows_the_same() -> None:
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    data = images.encode_png(pixels, {"who": "compose", "what": '{"seed": 3}'})
+    assert images.png_texts(data) == {"who": "compose", "what": '{"seed": 3}'}
+    assert images.png_texts(images.encode_png(pixels)) == {}
+    assert images.png_texts(images.encode_jpeg(pixels)) == {}
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), pixels)
+    with pytest.raises(ImageUnreadable, match="no picture"):
+        images.png_texts(b"no picture at all")

@@ -140,3 +140,14 @@ def test_a_class_that_the_detector_lacks_is_ignored() -> None:
     assert truth.labels.tolist()[0] == 2
     assert truth.ignore.tolist() == [False, True]
     np.testing.assert_array_equal(truth.boxes_xyxy, np.array(boxes, np.float32))
+
+
+def test_who_drew_an_image_is_part_of_the_version_and_older_versions_keep_their_names(
+    tmp_path: Path,
+) -> None:
+    real, drawn = _item(1), _item(1, generated="compose:1")
+    plain, other = (Manifest(("background", "car"), (one,)) for one in (real, drawn))
+    assert b"generated" not in plain.write(tmp_path).read_bytes()
+    assert plain.version != other.version
+    assert Manifest.read(other.write(tmp_path)).items == (drawn,)
+    assert Manifest.read(plain.write(tmp_path)).items == (real,)

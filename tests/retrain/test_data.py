@@ -157,3 +157,9 @@ def test_an_image_without_objects_is_augmented_too():
     pixels, target = augment(torch.zeros(3, 64, 96, dtype=torch.uint8), none, 0)
     assert pixels.shape == (3, 64, 96)
     assert len(target.boxes) == 0
+
+
+def test_what_was_drawn_is_shown_once_an_epoch(manifest, tmp_path):
+    drawn = tuple(replace(item, generated="compose:1", origin="f") for item in manifest.items)
+    data = TrainingSet(replace(manifest, items=drawn), tmp_path, (64, 96), NAMES, 0)
+    assert sorted(epoch_order(data, TrainConfig(boost=2.5), 0)) == list(range(len(data)))

@@ -7,7 +7,7 @@ import pytest
 
 from retrain.config import GateRules
 from retrain.errors import ReportMismatch
-from retrain.gate import GateInputs, Verdict, decide
+from retrain.gate import GateInputs, Verdict, decide, not_worse
 from retrain.report import ClassMetrics, EvaluationReport, ObjectOutcome
 
 
@@ -178,3 +178,26 @@ def test_where_nobody_is_left_to_judge_no_mode_is_improved_or_not():
     nothing = {"modes": {}, "unjudged": []}
     check = targeted(replace(CHAMPION, **nothing), replace(BETTER, **nothing))
     assert check.reason == "skipped: no mode was targeted"
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"holdout": report(ap=0.59)}, "holdout mAP"),
+        ({"holdout": report(found=80)}, "negative flips"),
+        ({"siblings": report(29, 50, "siblings")}, "siblings found"),
+        ({"modes": {"bus behind car": 0.4, "gravel": 0.6}}, "targeted modes, on average"),
+    ],
+)
+def test_drawn_samples_may_make_nothing_worse(change, name):
+    assert not_worse(BETTER, BETTER).promote
+    verdict = not_worse(BETTER, replace(BETTER, **change))
+    assert not verdict.promote
+    assert failed(verdict) == [name]
+
+
+def test_drawn_samples_need_not_make_anything_better_than_the_other_challenger():
+    within = replace(BETTER, holdout=report(ap=0.598))
+    assert not_worse(BETTER, within).promote
+    with pytest.raises(ReportMismatch, match="modes differ"):
+        not_worse(BETTER, replace(BETTER, modes={}))

@@ -134,7 +134,7 @@ def test_judges_are_not_trained_on_and_parents_not_counted(
         assert progress.failing == sum(row.state == FailureState.EXPLAINED for row in judged)
         assert counts.teaching(mode_id) == len(mine) - len(judged)
         cycle = session.scalar(select(ModeSighting.cycle_id).where(ModeSighting.mode_id == mode_id))
-        asked = gate._Questions.read(session, cycle or 0, (known[field[0].id].model_id,))
+        asked = gate.Questions.read(session, cycle or 0, (known[field[0].id].model_id,))
         assert {row.image_id for row in asked.rows()} <= judge
         name = session.get_one(ModeRow, mode_id).name
         assert (name in asked.modes) == bool(judged)

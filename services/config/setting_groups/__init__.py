@@ -24,6 +24,7 @@ from services.config.setting_groups.running import (
     TelemetrySettings,
     WorkerSettings,
 )
+from services.config.setting_groups.synthesis import SynthesisSettings
 
 __all__ = [
     "MOST_OBJECTS",
@@ -40,6 +41,7 @@ __all__ = [
     "LogSettings",
     "ModeSettings",
     "SelectionSettings",
+    "SynthesisSettings",
     "TelemetrySettings",
     "TrainingSettings",
     "TriggerSettings",

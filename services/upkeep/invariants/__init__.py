@@ -15,6 +15,7 @@ files      every explanation and every trace of a mode has its file
 index      the region index holds what the embeddings say, and its files are what was written
 units      nobody holds a unit for ever, and a worker knows every kind
 cycles     one runs at most, and it waits for something that comes
+drawn      what gave pixels to a kept sample judges nothing
 labels     open tasks belong to a cycle that waits for them; counters are what was answered
 ========== =======================================================================================
 """
@@ -60,6 +61,7 @@ def _all(context: Context, sample: int | None, tell: OnProgress) -> Iterator[Fin
     yield from loop.units(context)
     yield from loop.cycles(context)
     yield from loop.labels(context)
+    yield from rows.drawn(context)
     yield from files.datasets(context, tell)
     yield from files.models(context, tell)
     yield from files.images(context, sample, tell)

@@ -105,6 +105,8 @@ def _waits_for_nothing(session: Session, cycle: Cycle) -> str:
     """What is wrong with what a cycle waits for; "" where it will come."""
     if cycle.state in _NEEDS_UNIT:
         kind = _NEEDS_UNIT[CycleState(cycle.state)]
+        if cycle_units.trains_drawn(cycle):
+            kind = "train_drawn"
         mine = (Unit.cycle_id == cycle.id, Unit.kind == kind)
         if _ids(session, *mine, Unit.state.not_in(TERMINAL)):
             return ""
@@ -115,6 +117,8 @@ def _waits_for_nothing(session: Session, cycle: Cycle) -> str:
         return "" if waits else "no evidence is waited for"
     if cycle.state == CycleState.VERIFYING:
         return "" if cycle_units.outstanding(session, cycle) else "nothing is verified any more"
+    if cycle_units.is_open(session, cycle, "synthesize"):
+        return ""
     if not label_tasks.open_tasks(session, cycle):
         return "no label task is open"
     if label_tasks.boxes(session, cycle) >= cycle.budget_boxes:

@@ -8,17 +8,22 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.context import Context
+from services.db import sides
 from services.db.engine import reading
 from services.db.tables import (
+    EVALUATION_ROLES,
     Explanation,
     FailureRow,
     FailureState,
+    GeneratedRow,
+    HarmRow,
     Image,
     Look,
     Model,
     ModelState,
     Pointer,
     Role,
+    SampleState,
     Unit,
     UnitState,
 )
@@ -126,3 +131,21 @@ def failures(context: Context) -> Iterator[Finding]:
             f"failure {failure_id[:12]} is fixed by nobody, or open and fixed by a model",
             "`e2x models promote` the champion's predecessor and back looks at every frame again",
         )
+
+
+def drawn(context: Context) -> Iterator[Finding]:
+    """Nothing that judges gave pixels to a sample that is kept, or that waits for a person."""
+    mend = "`e2x synthesis withdraw ID`"
+    with reading(context.sessions) as session:
+        judges = Image.role.in_(EVALUATION_ROLES) | ((Image.role == Role.FIELD) & sides.is_judged())
+        query = (
+            select(GeneratedRow.id, Image.id, Image.role)
+            .join(HarmRow, HarmRow.id == GeneratedRow.harm_id)
+            .join(Image, Image.id.in_((GeneratedRow.donor_id, HarmRow.image_id)))
+            .where(GeneratedRow.state.in_((SampleState.KEPT, SampleState.DRAWN)), judges)
+            .order_by(GeneratedRow.id)
+        )
+        found = session.execute(query).all()
+    for sample, image, role in found:
+        told = f"sample {sample} shows pixels of image {image[:12]}, which judges ({role})"
+        yield Finding("drawn", "fail", told, mend)

@@ -1,0 +1,182 @@
+"""Samples are drawn by real workers: killed, out of memory, and in a cycle from end to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from sqlalchemy import func, select
+
+from benchmarks.common.processes import StartServices
+from benchmarks.common.projects import QUICK_WORKERS, make_context
+from benchmarks.common.waiting import wait_until
+from services import context as wiring
+from services.config.settings import Settings
+from services.context import Context
+from services.db.engine import reading
+from services.db.tables import (
+    Annotation,
+    Cycle,
+    CycleState,
+    DatasetVersion,
+    GeneratedRow,
+    Image,
+    Model,
+    Role,
+    SampleState,
+    Unit,
+    UnitState,
+)
+from services.demo.run import DemoOptions, run_demo
+from services.demo.sizes import DemoSize
+from services.models import datasets
+from services.upkeep import invariants
+from tests.integration.drawn_stage import FAIL, HANG
+from tests.services.drawn_world import begin, cycle_of, make_world, rows
+
+pytestmark = pytest.mark.timeout(600)
+WORKERS = {"explain": ("explain",), "default": ("default",)}
+STAGE = "tests.integration.drawn_stage"
+
+
+def started(tmp_path: Path, database_url: str, **workers: object) -> tuple[Context, int]:
+    plain = make_context(tmp_path / "p", database_url, workers={**QUICK_WORKERS, **workers})
+    return make_world(plain, explained=True)
+
+
+def at_work(context: Context) -> list[int]:
+    """Processes that have drawn and not stored."""
+    return [int(file.name.split("-")[-1]) for file in context.project.runs.glob("at-work-*")]
+
+
+def test_a_worker_that_is_killed_draws_nothing_twice(
+    tmp_path: Path, sqlite_url: str, services: StartServices
+) -> None:
+    context, cycle_id = started(tmp_path, sqlite_url)
+    (context.project.runs / HANG).touch()
+    services(context, WORKERS, STAGE)
+    begin(context, cycle_id)
+    wait_until(lambda: bool(at_work(context)), 200, "a worker to draw")
+    (pid,) = at_work(context)
+    os.kill(pid, signal.SIGKILL)
+    (context.project.runs / HANG).unlink()
+    wait_until(
+        lambda: cycle_of(context, cycle_id).state == CycleState.TRAINING, 200, "another to draw"
+    )
+    found = rows(context)
+    assert len({row.key for row in found}) == len(found) > 0
+    with context.sessions() as session:
+        unit = session.scalars(select(Unit).where(Unit.kind == "synthesize")).one()
+        labels = session.scalar(
+            select(func.count()).where(Annotation.author == "synthesis:compose")
+        )
+    assert unit.state == UnitState.DONE
+    assert unit.lost >= 1  # a busy machine may lose a short lease beside it
+    assert labels == sum(row.image_id is not None for row in found)
+    assert len(set(at_work(context))) == 2
+    context.engine.dispose()
+
+
+def test_drawing_that_runs_out_of_memory_holds_up_no_repair(
+    tmp_path: Path, sqlite_url: str, services: StartServices
+) -> None:
+    context, cycle_id = started(tmp_path, sqlite_url, max_attempts=1)
+    (context.project.runs / FAIL).touch()
+    services(context, WORKERS, STAGE)
+    begin(context, cycle_id)
+    wait_until(
+        lambda: cycle_of(context, cycle_id).state == CycleState.TRAINING, 120, "the cycle to go on"
+    )
+    assert "no memory is left for so many pictures" in str(cycle_of(context, cycle_id).note)
+    assert rows(context) == []
+    with context.sessions() as session:
+        states = dict(session.execute(select(Unit.kind, Unit.state)).all())  # type: ignore[arg-type]
+    assert states["synthesize"] == UnitState.DEAD
+    assert "train" in states
+    context.engine.dispose()
+
+
+SIZE = DemoSize(
+    seed_images=40,
+    pool_images=6,
+    field_frames=10,
+    sibling_frames=4,
+    holdout_images=8,
+    budget_boxes=6,
+    cycles=1,
+    epochs=8,
+    finetune_epochs=1,
+    num_samples=4,
+)
+
+
+@pytest.fixture(scope="module")
+def repaired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    """A project after one cycle of a small street world that draws whatever it can."""
+    folder = tmp_path_factory.mktemp("drawn")
+    wanted = {
+        "E2X_SYNTHESIS__ENABLED": "true",
+        "E2X_SYNTHESIS__CONTROLS": "0",
+        "E2X_SYNTHESIS__CANDIDATES": "5",
+        "E2X_SYNTHESIS__BUDGET_IMAGES": "6",
+        "E2X_SYNTHESIS__FAILURES_MODE": "1",
+        "E2X_SYNTHESIS__MIN_REPRODUCED": "0.01",
+        "E2X_FAILURES__SCORE_THRESHOLD": "0.2",
+        "E2X_DETECTOR__INPUT_HEIGHT_PX": "96",
+        "E2X_DETECTOR__INPUT_WIDTH_PX": "128",
+        "E2X_SELECTION__ENCODER_HEIGHT_PX": "96",
+        "E2X_SELECTION__ENCODER_WIDTH_PX": "128",
+        "E2X_TRAINING__BATCH_SIZE": "4",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in wanted.items():
+            patch.setenv(name, value)
+        run_demo(DemoOptions(folder, SIZE, seed=3), Console(quiet=True))
+    context = wiring.build(Settings(project=folder / "project"))
+    yield context
+    context.engine.dispose()
+
+
+def test_a_cycle_draws_trains_with_and_without_and_decides(repaired: Context) -> None:
+    with reading(repaired.sessions) as session:
+        cycle = session.scalars(select(Cycle)).one()
+        units = dict(session.execute(select(Unit.kind, Unit.state)).all())  # type: ignore[arg-type]
+        kept = session.scalars(select(GeneratedRow).where(GeneratedRow.image_id.is_not(None))).all()
+        drawn = session.scalars(select(DatasetVersion).where(DatasetVersion.generated > 0)).all()
+        models = {row.id: row for row in session.scalars(select(Model))}
+        roles = dict(session.execute(select(Image.id, Image.role)).all())  # type: ignore[arg-type]
+    assert cycle.state == CycleState.DONE
+    assert set(units.values()) == {UnitState.DONE}
+    assert {"synthesize", "train", "train_drawn", "gate"} <= set(units)
+    assert kept, cycle.drawing
+    assert cycle.note is None
+    assert cycle.decision is not None
+    told = cycle.decision["drawn"]
+    with_, without = models[told["with"]], models[told["without"]]
+    assert sum(with_.training["generated"].values()) == len(kept)
+    assert without.training["generated"] == {}
+    assert [version.generated for version in drawn] == [len(kept)]
+    assert cycle.challenger_id == told[told["chosen"]]
+    assert {roles[row.donor_id] for row in kept} == {Role.SEED}
+    if told["chosen"] == "without":
+        assert {row.state for row in kept} == {SampleState.WITHDRAWN}
+    assert invariants.check(repaired) == []
+
+
+def test_what_was_drawn_is_nobody_s_judge_and_nobody_s_frame(repaired: Context) -> None:
+    with reading(repaired.sessions) as session:
+        generated = set(session.scalars(select(Image.id).where(Image.role == Role.GENERATED)))
+        judged = set[str]()
+        for role in (Role.HOLDOUT, Role.SIBLINGS, Role.FIELD):
+            judged |= {one.image for one in datasets.labelled_set(session, role).items}
+        scanned = {
+            payload.get("image")
+            for payload in session.scalars(select(Unit.payload).where(Unit.kind == "scan"))
+        }
+    assert generated
+    assert not generated & judged
+    assert not generated & scanned
