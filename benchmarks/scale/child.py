@@ -76,7 +76,7 @@ def choice(context: Context, policy: str, budget: str) -> dict[str, Any]:
 
 def plan(context: Context) -> dict[str, Any]:
     """``e2x cycle plan --json``."""
-    from services.cli.plan import read_plan
+    from services.selection.outlook import read_plan
 
     with reading(context.sessions) as session:
         found = read_plan(session, context)

@@ -99,16 +99,16 @@ class Snapshot:
         """
         known = 0 if previous is None else len(previous.alive)
         dead = np.array(self._store.records("dead.bin", version=self.version), np.int64)
-        self._names = NameTable.empty() if previous is None else previous._names
-        starts = [] if previous is None else [previous._starts]
-        counts = [] if previous is None else [previous._counts]
+        self._names: NameTable = NameTable.empty() if previous is None else previous._names
+        starts: list[IntArray] = [] if previous is None else [previous._starts]
+        counts: list[IntArray] = [] if previous is None else [previous._counts]
         for first in range(known, len(self._entries), BLOCK):
             new = self._store.records("entries.bin", first, self.version)[:BLOCK]
             starts.append(np.array(new["start"], np.int64))
             counts.append(np.array(new["count"], np.int64))
             self._names = self._names.with_names(np.array(new["image"]), first)
-        self._starts = np.concatenate(starts) if starts else np.zeros(0, np.int64)
-        self._counts = np.concatenate(counts) if counts else np.zeros(0, np.int64)
+        self._starts: IntArray = np.concatenate([*starts, np.zeros(0, np.int64)])
+        self._counts: IntArray = np.concatenate([*counts, np.zeros(0, np.int64)])
         self.alive: BoolArray = np.ones(len(self._starts), np.bool_)
         self.alive[dead] = False
         if len(dead) > (0 if previous is None else previous.version.counts.get("dead.bin", 0)):

@@ -163,6 +163,31 @@ def cluster(
     return sorted(modes, key=lambda mode: (-mode.weight, mode.key))
 
 
+def mode_of(
+    members: Sequence[FailureEvidence],
+    transform: Transform | None = None,
+    rules: ModeRules | None = None,
+) -> Mode:
+    """The mode that given failures make, as when a person says that they are one.
+
+    Args:
+        members: one at least, of one family and class.
+        transform: the metric of the index that will be searched; None compares raw vectors.
+        rules: how regions are pooled and exemplars found.
+    """
+    transform = transform or unit
+    ordered = sorted(members, key=lambda item: item.failure)
+    signatures = np.stack([signature(item, transform) for item in ordered])
+    return _mode(ordered, signatures, transform, rules or ModeRules())
+
+
+def signature(item: FailureEvidence, transform: Transform) -> FloatArray:
+    """[2m] float32: what hurt (zeros where nothing is known to), then the object, unit lengths."""
+    found = transform(item.object_vector[None])[0]
+    both: FloatArray = np.concatenate([_harm(item, transform), found])
+    return both
+
+
 def _groups(
     objects: FloatArray, harm: FloatArray, max_distance: float, min_likeness: float
 ) -> Iterator[IntArray]:

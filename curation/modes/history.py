@@ -123,8 +123,8 @@ def similarity(
     first: ModeTrace, second: ModeTrace, transform: Transform, object_weight: float
 ) -> float:
     """How alike two modes are in harm and object, -1..1; nan where nothing can be compared."""
-    first_harm, first_object = _signature(first, transform)
-    second_harm, second_object = _signature(second, transform)
+    first_harm, first_object = signature_of(first, transform)
+    second_harm, second_object = signature_of(second, transform)
     if not first_object.size or first_object.shape != second_object.shape:
         return float("nan")
     objects = float(first_object @ second_object)
@@ -176,8 +176,11 @@ def _shared(first: frozenset[str], second: frozenset[str]) -> float:
     return len(first & second) / smaller if smaller else 0.0
 
 
-def _signature(trace: ModeTrace, transform: Transform) -> tuple[FloatArray, FloatArray]:
-    """Harm [m] (0 where no region stands out) and object [m], each of unit length."""
+def signature_of(trace: ModeTrace, transform: Transform) -> tuple[FloatArray, FloatArray]:
+    """What a mode is compared by: harm [m], 0 where no region stands out, and object [m].
+
+    Each is of unit length, or empty where nothing of the mode is kept.
+    """
     if not trace.object_vector.size:
         return trace.object_vector, trace.object_vector
     found = transform(trace.object_vector[None])[0]

@@ -98,7 +98,7 @@ class E2XSelection:
             shares = self.shares(queries, request.known, request.index)
             floors = [self._floor(query, request.known, ranker) for query in queries]
             alike = [found.above(floor) for found, floor in zip(rankings, floors, strict=True)]
-            own = self.taught * np.array([query.taught for query in queries])
+            own = np.array([self.taught * query.taught for query in queries], np.float32)
             _spend(ledger, pool, queries, alike, shares, own, 1 - self.coverage)
             cover(ledger, farthest, "coverage")
             for rest in (alike, rankings):  # what coverage left over, then whatever is nearest

@@ -20,6 +20,7 @@ from services.api.roles import LEAST, Roles
 from services.api.routes import (
     account,
     cycles,
+    decisions,
     explanations,
     exports,
     failures,
@@ -29,10 +30,12 @@ from services.api.routes import (
     images,
     label_tools,
     labels,
+    looks,
     metrics,
     models,
     modes,
     neighbours,
+    plan,
     provider,
     tasks,
     users,
@@ -68,8 +71,8 @@ send is taken. What is slow or too large is cut off: 408, 413.
 """
 ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
 ROUTES = (
-    *(frames, images, failures, explanations, neighbours, modes, generated, cycles, tasks),
-    *(labels, label_tools, models, exports, unit_routes, users),
+    *(frames, images, failures, explanations, neighbours, modes, decisions, plan, generated),
+    *(cycles, tasks, looks, labels, label_tools, models, exports, unit_routes, users),
 )
 LOGIN = "/v1/login"
 """The one body of strangers that is read; a name and a password."""

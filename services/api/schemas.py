@@ -130,7 +130,7 @@ class ModeOut(BaseModel):
     """A failure mode over the cycles."""
 
     id: int
-    name: str = Field(description="What people call it; never changes.")
+    name: str = Field(description="What people call it.")
     state: str
     family: str
     kind: str = Field(description="Of most of its failures when it was seen last.")
@@ -183,6 +183,7 @@ class CycleOut(Row):
     trigger: str
     champion_id: str | None
     challenger_id: str | None
+    plan_id: str | None = Field(description="The plan that was approved for it.")
     rival_id: str | None = Field(
         description="The other challenger, where it was trained with and without drawn samples."
     )
@@ -243,17 +244,65 @@ class CloseIn(Body):
 
 
 class AnnotationOut(Row):
-    """A stored revision of labels."""
+    """A stored revision of labels, or an answer that another person has to agree with first."""
 
-    id: int
+    id: int | None = Field(description="Null while it is undecided.")
     image_id: str
-    revision: int
+    revision: int | None
     objects: list[Any]
     author: str
     late: bool = Field(
         default=False,
         description="The cycle has gone on without it; it counts for the next dataset version.",
     )
+    undecided: bool = Field(
+        default=False,
+        description="A second person answers this task too, or a curator has to settle it.",
+    )
+
+
+class SettleIn(Body):
+    """How two answers that differ are settled."""
+
+    taken: Literal["first", "second", "other", "reject"]
+    objects: list[ObjectIn] = Field(
+        default_factory=list, max_length=MOST_OBJECTS, description="Of `other`."
+    )
+    note: str = Field(default="", max_length=2000)
+
+
+class LookOut(Row):
+    """The two answers to one task."""
+
+    task_id: int
+    state: str
+    first: list[Any]
+    first_author: str
+    second: list[Any] | None
+    second_author: str | None
+    taken: str | None
+    settled_by: str | None
+    note: str
+
+
+class AgreementOut(BaseModel):
+    """How often one says the same as another person."""
+
+    who: str = Field(description="The labeller, empty for all.")
+    label: str = Field(description="The class, empty for all.")
+    images: int
+    share: float | None = Field(description="Of the objects of either, those that both have alike.")
+    same: int
+    box: int = Field(description="Of one class, but the boxes overlap too little.")
+    class_: int = Field(alias="class", description="Where the classes differ.")
+    first: int = Field(description="Only in the first answer.")
+    second: int = Field(description="Only in the second.")
+
+
+class AgreementPage(BaseModel):
+    """Agreement of all, by class, by labeller and by both."""
+
+    items: list[AgreementOut]
 
 
 class ModelOut(Row):

@@ -34,6 +34,7 @@ MODULES = (
     "services.cli.labels",
     "services.cli.failures",
     "services.cli.modes",
+    "services.cli.decisions",
     "services.cli.synthesis",
     "services.cli.explain",
     "services.cli.models",

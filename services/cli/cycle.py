@@ -30,12 +30,13 @@ from services.cli.cycle_output import (
 )
 from services.cli.follow import RESTING, follow_cycle, progress, workers
 from services.cli.modes import print_seen_modes
-from services.cli.plan import draw_plan, read_plan
+from services.cli.plan import draw_plan
 from services.cycle import unreadable
 from services.db import actors
 from services.db.engine import reading
 from services.db.tables import (
     FINISHED_CYCLES,
+    OPEN_TASKS,
     CandidateRow,
     Cycle,
     LabelTask,
@@ -44,6 +45,7 @@ from services.db.tables import (
     ModeSighting,
 )
 from services.errors import NotFound
+from services.selection.outlook import read_plan
 
 if TYPE_CHECKING:
     from services.context import Context
@@ -141,6 +143,21 @@ def plan(
     console().print(f"plan: {file} ({file.stat().st_size / 2**20:.1f} MiB)")
     if view:
         typer.launch(file.as_uri())
+
+
+@cycle_app.command("approve")
+def approve(
+    plan_id: Annotated[str, typer.Argument(metavar="PLAN", help="Id of a plan of the page.")],
+) -> None:
+    """Start a cycle that asks for exactly what a plan says; the page of plans shows it."""
+    from services.config import explainers
+    from services.selection import plans
+
+    with opened() as context:
+        explainers.check(context.settings.explanation)
+        with context.sessions.begin() as session:
+            cycle_id = plans.approve(session, context, plan_id).id
+        say_who_goes_on(context, f"cycle {cycle_id} started")
 
 
 @cycle_app.command("list")
@@ -283,7 +300,7 @@ def _find(context: Context, number: int | None) -> Cycle:
 def _open_tasks(context: Context, cycle_id: int) -> int:
     with reading(context.sessions) as session:
         counts = _tasks(session, cycle_id)
-    return sum(count for state, count in counts.items() if state in ("waiting", "leased"))
+    return sum(count for state, count in counts.items() if state in OPEN_TASKS)
 
 
 def _tasks(session: Session, cycle_id: int) -> dict[str, int]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from services.cli.common import console, print_facts, print_table
 from services.cli.follow import may_be_up
-from services.cli.plan import Plan
 from services.cycle.unreadable import Unreadable
 from services.db.tables import Cycle, CycleState
 from services.errors import ServiceError
+from services.selection.outlook import Plan
 
 if TYPE_CHECKING:
     from services.context import Context

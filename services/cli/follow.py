@@ -25,11 +25,11 @@ from services.cli.common import Screen
 from services.db.engine import reading
 from services.db.tables import (
     FINISHED_CYCLES,
+    OPEN_TASKS,
     TERMINAL,
     Cycle,
     CycleState,
     LabelTask,
-    TaskState,
     Unit,
 )
 
@@ -193,8 +193,7 @@ def _counts(session: Session, cycle: Cycle, most: int) -> tuple[int, int, int]:
         return most - waiting, most, most
     if cycle.state == CycleState.LABELLING:
         tasks = select(func.count()).where(LabelTask.cycle_id == cycle.id)
-        open_states = (TaskState.WAITING, TaskState.LEASED)
-        done = session.scalar(tasks.where(LabelTask.state.not_in(open_states)))
+        done = session.scalar(tasks.where(LabelTask.state.not_in(OPEN_TASKS)))
         return done or 0, session.scalar(tasks) or 0, most
     units = select(func.count()).where(Unit.cycle_id == cycle.id)
     done = session.scalar(units.where(Unit.state.in_(TERMINAL)))

@@ -1,178 +1,22 @@
-"""What the next cycle would work on, and what it lacks."""
+"""The page of a plan, drawn on the command line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from typing import TYPE_CHECKING
 
 from services.cli.common import console
 from services.cli.follow import progress
-from services.db import sides
 from services.db.engine import reading
 from services.db.parts import in_parts
-from services.db.tables import (
-    FINISHED_CYCLES,
-    Annotation,
-    Cycle,
-    Embedding,
-    FailureRow,
-    FailureState,
-    Image,
-    LabelTask,
-    Model,
-    Role,
-    TaskState,
-)
-from services.errors import Conflict, NotFound
+from services.errors import NotFound
 from services.selection import pool_scores
-
-NO_CHAMPION = (
-    "there is no champion: `e2x import FOLDER --role seed`, then `e2x train`; or `e2x models add`"
-)
+from services.selection.outlook import NO_CHAMPION
 
 if TYPE_CHECKING:
     from services.context import Context
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The state of everything that a cycle takes up.
-
-    Attributes:
-        champion: its number, None before the first.
-        failures_explained: open failures of the champion that selection can use.
-        failures_waiting: open ones that are not explained yet.
-        failures_by_class: the explained ones.
-        pool_images: images in the pool.
-        pool_searchable: of these, those in the region index.
-        pool_spent: of these, those labelled already or asked for.
-        policy: the setting, or what was asked for.
-        budget_boxes: the setting, or what was asked for.
-        walks_pool: whether the policy needs the champion's eyes on every pool image.
-        images_to_look_at: that the champion looks at: all of the pool, or at most so many that the
-            index proposes, were each failure a mode of its own.
-        minutes_to_look: of one worker, for those that the champion has not seen, as fast as it was
-            of late; None where nobody has taken its time yet.
-        learn_from_field: the setting: the share of a mode's failing frames that teaches.
-        frames_with_truth: of the frames where the champion fails, those that teach as they are.
-        frames_to_label: those that teach once they are labelled.
-        frames_judging: those that judge.
-        frames_undealt: those that the next selection deals.
-        unreadable: images that could not be read, by what went on without them.
-        lacks: what stands in the way, with what to do.
-    """
-
-    champion: int | None
-    failures_explained: int
-    failures_waiting: int
-    failures_by_class: dict[str, int]
-    pool_images: int
-    pool_searchable: int
-    pool_spent: int
-    policy: str
-    budget_boxes: int
-    walks_pool: bool
-    images_to_look_at: int
-    minutes_to_look: float | None
-    learn_from_field: float
-    frames_with_truth: int
-    frames_to_label: int
-    frames_judging: int
-    frames_undealt: int
-    unreadable: dict[str, int]
-    lacks: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return asdict(self)
-
-
-def read_plan(
-    session: Session, context: Context, policy: str | None = None, budget_boxes: int | None = None
-) -> Plan:
-    """Count what a cycle would take up now; writes nothing.
-
-    Args:
-        session: the caller's transaction.
-        context: wiring.
-        policy: None: the setting.
-        budget_boxes: None: the setting.
-
-    Raises:
-        InvalidRequest: no policy has this name.
-    """
-    from services.cycle import unreadable
-    from services.cycle.cycles import check_policy
-    from services.models import registry
-
-    wanted = context.settings.selection
-    policy = policy or wanted.policy
-    budget = wanted.budget_boxes if budget_boxes is None else budget_boxes
-    check_policy(policy)
-
-    champion = registry.champion(session)
-    by_class: dict[str, int] = {}
-    waiting = 0
-    frames = sides.FrameCounts()
-    if champion is not None:
-        frames = sides.count_frames(session, champion.id)
-        mine = FailureRow.model_id == champion.id
-        by_class = _by_class(session, mine, FailureRow.state == FailureState.EXPLAINED)
-        waiting = sum(_by_class(session, mine, FailureRow.state == FailureState.FOUND).values())
-    pool = session.scalar(select(func.count()).where(Image.role == Role.POOL)) or 0
-    searchable = _searchable(session)
-    spent = _spent(session)
-    running = session.scalar(select(Cycle.id).where(Cycle.state.not_in(FINISHED_CYCLES)).limit(1))
-    found = Plan(
-        champion=champion.number if champion else None,
-        failures_explained=sum(by_class.values()),
-        failures_waiting=waiting,
-        failures_by_class=by_class,
-        pool_images=pool,
-        pool_searchable=searchable,
-        pool_spent=spent,
-        policy=policy,
-        budget_boxes=budget,
-        **_look(session, context, policy, budget, sum(by_class.values()) + waiting, pool, spent),
-        learn_from_field=wanted.learn_from_field,
-        frames_with_truth=frames.with_truth,
-        frames_to_label=frames.to_label,
-        frames_judging=frames.judges,
-        frames_undealt=frames.undealt,
-        unreadable=unreadable.of_project(session).to_dict(),
-        lacks=(),
-    )
-    lacks = (*_lacks(found, running), *_unmeasured(session, champion))
-    return Plan(**{**found.to_dict(), "lacks": lacks})
-
-
-def _look(
-    session: Session,
-    context: Context,
-    policy: str,
-    budget_boxes: int,
-    failures: int,
-    pool: int,
-    spent: int,
-) -> dict[str, Any]:
-    """What the champion has to look at for a policy."""
-    from curation.select.plan import most_looked_at
-    from services.config.policies import walks_pool
-
-    walks = walks_pool(context.settings, policy)
-    most = pool if walks else min(max(0, pool - spent), most_looked_at(failures, budget_boxes))
-    seconds = pool_scores.seconds_an_image(session)
-    return {
-        "walks_pool": walks,
-        "images_to_look_at": most,
-        "minutes_to_look": None if seconds is None else round(most * seconds / 60, 1),
-    }
 
 
 def draw_plan(
@@ -190,103 +34,31 @@ def draw_plan(
         look: whether the champion looks at pool images that no cycle has shown it.
 
     Raises:
-        NotFound: no policy has this name.
+        NotFound: there is no champion.
+        InvalidRequest: no policy has this name.
     """
     from services.config import builders
-    from services.config.policies import walks_pool
-    from services.cycle.cycles import check_policy
     from services.models import registry, training
     from services.report import plan, predictor
-    from services.selection.choose import Terms, choose
+    from services.selection import planning, plans
 
-    wanted = context.settings.selection
     with reading(context.sessions) as session:
         champion = registry.champion(session)
-        number = (session.scalar(select(func.max(Cycle.id))) or 0) + 1
+        terms = plans.terms_of(session, context, policy, budget_boxes)
     if champion is None:
         raise NotFound(NO_CHAMPION)
-    terms = Terms(
-        policy or wanted.policy,
-        context.settings.seed + number,
-        wanted.budget_boxes if budget_boxes is None else budget_boxes,
-    )
-    check_policy(terms.policy)
     with console().status("the champion on the holdout"):
         champion = training.measured(context, champion.id)
     scores = pool_scores.known_scores(context, champion)
     embedder = builders.region_embedder(context.settings, builders.load_encoder(context.settings))
-    walks = walks_pool(context.settings, terms.policy)
-    unseen = pool_scores.unknown(context, scores) if look and walks else []
-    tried: set[str] | None = set(unseen) if look else None
-    while True:
-        if unseen:
-            with progress() as bars:
-                task = bars.add_task("the champion looks at the pool", total=len(unseen), note="")
-                told = partial(bars.advance, task)
-                for part in in_parts(unseen):
-                    seen = pool_scores.score(context, champion, part, predictor(context), told)
-                    scores.add(seen)
-        with console().status("choosing and drawing"):
-            chosen = choose(context, champion, embedder, scores, terms, tried)
-            if not chosen.unseen or tried is None:
-                plan.build(context, out, champion, chosen, terms, scores)
-                return
-        tried |= set(chosen.unseen)
-        unseen = list(chosen.unseen)
 
+    def see(images: Sequence[str]) -> None:
+        with progress() as bars:
+            task = bars.add_task("the champion looks at the pool", total=len(images), note="")
+            told = partial(bars.advance, task)
+            for part in in_parts(list(images)):
+                scores.add(pool_scores.score(context, champion, part, predictor(context), told))
 
-def _unmeasured(session: Session, champion: Model | None) -> Iterator[str]:
-    from services.cycle import holdout
-
-    if champion is None:
-        if not _count(session, Image.id, Image.role == Role.HOLDOUT):
-            yield holdout.NO_HOLDOUT
-        return
-    try:
-        holdout.require(session, champion)
-    except Conflict as refusal:
-        yield str(refusal)
-
-
-def _lacks(found: Plan, running: int | None) -> list[str]:
-    lacks = []
-    if running is not None:
-        lacks.append(f"cycle {running} still runs: `e2x cycle wait`, or `e2x cycle cancel`")
-    if found.champion is None:
-        lacks.append(NO_CHAMPION)
-    elif not found.failures_explained and not found.failures_waiting:
-        lacks.append("no failure is open: `e2x ingest` brings field frames in")
-    if not found.pool_images:
-        lacks.append("the pool is empty: `e2x import FOLDER --role pool`")
-    elif found.pool_spent >= found.pool_images:
-        lacks.append("every pool image is labelled or asked for: import more")
-    return lacks
-
-
-def _by_class(session: Session, *conditions: Any) -> dict[str, int]:
-    number = func.count()
-    query = select(FailureRow.label, number).where(*conditions).group_by(FailureRow.label)
-    return {row[0]: row[1] for row in session.execute(query.order_by(number.desc()))}
-
-
-def _count(session: Session, what: Any, *conditions: Any) -> int:
-    return session.scalar(select(func.count(what)).where(*conditions)) or 0
-
-
-def _searchable(session: Session) -> int:
-    """Images in the region index of the encoder that was used last; earlier ones have their own.
-
-    Counted by rows, of which an encoder has one an image: to sort a million ids takes seconds.
-    """
-    indexed = select(Embedding.encoder_version).where(Embedding.indexed.is_(True))
-    encoder = session.scalar(indexed.order_by(Embedding.id.desc()).limit(1))
-    rows = select(func.count()).where(
-        Embedding.indexed.is_(True), Embedding.encoder_version == encoder
-    )
-    return session.scalar(rows) or 0
-
-
-def _spent(session: Session) -> int:
-    labelled = select(Annotation.image_id)
-    asked = select(LabelTask.image_id).where(LabelTask.state != TaskState.SKIPPED)
-    return _count(session, Image.id, Image.role == Role.POOL, Image.id.in_(labelled.union(asked)))
+    console().print("choosing and drawing")
+    chosen = planning.make(context, champion, embedder, scores, terms, see if look else None)
+    plan.build(context, out, champion, chosen, terms, scores)

@@ -41,6 +41,7 @@ def start(
     budget_boxes: int | None = None,
     trigger: str = "person",
     seed: int | None = None,
+    plan_id: str | None = None,
 ) -> Cycle:
     """Begin a cycle.
 
@@ -52,6 +53,8 @@ def start(
         budget_boxes: boxes to label; None: the setting.
         trigger: who began it: ``person``, ``failures``, ``labels`` or ``cron``.
         seed: of the selection and the training; None: the setting plus the cycle's number.
+        plan_id: the plan that it asks for, see :func:`services.selection.plans.approve`; None: it
+            chooses by itself.
 
     Raises:
         Conflict: another cycle runs, there is no champion, or its gate could measure nothing.
@@ -69,6 +72,7 @@ def start(
         budget_boxes=budget_boxes or context.settings.selection.budget_boxes,
         trigger=trigger,
         champion_id=champion.id,
+        plan_id=plan_id,
         state=CycleState.EXPLAINING if kind == FULL else CycleState.TRAINING,
     )
     session.add(cycle)
@@ -76,7 +80,9 @@ def start(
     cycle.seed = context.settings.seed + cycle.id if seed is None else seed
     if kind == FULL:
         cycle_units.adopt(session, cycle)
-        if walks_pool(context.settings, cycle.policy):  # the others say what they want to see
+        if plan_id is None and walks_pool(
+            context.settings, cycle.policy
+        ):  # the others say what they want to see
             cycle_units.ask_pool_scores(session, context, cycle)
     else:
         cycle_units.ask(session, cycle, "train")
@@ -87,6 +93,7 @@ def start(
         kind=kind,
         policy=cycle.policy,
         budget_boxes=cycle.budget_boxes,
+        **({} if plan_id is None else {"plan": plan_id}),
     )
     session.flush()
     advance(session, context, cycle.id)

@@ -139,6 +139,8 @@ class Cycle(Base):
     policy: Mapped[str] = mapped_column(String(32))
     budget_boxes: Mapped[int]
     seed: Mapped[int] = mapped_column(default=0)
+    plan_id: Mapped[str | None] = mapped_column(ForeignKey("plans.id"))
+    """The plan that a person approved: it asks for that and nothing else."""
     trigger: Mapped[str] = mapped_column(String(32), default="person")
     champion_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
     challenger_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
@@ -177,7 +179,7 @@ class CandidateRow(Base):
 
 
 class TaskState(StrEnum):
-    """Where a label task stands; the last three are terminal."""
+    """Where a label task stands; submitted, skipped and rejected are terminal."""
 
     WAITING = "waiting"
     LEASED = "leased"
@@ -185,9 +187,14 @@ class TaskState(StrEnum):
     SKIPPED = "skipped"
     REJECTED = "rejected"
     """The image is unusable; it leaves the pool."""
+    DISPUTED = "disputed"
+    """Two people have answered differently; a curator settles it."""
 
 
-OPEN_TASKS = (TaskState.WAITING, TaskState.LEASED)
+ASKED_TASKS = (TaskState.WAITING, TaskState.LEASED)
+"""Those that wait for an answer."""
+OPEN_TASKS = (*ASKED_TASKS, TaskState.DISPUTED)
+"""Those that a cycle waits for."""
 
 
 class LabelTask(Base):

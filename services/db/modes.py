@@ -20,7 +20,7 @@ class ModeRow(Base):
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
     name: Mapped[str] = mapped_column(String(160), unique=True)
-    """What people call it, such as "missed car 2"; never changes."""
+    """What people call it, such as "missed car 2"; people may rename it."""
     family: Mapped[str] = mapped_column(String(16))
     """``missed`` or ``false``."""
     label: Mapped[str] = mapped_column(String(120))

@@ -16,8 +16,17 @@ from services.db.data import (
     Role,
     TruthSource,
 )
+from services.db.decisions import (
+    STRIKES,
+    Decision,
+    DecisionKind,
+    LookState,
+    PlanRow,
+    SecondLook,
+)
 from services.db.generated import GeneratedRow, HarmRow, SampleState
 from services.db.loop import (
+    ASKED_TASKS,
     FINISHED_CYCLES,
     OPEN_TASKS,
     TAKEN_BACK,
@@ -44,10 +53,12 @@ from services.db.work import (
 )
 
 __all__ = [
+    "ASKED_TASKS",
     "AWAITED",
     "EVALUATION_ROLES",
     "FINISHED_CYCLES",
     "OPEN_TASKS",
+    "STRIKES",
     "TAKEN_BACK",
     "TERMINAL",
     "Annotation",
@@ -60,6 +71,8 @@ __all__ = [
     "Cycle",
     "CycleState",
     "DatasetVersion",
+    "Decision",
+    "DecisionKind",
     "Embedding",
     "Explanation",
     "FailureRow",
@@ -73,6 +86,7 @@ __all__ = [
     "LoginSession",
     "LoginTries",
     "Look",
+    "LookState",
     "ModeMember",
     "ModeRow",
     "ModeSighting",
@@ -81,9 +95,11 @@ __all__ = [
     "Neighbours",
     "Observation",
     "Outbox",
+    "PlanRow",
     "Pointer",
     "Role",
     "SampleState",
+    "SecondLook",
     "SentState",
     "SentTask",
     "TaskState",

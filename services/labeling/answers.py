@@ -11,13 +11,14 @@ its author, and counts from then on. What was trained on the old one stays as it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
 from services.accounts import audit
+from services.config.setting_groups import LabelSettings
 from services.cycle.label_tasks import CLOSED
-from services.db import revisions
+from services.db import actors, revisions
 from services.db.base import utc_now
 from services.db.tables import (
     Annotation,
@@ -25,11 +26,13 @@ from services.db.tables import (
     CycleState,
     Image,
     LabelTask,
+    LookState,
     TaskState,
     TruthSource,
 )
 from services.errors import Conflict
 from services.intake.objects import clean_objects, once, plain_text
+from services.labeling import second_look
 from services.models.classes import class_names
 
 LATE = "answered late: the cycle went on without it, the next dataset version has it"
@@ -95,6 +98,82 @@ def store(
         task.state, task.finished_at, task.lease_until = TaskState.SUBMITTED, utc_now(), None
     session.flush()
     return stored
+
+
+def truth_of(
+    session: Session,
+    settings: LabelSettings,
+    task: LabelTask,
+    objects: list[dict[str, Any]],
+    author: str,
+    person: str = "",
+) -> Annotation | None:
+    """Store an answer to a task that the caller holds and may answer, unless two have to agree.
+
+    Args:
+        session: the caller's transaction, which must also let the cycle go on.
+        settings: of second looks.
+        task: see above.
+        objects: as :func:`read` gives them.
+        author: who answers, as it is stored.
+        person: who has leased it; "": the author.
+
+    Returns:
+        What is the truth now; None while a second person, or a curator, has to say.
+
+    Raises:
+        Conflict: a second person has to answer, and this is the first again.
+    """
+    closed = is_closed(task)
+    decided = second_look.take(session, settings, task, objects, person or author, closed)
+    if decided is None:
+        return None
+    truth, first = decided
+    return store(session, [(task, list(truth))], first or author)[0]
+
+
+def settle(
+    session: Session,
+    task: LabelTask,
+    taken: Literal["first", "second", "other", "reject"],
+    objects: list[dict[str, Any]],
+    note: str,
+) -> Annotation | None:
+    """Decide between two answers; the caller holds the task.
+
+    Args:
+        session: the caller's transaction, which must also let the cycle go on.
+        task: that two people have answered differently, or that nobody has answered twice before
+            its cycle went on.
+        taken: whose answer is the truth; ``other``: the reviewer's own; ``reject``: the image is
+            unusable.
+        objects: of ``other``, as :func:`read` gives them.
+        note: why.
+
+    Returns:
+        The truth; None where the image was rejected.
+
+    Raises:
+        NotFound: there is nothing to settle.
+        Conflict: it is settled already, by one of the two who differ, or there is no second answer.
+    """
+    look = second_look.find(session, task.id)
+    reviewer = actors.current().name
+    second_look.require_open(look, reviewer, taken)
+    look.state, look.taken = LookState.SETTLED, taken
+    look.settled_by, look.settled_at = reviewer, utc_now()
+    look.note = plain_text(note, 2000, lines=True) or look.note
+    audit.record(session, "task.settle", f"task:{task.id}", taken=taken, note=look.note)
+    if taken == "reject":
+        task.state, task.finished_at, task.note = TaskState.REJECTED, utc_now(), look.note or None
+        session.flush()
+        return None
+    told = {
+        "first": (look.first, look.first_author),
+        "second": (look.second or [], look.second_author or ""),
+        "other": (objects, reviewer),
+    }[taken]
+    return store(session, [(task, list(told[0]))], told[1])[0]
 
 
 def correct(

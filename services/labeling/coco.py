@@ -55,7 +55,7 @@ def import_coco(
         report = LabelImport(problems=list(read.problems), notes=read.mended.notes())
         if not (read.found or read.problems):
             report.notes += ("nothing to import: the file has no image",)
-        tasks = taking.store(session, read.found, author, replace, report)
+        tasks = taking.store(session, context.settings.labels, read.found, author, replace, report)
         queue.moved(session, context, *tasks)
         return report
 

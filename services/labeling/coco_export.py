@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services.db.tables import OPEN_TASKS, Image, LabelTask
+from services.db.tables import ASKED_TASKS, Image, LabelTask
 from services.models.classes import class_names
 
 DONE = "e2x_done"
@@ -29,7 +29,7 @@ def export_coco(
     query = (
         select(LabelTask, Image)
         .join(Image, Image.id == LabelTask.image_id)
-        .where(LabelTask.state.in_(OPEN_TASKS))
+        .where(LabelTask.state.in_(ASKED_TASKS))
         .order_by(LabelTask.priority.desc(), LabelTask.id)
     )
     if cycle_id is not None:

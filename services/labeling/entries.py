@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from curation.formats.coco_document import size_of
 from curation.formats.names import readings
 from curation.kernel.errors import AnnotationsInvalid
-from services.db.tables import OPEN_TASKS, Image, LabelTask
+from services.db.tables import ASKED_TASKS, Image, LabelTask
 from services.intake.objects import plain_text
 
 _IMAGE_ID = re.compile("[0-9a-f]{64}")
@@ -55,7 +55,7 @@ def _by_name(session: Session, name: str) -> Image | None:
     Raises:
         AnnotationsInvalid: there are several.
     """
-    for state in (LabelTask.state.in_(OPEN_TASKS), LabelTask.state.not_in(OPEN_TASKS)):
+    for state in (LabelTask.state.in_(ASKED_TASKS), LabelTask.state.not_in(ASKED_TASKS)):
         asked = select(LabelTask.image_id).where(state)
         named = Image.name.in_(_forms(name))
         found = session.scalars(select(Image).where(named, Image.id.in_(asked))).all()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
@@ -19,10 +19,10 @@ from services.cycle import cycles
 from services.db.base import utc_now
 from services.db.parts import in_parts
 from services.db.patience import CLOCKS_DIFFER
-from services.db.tables import OPEN_TASKS, Annotation, LabelTask, TaskState
+from services.db.tables import ASKED_TASKS, Annotation, LabelTask, TaskState
 from services.errors import Conflict, LeaseLost, NotFound
 from services.intake.objects import plain_text
-from services.labeling import answers
+from services.labeling import answers, second_look
 
 LONGEST_LEASE = timedelta(days=2)
 """Twice what the API lets people ask for."""
@@ -55,7 +55,7 @@ def lease(
         LabelTask.state == TaskState.WAITING,
         and_(LabelTask.state == TaskState.LEASED, _is_over(now)),
     )
-    query = select(LabelTask.id, LabelTask.token).where(free)
+    query = select(LabelTask.id, LabelTask.token).where(free, ~second_look.mine(owner))
     if cycle_id is not None:
         query = query.where(LabelTask.cycle_id == cycle_id)
     if among is not None:
@@ -125,12 +125,13 @@ def submit(
     token: int,
     objects: Sequence[dict[str, Any]],
     author: str,
-) -> Annotation:
+) -> Annotation | None:
     """Answer a task with the objects of its image; an empty list says that there are none.
 
     The same answer sent again is the same answer. Another answer by the same owner, while the
     cycle still waits for labels, is a new revision. Where the loop has closed the task under its
-    owner, the answer is late.
+    owner, the answer is late. Of a task that two people look at, the truth is known when they
+    agree or a curator has settled it: None until then.
 
     Raises:
         NotFound: there is no such task.
@@ -142,12 +143,40 @@ def submit(
     most = context.settings.ingest.max_objects
     where = f"task {task_id}"
     clean = answers.read(session, task.image_id, objects, where, most)[1]
+    look = second_look.of(session, task)
+    if look is not None and second_look.said_again(look, token, clean):
+        return session.get(Annotation, task.annotation_id or 0)
     if task.state == TaskState.SUBMITTED and task.token == token:
         return answers.revise(session, task, clean, author)
     _require_turn(session, task, token)
-    (annotation,) = answers.store(session, [(task, clean)], author)
+    annotation = answers.truth_of(
+        session, context.settings.labels, task, clean, author, task.owner or ""
+    )
     moved(session, context, task)
     return annotation
+
+
+def settle(
+    session: Session,
+    context: Context,
+    task_id: int,
+    taken: Literal["first", "second", "other", "reject"],
+    objects: Sequence[dict[str, Any]] = (),
+    note: str = "",
+) -> Annotation | None:
+    """Decide between the two answers of a second look; the cycle goes on if it waited for that.
+
+    Raises:
+        NotFound: there is no such task, or nothing to settle.
+        Conflict: see :func:`services.labeling.answers.settle`.
+        InvalidBoxes: a box is inverted, empty or outside the image.
+        InvalidRequest: a class is unknown.
+    """
+    task, most = _held(session, task_id), context.settings.ingest.max_objects
+    clean = answers.read(session, task.image_id, objects, f"task {task_id}", most)[1]
+    stored = answers.settle(session, task, taken, clean, note)
+    moved(session, context, task)
+    return stored
 
 
 def require_free(task: LabelTask) -> None:
@@ -156,12 +185,14 @@ def require_free(task: LabelTask) -> None:
     Raises:
         Conflict: it has ended, but not by the loop, or somebody else has it right now.
     """
-    open_still = task.state in OPEN_TASKS or answers.is_closed(task)
+    open_still = task.state in ASKED_TASKS or answers.is_closed(task)
     if open_still and _is_held(task, utc_now()):
         raise Conflict(
             f"task {task.id} is leased by {task.owner}: import again when it is given back or the "
             "lease is over"
         )
+    if task.state == TaskState.DISPUTED:
+        raise Conflict(f"task {task.id} has two answers that differ: a curator settles it")
     if not open_still:
         raise Conflict(f"task {task.id} is {task.state} already")
 
@@ -268,6 +299,9 @@ def _close(
     if task.state == state and task.token == token and not answers.is_closed(task):
         return task
     _require_turn(session, task, token)
+    closed = answers.is_closed(task)
+    if second_look.left(session, task, task.owner or "", f"{state.value}: {note}", closed):
+        return task
     task.state, task.finished_at, task.lease_until = state, utc_now(), None
     task.note = plain_text(note, 2000, lines=True) or None
     action = "task.skip" if state == TaskState.SKIPPED else "task.reject"

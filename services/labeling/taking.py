@@ -15,13 +15,16 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from curation.formats import Problem
+from services.config.setting_groups import LabelSettings
 from services.db import actors
 from services.db.actors import Actor, Door
 from services.db.convert import latest_annotations
 from services.db.tables import Annotation, LabelTask, TaskState
 from services.errors import Conflict
-from services.labeling import answers, queue
+from services.labeling import answers, queue, second_look
 
+Given: TypeAlias = Sequence[tuple[LabelTask, list[dict[str, Any]]]]
+"""Tasks and what they are answered with."""
 Unsaid: TypeAlias = Literal["", "empty", "untouched"]
 ROUNDING_PX = 0.05
 """How far boxes may move on their way to a tool and back."""
@@ -109,12 +112,19 @@ class LabelImport:
 
 
 def store(
-    session: Session, found: Sequence[Answer], author: str, replace: bool, report: LabelImport
+    session: Session,
+    settings: LabelSettings,
+    found: Sequence[Answer],
+    author: str,
+    replace: bool,
+    report: LabelImport,
 ) -> Collection[LabelTask]:
     """Store the answers that are new and to tasks that may be answered.
 
     Args:
         session: the caller's transaction, which must also let the cycles of the tasks go on.
+        settings: of second looks: an answer of a task that two have to agree on is kept beside
+            the truth until they do.
         found: what is there.
         author: of answers that name none.
         replace: whether other answers to tasks that are answered take the place of the first.
@@ -135,12 +145,17 @@ def store(
             left = report.left_empty if one.unsaid == "empty" else report.left_untouched
             left.append(one.where)
         elif task.id not in stored:
-            _take(task, one, new, report)
+            _take(session, task, one, one.author or author, new, report)
         elif replace or one.corrects == task.annotation_id:
             other[task.id] = one
         else:
             report.leave_out(one.where, f"task {task.id} is {queue.ANSWERED}")
-    _by_author(session, new, tasks, author, answers.store)
+
+    def first(session: Session, given: Given, author: str) -> None:
+        for task, objects in given:
+            answers.truth_of(session, settings, task, objects, author)
+
+    _by_author(session, new, tasks, author, first)
     _by_author(session, other, tasks, author, answers.correct)
     report.submitted, report.replaced = len(new), len(other)
     for number, one in [*new.items(), *other.items()]:
@@ -155,7 +170,7 @@ def _by_author(
     said: Mapping[int, Answer],
     tasks: Mapping[int, LabelTask],
     author: str,
-    put: Callable[[Session, Sequence[tuple[LabelTask, list[dict[str, Any]]]], str], object],
+    put: Callable[[Session, Given, str], object],
 ) -> None:
     """Store the answers of each author at once; the trail names those who are named."""
     of_author: dict[str, list[tuple[LabelTask, list[dict[str, Any]]]]] = defaultdict(list)
@@ -205,15 +220,30 @@ def _stored(session: Session, tasks: Collection[LabelTask]) -> Mapping[int, list
     }
 
 
-def _take(task: LabelTask, one: Answer, new: dict[int, Answer], report: LabelImport) -> None:
-    """Keep an answer for storing, unless its task is not to be answered."""
+def _take(
+    session: Session,
+    task: LabelTask,
+    one: Answer,
+    author: str,
+    new: dict[int, Answer],
+    report: LabelImport,
+) -> None:
+    """Keep an answer for storing, unless its task is not to be answered, or not by this person."""
+    look = second_look.of(session, task)
+    if look is not None and second_look.has_said(look, author, one.objects):
+        report.unchanged += 1
+        return
     open_to_it = task.state == TaskState.LEASED or answers.is_closed(task)
-    if not open_to_it or task.token != one.token:
-        try:
+    is_free = not open_to_it or task.token != one.token
+    try:
+        if is_free:
             queue.require_free(task)
-        except Conflict as error:
-            report.leave_out(one.where, error)
-            return
+        if look is not None:
+            second_look.refuse_same(look, author)
+    except Conflict as error:
+        report.leave_out(one.where, error)
+        return
+    if is_free:
         task.token += 1  # a lease that was over is over now
     new[task.id] = one
 

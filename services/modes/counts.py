@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +27,7 @@ from services.db.tables import (
     TaskState,
 )
 from services.models import registry
+from services.modes.decision_rows import merged_into
 
 COUNTED_TASKS = (*OPEN_TASKS, TaskState.SUBMITTED)
 """Tasks that may still bring a label, or have."""
@@ -110,14 +111,18 @@ def read_counts(session: Session, mode_ids: Sequence[int] | None = None) -> Mode
         .where(FailureRow.state.not_in(TAKEN_BACK))
         .distinct()
     )
-    of_these = [] if mode_ids is None else [ModeSighting.mode_id.in_(mode_ids)]
+    roots = merged_into(session)
+    wanted = _with_parts(mode_ids, roots)
+    of_these = [] if wanted is None else [ModeSighting.mode_id.in_(wanted)]
     for mode_id, place in session.execute(members.where(*of_these)):
         places[mode_id].add(place)
+        if mode_id in roots:
+            places[roots[mode_id]].add(place)
     return ModeCounts(
         champion=champion,
         places=defaultdict(frozenset, {key: frozenset(own) for key, own in places.items()}),
         failing=frozenset() if champion is None else _failing(session, champion.id),
-        asked=_asked(session, mode_ids),
+        asked=_asked(session, roots, wanted),
         seen_with=_seen_with(session, mode_ids),
         taught=sides.places_taught(session),
     )
@@ -140,7 +145,17 @@ def _failing(session: Session, model_id: str) -> frozenset[str]:
     return frozenset(session.scalars(query))
 
 
-def _asked(session: Session, mode_ids: Sequence[int] | None) -> dict[int, int]:
+def _with_parts(mode_ids: Sequence[int] | None, roots: Mapping[int, int]) -> list[int] | None:
+    """These modes and those that are part of one of them; None for all."""
+    if mode_ids is None:
+        return None
+    return [*mode_ids, *(part for part, root in roots.items() if root in set(mode_ids))]
+
+
+def _asked(
+    session: Session, roots: Mapping[int, int], mode_ids: Sequence[int] | None
+) -> dict[int, int]:
+    """By mode; what was asked for a mode that is part of another counts there too."""
     query = (
         select(ModeRow.id, func.count())
         .join(CandidateRow, CandidateRow.mode_id == ModeRow.id)
@@ -154,7 +169,11 @@ def _asked(session: Session, mode_ids: Sequence[int] | None) -> dict[int, int]:
     )
     if mode_ids is not None:
         query = query.where(ModeRow.id.in_(mode_ids))
-    return {row[0]: row[1] for row in session.execute(query)}
+    found = Counter({row[0]: row[1] for row in session.execute(query)})
+    for mode_id, count in list(found.items()):
+        if mode_id in roots:
+            found[roots[mode_id]] += count
+    return found
 
 
 def _seen_with(session: Session, mode_ids: Sequence[int] | None) -> dict[int, str | None]:

@@ -9,6 +9,7 @@ modes by the table of :mod:`curation.modes.states`; the audit trail keeps every 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,13 +33,15 @@ from services.db.tables import (
     ModeRow,
     ModeSighting,
 )
+from services.modes import decisions
 from services.modes.counts import ModeCounts, last_sightings, read_counts
+from services.modes.trends import ACTION as ACTION
 from services.store.storage import key_of, read_arrays, write_arrays
 
 logger = logging.getLogger(__name__)
 
-ACTOR, ACTION = "loop", "mode"
-"""Of the audit rows; their subject is ``mode:<id>``."""
+ACTOR = "loop"
+"""Of the audit rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Recognised:
         state: with what this cycle saw.
         joined: failures at places where none of it was known.
         why: what the state follows from.
+        split: number of the decision that made it of another mode; None: no person did.
     """
 
     mode_id: int | None
@@ -58,6 +62,7 @@ class Recognised:
     state: ModeState
     joined: int
     why: str
+    split: int | None = None
 
     @property
     def is_fixed(self) -> bool:
@@ -89,32 +94,76 @@ def recognise(
     Returns:
         By key of the mode.
     """
+    known = read_known(context, champion, encoder_version)
+    now = [ModeTrace.of(mode, known.places) for mode in found]
+    rules = MatchRules(min_similarity=context.settings.modes.min_similarity)
+    pairs = match(now, known.traces, transform, rules)
+    numbers = known.numbers()
+    recognised = {}
+    for trace in now:
+        if trace.key in pairs:
+            recognised[trace.key] = known.again(int(pairs[trace.key]), trace)
+        else:
+            name = numbers.name(trace.family, known.labels[trace.label])
+            recognised[trace.key] = known.new(trace, name)
+    return recognised
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The modes of earlier cycles, read once.
+
+    Attributes:
+        rows: by number.
+        labels: class names of the champion.
+        places: where the champion's failures lie, by failure.
+        counts: what is stored about the modes.
+        traces: as they were seen last, of classes that the champion has.
+        rules: bounds of the states.
+    """
+
+    rows: Mapping[int, ModeRow]
+    labels: tuple[str, ...]
+    places: Mapping[str, str]
+    counts: ModeCounts
+    traces: Sequence[ModeTrace]
+    rules: StateRules
+
+    def again(self, number: int, trace: ModeTrace) -> Recognised:
+        """A known mode as this cycle sees it."""
+        return _known_again(self.rows[number], trace, self.counts, self.rules)
+
+    def new(self, trace: ModeTrace, name: str, decision: int | None = None) -> Recognised:
+        """A mode that was not there before."""
+        size = len(trace.places)
+        why = f"{size} failure{'s' if size > 1 else ''} seen"
+        return Recognised(None, name, ModeState.OPEN, size, why, decision)
+
+    def numbers(self, taken: Iterable[str] = ()) -> _Numbers:
+        """Names for new modes, none of those that are taken."""
+        return _Numbers(self.rows.values(), taken)
+
+
+def read_known(context: Context, champion: Model, encoder_version: str) -> Known:
+    """Read the modes of earlier cycles.
+
+    Args:
+        context: wiring.
+        champion: whose failures they are compared with.
+        encoder_version: of their vectors; what another encoder saw is compared by places alone.
+    """
     names = tuple(champion.class_names)
     with reading(context.sessions) as session:
         places = _places(session, champion.id)
         known = {row.id: row for row in session.scalars(select(ModeRow))}
         counts = read_counts(session)
         seen = last_sightings(session)
-    now = [ModeTrace.of(mode, places) for mode in found]
-    before = [
+    traces = [
         _trace(context, known[number], sighting, counts, names, encoder_version)
         for number, sighting in seen.items()
         if known[number].label in names
     ]
-    rules = MatchRules(min_similarity=context.settings.modes.min_similarity)
-    pairs = match(now, before, transform, rules)
-    numbers = _Numbers(known.values())
-    recognised = {}
-    for trace in now:
-        if trace.key in pairs:
-            row = known[int(pairs[trace.key])]
-            recognised[trace.key] = _known_again(row, trace, counts, state_rules(context.settings))
-        else:
-            name = numbers.name(trace.family, names[trace.label])
-            size = len(trace.places)
-            why = f"{size} failure{'s' if size > 1 else ''} seen"
-            recognised[trace.key] = Recognised(None, name, ModeState.OPEN, size, why)
-    return recognised
+    return Known(known, names, places, counts, traces, state_rules(context.settings))
 
 
 def keep_traces(context: Context, cycle_id: int, found: Sequence[Mode]) -> None:
@@ -163,6 +212,8 @@ def store(
             row.state, row.opened_cycle_id = "", cycle.id
             session.add(row)
             session.flush()
+            if known.split is not None:
+                decisions.made_by_split(session, known.split, row.id)
         else:
             row = session.get_one(ModeRow, known.mode_id)
         _enter(session, row, known.state, known.why, cycle.id)
@@ -269,12 +320,17 @@ def _known_again(
 class _Numbers:
     """The next free number of each family and class; a mode is never deleted."""
 
-    def __init__(self, rows: Iterable[ModeRow]) -> None:
-        self._counts: dict[tuple[str, str], int] = {}
-        for row in rows:
-            self.name(row.family, row.label)
+    def __init__(self, rows: Iterable[ModeRow], taken: Iterable[str] = ()) -> None:
+        rows = list(rows)
+        self._counts = Counter((row.family, row.label) for row in rows)
+        self._taken = {*taken, *(row.name for row in rows)}
+        """People call modes what they like, also by the name that another would have got."""
 
     def name(self, family: str, label: str) -> str:
         """Take the next."""
-        self._counts[family, label] = self._counts.get((family, label), 0) + 1
-        return name_of(family, label, self._counts[family, label])
+        name = ""
+        while not name or name in self._taken:
+            self._counts[family, label] += 1
+            name = name_of(family, label, self._counts[family, label])
+        self._taken.add(name)
+        return name

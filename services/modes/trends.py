@@ -24,8 +24,9 @@ from services.db.tables import (
 )
 from services.errors import NotFound
 from services.modes.counts import ModeCounts, read_counts
-from services.modes.recognise import ACTION
 
+ACTION = "mode"
+"""Of the audit rows that tell how a mode came to its state; their subject is ``mode:<id>``."""
 UNSEEING = (
     CycleState.EXPLAINING,
     CycleState.SELECTING,

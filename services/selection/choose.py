@@ -28,21 +28,13 @@ from services.selection.load import Inputs, load
 from services.selection.looks import PoolLook
 from services.selection.parents import Parents, deal_frames
 from services.selection.readable import unreadable
+from services.selection.terms import Terms as Terms
 
 logger = logging.getLogger(__name__)
 
 MOST_GROWN = 3
 """Times that a shortlist grows: 64 times its length; a budget too small ends somewhere. What was
 encoded for a shorter one is encoded again, and not kept: all of them are a third of the last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How a selection is made: policy, its seed and its budget."""
-
-    policy: str
-    seed: int
-    budget_boxes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +51,8 @@ class Chosen:
     """Why there are no candidates although there are modes to fix, with what to do."""
     unseen: tuple[str, ...] = ()
     """Images that the champion should look at first; nothing is chosen before that."""
+    struck: frozenset[str] = frozenset()
+    """Keys of modes that a person wants nothing spent on."""
 
 
 def choose(
@@ -88,10 +82,12 @@ def choose(
     inputs = load(context, champion, embedder)
     policy = policy_of(context.settings, terms.policy)
     prices = prices_of(context, champion, scores)
-    parents = deal_frames(context, inputs.known, inputs.unfixed, prices.usual, terms.budget_boxes)
+    parents = deal_frames(
+        context, inputs.known, inputs.unfixed, prices.usual, terms.budget_boxes, inputs.spent
+    )
     queries = [replace(one, taught=parents.taught.get(one.mode, 0.0)) for one in inputs.queries]
     inputs = replace(inputs, queries=queries, spent=inputs.spent | parents.barred)
-    taught = Chosen(inputs.modes, parents.asked, inputs.known_as, parents)
+    taught = Chosen(inputs.modes, parents.asked, inputs.known_as, parents, struck=inputs.struck)
     left = replace(terms, budget_boxes=terms.budget_boxes - parents.boxes)
     if not inputs.queries or left.budget_boxes < 1:
         return taught

@@ -8,7 +8,7 @@ what was wrong, and people are asked for the rest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -89,6 +89,7 @@ def deal_frames(
     modes: Sequence[Mode],
     price: float,
     budget_boxes: int,
+    barred: Collection[str] = (),
 ) -> Parents:
     """Deal the frames of modes, and choose which of those that teach are labelled now.
 
@@ -98,6 +99,7 @@ def deal_frames(
         modes: those to fix, by falling size.
         price: boxes that a frame costs at least: nobody has counted what is in it.
         budget_boxes: boxes to label.
+        barred: frames that nobody is asked for, such as struck ones.
     """
     frames = frames_of(known, modes)
     counted = groups_of(frames)
@@ -109,7 +111,7 @@ def deal_frames(
         teaching = [one for one, group in groups.items() if dealt.get(group) is Side.PARENT]
         rows = _read(session, teaching)
         kept = sides.kept_for_judges(session, dealt)
-    asked = _ask(context, rows, frames, teaching, price, budget_boxes)
+    asked = _ask(context, rows, frames, teaching, price, budget_boxes, barred)
     first = {item.frame: item.failure for item in reversed(known)}
     return Parents(
         sides=dealt,
@@ -176,9 +178,10 @@ def _ask(
     teaching: Sequence[str],
     price: float,
     budget_boxes: int,
+    barred: Collection[str],
 ) -> list[policies.Candidate]:
     """Frames to label: the modes take turns, and near-duplicates are asked for once."""
-    done = rows.labelled.keys() | rows.asked_before
+    done = rows.labelled.keys() | rows.asked_before | frozenset(barred)
     if not set(teaching) - done:
         return []
     pool = {

@@ -122,11 +122,18 @@ def write(file: Path, found: Mapping[str, Detections]) -> None:
 
 
 def known_scores(context: Context, champion: Model) -> PoolScores:
-    """Detections of pool images that some cycle of this champion has looked at."""
+    """Detections of pool images that this champion has looked at, for some cycle or plan."""
     with reading(context.sessions) as session:
         query = select(Cycle.id).where(Cycle.champion_id == champion.id).order_by(Cycle.id)
         numbers = session.scalars(query).all()
-    return PoolScores(file for number in numbers for file in _files_of(context.project, number))
+    files = sorted(folder_of_plans(context.project, champion.id).glob("pool-*.npz"))
+    files += [file for number in numbers for file in _files_of(context.project, number)]
+    return PoolScores(files)
+
+
+def folder_of_plans(project: Project, model_id: str) -> Path:
+    """Where lies what a model saw in pool images as plans were made."""
+    return project.runs / f"plan-{model_id[:16]}"
 
 
 def read_pool_scores(project: Project, cycle_id: int) -> PoolScores:

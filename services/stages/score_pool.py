@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
 from curation.kernel.types import Detections
+from services.context import Context
 from services.models.loaded import detector_of
 from services.selection.pool_scores import SECONDS, write
 from services.stages.embed import readable
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
+
+if TYPE_CHECKING:
+    from retrain.detector import SsdDetector
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +34,8 @@ def run(stage: StageContext, claim: Claim) -> Store:
     context = stage.context
     wanted = claim.payload["images"]
     detector = detector_of(stage, claim.payload["model"])
-    began, found = time.perf_counter(), dict[str, Detections]()
-    for some in readable(context, wanted):
-        seen = detector.predict(list(some.values()), FLOOR)
-        found |= zip(some, seen, strict=True)
+    began = time.perf_counter()
+    found = looked_at(context, detector, wanted)
     if not found:
         return lambda _session: {"images": 0, "unreadable": len(wanted)}
     file = f"cycle-{claim.cycle_id}/pool-{claim.payload['number']:05d}.npz"
@@ -44,3 +47,13 @@ def run(stage: StageContext, claim: Claim) -> Store:
         return {"file": file, "images": len(found), "unreadable": lost, SECONDS: seconds}
 
     return store
+
+
+def looked_at(
+    context: Context, detector: SsdDetector, images: Sequence[str]
+) -> dict[str, Detections]:
+    """What a detector sees in pool images; one that cannot be read is left out."""
+    found = dict[str, Detections]()
+    for some in readable(context, images):
+        found |= zip(some, detector.predict(list(some.values()), FLOOR), strict=True)
+    return found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from curation.kernel.types import Detections
 from retrain.memory import give_back_freed_memory
@@ -14,15 +15,18 @@ from services.cycle import cycle_units, cycles
 from services.db import sides
 from services.db.convert import detections_as_json
 from services.db.engine import reading
-from services.db.tables import CandidateRow, Cycle, LabelTask, ModeRow, ModeSighting
+from services.db.tables import CandidateRow, Cycle, LabelTask, ModeRow, ModeSighting, PlanRow
 from services.models import training
 from services.models.loaded import embedder_of
 from services.modes import recognise
 from services.selection.choose import Chosen, Terms, choose
+from services.selection.plan_content import as_planned
 from services.selection.pool_scores import known_scores
 from services.stages import evidence
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
+
+logger = logging.getLogger(__name__)
 
 PRELABEL_SCORE = 0.3
 """Weaker detections cost a labeller more to delete than to draw anew."""
@@ -44,8 +48,20 @@ def run(stage: StageContext, claim: Claim) -> Store:
     scores = known_scores(context, champion)  # of earlier cycles too: it is the same model
     with reading(context.sessions) as session:
         tried = cycle_units.shown(session, cycle)
+        plan = _plan(session, cycle)
     terms = Terms(cycle.policy, cycle.seed, cycle.budget_boxes)
-    chosen = choose(context, champion, embedder, scores, terms, tried)
+    left: list[str] = []
+    if plan is None:
+        chosen = choose(context, champion, embedder, scores, terms, tried)
+    else:
+        chosen, left = as_planned(context, champion, embedder, scores, terms, plan)
+        if left:
+            logger.warning(
+                "cycle %d asks for %d images of its plan less: they are labelled, asked for, "
+                "struck, lost or judge by now",
+                cycle.id,
+                len(left),
+            )
     if chosen.unseen:
         return lambda session: _ask_champion(session, context, cycle.id, chosen.unseen)
     recognise.keep_traces(context, cycle.id, chosen.modes)
@@ -59,9 +75,17 @@ def run(stage: StageContext, claim: Claim) -> Store:
         _store_candidates(session, cycle.id, chosen, rows, scores, names)
         recognise.settle(session, context.settings, cycle.id)
         cycles.begin_labelling(session, context, current, chosen.note)
-        return {"modes": len(chosen.modes), "candidates": len(chosen.candidates)}
+        told = {"modes": len(chosen.modes), "candidates": len(chosen.candidates)}
+        return told | ({"left_out_of_plan": left} if left else {})
 
     return store
+
+
+def _plan(session: Session, cycle: Cycle) -> PlanRow | None:
+    """The plan that a person approved for a cycle."""
+    if cycle.plan_id is None:
+        return None
+    return session.get_one(PlanRow, cycle.plan_id, options=[undefer(PlanRow.members)])
 
 
 def _ask_champion(

@@ -89,6 +89,7 @@ STAGES: dict[str, Stage] = {
         Stage("index", "index", "services.stages.index:run"),
         Stage("neighbours", "index", "services.stages.neighbours:run"),
         Stage("score_pool", "embed", "services.stages.score_pool:run"),
+        Stage("plan", "index", "services.stages.plan:run"),
         Stage("select", "index", "services.stages.select:run"),
         Stage("synthesize", "explain", "services.stages.synthesize:run"),
         Stage("train", "train", "services.stages.train:run", max_attempts=5),

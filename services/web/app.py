@@ -25,17 +25,20 @@ from services.web import (
     account,
     assets,
     data,
+    decisions,
     explanations,
     failures,
     label,
     live,
     login,
+    looks,
     models,
     modes,
     near,
     paths,
     people,
     pictures,
+    plan,
     render,
     session,
     start,
@@ -48,8 +51,8 @@ RETRY_S = 5
 Said: TypeAlias = Callable[[Exception], tuple[str, str] | None]
 """Code and message where the database fails; None: it is not to blame."""
 ROUTES = (
-    *(about, account, assets, data, explanations, failures, label, live, login),
-    *(models, modes, near, people, pictures, start, turns, work),
+    *(about, account, assets, data, decisions, explanations, failures, label, live, login),
+    *(looks, models, modes, near, people, pictures, plan, start, turns, work),
 )
 
 

@@ -133,6 +133,12 @@ def _waits(session: Session, running: int | None) -> list[Waits]:
     work = units.counts(session)
     wanted = [
         Waits("labellers", "images to label", open_tasks.get(TaskState.WAITING, 0), "/label"),
+        Waits(
+            "curators",
+            "images that two people saw differently",
+            open_tasks.get(TaskState.DISPUTED, 0),
+            "/looks",
+        ),
         Waits("labellers", "images under way", open_tasks.get(TaskState.LEASED, 0), "/work"),
         Waits("curators", "failures that no cycle has looked at", unseen or 0, "/failures?mode=0"),
         Waits("admins", "models that were not promoted", undecided or 0, "/models"),

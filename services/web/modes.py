@@ -20,12 +20,13 @@ from services.db.tables import (
     LabelTask,
     ModeRow,
 )
-from services.modes import trends
+from services.modes import decision_rows, trends
 from services.report import words
 from services.report.page import Outcome, Sparkline
 from services.report.trends import sparkline
 from services.web import cursors, render, session
 from services.web.cursors import MAX_ROW
+from services.web.decisions import mergeable
 
 router = APIRouter()
 PAGE = 50
@@ -67,12 +68,14 @@ def modes_page(
         found = list(opened.scalars(query))
         shown = found[:PAGE]
         seen = trends.trends(opened, shown) if shown else []
+        merged = decision_rows.merged_into(opened)
     more = ""
     if len(found) > PAGE:
         more = cursors.address("/modes", {"state": state}, before=shown[-1].id)
     rows = [row_of(one) for one in trends.worst_first(seen)]
     states = [(name, words.mode_state(name).text) for name in trends.STATE_WORDS]
     values = {"rows": rows, "more": more, "states": states, "state": state, "thumbs": THUMBS}
+    values["merged"] = merged
     return render.page(request, "modes.html", values, user)
 
 
@@ -87,7 +90,17 @@ def mode_page(
         steps = trends.changes(opened, mode_id)
         typical = _exemplars(opened, trend.exemplars)
         asked = _asked(opened, mode_id)
+        decided = decision_rows.about(opened, mode_id)
+        told = decision_rows.told(opened, decided)
+        merged = decision_rows.merged_into(opened)
+        root = merged.get(mode_id)
+        others = mergeable(opened, trend.mode, merged) if user.may("curate") else []
     values = {
+        "decided": decided,
+        "told": told,
+        "root": root,
+        "others": others,
+        "words": decision_rows.IN_WORDS,
         "row": row_of(trend),
         "steps": [(step, words.mode_state(step.state)) for step in steps],
         "typical": typical,

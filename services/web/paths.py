@@ -11,14 +11,16 @@ SEGMENTS = frozenset(
             "audit",
             "cycles",
             "data",
+            "decisions",
             "events",
             "failures",
             "help",
             "label",
             "login",
+            "looks",
             "logout",
         ),
-        *("models", "modes", "pictures", "settings", "users", "work"),
+        *("models", "modes", "pictures", "plan", "settings", "users", "work"),
     )
 )
 """The first parts of the pages' paths."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -145,12 +146,25 @@ def candidate_jpeg(context: Context, candidate_id: int, width_px: int) -> bytes:
         if row is None:
             raise NotFound(f"no candidate {candidate_id}")
         image = opened.get_one(Image, row.image_id)
+    return matched_jpeg(
+        context, image, [one["box"] for one in row.reasons if "box" in one], width_px
+    )
+
+
+def matched_jpeg(
+    context: Context, image: Image, boxes: Sequence[Sequence[float]], width_px: int
+) -> bytes:
+    """An image with the regions for which it was found, in px of the image.
+
+    Raises:
+        NotFound: its file is lost.
+    """
     try:
         frame = open_image(context, image)
     except FileNotFoundError as error:
         raise NotFound(LOST) from error
     view = pictures.View.whole(frame, min(width_px, frame.shape[1]))
-    regions = [view.box(reason["box"]) for reason in row.reasons if "box" in reason]
+    regions = [view.box(list(box)) for box in boxes]
     colours, texts = [pictures.MATCHED] * len(regions), [""] * len(regions)
     return images.encode_jpeg(draw.boxes(view.crop(frame), regions, colours, texts), QUALITY)
 

@@ -27,8 +27,10 @@ HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 NAVIGATION = (
     ("/", "Start", "look"),
     ("/label", "Label", "label"),
+    ("/looks", "Second looks", "look"),
     ("/failures", "Failures", "look"),
     ("/modes", "Modes", "look"),
+    ("/plan", "Plan", "look"),
     ("/models", "Models", "look"),
     ("/data", "Data", "look"),
     ("/work", "Work", "look"),

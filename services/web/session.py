@@ -17,6 +17,7 @@ from fastapi import Depends, Form, Request, Response
 from services.accounts.identity import WHO, Identity
 from services.db.tables import UserRole
 from services.errors import Forbidden, NotAllowed
+from services.web import paths
 
 NEEDED = {
     "look": UserRole.VIEWER,
@@ -103,6 +104,11 @@ def of_our_form(user: UserOf, csrf: Annotated[str, Form(max_length=MAX_CSRF)] = 
     if user.who.via == "session" and not right:
         raise Forbidden("this form is of another session: load the page again and repeat it")
     return user
+
+
+def local(address: str, otherwise: str) -> str:
+    """An address that a form came with, if it is one of ours."""
+    return address if paths.is_local(address) else otherwise
 
 
 SenderOf: TypeAlias = Annotated[User, Depends(of_our_form)]

@@ -26,7 +26,8 @@ TOKEN = "secret"
 BEYOND_SCHEMA = (
     "POST /v1/frames", "POST /v1/cycles", "POST /v1/labels/import",
     "POST /v1/tasks/{task_id}/submit", "POST /v1/users", "POST /v1/users/{name}/password",
-    "PATCH /v1/users/{name}", "GET /v1/users/{name}",
+    "PATCH /v1/users/{name}", "GET /v1/users/{name}", "GET /v1/plan", "POST /v1/plan",
+    "POST /v1/decisions", "POST /v1/looks/{task_id}/settle",
 )  # fmt: skip
 """What a description cannot say: a picture is one, a box lies in it, a class and a policy exist, a
 password is hard to guess. A

@@ -62,7 +62,9 @@ def lease(context: Context, owner: str = "anna", count: int = 1, **more: Any) ->
 
 def submit(context: Context, task: LabelTask, *objects: dict[str, Any]) -> Annotation:
     with context.sessions.begin() as session:
-        return queue.submit(session, context, task.id, task.token, objects, "anna")
+        stored = queue.submit(session, context, task.id, task.token, objects, "anna")
+        assert stored is not None
+        return stored
 
 
 def annotations(context: Context) -> list[Annotation]:

@@ -15,7 +15,6 @@ from curation.select import Candidate, Need, plan
 from curation.select.e2x import E2XSelection
 from services import units
 from services.cli.cycle_output import to_look_at
-from services.cli.plan import read_plan
 from services.config import builders
 from services.context import Context
 from services.db.tables import FailureState, Model, Role, Unit, UnitState
@@ -24,6 +23,7 @@ from services.errors import InvalidRequest
 from services.report import predictor
 from services.selection import pool_scores
 from services.selection.choose import Terms, choose
+from services.selection.outlook import read_plan
 from services.units.requests import request_embed
 from services.units.resident import Resident
 from services.worker import shell

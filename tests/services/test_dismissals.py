@@ -9,7 +9,6 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from services.cli.plan import read_plan
 from services.context import Context
 from services.cycle import dismissals, triggers
 from services.db.tables import (
@@ -21,6 +20,7 @@ from services.db.tables import (
     Role,
 )
 from services.errors import NotFound
+from services.selection.outlook import read_plan
 from services.stages import evidence
 from tests.services.api_server import error_of
 from tests.services.builders import add_champion, make_failure, make_image

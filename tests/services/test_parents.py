@@ -11,7 +11,6 @@ from sqlalchemy import select
 from curation.kernel.images import encode_png
 from curation.modes.dealing import Side
 from curation.select import Candidate, Policy, SelectionRequest, plan
-from services.cli.plan import read_plan
 from services.context import Context
 from services.cycle import cycles
 from services.db.tables import (
@@ -25,6 +24,7 @@ from services.db.tables import (
     Role,
 )
 from services.models import datasets
+from services.selection.outlook import read_plan
 from services.selection.parents import SHARE
 from tests.services.builders import make_image
 from tests.services.mode_loop import CAR, ModeLoop

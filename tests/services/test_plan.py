@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import skimage.data
 from sqlalchemy import func, select
 
-from benchmarks.common.projects import make_context
-from curation.kernel.types import Detections, ImageArray
+from curation.kernel.types import Detections
 from curation.select import names
-from services import units
 from services.cli.plan import draw_plan
 from services.config import builders
 from services.context import Context
@@ -21,72 +17,15 @@ from services.db.tables import (
     CandidateRow,
     Cycle,
     FailureRow,
-    FailureState,
     LabelTask,
     Model,
     ModeRow,
-    Role,
-    Unit,
-    UnitState,
 )
 from services.errors import InvalidRequest, NotFound
 from services.report import predictor
 from services.selection import pool_scores
 from services.selection.choose import Terms, choose
-from services.units.requests import request_embed
-from services.units.resident import Resident
-from services.worker import shell
-from tests.services.builders import add_champion, make_failure
-from tests.services.report_project import add_photo
 from tests.services.test_report import read
-from tests.tiny_ssd import CLASS_NAMES, tiny_ssd
-
-
-@pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Context]:
-    """A tiny champion, an explained failure on a photograph, six parts of photographs as pool."""
-    folder = tmp_path_factory.mktemp("plan")
-    database = folder / "e2x.db"
-    database.write_bytes(sqlite_template.read_bytes())
-    context = make_context(
-        folder / "project",
-        f"sqlite:///{database}",
-        selection={"encoder_height_px": 64, "encoder_width_px": 96, "budget_boxes": 900},
-        explanation={"num_samples": 4, "num_segments": 40},
-    )
-    with context.sessions.begin() as session:
-        champion = add_champion(session)
-        champion.class_names = list(CLASS_NAMES)
-        tiny_ssd().save(context.project.root / champion.folder)
-        frame = add_photo(session, context, skimage.data.chelsea(), Role.FIELD, "chelsea.jpg")
-        failure = make_failure(
-            1, frame, champion, label="disc", state=FailureState.FOUND, box=[60, 50, 180, 170]
-        )
-        session.add(failure)
-        pool = [add_photo(session, context, part, Role.POOL, f"{n}.jpg") for n, part in parts()]
-        request_embed(session, sorted(image.id for image in pool), 32)
-        session.flush()
-        units.enqueue(session, "explain", "explain:1", {"image": frame.id, "model": champion.id})
-    work(context)
-    yield context
-    context.engine.dispose()
-
-
-def parts() -> list[tuple[int, ImageArray]]:
-    coffee, cat = skimage.data.coffee(), skimage.data.chelsea()
-    cuts = [coffee[:200, :300], coffee[200:, :300], coffee[:, 300:], cat[:150], cat[150:], coffee]
-    return list(enumerate(np.ascontiguousarray(cut) for cut in cuts))
-
-
-def work(context: Context) -> None:
-    """Do all queued units as a worker does, until none is left."""
-    resident = Resident()
-    while True:
-        with context.sessions() as session:
-            unit = session.scalar(select(Unit).where(Unit.state == UnitState.QUEUED).limit(1))
-        if unit is None:
-            return
-        assert shell.run(context, resident, unit.id, "test") == "done", unit.kind
 
 
 def test_the_page_shows_queries_and_chosen_images(planned: Context, tmp_path: Path) -> None:

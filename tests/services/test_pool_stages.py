@@ -15,11 +15,11 @@ from curation.index import RegionIndex
 from curation.kernel.images import encode_png
 from curation.kernel.types import ImageArray
 from services import units
-from services.cli.plan import read_plan
 from services.context import Context
 from services.cycle import cycles
 from services.db.tables import Embedding, Image, Role, Unit, UnitState
 from services.selection import pool_scores
+from services.selection.outlook import read_plan
 from services.selection.pool_scores import read_pool_scores
 from services.stages import index as index_stage
 from services.store.region_index import open_index

@@ -132,7 +132,9 @@ def _tasks(context: Context) -> list[tuple[int, int]]:
 def _answer(context: Context, task: tuple[int, int], x: float) -> int:
     with context.sessions.begin() as session:
         said = [{**OBJECT, "box": [x, 1.0, 9.0, 9.0]}]
-        return queue.submit(session, context, *task, said, "anna").revision
+        stored = queue.submit(session, context, *task, said, "anna")
+        assert stored is not None
+        return stored.revision
 
 
 def test_two_answers_about_one_image_are_two_revisions(context: Context) -> None:

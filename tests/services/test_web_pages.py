@@ -23,17 +23,19 @@ LISTS = (
     "/",
     "/failures",
     "/modes",
+    "/plan",
     "/models",
     "/data",
     "/work",
     "/settings",
     "/help",
     "/label",
+    "/looks",
     "/account",
     "/users",
     "/audit",
 )
-ONE = (f"/failures/{1:064x}", "/modes/1", "/models/2")
+ONE = (f"/failures/{1:064x}", "/modes/1", "/modes/1/split", "/models/2")
 LOGIN = "POST /login"
 MANY = 60
 """More than a page of any list."""

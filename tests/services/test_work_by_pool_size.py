@@ -20,7 +20,6 @@ from benchmarks.common.projects import make_context
 from curation.modes.dealing import Side
 from services.api.app import create_app
 from services.api.auth import project_token
-from services.cli.plan import read_plan
 from services.context import Context
 from services.cycle import cycles, triggers
 from services.db import sides
@@ -37,6 +36,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.selection.inputs import barred_hashes, spent
+from services.selection.outlook import read_plan
 from services.stages import evidence
 from tests.services.builders import (
     add_champion,

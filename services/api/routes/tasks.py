@@ -69,10 +69,17 @@ def submit_task(
     """Answer with the objects of the image; sending the same answer again is harmless.
 
     The loop closes tasks when the budget is spent. Whoever has leased one by then may answer it
-    still: the answer is `late`.
+    still: the answer is `late`. Of a share of the tasks, `labels.second_look`, a second person is
+    asked too: the answer is `undecided` until both say the same or a curator has settled it.
     """
     objects = [entry.model_dump() for entry in body.objects]
-    stored = queue.submit(session, context, task_id, body.token, objects, _name(body.author))
+    author = _name(body.author)
+    stored = queue.submit(session, context, task_id, body.token, objects, author)
+    if stored is None:
+        image = queue.find(session, task_id).image_id
+        return AnnotationOut(
+            id=None, image_id=image, revision=None, objects=objects, author=author, undecided=True
+        )
     late = answers.is_late(queue.find(session, task_id))
     return AnnotationOut.model_validate(stored).model_copy(update={"late": late})
 

@@ -103,3 +103,16 @@ class LabelSettings(Group):
         description="How long the address of a picture is good that a labelling tool is given; "
         "it is renewed while the task waits.",
     )
+    second_look: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the tasks that a second person answers too, without seeing the first "
+        "answer; what they differ in, a curator settles.",
+    )
+    second_look_iou: float = Field(
+        default=0.7,
+        gt=0,
+        le=1,
+        description="IoU from which two people's boxes of one class are the same.",
+    )

@@ -100,7 +100,7 @@ def store(
         news = _news(session, number, remotes)
         queue.hold(session, [one.row.task_id for one in news])
         found = [answer for one in news if (answer := _read(session, context, one, unseen))]
-        tasks = taking.store(session, found, "", False, pulled.report)
+        tasks = taking.store(session, context.settings.labels, found, "", False, pulled.report)
         _note(session, news, pulled)
         queue.moved(session, context, *tasks)
         for one in news:

@@ -42,8 +42,24 @@ function follow(/** @type {HTMLElement} */ element) {
 for (const element of document.querySelectorAll("[data-live]")) {
   follow(/** @type {HTMLElement} */ (element));
 }
-for (const element of document.querySelectorAll("form[data-confirm]")) {
-  element.addEventListener("submit", (event) => {
-    if (!confirm(/** @type {HTMLElement} */ (element).dataset.confirm)) event.preventDefault();
-  });
-}
+document.addEventListener("htmx:responseError", (event) => {
+  const { target, xhr } = /** @type {CustomEvent} */ (event).detail;
+  let said = `The server answered ${xhr.status}.`;
+  try {
+    said = JSON.parse(xhr.responseText).message ?? said;
+  } catch { /* not ours: its number says what there is to say */ }
+  const notice = document.createElement("p");
+  notice.className = "notice bad";
+  notice.setAttribute("role", "alert");
+  notice.textContent = said;
+  target.replaceChildren(notice);
+});
+document.addEventListener("submit", (event) => {
+  const { confirm: question } = /** @type {HTMLElement} */ (event.target).dataset;
+  if (question !== undefined && !confirm(question)) event.preventDefault();
+}, true);
+document.addEventListener("input", (event) => {
+  const { output } = /** @type {HTMLElement} */ (event.target).dataset;
+  const shown = output === undefined ? null : document.getElementById(output);
+  if (shown !== null) shown.textContent = /** @type {HTMLInputElement} */ (event.target).value;
+});
