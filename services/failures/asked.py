@@ -30,6 +30,8 @@ from services.db.tables import (
     UnitState,
 )
 from services.errors import Conflict, InvalidRequest, NotFound
+from services.store.project_store import store_of
+from services.store.storage import key_of
 
 FIRST = 10
 """Priority: a person waits for it, and the loop does not."""
@@ -212,7 +214,7 @@ def remove(context: Context, failure_id: str, asked_id: str) -> None:
     with context.sessions.begin() as session:
         file = forget(session, failure_id, asked_id)
     if file is not None:
-        (context.project.explanations / file).unlink(missing_ok=True)
+        store_of(context).delete(key_of(context, context.project.explanations, file))
 
 
 def forget(session: Session, failure_id: str, asked_id: str) -> str | None:

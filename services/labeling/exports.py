@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,10 @@ from services.errors import NotFound
 from services.models.datasets import read_version
 from services.models.differences import LOST
 from services.store import drawings
+from services.store.project_store import ObjectDamaged, store_of
+from services.store.storage import key_of
 from services.store.zip_stream import Member
 
-PIECE = 1 << 20
 MAPS = "attributions"
 NEUTRAL = 128
 """In a map's picture: what neither supports nor hurts; 255 supports most, 1 hurts most."""
@@ -273,32 +274,27 @@ def _members(
 ) -> Iterator[Member]:
     for path, data in texts(fmt, samples, names, info):
         yield Member(path, data)
-    lost = []
+    store, lost = store_of(context), []
     for identity, file in files:
         name = image_path(fmt, _file_name(identity, file))
-        path_on_disk = context.project.inside(context.project.images, file)
-        if path_on_disk.is_file():
-            yield Member(name, _bytes_of(path_on_disk), is_packed=True)
-        else:
+        try:
+            data = store.get(key_of(context, context.project.images, file))
+        except (FileNotFoundError, ObjectDamaged):
             lost.append(name)
+        else:
+            yield Member(name, [data], is_packed=True)
     if lost:
         yield _told_lost("LOST.txt", lost)
 
 
 def _told_lost(name: str, lost: list[str]) -> Member:
-    told = "Their files are missing; restore them from a backup and export again:\n"
+    told = "Their files are missing or damaged; restore them from a backup and export again:\n"
     return Member(name, [(told + "\n".join(lost) + "\n").encode()])
 
 
 def _and(first: Iterator[Member], second: Iterator[Member]) -> Iterator[Member]:
     yield from first
     yield from second
-
-
-def _bytes_of(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as opened:
-        while piece := opened.read(PIECE):
-            yield piece
 
 
 def _file_name(identity: str, file: str) -> str:

@@ -25,6 +25,7 @@ from services.db.engine import reading
 from services.db.tables import AskedExplanation, Explanation, FailureRow, Image
 from services.models.loaded import detector_of
 from services.store import drawings
+from services.store.project_store import store_of
 from services.store.storage import key_of, open_image, write_arrays
 from services.store.superpixels import segments_of
 from services.units import Claim
@@ -224,7 +225,9 @@ def _store(
         for name, value in values[row.id].items():
             setattr(row, name, value)
     for gone in set(values) - {row.id for row in there}:
-        (stage.context.project.explanations / values[gone]["file"]).unlink(missing_ok=True)
+        store_of(stage.context).delete(
+            key_of(stage.context, stage.context.project.explanations, values[gone]["file"])
+        )
     return {"explained": len(there)}
 
 

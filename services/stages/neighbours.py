@@ -15,7 +15,6 @@ from services.db.tables import Neighbours
 from services.failures.neighbours import MOST_SHOWN
 from services.store import drawings
 from services.store.region_index import open_index
-from services.store.storage import read_npz
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
@@ -33,8 +32,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     encoder = explanation.encoder_version
     if not (context.project.index / encoder[:16]).is_dir():
         return _stored(failure_id, [], "nothing of the pool is indexed yet")
-    path = context.project.inside(context.project.explanations, explanation.file)
-    arrays = read_npz(path, ["vectors", "object_vector"])
+    arrays = drawings.explanation_arrays(context, explanation, ["vectors", "object_vector"])
     vectors: FloatArray = arrays["vectors"].astype(np.float32)
     first = 1
     if not len(vectors):  # no region hurts: what looks like the object itself
