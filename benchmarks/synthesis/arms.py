@@ -87,11 +87,11 @@ def new_samples(arm: Arm, ready: Ready, puts: AllPuts, count: int, seed: int) ->
 def drawn(arm: Arm, ready: Ready, puts: AllPuts, count: int, seed: int) -> list[Drawn]:
     """The samples of an arm: drawn, checked, and the first that pass."""
     donors = [_donor(ready.world, known) for known in ready.known]
-    harmless = [harmless(donor) for donor in donors]
+    spared = [harmless(donor) for donor in donors]
     request = SynthesisRequest(
         modes=_modes(ready, puts, arm.drawn),
         donors=donors,
-        harmless=harmless,
+        harmless=spared,
         budget=count,
         candidates=CANDIDATES if arm.checked else 1,
         controls=0.5 if arm.control else 0.0,

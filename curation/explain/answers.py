@@ -1,7 +1,7 @@
 """What an answer means in words, in pixels, and which regions are to blame.
 
 The sign of a map is easily misread: :func:`words` says which way red and blue pull, and
-:func:`to_blame` whether the harm is red or blue.
+:func:`hurts_positive` whether the harm is red or blue.
 """
 
 from __future__ import annotations

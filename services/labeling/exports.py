@@ -278,11 +278,11 @@ def _members(
     for identity, file in files:
         name = image_path(fmt, _file_name(identity, file))
         try:
-            data = store.get(key_of(context, context.project.images, file))
+            picture = store.get(key_of(context, context.project.images, file))
         except (FileNotFoundError, ObjectDamaged):
             lost.append(name)
         else:
-            yield Member(name, [data], is_packed=True)
+            yield Member(name, [picture], is_packed=True)
     if lost:
         yield _told_lost("LOST.txt", lost)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from curation.kernel.agreement import VERDICTS, Pair, compare
 from services.accounts import audit
 from services.config.setting_groups import LabelSettings
 from services.db.base import utc_now
+from services.db.parts import in_parts
 from services.db.tables import LabelTask, LookState, SecondLook, TaskState
 from services.errors import Conflict, NotFound
 from services.plain import plain_text
@@ -50,6 +51,15 @@ def mine(owner: str) -> ColumnElement[bool]:
 def of(session: Session, task: LabelTask) -> SecondLook | None:
     """The second look at a task, if there is one."""
     return session.get(SecondLook, task.id)
+
+
+def of_all(session: Session, task_ids: Collection[int]) -> dict[int, SecondLook]:
+    """Second looks by task, of those that have one."""
+    found: dict[int, SecondLook] = {}
+    for part in in_parts(sorted(task_ids)):
+        query = select(SecondLook).where(SecondLook.task_id.in_(part))
+        found |= {look.task_id: look for look in session.scalars(query)}
+    return found
 
 
 def said_again(look: SecondLook, token: int, objects: Objects) -> bool:

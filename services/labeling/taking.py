@@ -19,7 +19,7 @@ from services.config.setting_groups import LabelSettings
 from services.db import actors
 from services.db.actors import Actor, Door
 from services.db.convert import latest_annotations
-from services.db.tables import Annotation, LabelTask, TaskState
+from services.db.tables import Annotation, LabelTask, SecondLook, TaskState
 from services.errors import Conflict
 from services.labeling import answers, queue, second_look
 
@@ -135,6 +135,7 @@ def store(
     """
     tasks = {task.id: task for task in queue.hold(session, [one.task_id for one in found])}
     stored = _stored(session, tasks.values())
+    looks = second_look.of_all(session, tasks)
     new: dict[int, Answer] = {}
     other: dict[int, Answer] = {}
     for one in _one_each(found, report):
@@ -145,15 +146,18 @@ def store(
             left = report.left_empty if one.unsaid == "empty" else report.left_untouched
             left.append(one.where)
         elif task.id not in stored:
-            _take(session, task, one, one.author or author, new, report)
+            _take(looks.get(task.id), task, one, one.author or author, new, report)
         elif replace or one.corrects == task.annotation_id:
             other[task.id] = one
         else:
             report.leave_out(one.where, f"task {task.id} is {queue.ANSWERED}")
 
     def first(session: Session, given: Given, author: str) -> None:
+        alone = [one for one in given if not _is_looked_at_twice(settings, looks, one[0])]
+        answers.store(session, alone, author)
         for task, objects in given:
-            answers.truth_of(session, settings, task, objects, author)
+            if _is_looked_at_twice(settings, looks, task):
+                answers.truth_of(session, settings, task, objects, author)
 
     _by_author(session, new, tasks, author, first)
     _by_author(session, other, tasks, author, answers.correct)
@@ -220,8 +224,15 @@ def _stored(session: Session, tasks: Collection[LabelTask]) -> Mapping[int, list
     }
 
 
+def _is_looked_at_twice(
+    settings: LabelSettings, looks: Mapping[int, SecondLook], task: LabelTask
+) -> bool:
+    """Whether its answer becomes the truth only if another person says the same."""
+    return task.id in looks or second_look.is_chosen(settings.second_look, task)
+
+
 def _take(
-    session: Session,
+    look: SecondLook | None,
     task: LabelTask,
     one: Answer,
     author: str,
@@ -229,7 +240,6 @@ def _take(
     report: LabelImport,
 ) -> None:
     """Keep an answer for storing, unless its task is not to be answered, or not by this person."""
-    look = second_look.of(session, task)
     if look is not None and second_look.has_said(look, author, one.objects):
         report.unchanged += 1
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,8 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.tables import DatasetVersion
 from services.errors import InvalidRequest, NotFound
+from services.models.datasets import MANIFESTS
+from services.store.project_store import store_of
 
 KEPT = 8
 """Comparisons that a process remembers: a version never changes."""
@@ -84,9 +87,16 @@ def between(context: Context, version: str, against: str | None) -> Difference:
             rows[other] = session.get_one(DatasetVersion, other)
     if other == version:
         raise InvalidRequest("against: another version than this one")
-    folder = context.project.manifests
-    before = None if other is None else folder / rows[other].file
-    return _compared(folder / rows[version].file, before, version, other)
+    with contextlib.ExitStack() as kept:
+        paths = {name: _manifest(context, kept, rows[name]) for name in (version, other) if name}
+        return _compared(paths[version], paths.get(other or ""), version, other)
+
+
+def _manifest(context: Context, kept: contextlib.ExitStack, row: DatasetVersion) -> Path:
+    try:
+        return kept.enter_context(store_of(context).local(f"{MANIFESTS}/{row.file}"))
+    except FileNotFoundError as error:
+        raise NotFound(LOST) from error
 
 
 @lru_cache(maxsize=KEPT)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from curation import draw
 from curation.explain.what import OFFSETS
 from curation.kernel import images
-from curation.kernel.types import Attribution, Box, FailureKind, ScoreTarget
+from curation.kernel.types import Attribution, Box, FailureKind, ImageArray, ScoreTarget
 from services.context import Context
 from services.db.tables import AskedExplanation, Explanation, FailureRow, Image
 from services.errors import NotFound
@@ -79,11 +79,19 @@ def overlay_png(session: Session, context: Context, failure: FailureRow) -> byte
     explanation = newest_explanation(session, failure.id)
     if explanation is None:
         raise NotFound(f"failure {failure.id[:12]} is not explained yet")
-    frame = open_image(context, session.get_one(Image, failure.image_id))
+    frame = _frame(session, context, failure)
     drawn = draw.overlay(
         frame, attribution_of(context, failure, explanation), box_of(failure), caption(failure)
     )
     return images.encode_png(drawn)
+
+
+def _frame(session: Session, context: Context, failure: FailureRow) -> ImageArray:
+    image = session.get_one(Image, failure.image_id)
+    try:
+        return open_image(context, image)
+    except FileNotFoundError as error:
+        raise NotFound(f"the picture of frame {image.name} is lost: {error}") from error
 
 
 def asked_boxes(
@@ -109,7 +117,7 @@ def asked_png(session: Session, context: Context, asked: AskedExplanation) -> by
         NotFound: it is not answered yet.
     """
     failure = session.get_one(FailureRow, asked.failure_id)
-    frame = open_image(context, session.get_one(Image, failure.image_id))
+    frame = _frame(session, context, failure)
     drawn = draw.overlay(frame, attribution_of(context, failure, asked))
     marks = asked_boxes(context, failure, asked)
     return images.encode_png(

@@ -9,6 +9,7 @@ from sqlalchemy.orm import aliased
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import DatasetVersion, Image, Model
+from services.errors import NotFound
 from services.models import differences
 from services.web import cursors, render, session
 from services.web.failures import Text
@@ -62,10 +63,16 @@ def version_page(
 ) -> Response:
     """One version: what changed since another, and where to download it."""
     context: Context = request.app.state.context
-    found = differences.between(context, version, against or None)
+    with reading(context.sessions) as opened:
+        row = opened.get(DatasetVersion, version)
+    if row is None:
+        raise NotFound(f"no dataset version {version}")
+    try:
+        found = differences.between(context, version, against or None)
+    except NotFound as error:  # its row says what it was; what it held is lost
+        return render.page(request, "version_lost.html", {"row": row, "why": str(error)}, user)
     shown = [*found.added[:SHOWN], *found.removed[:SHOWN], *found.relabelled[:SHOWN]]
     with reading(context.sessions) as opened:
-        row = opened.get_one(DatasetVersion, version)
         others = opened.scalars(
             select(DatasetVersion)
             .where(DatasetVersion.id != version)

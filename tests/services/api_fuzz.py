@@ -27,7 +27,8 @@ BEYOND_SCHEMA = (
     "POST /v1/frames", "POST /v1/cycles", "POST /v1/labels/import",
     "POST /v1/tasks/{task_id}/submit", "POST /v1/users", "POST /v1/users/{name}/password",
     "PATCH /v1/users/{name}", "GET /v1/users/{name}", "GET /v1/plan", "POST /v1/plan",
-    "POST /v1/decisions", "POST /v1/looks/{task_id}/settle",
+    "POST /v1/decisions", "POST /v1/looks/{task_id}/settle", "POST /v1/labels/tools",
+    "POST /v1/failures/{failure_id}/explanations", "POST /v1/generated/withdraw",
 )  # fmt: skip
 """What a description cannot say: a picture is one, a box lies in it, a class and a policy exist, a
 password is hard to guess. A

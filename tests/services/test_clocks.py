@@ -306,15 +306,15 @@ def test_the_scheduler_goes_by_a_clock_that_never_jumps(
             return sorted(found)
 
     assert scheduler.tick() <= 1.0
-    assert sent() == ["e2x.housekeeping", "e2x.reconcile", "e2x.triggers"]
+    assert sent() == ["e2x.housekeeping", "e2x.label_tools", "e2x.reconcile", "e2x.triggers"]
     for entry in scheduler.schedule.values():  # by a clock that was ahead
         entry.last_run_at = datetime.now(UTC) + timedelta(days=400)
     scheduler.tick()
     assert sent() == []
     seconds[0] = context.settings.workers.reconcile_interval_s
     scheduler.tick()
-    assert sent() == ["e2x.reconcile"]
+    assert sent() == ["e2x.label_tools", "e2x.reconcile"]
     seconds[0] = context.settings.triggers.interval_s
     scheduler.tick()
-    assert sent() == ["e2x.reconcile", "e2x.triggers"]
+    assert sent() == ["e2x.label_tools", "e2x.reconcile", "e2x.triggers"]
     context.engine.dispose()

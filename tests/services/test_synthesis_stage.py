@@ -256,7 +256,7 @@ def test_an_unknown_generator_parks_the_unit_and_says_which_there_are(
     context, cycle_id = make_world(sqlite_context, generator="dream")
     begin(context, cycle_id)
     assert work(context) == "dead"
-    assert "there are compose" in str(cycle_of(context, cycle_id).note)
+    assert "there are bridge, compose" in str(cycle_of(context, cycle_id).note)
     assert cycle_of(context, cycle_id).state == CycleState.TRAINING
 
 

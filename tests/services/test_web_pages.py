@@ -161,7 +161,8 @@ def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: st
     client = site.as_(role)
     forms: set[str] = set()
     seen: set[str] = set()
-    following = ["/", *ONE]
+    decides = role in ("curator", "admin")
+    following = ["/", *(one for one in ONE if decides or not one.endswith("/split"))]
     while following:
         here = following.pop()
         if here in seen:
@@ -181,7 +182,7 @@ def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: st
     answers = {one: client.post(one, data=told).status_code for one in sorted(forms - ending)}
 
     assert ending <= forms
-    assert set(answers.values()) <= {200, 303, 409}, answers
+    assert set(answers.values()) <= {200, 303, 409, 422}, answers  # some ask for more than told
     offered = {re.sub(r"[0-9a-f]{64}|\d+", "N", action) for action in forms - ending}
     curator = {"/account/tokens", "/failures/N/dismiss", "/work/N/redrive"}
     curator |= {"/cycles/N/cancel", "/cycles/N/train"}

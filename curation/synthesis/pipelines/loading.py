@@ -22,7 +22,7 @@ def load(
     """The pipeline, ready to draw.
 
     Args:
-        family: see :func:`family_of`.
+        family: see :func:`curation.synthesis.pipelines.families.family_of`.
         found: its weights.
         device: "cpu", "cuda", "cuda:1".
         variant: see ``weights.Source``.

@@ -203,8 +203,8 @@ def _prepare(context: Context, number: int, tool: Tool) -> list[str]:
     made = tool.prepare(row.project, row.adopted, addresses.mark_of(row), title, classes)
     if (made.project, made.layout, made.notes) != (row.project, row.layout, row.notes):
         with context.sessions.begin() as session:
-            row = session.get_one(Connection, number)
-            row.project, row.layout, row.notes = made.project, made.layout, made.notes
+            values = {"project": made.project, "layout": made.layout, "notes": made.notes}
+            session.execute(update(Connection).where(Connection.id == number).values(**values))
     return made.notes
 
 
