@@ -25,6 +25,7 @@ from services.db.tables import (
     Audit,
     Cycle,
     CycleState,
+    Image,
     LabelTask,
     Role,
     Unit,
@@ -148,6 +149,17 @@ def _changes(admin: Browser, context: Context) -> Iterator[tuple[str, str, httpx
     yield post("PATCH /v1/users/{name}", "/users/ada", "user.role", json={"role": "viewer"})
     new = {"password": "another walk in the park"}
     yield post("POST /v1/users/{name}/password", "/users/ada/password", "user.password", json=new)
+    yield post(
+        "POST /v1/failures/{failure_id}/neighbours",
+        f"/failures/{failure}/neighbours",
+        "neighbours.ask",
+    )
+    with context.sessions() as session:
+        image = session.scalar(select(Image.id).where(Image.role == Role.POOL).limit(1))
+    struck = {"kind": "strike_image", "image_id": image, "note": "blurred"}
+    yield post("POST /v1/decisions", "/decisions", "decision.strike_image", json=struck)
+    undo = "POST /v1/decisions/{number:row}/undo"
+    yield post(undo, "/decisions/1/undo", "decision.undo")
     made = admin.change("POST", "/v1/me/tokens", json={"name": "script"})
     yield "POST /v1/me/tokens", "token.add", made
     token = f"/me/tokens/{made.json()['id']}"
@@ -160,6 +172,21 @@ def send_frame_by(admin: Browser, data: bytes) -> httpx.Response:
     )
 
 
+ELSEWHERE = {
+    "POST /v1/failures/{failure_id}/explanations",
+    "DELETE /v1/failures/{failure_id}/explanations/{asked_id}",
+    "POST /v1/generated/{sample_id:row}/accept",
+    "POST /v1/generated/{sample_id:row}/refuse",
+    "POST /v1/generated/withdraw",
+    "POST /v1/labels/tools",
+    "DELETE /v1/labels/tools/{kind}",
+    "POST /v1/looks/{task_id:row}/settle",
+    "POST /v1/plan/{plan_id}/approve",
+}
+"""They need an explained failure, a drawn sample, a tool, a second look or a plan: their own tests
+make these."""
+ASKS = {"POST /v1/plan", "POST /v1/labels/news"}
+"""They have something computed or pulled, and change nothing that anybody decided."""
 SIGNS_OF_LIFE = {"POST /v1/tasks/{task_id:row}/renew"}
 """A page sends one a minute while somebody works: rows of them would bury the others."""
 
@@ -175,7 +202,7 @@ def test_every_change_over_http_has_its_row(project: Context, admin: Browser) ->
         assert (row.actor, row.door) == ("grace", "web"), route
         assert row.user_id is not None
         walked.add(route)
-    assert walked | OF_LOGINS | SIGNS_OF_LIFE == changing
+    assert walked | OF_LOGINS | SIGNS_OF_LIFE | ELSEWHERE | ASKS == changing
 
 
 def test_login_and_logout_have_theirs(project: Context, admin: Browser) -> None:

@@ -184,13 +184,15 @@ def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: st
     assert ending <= forms
     assert set(answers.values()) <= {200, 303, 409, 422}, answers  # some ask for more than told
     offered = {re.sub(r"[0-9a-f]{64}|\d+", "N", action) for action in forms - ending}
-    curator = {"/account/tokens", "/failures/N/dismiss", "/work/N/redrive"}
+    asking = {f"/failures/N/{one}" for one in ("analysis", "explanations", "neighbours")}
+    curator = {"/account/tokens", "/failures/N/dismiss", "/work/N/redrive", "/plan/ask", *asking}
     curator |= {"/cycles/N/cancel", "/cycles/N/train"}
+    curator |= {f"/modes/N/{one}" for one in ("merge", "rename", "split")}
     assert (
         offered
         == {
             "viewer": {"/account/tokens"},
-            "labeller": {"/account/tokens"},
+            "labeller": {"/account/tokens", *asking},
             "curator": curator,
             "admin": {*curator, "/models/N/promote", "/models/rollback", "/users", "/users/change"},
         }[role]
