@@ -149,11 +149,6 @@ def _changes(admin: Browser, context: Context) -> Iterator[tuple[str, str, httpx
     yield post("PATCH /v1/users/{name}", "/users/ada", "user.role", json={"role": "viewer"})
     new = {"password": "another walk in the park"}
     yield post("POST /v1/users/{name}/password", "/users/ada/password", "user.password", json=new)
-    yield post(
-        "POST /v1/failures/{failure_id}/neighbours",
-        f"/failures/{failure}/neighbours",
-        "neighbours.ask",
-    )
     with context.sessions() as session:
         image = session.scalar(select(Image.id).where(Image.role == Role.POOL).limit(1))
     struck = {"kind": "strike_image", "image_id": image, "note": "blurred"}
@@ -175,6 +170,7 @@ def send_frame_by(admin: Browser, data: bytes) -> httpx.Response:
 ELSEWHERE = {
     "POST /v1/failures/{failure_id}/explanations",
     "DELETE /v1/failures/{failure_id}/explanations/{asked_id}",
+    "POST /v1/failures/{failure_id}/neighbours",
     "POST /v1/generated/{sample_id:row}/accept",
     "POST /v1/generated/{sample_id:row}/refuse",
     "POST /v1/generated/withdraw",
