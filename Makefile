@@ -52,7 +52,7 @@ types: $(STAMP)  ## static types
 unit: $(STAMP)  ## the tests alone (flags: TEST_FLAGS="-k gate")
 	$(TEST_ENV) $(BIN)/python -m pytest $(TEST_PROCESSES) $(TEST_FLAGS)
 
-# Counting branches takes a quarter of the tests' processor time, so it is not part of every run.
+# Counting branches costs much processor time, so it is not part of every run.
 coverage: $(STAMP)  ## the tests again, and what they do not run
 	rm -f .coverage .coverage.*
 	$(TEST_ENV) $(BIN)/python -m pytest $(TEST_PROCESSES) --cov --cov-report= $(TEST_FLAGS)

@@ -158,16 +158,15 @@ def policies(grown: dict[str, Any]) -> Iterator[str]:
         return
     yield from ("## Policies that compare the whole pool", "")
     yield wrapped(
-        "The choice alone, from a pool that the champion has looked at already; PyTorch, encoder "
-        "and index are about 1,000 MiB of each. A row that is *held* is of the code before, which "
-        "held the pool."
+        "The choice alone, from a pool that the champion has looked at already; most of "
+        "the memory is PyTorch, the encoder and the index."
     )
     yield ""
     yield from table(
         ("policy", "pool images", "processor s", "peak MiB"),
         [
             (
-                f"`{one['policy']}`{' held' if one.get('held') else ''}",
+                f"`{one['policy']}`",
                 f"{one['images']:,}",
                 number(one["processor_s"]),
                 number(one["peak_mib"]),

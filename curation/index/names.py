@@ -1,8 +1,8 @@
 """Which entry of the index is which image, in 12 bytes an image.
 
-A dictionary of a million names takes 215 MiB, a sorted array of their 64-bit hashes and of the
-entries that they belong to 12. Whether a hash means the name that was asked for is read from the
-file of entries, where the names lie; only what is found there counts.
+A dictionary takes many times that: every name and number in it is an object. Here lie a sorted
+array of 64-bit hashes and the entries that they belong to. Whether a hash means the name that was
+asked for is read from the file of entries, where the names lie; only what is found there counts.
 """
 
 from __future__ import annotations

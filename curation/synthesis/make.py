@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from curation.kernel.batching import in_batches
 from curation.kernel.detector import Detector
 from curation.kernel.errors import CurationError
 from curation.kernel.images import perceptual_hash
@@ -211,7 +212,7 @@ def draw(
     """
     left = Counter(dict(limits))
     hashes = list(context.kept_hashes)
-    for batch in _batches(plans):
+    for batch in in_batches(plans, _pixels, BATCH, MOST_PIXELS):
         answers = list(generator.draw(batch))
         made = [one for one in answers if isinstance(one, Drawn)]
         judged = iter(check(made, replace(context, kept_hashes=hashes)))
@@ -259,19 +260,6 @@ def decide(
 
 
 NO_DIFFERENCE = "what was blamed makes known objects fail no more often than what does no harm"
-
-
-def _batches(plans: Sequence[Plan]) -> Iterator[list[Plan]]:
-    batch, pixels = list[Plan](), 0
-    for plan in plans:
-        own = plan.donor.pixels.shape[0] * plan.donor.pixels.shape[1]
-        if batch and (len(batch) == BATCH or pixels + own > MOST_PIXELS):
-            yield batch
-            batch, pixels = [], 0
-        batch.append(plan)
-        pixels += own
-    if batch:
-        yield batch
 
 
 def _undrawn(one: Undrawn, generator: Generator) -> Sample:
@@ -328,3 +316,8 @@ def _in_turns(samples: Sequence[Sample]) -> list[Sample]:
         seen[is_control, sample.plan.mode] += sample.kept
         keyed.append(((is_control, turn), sample))
     return [sample for _, sample in sorted(keyed, key=lambda one: one[0])]
+
+
+def _pixels(plan: Plan) -> int:
+    height, width = plan.donor.pixels.shape[:2]
+    return int(height * width)

@@ -20,6 +20,7 @@ from services.db.convert import failure_of
 from services.db.engine import reading
 from services.db.tables import Explanation, FailureRow, FailureState, Image
 from services.models.loaded import detector_of, embedder_of, explainer_of
+from services.store import drawings
 from services.store.storage import key_of, open_image, write_arrays
 from services.store.superpixels import segments_of
 from services.units import Claim
@@ -128,20 +129,11 @@ def _write(
     key = _key(one.row.id, attribution, encoder_version)
     file = f"{key[:2]}/{key}.npz"
     grid = attribution.segments.shape
-    some = {
-        "pixels": attribution.pixels,
-        "region_values": attribution.region_values,
-        "region_errors": attribution.region_errors,
-    }
     context = stage.context
     write_arrays(
         context,
         key_of(context, context.project.explanations, file),
-        **{name: array for name, array in some.items() if array is not None},
-        notes=np.array(attribution.notes, np.str_),
-        segments=attribution.segments,
-        values=attribution.values,
-        standard_errors=attribution.standard_errors,
+        **drawings.stored_arrays(attribution),
         masks=np.stack([r.mask for r in regions]) if regions else np.zeros((0, *grid), bool),
         rings=np.stack([r.ring for r in regions]) if regions else np.zeros((0, *grid), bool),
         weights=one.embedding.weights,
@@ -156,10 +148,7 @@ def _write(
         parameters=dict(attribution.parameters),
         encoder_version=encoder_version,
         file=file,
-        regions=[
-            {"box": [round(v, 1) for v in r.box_xyxy], "weight": round(r.weight, 4)}
-            for r in regions
-        ],
+        regions=drawings.stored_regions(regions),
         score=attribution.score,
         baseline_score=attribution.baseline_score,
         seconds=seconds,

@@ -17,7 +17,6 @@ from curation.explain.questions import Question, answers
 from curation.explain.what import What
 from curation.kernel.types import Attribution, Box, FailureKind, Region
 from curation.regions import harmful_regions
-from curation.superpixels import SegmentArray
 from services.config import builders, explainers
 from services.db.base import utc_now
 from services.db.convert import failure_of
@@ -168,29 +167,16 @@ def _write(
 ) -> dict[str, Any]:
     """The arrays to a file, and the columns that describe them."""
     file = f"asked/{row.id[:2]}/{row.id}.npz"
-    grid: SegmentArray = found.segments
-    some = {
-        "pixels": found.pixels,
-        "region_values": found.region_values,
-        "region_errors": found.region_errors,
-    }
     context = stage.context
     write_arrays(
         context,
         key_of(context, context.project.explanations, file),
-        **{name: array for name, array in some.items() if array is not None},
-        notes=np.array(found.notes, np.str_),
+        **drawings.stored_arrays(found),
         boxes=np.array([boxes.placed, boxes.decoded], np.float32),
-        segments=grid,
-        values=found.values,
-        standard_errors=found.standard_errors,
     )
     return {
         "file": file,
-        "regions": [
-            {"box": [round(v, 1) for v in one.box_xyxy], "weight": round(one.weight, 4)}
-            for one in regions
-        ],
+        "regions": drawings.stored_regions(regions),
         "score": found.score,
         "baseline_score": found.baseline_score,
     }

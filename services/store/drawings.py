@@ -1,10 +1,11 @@
-"""Pictures of failures, from their rows and stored arrays."""
+"""Pictures of failures from their rows, and the arrays that these are drawn from."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from curation import draw
 from curation.explain.what import OFFSETS
 from curation.kernel import images
-from curation.kernel.types import Attribution, Box, FailureKind, ImageArray, ScoreTarget
+from curation.kernel.types import Attribution, Box, FailureKind, ImageArray, Region, ScoreTarget
 from services.context import Context
 from services.db.tables import AskedExplanation, Explanation, FailureRow, Image
 from services.errors import NotFound
@@ -31,6 +32,29 @@ def explanation_arrays(
     """
     key = key_of(context, context.project.explanations, str(explanation.file))
     return read_arrays(context, key, only)
+
+
+def stored_arrays(found: Attribution) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an attribution by the names that :func:`attribution_of` reads them by."""
+    some = {
+        "pixels": found.pixels,
+        "region_values": found.region_values,
+        "region_errors": found.region_errors,
+    }
+    return {name: array for name, array in some.items() if array is not None} | {
+        "notes": np.array(found.notes, np.str_),
+        "segments": found.segments,
+        "values": found.values,
+        "standard_errors": found.standard_errors,
+    }
+
+
+def stored_regions(regions: Sequence[Region]) -> list[dict[str, Any]]:
+    """Regions as the column of an explanation holds them."""
+    return [
+        {"box": [round(v, 1) for v in one.box_xyxy], "weight": round(one.weight, 4)}
+        for one in regions
+    ]
 
 
 def attribution_of(

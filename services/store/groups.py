@@ -14,6 +14,7 @@ from services.store.objects import checked
 from services.store.space import full_told
 
 AT_A_TIME = 16
+"""Objects sent or fetched at once: a request waits for the network most of its time."""
 WAITING = 32
 """Objects in memory at most: who adds more waits."""
 

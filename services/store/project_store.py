@@ -22,7 +22,7 @@ from curation.kernel.errors import CurationError
 from services.config.settings import Settings
 from services.context import Context
 from services.store.cache import Cache
-from services.store.groups import BucketGroup, FolderGroup
+from services.store.groups import AT_A_TIME, BucketGroup, FolderGroup
 from services.store.objects import (
     Entry,
     ObjectLost,
@@ -39,8 +39,6 @@ IMMUTABLE = ("images/", "models/", "manifests/", "explanations/", "segments/")
 """Keys under which nothing is ever replaced by anything else."""
 FOLDERS = ("images", "models", "manifests", "explanations", "modes")
 """What is kept in the store; the rest of a project lies in its folder."""
-AT_A_TIME = 16
-"""Objects fetched at once: a request waits for the network most of its time."""
 _NAMED_BY_HASH = re.compile(r"images/[0-9a-f]{2}/([0-9a-f]{64})\.[A-Za-z0-9]+")
 
 

@@ -1,4 +1,4 @@
-"""Which entry is which image: as a dictionary says it, in a twentieth of its memory."""
+"""Which entry is which image: as a dictionary says it, in little memory."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_what_cannot_be_in_is_not_found(tmp_path: Path, name: str) -> None:
 
 
 def test_an_open_index_holds_no_object_an_image(tmp_path: Path) -> None:
-    """A dictionary of these names would take 215 bytes an image."""
+    """The name alone is a string of more than a hundred bytes."""
     index = RegionIndex(tmp_path, "encoder-a", 4)
     vectors = np.random.default_rng(0).normal(size=(IMAGES, 1, 4)).astype(np.float32)
     index.add(

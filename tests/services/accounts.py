@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from services.accounts import secrets, tokens, users
 from services.context import Context
-from services.db.tables import LoginSession, User, UserRole
+from services.db.tables import Audit, LoginSession, User, UserRole
 
 PASSWORD = "a walk along the river"
 _HASH = secrets.hash_password(PASSWORD)
@@ -75,3 +75,9 @@ def ada(api: Context, address: str) -> Iterator[Browser]:
 def sessions_of(context: Context) -> int:
     with context.sessions() as session:
         return session.scalar(select(func.count()).select_from(LoginSession)) or 0
+
+
+def trail(context: Context) -> list[str]:
+    """What was changed, by the audit trail, the oldest first."""
+    with context.sessions() as session:
+        return list(session.scalars(select(Audit.action).order_by(Audit.id)))

@@ -24,6 +24,8 @@ from services.db.tables import (
     UnitState,
 )
 from services.models import registry
+from services.store.storage import put_image
+from tests import bad_images
 
 
 def make_image(number: int, role: Role = Role.POOL, **values: Any) -> Image:
@@ -40,6 +42,20 @@ def make_image(number: int, role: Role = Role.POOL, **values: Any) -> Image:
             "perceptual_hash": f"{number:016x}",
             **values,
         }
+    )
+
+
+def stored_image(context: Context, seed: int) -> Image:
+    """A pool image whose picture lies in the store, as an import leaves it."""
+    stored = put_image(context, bad_images.png(seed))
+    return Image(
+        id=stored.id,
+        role=Role.POOL,
+        file=stored.file,
+        name=f"{seed}.png",
+        width_px=stored.width_px,
+        height_px=stored.height_px,
+        perceptual_hash=stored.perceptual_hash,
     )
 
 

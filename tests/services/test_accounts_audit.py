@@ -180,7 +180,7 @@ ELSEWHERE = {
     "POST /v1/plan/{plan_id}/approve",
 }
 """They need an explained failure, a drawn sample, a tool, a second look or a plan: their own tests
-make these."""
+make these, and look at the trail."""
 ASKS = {"POST /v1/plan", "POST /v1/labels/news"}
 """They have something computed or pulled, and change nothing that anybody decided."""
 SIGNS_OF_LIFE = {"POST /v1/tasks/{task_id:row}/renew"}

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from curation.explain.what import OFFSETS, What
 from services import units
 from services.context import Context
+from services.db.actors import Actor, Door, acting
 from services.db.tables import (
     AskedExplanation,
     Audit,
@@ -25,6 +26,7 @@ from services.failures import asked, asked_rows
 from services.failures.asked import Wish
 from services.store.drawings import attribution_of
 from services.store.storage import read_npz
+from tests.services.accounts import trail
 from tests.services.builders import add_champion, make_failure, make_image
 from tests.services.explain_frames import FALSE, MISSED, answer, ask
 
@@ -141,11 +143,13 @@ def test_a_cost_is_told_before_and_becomes_what_was_measured(small: Context) -> 
 
 
 def test_deleting_takes_row_file_and_work(small: Context) -> None:
-    (done,) = ask(small, num_samples=16)
+    somebody = Actor("lea", Door.WEB)
+    with acting(somebody):
+        (done,) = ask(small, num_samples=16)
     assert answer(small) == ["done"]
     (open_one,) = ask(small, num_samples=32)
     both = ask(small, "gp_shap", [Wish(), Wish(What.UP)], num_samples=16)
-    with small.sessions.begin() as session:
+    with acting(somebody), small.sessions.begin() as session:
         file = asked.forget(session, MISSED, done)
         assert asked.forget(session, MISSED, open_one) is None
         asked.forget(session, MISSED, both[0])
@@ -154,6 +158,7 @@ def test_deleting_takes_row_file_and_work(small: Context) -> None:
         with pytest.raises(NotFound):
             asked.forget(session, FALSE, both[1])
     assert file is not None
+    assert trail(small) == ["explanation.ask", *["explanation.delete"] * 3]
     assert answer(small) == ["done"]
     with small.sessions() as session:
         states = session.scalars(select(Unit.state).order_by(Unit.id)).all()

@@ -24,9 +24,7 @@ from services.db.tables import (
     Connection,
     Cycle,
     CycleState,
-    Image,
     LabelTask,
-    Role,
     SentState,
     SentTask,
     TaskState,
@@ -35,10 +33,9 @@ from services.errors import NotAllowed, ToolUnavailable
 from services.labeling import queue
 from services.labeling.connectors import connections, label_studio, standing, sync
 from services.models.datasets import build_version
-from services.store.storage import put_image
 from tests import bad_images
 from tests.services.api_server import Switch, serving
-from tests.services.builders import add_champion
+from tests.services.builders import add_champion, stored_image
 from tests.services.label_studio_server import (
     Server,
     answer,
@@ -121,18 +118,8 @@ def ask(context: Context, count: int, budget: int = 99) -> None:
         session.add(cycle)
         session.flush()
         for seed in range(count):
-            stored = put_image(context, bad_images.png(seed))
-            session.add(
-                Image(
-                    id=stored.id,
-                    role=Role.POOL,
-                    file=stored.file,
-                    name=f"{seed}.png",
-                    width_px=stored.width_px,
-                    height_px=stored.height_px,
-                    perceptual_hash=stored.perceptual_hash,
-                )
-            )
+            stored = stored_image(context, seed)
+            session.add(stored)
             session.flush()
             session.add(
                 LabelTask(

@@ -22,7 +22,7 @@ from services.labeling.connectors import (
     push,
     sync,
 )
-from tests.services.accounts import add_user, token_of
+from tests.services.accounts import add_user, token_of, trail
 from tests.services.commands import CommandLine
 from tests.services.label_queue import TASKS, lease
 
@@ -99,6 +99,8 @@ def test_only_an_admin_connects_and_the_token_is_never_shown(
     assert client.delete("/labels/tools/label-studio").status_code == 204
     assert client.delete("/labels/tools/label-studio").status_code == 404
     assert client.get("/labels/tools").json() == []
+    changed = [action for action in trail(api) if action.startswith("labels.")]
+    assert changed == ["labels.connect", "labels.disconnect"]
 
 
 @pytest.mark.parametrize(

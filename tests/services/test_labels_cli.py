@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from services.context import Context
-from services.db.tables import Annotation, Cycle, Image, LabelTask, Role
-from services.store.storage import put_image
-from tests import bad_images
+from services.db.tables import Annotation, Cycle, LabelTask
+from tests.services.builders import stored_image
 from tests.services.commands import CommandLine
 from tests.services.label_queue import NEW, corrected
 
@@ -20,7 +18,7 @@ from tests.services.label_queue import NEW, corrected
 def asked(champion: CommandLine) -> CommandLine:
     """A command line in a project that asks for labels of two images, which lie in its store."""
     with champion.opened() as context, context.sessions.begin() as session:
-        images = _stored_images(context)
+        images = [stored_image(context, seed) for seed in (1, 2)]
         cycle = Cycle(policy="random", budget_boxes=9, champion_id=f"{1:064x}", state="labelling")
         session.add_all([cycle, *images])
         session.flush()
@@ -33,24 +31,6 @@ def asked(champion: CommandLine) -> CommandLine:
             for one in images
         )
     return champion
-
-
-def _stored_images(context: Context) -> list[Image]:
-    found = []
-    for seed in (1, 2):
-        stored = put_image(context, bad_images.png(seed))
-        found.append(
-            Image(
-                id=stored.id,
-                role=Role.POOL,
-                file=stored.file,
-                name=f"{seed}.png",
-                width_px=stored.width_px,
-                height_px=stored.height_px,
-                perceptual_hash=stored.perceptual_hash,
-            )
-        )
-    return found
 
 
 def test_the_command_line_corrects_answers(asked: CommandLine, tmp_path: Path) -> None:

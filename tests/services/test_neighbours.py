@@ -15,6 +15,7 @@ from services.errors import Conflict, NotFound
 from services.failures import neighbours
 from services.store.region_index import open_index
 from services.store.storage import write_npz
+from tests.services.accounts import trail
 from tests.services.browser import barriers, person
 from tests.services.builders import add_champion, make_explanation, make_failure
 from tests.services.explain_frames import answer
@@ -119,6 +120,7 @@ def test_pages_and_api_show_them_and_a_viewer_only_looks(
     assert viewer.post(f"{path}/neighbours").status_code == 403
     assert viewer.post(f"/v1{path}/neighbours").status_code == 403
     assert labeller.post(f"/v1{path}/neighbours").json()["state"] == "waiting"
+    assert trail(pool)[-1] == "neighbours.ask"
     with pool.sessions() as session:
         states = session.scalars(select(Unit.state)).all()
         assert states == [UnitState.QUEUED]

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from services.context import Context
 from services.cycle import cycles
+from services.db.actors import Actor, Door, acting
 from services.db.tables import (
     CandidateRow,
     Cycle,
@@ -23,6 +24,7 @@ from services.db.tables import (
 from services.errors import Conflict
 from services.modes import decisions
 from services.selection import plans
+from tests.services.accounts import trail
 from tests.services.builders import add_holdout_image
 from tests.services.plan_project import copy_of, work
 
@@ -98,8 +100,9 @@ def test_a_cycle_asks_for_exactly_the_plan_that_was_approved(project: Context) -
     with project.sessions() as session:
         for table in (Cycle, CandidateRow, LabelTask, ModeRow):
             assert session.scalar(select(func.count()).select_from(table)) == 0
-    with project.sessions.begin() as session:
+    with acting(Actor("cora", Door.WEB)), project.sessions.begin() as session:
         cycle = plans.approve(session, project, plan.id).id
+    assert trail(project)[-1] == "cycle.start"
     work(project)
     assert asked(project, cycle) == told(plan)
     with project.sessions() as session:

@@ -20,6 +20,7 @@ from services.db.tables import Annotation, Cycle, LabelTask, LookState, SecondLo
 from services.errors import Conflict, LeaseLost, NotFound
 from services.labeling import queue, second_look
 from services.labeling.coco import export_coco, import_coco
+from tests.services.accounts import trail
 from tests.services.browser import barriers, person
 from tests.services.label_queue import CAR, TASKS, add_labelling, annotations, answered, lease
 from tests.services.pages import HOSTILE, add_tasks, sign_in
@@ -103,6 +104,7 @@ def test_what_differs_is_in_no_dataset_until_a_curator_settles_it(twice: Context
         with pytest.raises(Conflict, match="one of the two answers is yours"):
             settle(twice, task.id, "first", who)
     settle(twice, task.id, "second", note="the mirror belongs to it")
+    assert trail(twice)[-2:] == ["task.settle", "task.answer"]
     (truth,) = annotations(twice)
     assert (truth.author, truth.objects[0]["box"]) == ("bert", FAR["box"])
     assert state(twice, task.id) == (TaskState.SUBMITTED, LookState.SETTLED)

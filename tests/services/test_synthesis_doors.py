@@ -16,6 +16,7 @@ from services.context import Context
 from services.db.tables import SampleState
 from services.report import build
 from services.synthesis import provenance
+from tests.services.accounts import trail
 from tests.services.api_server import error_of, serving
 from tests.services.commands import CommandLine
 from tests.services.drawn_world import begin, make_world, rows, work
@@ -131,6 +132,7 @@ def test_the_api_decides_and_withdraws(client: httpx.Client, project: Context) -
     assert (answer.json()["state"], answer.json()["reason"]) == ("kept", "fine")
     withdrawn = client.post("/generated/withdraw", json={"ids": [sample], "note": "no"})
     assert withdrawn.json() == {"changed": 1}
+    assert trail(project)[-2:] == ["sample.kept", "sample.withdrawn"]
     error_of(client.post("/generated/withdraw", json={}), 422, "invalid_request")
     error_of(client.post("/generated/withdraw", json={"cycle": 99}), 404, "not_found")
     refused = next(row.id for row in rows(project) if row.image_id is None)
