@@ -46,8 +46,8 @@ def ask_by_hand(session: Session, cycle: Cycle) -> Unit:
     """Have samples drawn for a cycle that labels or has ended; they join its training, or the next.
 
     Raises:
-        Conflict: it does something else just now, has seen no mode, is drawn for already, or
-            another model has become the champion since.
+        Conflict: it does something else just now, is drawn for already, or another model has
+            become the champion since.
     """
     settled = (CycleState.LABELLING, CycleState.DONE)
     if cycle.state not in settled:
