@@ -27,6 +27,24 @@ def active(session: Session, *kinds: DecisionKind) -> list[Decision]:
 
 def merged_into(session: Session) -> dict[int, int]:
     """Modes that are part of another, and of which in the end; one statement."""
+    direct = _part_of(session)
+    return {one: _root(one, direct) for one in direct}
+
+
+def is_knotted(session: Session) -> bool:
+    """Whether a mode would be part of itself, by way of others; such rows must not be committed."""
+    direct = _part_of(session)
+    for one in direct:
+        seen = {one}
+        while (one := direct.get(one, 0)) and one not in seen:
+            seen.add(one)
+        if one:
+            return True
+    return False
+
+
+def _part_of(session: Session) -> dict[int, int]:
+    """Of which mode each is a part, one step up."""
     query = select(Decision).where(
         Decision.kind.in_((DecisionKind.MERGE, DecisionKind.SPLIT)), Decision.mode_id.is_not(None)
     )
@@ -38,7 +56,7 @@ def merged_into(session: Session) -> dict[int, int]:
         elif row.kind == DecisionKind.SPLIT and row.undone_at is not None and row.detail["made"]:
             parts = [row.detail["made"]]  # known since the split, and part of the mode again
         direct |= {part: row.mode_id for part in parts if row.mode_id is not None}
-    return {one: _root(one, direct) for one in direct}
+    return direct
 
 
 def _root(one: int, direct: Mapping[int, int]) -> int:

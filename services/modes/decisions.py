@@ -24,7 +24,7 @@ from services.db.tables import (
     ModeSighting,
 )
 from services.errors import Conflict, InvalidRequest, NotFound
-from services.modes.decision_rows import active, find, merged_into, modes_of, places_of
+from services.modes.decision_rows import active, find, is_knotted, merged_into, modes_of, places_of
 from services.modes.trends import find as find_mode
 from services.plain import plain_text
 
@@ -187,6 +187,12 @@ def undo(session: Session, number: int) -> Decision:
                 raise Conflict(f"another mode is called {before!r} by now: rename that first")
             modes[row.mode_id].name = before
     row.undone_at, row.undone_by = utc_now(), actors.current().name
+    session.flush()
+    if is_knotted(session):
+        raise Conflict(
+            f"without decision {number} a mode would be part of itself, by later merges: undo the "
+            "newest of these first"
+        )
     audit.record(session, "decision.undo", _subject(row), kind=row.kind, decision=row.id)
     session.flush()
     return row

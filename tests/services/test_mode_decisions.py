@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from services.context import Context
 from services.cycle import cycles
 from services.db import actors
 from services.db.actors import Actor, Door
 from services.db.tables import (
     Audit,
+    Cycle,
     Decision,
     DecisionKind,
     FailureRow,
@@ -25,6 +28,7 @@ from services.db.tables import (
 )
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.modes import counts, decision_rows, decisions
+from tests.services.builders import add_champion
 from tests.services.commands import CommandLine
 from tests.services.mode_loop import ModeLoop
 from tests.services.test_modes import DARK, NIGHT, RAIN, RAINY
@@ -193,3 +197,34 @@ def test_what_contradicts_is_refused_with_what_to_do(loop: ModeLoop) -> None:
     with loop.context.sessions() as session:
         actions = session.scalars(select(Audit.action).where(Audit.action == "decision.undo"))
         assert len(actions.all()) == 1
+
+
+def test_no_way_of_undoing_makes_a_mode_part_of_itself(sqlite_context: Context) -> None:
+    """Whoever follows such parts would follow them for ever."""
+
+    def merged(session: Session, into: int, part: int) -> int:
+        return decisions.merge(session, into, [part]).id
+
+    with sqlite_context.sessions.begin() as session:
+        champion = add_champion(session)
+        session.add(cycle := Cycle(policy="random", budget_boxes=9, champion_id=champion.id))
+        session.flush()
+        for one in range(1, 5):
+            name, about = f"missed car {one}", {"family": "missed", "label": "car"}
+            session.add(ModeRow(id=one, name=name, opened_cycle_id=cycle.id, **about))
+        session.flush()
+        detail = {"places": ["a"], "made": 2, "name": ""}
+        session.add(halved := Decision(kind=DecisionKind.SPLIT, mode_id=1, detail=detail))
+        session.flush()
+        merged(session, 3, 1)
+        merged(session, 2, 3)
+        last = merged(session, 4, 2)
+        decisions.undo(session, halved.id)  # 2 is part of 4 by now, and of 1 no more
+        assert decision_rows.merged_into(session) == {1: 4, 2: 4, 3: 4}
+    with (
+        pytest.raises(Conflict, match="part of itself"),
+        sqlite_context.sessions.begin() as session,
+    ):
+        decisions.undo(session, last)
+    with sqlite_context.sessions() as session:
+        assert decision_rows.merged_into(session) == {1: 4, 2: 4, 3: 4}
