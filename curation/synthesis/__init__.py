@@ -6,6 +6,7 @@ surroundings become what hurt; so labels are exact. ::
 
     harms_of(misses, donors, ...)       which pixels around a missed object, moved around known
                                         ones, make the champion miss them too: ``transplant``
+    pool_harms(found, donors, ...)      the same in pixels of the unlabelled pool
     Harm(pixels, mask, box, truth)      that, as the source of samples
     plan(request) -> [Plan]             modes x budget; seeded; no picture gives too much
     get("compose").draw(plans)          -> Drawn or Undrawn, one for each plan, in their order
@@ -46,6 +47,7 @@ from curation.synthesis.checks import CheckContext, Judged, Row, check, texture_
 from curation.synthesis.known import finder, found_rows, harmless
 from curation.synthesis.make import Missed, Sample, Verdict, decide, draw, harms_of
 from curation.synthesis.plans import ModeHarm, SynthesisRequest, plan
+from curation.synthesis.pool_pixels import PoolRules, pool_harms
 
 __all__ = [
     "CheckContext",
@@ -58,6 +60,7 @@ __all__ = [
     "ModeHarm",
     "Parent",
     "Plan",
+    "PoolRules",
     "Role",
     "Row",
     "Sample",
@@ -77,6 +80,7 @@ __all__ = [
     "harms_of",
     "names",
     "plan",
+    "pool_harms",
     "texture_bounds",
     "works",
 ]

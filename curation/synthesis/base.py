@@ -49,6 +49,8 @@ class Harm:
         light: whether the colours of the object are part of what hurt.
         vector: [V] float32, the region vector as the index has it; None without one.
         weight: of this harm within its mode, in (0, 1].
+        colours: mean [3] and deviation [3] of the Lab colours that an object takes on with the
+            light, where they are not those of what stands in the box; see ``blend.colours``.
     """
 
     image: str
@@ -61,6 +63,7 @@ class Harm:
     light: bool = False
     vector: FloatArray | None = None
     weight: float = 1.0
+    colours: tuple[FloatArray, FloatArray] | None = None
 
     def __post_init__(self) -> None:
         require_picture(self.pixels, f"harm of {self.image}")
@@ -155,9 +158,13 @@ class Plan:
             *(self.donor.image, self.donor.row),
         ]
         digest = hashlib.sha256(json.dumps(told).encode())
-        for array in (self.harm.pixels, self.harm.mask, self.donor.pixels):
+        for array in (self.harm.pixels, self.harm.mask, self.donor.pixels, *self._colours):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:32]
+
+    @property
+    def _colours(self) -> tuple[FloatArray, ...]:
+        return self.harm.colours or ()
 
     @property
     def parents(self) -> tuple[Parent, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from curation.kernel.types import BoolArray, FloatArray, Truth
@@ -35,6 +37,8 @@ def stage(plan: Plan, blending: Blending = BLENDING, invents: bool = False) -> S
     donor, harm = plan.donor, plan.harm
     known = Object.cut(donor.pixels, donor.box_xyxy)
     around = Surroundings.of(harm.pixels, harm.box_xyxy)
+    if harm.colours is not None:
+        around = replace(around, light=harm.colours)
     made = surround(known, around, harm.mask, harm.light, blending)
     size_hw = made.image.shape[0], made.image.shape[1]
     hole = carry_mask(harm.mask, place(harm.box_xyxy, donor.box_xyxy), size_hw)
