@@ -17,6 +17,7 @@ from benchmarks.detectors import CACHE
 from benchmarks.loop.table import environment
 from benchmarks.synthesis import (
     arms,
+    leaks,
     pictures,
     prepare,
     recipes,
@@ -69,7 +70,7 @@ def rows_of(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Can the missing sample be made?")
     parser.add_argument(
-        "--part", choices=("reproduction", "pictures", "training"), default="reproduction"
+        "--part", choices=("reproduction", "pictures", "training", "leaks"), default="reproduction"
     )
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 3])
     parser.add_argument("--misses", type=int, default=0, help="of a seed at most; 0 for all")
@@ -96,6 +97,10 @@ def main() -> None:
     told: dict[str, Any]
     if arguments.part == "pictures":
         reached, told = pictures.measure(arguments.seeds, SCENES, DRAWN), {"scenes": SCENES}
+    elif arguments.part == "leaks":
+        sizes = arguments.epochs, arguments.threads, arguments.num_samples
+        of_seeds = [ready(seed, *sizes) for seed in arguments.seeds]
+        reached, told = leaks.reached(of_seeds, (arms.BLAMED, arms.POOL)), {}
     elif arguments.part == "training":
         reached, told = trained(arguments)
     else:

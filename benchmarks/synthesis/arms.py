@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from benchmarks.common.keep import kept
 from benchmarks.loop.worlds import Sample, World
 from benchmarks.synthesis.material import Harms, Material, context
 from benchmarks.synthesis.pasting import pasted
@@ -161,17 +162,24 @@ def drawn(around: str, material: Material) -> tuple[list[Drawn], float | None]:
     share = float(np.mean([_reproduces(one) for one in tried])) if tried else None
     controls = round(COUNT * CONTROLS)
     if around in AS_THE_SERVICE:
-        kept = synthesis.decide(samples, COUNT, controls, world.seed)[0]
+        taken = synthesis.decide(samples, COUNT, controls, world.seed)[0]
     else:
         others = [one for one in samples if one.plan.staging is Staging.CONTROL]
         own.sort(key=lambda one: not _reproduces(one))  # stable: then as they were planned
-        kept = [one for one in own if one.kept][: COUNT - controls]
-        kept += [one for one in others if one.kept][:controls]
+        taken = [one for one in own if one.kept][: COUNT - controls]
+        taken += [one for one in others if one.kept][:controls]
     return [
         (one.plan.key, one.image, one.truth)
-        for one in kept
+        for one in taken
         if one.kept and one.image is not None and one.truth is not None
     ], share
+
+
+def drawn_once(around: str, material: Material) -> tuple[list[Drawn], float | None]:
+    """The same, kept for other arms and runs."""
+    path = material.folder / f"drawn-{around}.pickle"
+    (found,) = kept(path, lambda: [drawn(around, material)])
+    return found
 
 
 def stored(made: Sequence[Drawn], world: World, folder: Path) -> Iterator[Sample]:

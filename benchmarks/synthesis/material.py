@@ -16,6 +16,7 @@ from benchmarks.loop.arms import DEALS, FIELD_FRAMES
 from benchmarks.loop.evidence import shown
 from benchmarks.loop.field import Dealt
 from benchmarks.loop.prepare import Prepared, prepare, train_base
+from benchmarks.loop.worlds import Sample
 from curation import superpixels
 from curation.failures import FailureRules
 from curation.kernel.images import perceptual_hash
@@ -56,6 +57,12 @@ class Material:
     missed: Harms
     donors: tuple[Donor, ...]
     folder: Path
+
+    @property
+    def judging(self) -> tuple[Sample, ...]:
+        """What no training may see."""
+        world = self.prepared.world
+        return (*world.holdout, *world.siblings, *self.dealt.judges)
 
     def from_pool(self, lacking: bool = False) -> Harms:
         """The same in pixels of the pool; ``lacking``: of pictures that hold none of the causes."""
@@ -109,12 +116,11 @@ def material(prepared: Prepared, folder: Path) -> Material:
 def context(material: Material) -> CheckContext:
     """What samples are held against; failing frames that judge give no pixels either."""
     world = material.prepared.world
-    judging = [*world.holdout, *world.siblings, *material.dealt.judges]
     pictures = [world.image(sample) for sample in world.train[:TEXTURES]]
     return CheckContext(
         finder(material.prepared.detector),
-        {sample.name for sample in judging},
-        [perceptual_hash(world.image(sample)) for sample in judging],
+        {sample.name for sample in material.judging},
+        [perceptual_hash(world.image(sample)) for sample in material.judging],
         texture_bounds(pictures, np.random.default_rng(world.seed)),
     )
 

@@ -46,8 +46,7 @@ def measure(arm: Arm, material: Material, epochs: int, threads: int) -> dict[str
     bought = labelled("e2x", arm.boxes, seen_by_selection(arm, material)) if arm.boxes else []
     made, share = [], None
     if arm.around:
-        name = f"drawn-{arm.around}.pickle"
-        ((found, share),) = kept(folder / name, lambda: [arms.drawn(arm.around, material)])
+        found, share = arms.drawn_once(arm.around, material)
         made = list(arms.stored(found, world, world.root / "drawn" / arm.around))
     detector = fine_tuned(
         prepared, [*frames, *bought], folder / "challenger", epochs, threads, unboosted=made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from benchmarks.loop.evidence import Observer
 from benchmarks.loop.field import Dealt
 from benchmarks.loop.prepare import Prepared
 from benchmarks.loop.worlds import Sample, World
-from benchmarks.synthesis import arms, prepare, training
+from benchmarks.synthesis import arms, leaks, prepare, training
 from benchmarks.synthesis.material import Material, context
 from benchmarks.synthesis.recipes import dealt
 from curation import superpixels
@@ -159,6 +160,22 @@ def test_nothing_that_judges_gives_pixels(material: Material) -> None:
     bad = tuple((missed, replace(own, image=judge)) for missed, own in material.missed)
     made, _ = arms.drawn(arms.BLAMED, replace(material, missed=bad))
     assert all(len(Toy().predict([image], 0.5)[0]) for _, image, _ in made)  # controls alone
+
+
+def test_a_picture_that_judges_and_gives_pixels_is_a_leak(material: Material) -> None:
+    assert {name: one["met"] for name, one in leaks.reached([material], [arms.BLAMED]).items()} == {
+        "G10_parents": True,
+        "G10_near": True,
+    }
+    world = material.prepared.world
+    shown = world.image(world.holdout[0])
+    judge = replace(material.missed[0][1], image=world.holdout[0].name)
+    leaking = replace(material, missed=((material.missed[0][0], judge),))
+    truth = world.holdout[0].truth
+    kept_file = material.folder / f"drawn-{arms.BLAMED}.pickle"
+    kept_file.write_bytes(pickle.dumps((([("copy", shown, truth)], 1.0),)))
+    found = leaks.reached([leaking], [arms.BLAMED])
+    assert (found["G10_parents"]["value"], found["G10_near"]["value"]) == (1, 1)
 
 
 def test_a_pool_that_lacks_the_causes_offers_none(material: Material) -> None:
