@@ -37,6 +37,7 @@ SCENES, DRAWN = 25, 40
 """Of each seed, for the pictures alone."""
 RESULTS = Path(__file__).parents[1] / "results" / "synthesis.json"
 UNITS = RESULTS.with_name("synthesis-units.jsonl")
+LOOP_UNITS = RESULTS.with_name("loop-street-units.jsonl")
 GROUP = 5
 """Arms of which all seeds are done before the next: a world is loaded once for each group."""
 
@@ -147,6 +148,7 @@ def trained(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, An
     wanted = [
         unit for unit in units.done if unit["size"] == size and unit["seed"] in arguments.seeds
     ]
+    wanted += repair.borrowed(Units(LOOP_UNITS, read_only=True).done, wanted)
     lines = repair.table(wanted)
     repair.show(lines)
     return repair.reached(wanted), {"size": size, "table": lines}

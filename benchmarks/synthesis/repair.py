@@ -29,6 +29,37 @@ EXPLAINED = {"random": 5.0, "unblamed": 5.0, "whole": 5.0}
 HARMLESS = {"field_frames_compose": FRAMES, "compose": SAME, "pool": SAME}
 """Arms with drawn samples, and the same without: what they do to the holdout."""
 
+BORROWED = {
+    ("training", "e2x", 75): SELECTION,
+    ("training", "random", 75): "random_boxes",
+    ("field", "field_frames_e2x", 75): "field_frames_selection",
+}
+"""Arms of the loop's benchmark by part, name and boxes: the same detector, fine-tuned alike."""
+
+
+def borrowed(loop: Sequence[Unit], own: Sequence[Unit]) -> list[dict[str, Any]]:
+    """Units of the loop's benchmark that began with the same first detectors.
+
+    They do not say which objects were fixed, only how many: such arms are paired by seed alone.
+
+    Args:
+        loop: its units.
+        own: ours; an arm that a seed has is not borrowed for it.
+    """
+    start = {unit["seed"]: unit["result"]["map50_before"] for unit in own}
+    known = {(unit["seed"], unit["arm"]) for unit in own}
+    found: list[dict[str, Any]] = []
+    for unit in loop:
+        arm = BORROWED.get((unit["part"], unit["arm"], unit["budget"]))
+        result = unit["result"]
+        if arm and result.get("map50_before") == start.get(unit["seed"]):
+            if (unit["seed"], arm) in known:
+                continue
+            more = {"frames": result.get("parents", 0), "drawn": 0, "reproduced": None}
+            found.append({"seed": unit["seed"], "arm": arm, "result": result | more})
+            known.add((unit["seed"], arm))
+    return found
+
 
 def table(units: Sequence[Unit]) -> list[dict[str, Any]]:
     """A line for each arm, that which fixes most first."""
@@ -43,7 +74,7 @@ def _line(own: Sequence[Unit]) -> dict[str, Any]:
     by_cause: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     found = [0, 0]
     for result in results:
-        for _, cause, before, after in result["objects"]:
+        for _, cause, before, after in result.get("objects", ()):
             by_cause[cause][0] += after > before
             by_cause[cause][1] += not before
             found[0] += after
@@ -56,10 +87,17 @@ def _line(own: Sequence[Unit]) -> dict[str, Any]:
         "reproduced": round(float(np.mean(told)), 3) if told else None,
         "fixed": [round(value, 1) for value in _points(own)],
         "by_cause": {cause: by_cause[cause] for cause in sorted(by_cause)},
-        "found": found,
+        "found": found if found[1] else None,
         "map50": round(100 * float(np.mean([r["map50"] - r["map50_before"] for r in results])), 2),
-        "false_detections": [int(sum(r["false_detections"][n] for r in results)) for n in range(2)],
+        "false_detections": _false(results),
     }
+
+
+def _false(results: Sequence[Mapping[str, Any]]) -> list[int] | None:
+    """Of the first detectors and of the new ones, all seeds together; None where not counted."""
+    if any("false_detections" not in result for result in results):
+        return None
+    return [int(sum(result["false_detections"][n] for result in results)) for n in range(2)]
 
 
 def reached(units: Sequence[Unit]) -> dict[str, Any]:
@@ -142,11 +180,13 @@ class _Pairs:
 
     def apart(self, first: str, second: str) -> tuple[float, float, float]:
         """Points of siblings by which the first fixes more, with a 95 % interval."""
-        counts = [
-            np.stack([_by_frame(self._arms[arm][seed]) for arm in (first, second)])
+        pairs = [
+            [self._arms[arm][seed] for arm in (first, second)]
             for seed in self._seeds(first, second)
         ]
-        return _interval([_together(pair) for pair in counts])
+        told = all("objects" in unit["result"] for pair in pairs for unit in pair)
+        counted = _by_frame if told else _in_all
+        return _interval([_together(np.stack([counted(unit) for unit in pair])) for pair in pairs])
 
     def _seeds(self, first: str, second: str) -> list[int]:
         return sorted(self._arms.get(first, {}).keys() & self._arms.get(second, {}).keys())
@@ -161,13 +201,20 @@ def _by_frame(unit: Unit) -> Counts:
     return np.array([frames[frame] for frame in sorted(frames)], np.float64)
 
 
+def _in_all(unit: Unit) -> Counts:
+    """[1, 2] of all frames together."""
+    result = unit["result"]
+    return np.array([[result["siblings_fixed"], result["siblings_failed"]]], np.float64)
+
+
 def _together(pair: Counts) -> Counts:
     """[F, 2]: by how many the first arm fixes more, and how many were missed."""
     return np.stack([pair[0, :, 0] - pair[1, :, 0], pair[0, :, 1]], axis=1)
 
 
 def _points(own: Sequence[Unit]) -> tuple[float, float, float]:
-    return _interval([_by_frame(unit) for unit in own])
+    told = all("objects" in unit["result"] for unit in own)
+    return _interval([_by_frame(unit) if told else _in_all(unit) for unit in own])
 
 
 def _interval(seeds: Sequence[Counts]) -> tuple[float, float, float]:
@@ -209,7 +256,7 @@ def rows(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield (
             f"| {line['arm']} | {line['seeds']} | {value:.1f} [{low:.1f}, {high:.1f}] "
             f"| {' | '.join(cells)} | {line['drawn']:.0f} | {line['map50']:+.2f} "
-            f"| {line['negative_flips']:.4f} | {line['false_detections'][1]} |"
+            f"| {line['negative_flips']:.4f} | {(line['false_detections'] or ['', ''])[1]} |"
         )
 
 

@@ -100,3 +100,24 @@ def test_the_table_has_the_best_first_and_says_it_by_cause() -> None:
     repair.show(lines, told.append)
     assert told[2].startswith("| field_frames_compose | 3 | 35.0 [")
     assert "42/120" in told[2]
+
+
+def test_runs_of_the_loop_are_borrowed_where_they_began_with_the_same_detector() -> None:
+    own = study(selection_compose=14)
+    loop = []
+    for seed, before in zip(SEEDS, (0.9, 0.9, 0.8), strict=True):
+        result = {"siblings_fixed": 10, "siblings_failed": FRAMES, "map50_before": before}
+        result |= {"map50": 0.9, "boxes": 75, "negative_flips": 0.01}
+        loop.append(
+            {"part": "training", "arm": "e2x", "budget": 75, "seed": seed, "result": result}
+        )
+        loop.append(loop[-1] | {"budget": 150})
+    units = [*own, *repair.borrowed(loop, own)]
+    assert [(one["arm"], one["seed"]) for one in units[3:]] == [("selection", 3), ("selection", 4)]
+    found = repair.reached(units)
+    assert found["G5"]["value"] == pytest.approx(10)
+    assert (found["G5_at_all"]["low"], found["G5_at_all"]["high"]) == (10, 10)  # seeds alone
+    line = repair.table(units)[1]
+    assert (line["arm"], line["fixed"][0], line["by_cause"]) == ("selection", 25, {})
+    assert line["false_detections"] is None
+    assert len(list(repair.rows([line]))) == 3
