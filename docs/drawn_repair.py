@@ -106,6 +106,20 @@ def sentences(
             f"transplant game blames {_verdict(bars['G4_repair_whole_at_all'])} it: "
             f"{_points(bars['G4_repair_whole_at_all'])}."
         )
+    if "G4_repair_random_at_all" in bars:
+        yield (
+            f"Nor is it certain which part of the failing frame it is: what is blamed "
+            f"{_verdict(bars['G4_repair_random_at_all'])} a random part of the same window, as "
+            f"large: {_points(bars['G4_repair_random_at_all'])}."
+            if bars["G4_repair_random_at_all"]["low"] <= 0
+            else f"What is blamed repairs more than a random part of the same window, as large: "
+            f"{_points(bars['G4_repair_random_at_all'])}."
+        )
+    if "G5_at_all" in bars:
+        yield (
+            f"Beside 75 boxes that E2X buys, samples bring it from {_share(lines, 'selection')} to "
+            f"{_share(lines, 'selection_compose')}: {_points(bars['G5_at_all'])}."
+        )
 
 
 def _verdict(said: Mapping[str, Any]) -> str:
