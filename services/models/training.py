@@ -7,8 +7,8 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,9 @@ class Trained:
     dataset_id: str
     parent_id: str | None
     training: dict[str, Any]
+    reports: dict[str, Any] = field(default_factory=dict)
+    """Of the first detector, see :func:`evaluate_splits`: what it can is known before it is the
+    champion, since explanations of its failures depend on it."""
 
 
 def request(session: Session) -> Unit:
@@ -125,11 +128,12 @@ def run(
             len(result["unreadable"]),
             result["unreadable"][0],
         )
+    kept = model_folders.keep(
+        context, result["version"], partial(shutil.copytree, Path(result["model"]))
+    )
     return Trained(
         model_id=result["version"],
-        folder=model_folders.keep(
-            context, result["version"], partial(shutil.copytree, Path(result["model"]))
-        ),
+        folder=kept,
         class_names=manifest.class_names,
         dataset_id=version.id,
         parent_id=None if champion is None else champion.id,
@@ -140,8 +144,17 @@ def run(
             "weights": result["weights"],
             "unreadable": result["unreadable"],
             "generated": _generators(manifest),
+            "history": result.get("history"),  # None: a result of an older version
         },
+        reports={} if cycle_id is not None else _first_look(context, kept, manifest.class_names),
     )
+
+
+def _first_look(context: Context, folder: str, names: Sequence[str]) -> dict[str, Any]:
+    with reading(context.sessions) as session:
+        sets = _sets(session)
+    reports = {role: _evaluated(context, folder, each, names) for role, each in sets.items()}
+    return _summaries(context, folder, reports, sets)
 
 
 def _generators(manifest: Manifest) -> dict[str, int]:
@@ -173,6 +186,7 @@ def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
         parent_id=trained.parent_id,
         cycle_id=cycle_id,
         training=trained.training,
+        reports=trained.reports,
     )
     session.add(model)
     session.flush()
@@ -213,7 +227,17 @@ def evaluate_model(
     with reading(context.sessions) as session:
         model = session.get_one(Model, model_id)
         folder, all_names = model.folder, model.class_names
-    names = list(all_names if class_names is None else class_names)
+    names = all_names if class_names is None else class_names
+    return _evaluated(context, folder, manifest, names)
+
+
+def _evaluated(
+    context: Context,
+    folder: str,
+    manifest: Manifest,
+    class_names: Sequence[str],
+) -> EvaluationReport:
+    names = list(class_names)
     store = store_of(context)
     key = f"{folder}/{model_folders.REPORTS}{report_key(context, manifest, names)}.json"
     kept = _kept_report(store, key)
@@ -263,16 +287,39 @@ def _kept_report(store: ProjectStore, key: str) -> EvaluationReport | None:
 
 def evaluate_splits(context: Context, model_id: str) -> dict[str, EvaluationReport]:
     """A model on every evaluation role that has images; summaries go to its row."""
-    reports = reports_of(context, model_id)
+    with reading(context.sessions) as session:
+        folder, sets = session.get_one(Model, model_id).folder, _sets(session)
+    reports = {role: evaluate_model(context, model_id, each) for role, each in sets.items()}
+    summaries = _summaries(context, folder, reports, sets)
     with context.sessions.begin() as session:
-        session.get_one(Model, model_id).reports = {
-            role: {
-                **summary(report),
-                AGAINST: _against(context, report.manifest_version),
-            }
-            for role, report in reports.items()
-        }
+        session.get_one(Model, model_id).reports = summaries
     return reports
+
+
+def _sets(session: Session) -> dict[str, Manifest]:
+    """What models are evaluated on: every evaluation role that has images."""
+    sets = {str(role): datasets.labelled_set(session, role) for role in EVALUATED}
+    return {role: manifest for role, manifest in sets.items() if manifest.items}
+
+
+def _summaries(
+    context: Context,
+    folder: str,
+    reports: Mapping[str, EvaluationReport],
+    sets: Mapping[str, Manifest],
+) -> dict[str, Any]:
+    from retrain.default_boxes import coverage
+
+    with model_folders.local(context, folder) as path:
+        config = config_of(path)
+    return {
+        role: {
+            **summary(report),
+            "default_boxes": coverage(config, sets[role].items).to_dict(),
+            AGAINST: _against(context, report.manifest_version),
+        }
+        for role, report in reports.items()
+    }
 
 
 def _against(context: Context, manifest_version: str) -> dict[str, Any]:
@@ -309,11 +356,10 @@ def reports_of(
 ) -> dict[str, EvaluationReport]:
     """A model on every evaluation role that has images; see :func:`evaluate_model`."""
     with reading(context.sessions) as session:
-        sets = {role: datasets.labelled_set(session, role) for role in EVALUATED}
+        sets = _sets(session)
     return {
-        str(role): evaluate_model(context, model_id, manifest, class_names)
+        role: evaluate_model(context, model_id, manifest, class_names)
         for role, manifest in sets.items()
-        if manifest.items
     }
 
 
