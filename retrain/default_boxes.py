@@ -154,7 +154,7 @@ def _best(config: DetectorConfig, boxes: _Matrix) -> tuple[_Matrix, _Matrix]:
 
 
 def _levels(config: DetectorConfig) -> Iterator[tuple[tuple[int, int], _Matrix, _Matrix]]:
-    """Of each level (columns, rows), distance of centres [2] and shapes [n, 2] (w, h), as shares."""
+    """Of each level: (columns, rows), distance of centres [2], shapes [n, 2] (w, h), as shares."""
     from retrain.ssd import default_box_generator
 
     cells = _cells(config.architecture, config.input_size_hw, config.reduced_tail)

@@ -34,6 +34,10 @@ from services.units import threads
 logger = logging.getLogger(__name__)
 
 FIRST_KEY = "train:first"
+HAS_CHAMPION = (
+    "there is a champion already: `e2x cycle run` trains the next; `e2x train --again` trains one "
+    "from the beginning"
+)
 EVALUATED = (Role.HOLDOUT, Role.SIBLINGS)
 REPORT_FORM = 1
 """Raised when the same model, labels and settings give another report."""
@@ -56,17 +60,25 @@ class Trained:
     champion, since explanations of its failures depend on it."""
 
 
-def request(session: Session) -> Unit:
+def request(session: Session, again: bool = False) -> Unit:
     """Ask for the first detector; once more, where the last try was parked.
+
+    Args:
+        session: the caller's transaction.
+        again: another one from the beginning, though there is a champion.
 
     Raises:
         Conflict: there is a champion already, or nothing to train on.
     """
-    if registry.champion(session) is not None:
-        raise Conflict("there is a champion already: `e2x cycle run` trains the next")
+    if registry.champion(session) is not None and not again:
+        raise Conflict(HAS_CHAMPION)
     if not datasets.labelled_images(session):
         raise Conflict("there is nothing to train on: run `e2x import FOLDER --role seed`")
     unit = units.enqueue(session, "train", FIRST_KEY, {"cycle": None})
+    number = 1
+    while again and unit.state == UnitState.DONE:
+        number += 1
+        unit = units.enqueue(session, "train", f"{FIRST_KEY}:{number}", {"cycle": None})
     return units.redrive(session, unit.id) if unit.state == UnitState.DEAD else unit
 
 
@@ -200,11 +212,26 @@ def result_of(model: Model, trained: Trained) -> dict[str, Any]:
 
 
 def register_first(session: Session, trained: Trained) -> Model:
-    """Register the first detector and make it the champion: there is none to compare with."""
+    """Register a detector that was trained from the beginning; the first becomes the champion.
+
+    One beside a champion takes its place if it knows the same classes and finds more of the
+    holdout; what people were told of the champion goes for it too then.
+    """
     model = register(session, trained, None)
-    if registry.champion(session) is None:
+    champion = registry.champion(session)
+    if champion is None:
         registry.promote(session, model, "training", {"first": True})
+    elif champion.id != model.id and _finds_more(model, champion):
+        registry.promote(session, model, "training", {"again": True}, over=champion.id)
     return model
+
+
+def _finds_more(model: Model, champion: Model) -> bool:
+    mine, its = ((one.reports or {}).get(Role.HOLDOUT) or {} for one in (model, champion))
+    if not (mine.get("objects") and its.get("objects")):
+        return False
+    knows = set(champion.class_names) <= set(model.class_names)
+    return knows and mine["found"] / mine["objects"] > its["found"] / its["objects"]
 
 
 def evaluate_model(

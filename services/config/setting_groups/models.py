@@ -81,8 +81,8 @@ class TrainingSettings(Group):
     epochs: int = Field(
         default=_TRAINING.epochs,
         ge=0,
-        description="Epochs of the first detector; 0: steps, until a validation share of its images "
-        "gains no more, so that a small set gets as many as it needs.",
+        description="Epochs of the first detector; 0: steps, until a validation share of its "
+        "images gains no more, so that a small set gets as many as it needs.",
     )
     finetune_epochs: int = Field(
         default=FINE_TUNING.epochs,
