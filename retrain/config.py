@@ -155,8 +155,8 @@ class TrainConfig(JsonConfig):
     """How to train.
 
     Attributes:
-        epochs: passes over the (oversampled) items; 0 trains by steps until a validation share gains
-            no more (``plan.py``).
+        epochs: passes over the (oversampled) items; 0 trains by steps until a validation share
+            gains no more (``plan.py``).
         patience: by steps: looks, each of 50 steps, without a gain of AP50 on the validation share
             that end it; at least a quarter of all steps so far.
         validation_share: by steps: in (0, 0.25]; of the images, drawn by group. It is held back

@@ -55,7 +55,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     held = holding.check(context, model_id)
     if held is not None:
         return partial(_hold, model_id, held)
-    explainer = explainer_of(stage)  # a slip in the settings is told first
+    explainer = explainer_of(stage, model_id)  # a slip in the settings is told first
     detector, embedder = detector_of(stage, model_id), embedder_of(stage)
     pixels = open_image(context, image)
     failures = [failure_of(row, detector.class_names) for row in rows]

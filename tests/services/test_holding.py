@@ -1,4 +1,4 @@
-"""A champion that finds next to nothing: its failures wait, every door says why, nothing is lost."""
+"""A champion that finds next to nothing: failures wait, every door says why, nothing is lost."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class FeatureModel:
 
     @classmethod
     def of_bytes(cls, data: bytes, where: str) -> FeatureModel:
-        """The model that :meth:`to_bytes` gave; errors, which name ``where``, as of :meth:`load`."""
+        """What :meth:`to_bytes` gave; errors as of :meth:`load`, they name ``where``."""
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as held:
                 return cls(

@@ -41,8 +41,10 @@ def average_image(
     feature: int,
     num_crops: int = 100,
 ) -> FloatArray:
-    """[s, s, 3] float32 in 0..255: mean of what a channel answers to most; :func:`average_images`
-    of one."""
+    """[s, s, 3] float32 in 0..255: mean of what one channel answers to most.
+
+    :func:`average_images` of one channel.
+    """
     return average_images(detector, model, images, boxes_xyxy, [feature], num_crops)[0]
 
 
