@@ -127,6 +127,18 @@ def note(session: Session, model_id: str) -> None:
         pointer.target, pointer.version = model_id, pointer.version + 1
 
 
+def held_back(session: Session) -> int:
+    """How many failures of the champion a worker has left unexplained, for pages that count.
+
+    Read from what is stored, without the settings; none once a person wants them explained.
+    """
+    champion = registry.champion(session)
+    pointers = {one.name: one.target for one in session.scalars(select(Pointer))}
+    if champion is None or pointers.get(HELD) != champion.id:
+        return 0
+    return 0 if pointers.get(ANYWAY) == champion.id else waiting(session, champion.id)
+
+
 def waiting(session: Session, model_id: str) -> int:
     """How many failures of a model are found and not explained."""
     wanted = (FailureRow.model_id == model_id, FailureRow.state == FailureState.FOUND)
