@@ -38,8 +38,7 @@ SIZES = (60, 240, 1000)
 SEARCH = (100, 200, 400, 800, 1600)
 BAR = -0.03
 """AP50 of the default minus that of the best fixed schedule."""
-KEY = ("world", "images", "seed", "schedule")
-_BATCH = 16
+KEY = ("world", "images", "seed", "schedule", "input_size_hw", "batch_size")
 
 
 def sets(
@@ -65,12 +64,12 @@ def _street(size: int, scratch: Path, seed: int) -> tuple[Manifest, Manifest, Pa
     return Manifest(world.CLASS_NAMES, parts[0]), Manifest(world.CLASS_NAMES, parts[1]), scratch
 
 
-def schedules(images: int, search: list[int]) -> Iterator[tuple[str, int]]:
+def schedules(images: int, search: list[int], batch: int) -> Iterator[tuple[str, int]]:
     """Names and epochs, the default first; equal numbers of epochs come once."""
     yield "patience", 0
     known = set[int]()
     for steps in search:
-        epochs = max(1, round(steps / math.ceil(images / _BATCH)))
+        epochs = max(1, round(steps / math.ceil(images / batch)))
         if epochs not in known:
             known.add(epochs)
             yield f"{epochs} epochs", epochs
@@ -80,20 +79,23 @@ def measure(
     arguments: argparse.Namespace, size: int, seed: int, done: list[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     """Runs that are not there yet."""
-    input_hw, min_scale = WORLDS[arguments.world]
+    usual_hw, min_scale = WORLDS[arguments.world]
+    input_hw = tuple(arguments.input or usual_hw)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         training, testing, root = sets(arguments.world, size, arguments.data, scratch, seed)
         detector = DetectorConfig(
             ARCHITECTURES[0], training.class_names, input_hw, min_scale=min_scale, max_scale=0.8
         )
-        for name, epochs in schedules(len(training.items), arguments.search):
+        batch = arguments.batch_size
+        for name, epochs in schedules(len(training.items), arguments.search, batch):
             run: dict[str, Any] = {"world": arguments.world, "images": len(training.items)}
             run |= {"seed": seed, "schedule": name}
+            run |= {"input_size_hw": list(input_hw), "batch_size": batch}
             if any(all(one[key] == run[key] for key in KEY) for one in done):
                 continue
             config = TrainConfig(
-                epochs=epochs, batch_size=_BATCH, seed=seed, num_threads=arguments.threads
+                epochs=epochs, batch_size=batch, seed=seed, num_threads=arguments.threads
             )
             told: list[History] = []
             began = time.monotonic()
@@ -113,7 +115,6 @@ def measure(
                 **run,
                 "steps": history["steps"],
                 "train_seconds": round(seconds, 1),
-                "input_size_hw": input_hw,
                 "command": " ".join(["python -m benchmarks.first", *sys.argv[1:]]),
                 "history": history,
                 **figures(report),
@@ -122,15 +123,16 @@ def measure(
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """By world and size: the default's AP50 minus the best fixed schedule's, mean over seeds."""
-    by_set: dict[tuple[str, int, int], list[dict[str, Any]]] = defaultdict(list)
+    by_set: dict[tuple[str, int, str, int], list[dict[str, Any]]] = defaultdict(list)
     for run in runs:
-        by_set[run["world"], run["images"], run["seed"]].append(run)
+        size = "x".join(map(str, run["input_size_hw"]))
+        by_set[run["world"], run["images"], size, run["seed"]].append(run)
     gaps: dict[str, list[float]] = defaultdict(list)
-    for (world, images, _), group in sorted(by_set.items()):
+    for (world, images, size, _), group in sorted(by_set.items()):
         own = [run["map50"] for run in group if run["schedule"] == "patience"]
         fixed = [run["map50"] for run in group if run["schedule"] != "patience"]
         if own and fixed:
-            gaps[f"{world}_{images}"].append(own[0] - max(fixed))
+            gaps[f"{world}_{images}_{size}"].append(own[0] - max(fixed))
     return {
         name: entry(float(np.mean(values)), min(values), max(values), bound=BAR)
         for name, values in gaps.items()
@@ -156,6 +158,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs="*", default=list(SIZES))
     parser.add_argument("--seed", type=int, nargs="*", default=[0])
     parser.add_argument("--search", type=int, nargs="*", default=list(SEARCH), help="steps")
+    parser.add_argument("--input", type=int, nargs=2, metavar=("H", "W"), help="without: usual")
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
     arguments.data = arguments.data.resolve()

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from services.api.deps import ContextOf, SessionOf, ViewOf
 from services.api.schemas import ModelOut, Page
 from services.api.strict import StrictRoute
+from services.api.without import model_told
 from services.context import Context
 from services.db import actors
 from services.db.tables import Model
@@ -20,7 +21,7 @@ router = APIRouter(tags=["models"], route_class=StrictRoute)
 @router.get("/models", response_model=Page[ModelOut])
 def list_models(session: ViewOf) -> Page[ModelOut]:
     """All models, the newest first."""
-    return Page(items=[ModelOut.model_validate(row) for row in registry.models(session)])
+    return Page(items=[model_told(row) for row in registry.models(session)])
 
 
 @router.get("/models/{name}", response_model=ModelOut)
@@ -42,20 +43,20 @@ def _whole(session: Session, context: Context, model: Model) -> ModelOut:
         "limits": holding.limits(context.settings, model),
         "held": holding.why_held(session, context.settings, model),
     }
-    return ModelOut.model_validate(model).model_copy(update=told)
+    return model_told(model).model_copy(update=told)
 
 
 @router.post("/models/{name}/promote", response_model=ModelOut)
-def promote_model(name: str, session: SessionOf) -> Model:
+def promote_model(name: str, session: SessionOf) -> ModelOut:
     """Make a model the champion, whatever the gate said; the audit trail keeps who did it."""
     model = registry.find(session, name)
     registry.promote(session, model, actors.current().name, {"by": "person"})
-    return model
+    return model_told(model)
 
 
 @router.post("/models/rollback", response_model=ModelOut)
-def rollback_model(session: SessionOf, context: ContextOf) -> Model:
+def rollback_model(session: SessionOf, context: ContextOf) -> ModelOut:
     """Bring back the champion before this one."""
     model = registry.rollback(session, actors.current().name)
     recognise.settle(session, context.settings)
-    return model
+    return model_told(model)
