@@ -18,11 +18,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.accounts import audit
-from services.config.policies import needs_explanations, walks_pool
+from services.config.policies import walks_pool
 from services.context import Context
-from services.cycle import cycle_units, drawing, holdout, label_tasks
+from services.cycle import cycle_units, drawing, held, holdout, label_tasks
 from services.db.base import utc_now
-from services.db.tables import FINISHED_CYCLES, Cycle, CycleState, Model
+from services.db.tables import FINISHED_CYCLES, Cycle, CycleState
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.models import datasets, holding, registry
 from services.modes import recognise
@@ -72,7 +72,7 @@ def start(
     if anyway:
         holding.release(session, context.settings, champion)
     elif kind == FULL and plan_id is None:
-        _refuse_held(session, context, champion, policy or context.settings.selection.policy)
+        held.require(session, context, champion, policy)
     cycle = Cycle(
         kind=kind,
         policy=policy or context.settings.selection.policy,
@@ -105,21 +105,6 @@ def start(
     session.flush()
     advance(session, context, cycle.id)
     return cycle
-
-
-def _refuse_held(session: Session, context: Context, champion: Model, policy: str) -> None:
-    """Refuse to choose by explanations that there are none of.
-
-    Raises:
-        Conflict: they are held back.
-    """
-    why = holding.why_held(session, context.settings, champion)
-    if why is not None and needs_explanations(context.settings, policy):
-        count = holding.waiting(session, champion.id)
-        raise Conflict(
-            f"{why}; {count} wait, and the policy {policy} chooses by explanations. A better first "
-            "detector (`e2x train --again`) or more labels (`--kind retrain`) come first"
-        )
 
 
 def check_policy(name: str) -> None:

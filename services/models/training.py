@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Cycle, DatasetVersion, Model, ModelState, Role, Unit, UnitState
 from services.errors import Conflict
-from services.models import datasets, registry
+from services.models import datasets, registry, summaries
 from services.models.training_process import run_job
 from services.store import model_folders
 from services.store.project_store import ProjectStore, store_of
@@ -38,11 +38,8 @@ HAS_CHAMPION = (
     "there is a champion already: `e2x cycle run` trains the next; `e2x train --again` trains one "
     "from the beginning"
 )
-EVALUATED = (Role.HOLDOUT, Role.SIBLINGS)
 REPORT_FORM = 1
 """Raised when the same model, labels and settings give another report."""
-AGAINST = "against"
-"""Key of a summary: the labels and thresholds that its figures follow from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +161,9 @@ def run(
 
 def _first_look(context: Context, folder: str, names: Sequence[str]) -> dict[str, Any]:
     with reading(context.sessions) as session:
-        sets = _sets(session)
+        sets = summaries.sets_of(session)
     reports = {role: _evaluated(context, folder, each, names) for role, each in sets.items()}
-    return _summaries(context, folder, reports, sets)
+    return summaries.summaries_of(context, folder, reports, sets)
 
 
 def _generators(manifest: Manifest) -> dict[str, int]:
@@ -292,7 +289,7 @@ def _evaluated(
 def report_key(context: Context, manifest: Manifest, class_names: Sequence[str]) -> str:
     """What a report of any one model follows from, beside the model, as 32 hex digits."""
     told = {
-        **_against(context, manifest.version),
+        **summaries.against(context, manifest.version),
         "form": REPORT_FORM,
         "classes": list(class_names),
         "device": context.settings.detector.device,
@@ -315,47 +312,12 @@ def _kept_report(store: ProjectStore, key: str) -> EvaluationReport | None:
 def evaluate_splits(context: Context, model_id: str) -> dict[str, EvaluationReport]:
     """A model on every evaluation role that has images; summaries go to its row."""
     with reading(context.sessions) as session:
-        folder, sets = session.get_one(Model, model_id).folder, _sets(session)
+        folder, sets = session.get_one(Model, model_id).folder, summaries.sets_of(session)
     reports = {role: evaluate_model(context, model_id, each) for role, each in sets.items()}
-    summaries = _summaries(context, folder, reports, sets)
+    told = summaries.summaries_of(context, folder, reports, sets)
     with context.sessions.begin() as session:
-        session.get_one(Model, model_id).reports = summaries
+        session.get_one(Model, model_id).reports = told
     return reports
-
-
-def _sets(session: Session) -> dict[str, Manifest]:
-    """What models are evaluated on: every evaluation role that has images."""
-    sets = {str(role): datasets.labelled_set(session, role) for role in EVALUATED}
-    return {role: manifest for role, manifest in sets.items() if manifest.items}
-
-
-def _summaries(
-    context: Context,
-    folder: str,
-    reports: Mapping[str, EvaluationReport],
-    sets: Mapping[str, Manifest],
-) -> dict[str, Any]:
-    from retrain.default_boxes import coverage
-
-    with model_folders.local(context, folder) as path:
-        config = config_of(path)
-    return {
-        role: {
-            **summary(report),
-            "default_boxes": coverage(config, sets[role].items).to_dict(),
-            AGAINST: _against(context, report.manifest_version),
-        }
-        for role, report in reports.items()
-    }
-
-
-def _against(context: Context, manifest_version: str) -> dict[str, Any]:
-    failures = context.settings.failures
-    return {
-        "labelled": manifest_version,
-        "score_threshold": failures.score_threshold,
-        "iou_threshold": failures.iou_threshold,
-    }
 
 
 def measured(context: Context, model_id: str) -> Model:
@@ -367,10 +329,10 @@ def measured(context: Context, model_id: str) -> Model:
         model = session.get_one(Model, model_id)
         holdout = datasets.labelled_set(session, Role.HOLDOUT)
     known = (model.reports or {}).get(Role.HOLDOUT, {})
-    now = _against(context, holdout.version)
+    now = summaries.against(context, holdout.version)
     # Figures of an older version of this program do not say what they follow from.
     judged = known.get("images", 0) + known.get("unreadable", 0)
-    fresh = known.get(AGAINST, now) == now and judged == len(holdout.items)
+    fresh = known.get(summaries.AGAINST, now) == now and judged == len(holdout.items)
     if fresh or not holdout.items:
         return model
     evaluate_splits(context, model_id)
@@ -383,24 +345,8 @@ def reports_of(
 ) -> dict[str, EvaluationReport]:
     """A model on every evaluation role that has images; see :func:`evaluate_model`."""
     with reading(context.sessions) as session:
-        sets = _sets(session)
+        sets = summaries.sets_of(session)
     return {
         role: evaluate_model(context, model_id, manifest, class_names)
         for role, manifest in sets.items()
-    }
-
-
-def summary(report: EvaluationReport) -> dict[str, Any]:
-    """The figures of a report that a table shows."""
-    found = sum(outcome.found for outcome in report.objects)
-    return {
-        "map": report.map,
-        "map50": report.map50,
-        "objects": len(report.objects),
-        "found": found,
-        "missed": len(report.objects) - found,
-        "false_positives": report.false_positives,
-        "images": report.num_images,
-        "unreadable": report.unreadable,
-        "per_class50": {name: metrics.ap50 for name, metrics in report.per_class.items()},
     }
