@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from curation.index.coded import SegmentRef
 from curation.kernel.errors import ShardCorrupt
@@ -72,6 +73,18 @@ class Version:
     segments: tuple[SegmentRef, ...] = ()
     tail: int = 0
 
+    def continues(self, before: Version) -> bool:
+        """Whether since another version there have been additions and deletions alone."""
+        return (self.files, self.segments, self.shards) == (
+            before.files,
+            before.segments,
+            before.shards,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is stored."""
+        return {"format": FORMAT, **asdict(self)}
+
     @property
     def coded_end(self) -> int:
         """First region that lies as half floats."""
@@ -96,19 +109,26 @@ def read_version(folder: Path) -> Version | None:
     """
     path = folder / VERSION_FILE
     try:
-        found = json.loads(path.read_bytes())
-        if found.pop("format") not in READABLE:
-            raise ShardCorrupt(f"{path}: its format is none of {READABLE}")
-        found["segments"] = tuple(SegmentRef(**one) for one in found.get("segments", ()))
-        found["shards"] = tuple(ShardRef(**shard) for shard in found["shards"])
-        return Version(**found)
+        return version_of(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardCorrupt(f"{path} is not a version file: {error}") from error
 
 
+def version_of(found: dict[str, Any]) -> Version:
+    """The version that :meth:`Version.to_dict` has told of.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is none.
+    """
+    if found.pop("format") not in READABLE:
+        raise ValueError(f"its format is none of {READABLE}")
+    found["segments"] = tuple(SegmentRef(**one) for one in found.get("segments", ()))
+    found["shards"] = tuple(ShardRef(**shard) for shard in found["shards"])
+    return Version(**found)
+
+
 def write_version(folder: Path, version: Version) -> None:
     """Make a version the one that counts: temporary name, sync, rename, sync the folder."""
-    described = {"format": FORMAT, **asdict(version)}
-    write_bytes(folder / VERSION_FILE, json.dumps(described, sort_keys=True).encode())
+    write_bytes(folder / VERSION_FILE, json.dumps(version.to_dict(), sort_keys=True).encode())

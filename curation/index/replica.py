@@ -1,0 +1,335 @@
+"""The copy of an index on this host, and the depot that it follows.
+
+Searching reads the copy alone, mapped as ever. A write appends to the copy's files, sends what is
+new, swaps the manifest, and only then lets the copy's own version file count it: refused, the copy
+is as it was. Taking up what others wrote appends the same bytes to the same files.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from curation.index.depot import (
+    LARGEST,
+    MANIFEST,
+    Depot,
+    Manifest,
+    Piece,
+    age_s,
+    files_of,
+    manifest_of,
+    stamp,
+    taken_in,
+)
+from curation.index.version import Version, read_version, write_version
+from curation.kernel.errors import IndexMoved, ShardCorrupt
+from curation.kernel.files import write_atomically, write_bytes
+
+logger = logging.getLogger(__name__)
+
+STATE = "SHARED.json"
+"""Beside the version file: which state of the depot it is."""
+PART = 8 * 2**20
+"""Bytes that are asked for at a time."""
+ORPHAN_S = 86_400.0
+"""Older objects that no manifest names were sent by a writer who has ended."""
+
+
+class Files(Protocol):
+    """Where the files of records lie on this host."""
+
+    folder: Path
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes of a record, by name of the file."""
+        ...
+
+    def path(self, name: str, generation: int, tail: int = 0) -> Path:
+        """One of them in a generation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Which state of the depot this host has."""
+
+    tag: str
+    lineage: str
+    pieces: Mapping[str, tuple[Piece, ...]]
+
+
+class Replica:
+    """See the module. All but :meth:`behind` inside the writer's lock of the folder.
+
+    Args:
+        files: of this host.
+        depot: of all hosts.
+    """
+
+    def __init__(self, files: Files, depot: Depot) -> None:
+        self._files = files
+        self._depot = depot
+
+    def behind(self) -> bool:
+        """Whether the depot holds another state than this host, or none where this has one."""
+        state, tag = self._state(), self._depot.tag(MANIFEST)
+        return tag != (None if state is None else state.tag) or (tag is None and self._has_own())
+
+    def follow(self, empty: Version) -> None:
+        """Take up what the depot holds; where it holds nothing, put there what this host has.
+
+        Args:
+            empty: the version of an index without anything.
+
+        Raises:
+            ShardCorrupt: what the depot holds is damaged, or a part of it is lost.
+        """
+        if self._pull():
+            return
+        mine = read_version(self._files.folder)
+        if mine is not None and mine.revision > empty.revision:
+            logger.warning(
+                "%s holds no index: what this host has of it is put there", self._depot.name
+            )
+            self.publish(mine)
+
+    def publish(self, mine: Version) -> None:
+        """Put into the depot what this host has, in the place of whatever lies there."""
+        (self._files.folder / STATE).unlink(missing_ok=True)
+        self.switch(mine, self._renumbered(mine))
+
+    def _renumbered(self, mine: Version) -> Version:
+        """The same records as a generation of their own: another host may know other last ones."""
+        number = max(beginning(), mine.revision + 1)
+        version = replace(mine, revision=number, generation=number)
+        for name in self._files.sizes:
+            path, again = (self._files.path(name, *one.files) for one in (mine, version))
+            if path.is_file() and not again.exists():
+                os.link(path, again)
+        return version
+
+    def switch(self, old: Version, new: Version) -> None:
+        """Make a version the one that counts, for all hosts and then for this one.
+
+        Args:
+            old: the one that this host has taken up last.
+            new: whose files lie here, on the disk.
+
+        Raises:
+            IndexMoved: another host has written meanwhile; nothing counts, here or there.
+        """
+        state, sent = self._state(), list[str]()
+        known = {} if state is None else state.pieces
+        pieces = {}
+        for name, size in self._files.sizes.items():
+            path = self._files.path(name, *new.files)
+            same = path == self._files.path(name, *old.files)
+            before = known.get(name, ()) if same else ()
+            pieces[name] = self._send(path, before, new.counts.get(name, 0) * size, sent)
+        there = set() if state is None else {name for name, _ in files_of(old)}
+        for name, _ in files_of(new):
+            if name not in there:
+                self._depot.put(name, self._files.folder / name)
+                sent.append(name)
+        lineage = secrets.token_hex(8) if state is None else state.lineage
+        manifest = Manifest(lineage, secrets.token_hex(8), new, pieces)
+        before_tag = self._depot.tag(MANIFEST) if state is None else state.tag
+        tag = swapped(self._depot, manifest, before_tag, sent)
+        write_version(self._files.folder, new)
+        self._note(State(tag, lineage, pieces))
+        if state is not None:  # whoever would name one of these again is refused by now
+            for name in Manifest(lineage, "", old, known).named() - manifest.named():
+                self._depot.delete(name)
+
+    def sweep(self, version: Version) -> None:
+        """Remove objects that no state names, left by writers who were killed long ago."""
+        state = self._state()
+        if state is None:
+            return
+        named = Manifest(state.lineage, "", version, state.pieces).named() | {MANIFEST}
+        for name in set(self._depot.names()) - named:
+            if (age_s(name) or 0.0) > ORPHAN_S:
+                self._depot.delete(name)
+
+    def _pull(self) -> bool:
+        """Whether the depot holds an index; it is here then."""
+        while True:
+            try:
+                data, tag = self._depot.get(MANIFEST)
+            except FileNotFoundError:
+                return False
+            manifest, state = manifest_of(data, self._depot.name), self._state()
+            mine = None
+            if state is not None and state.lineage == manifest.lineage:
+                mine = read_version(self._files.folder)
+            try:
+                self._bring(manifest, mine)
+            except FileNotFoundError as error:
+                # A writer removes what its new state does not name any more.
+                if self._depot.tag(MANIFEST) == tag:
+                    raise ShardCorrupt(f"{self._depot.name} lacks {error.filename}") from error
+                continue
+            write_version(self._files.folder, manifest.version)
+            self._note(State(tag, manifest.lineage, manifest.pieces))
+            return True
+
+    def _bring(self, manifest: Manifest, mine: Version | None) -> None:
+        version = manifest.version
+        for name, checksum in files_of(version):
+            path = self._files.folder / name
+            if not path.is_file():
+                write_atomically(path, partial(self._fetch, name, checksum))
+        for name, size in self._files.sizes.items():
+            path = self._files.path(name, *version.files)
+            end = version.counts.get(name, 0) * size
+            start, checksum = 0, 0
+            if mine is not None and path == self._files.path(name, *mine.files):
+                start, checksum = mine.counts.get(name, 0) * size, mine.checksums.get(name, 0)
+            if start > end or (start and (not path.is_file() or path.stat().st_size < start)):
+                start, checksum = 0, 0
+            wanted = version.checksums.get(name, 0)
+            fill = partial(self._append, manifest.pieces.get(name, ()), start, end)
+            if start == end and checksum == wanted:
+                continue
+            if start:
+                found = fill(path, checksum)
+                _require(found, wanted, f"{self._depot.name}, {name}")
+            else:
+                write_atomically(path, partial(self._whole, fill, name, wanted))
+
+    def _whole(self, fill: partial[int], name: str, wanted: int, path: Path) -> None:
+        _require(fill(path, 0), wanted, f"{self._depot.name}, {name}")
+
+    def _append(
+        self, pieces: tuple[Piece, ...], start: int, end: int, path: Path, checksum: int
+    ) -> int:
+        """Write bytes ``start`` to ``end`` of a file of records; CRC-32 of all of it."""
+        with path.open("r+b") as file:
+            file.truncate(start)  # what a writer who was refused left behind
+            file.seek(start)
+            for data in self._bytes(pieces, start, end):
+                file.write(data)
+                checksum = zlib.crc32(data, checksum)
+            file.flush()
+            os.fsync(file.fileno())
+        return checksum
+
+    def _bytes(self, pieces: tuple[Piece, ...], start: int, end: int) -> Iterator[bytes]:
+        first = 0
+        for piece in pieces:
+            last = first + piece.size
+            for place in range(max(first, start), min(last, end), PART):
+                length = min(PART, last - place, end - place)
+                yield self._depot.part(piece.name, place - first, length)
+            first = last
+
+    def _fetch(self, name: str, checksum: int | None, path: Path) -> None:
+        self._depot.fetch(name, path)
+        if checksum is not None:
+            found = 0
+            with path.open("rb") as file:
+                for data in iter(partial(file.read, PART), b""):
+                    found = zlib.crc32(data, found)
+            _require(found, checksum, f"{self._depot.name}, {name}")
+
+    def _send(
+        self, path: Path, before: tuple[Piece, ...], end: int, sent: list[str]
+    ) -> tuple[Piece, ...]:
+        """The pieces of a file of records, after those that are new were sent."""
+        start = sum(piece.size for piece in before)
+        if start == end:
+            return before
+        kept = before[: len(before) - taken_in(before, end - start)]
+        start, new = sum(piece.size for piece in kept), list[Piece]()
+        stem = path.stem.partition("-")[0]
+        with path.open("rb") as file:
+            file.seek(start)
+            while start < end:
+                data = file.read(min(LARGEST, end - start))
+                new.append(Piece(f"{stem}{stamp()}.part", len(data)))
+                self._depot.put(new[-1].name, data)
+                sent.append(new[-1].name)
+                start += len(data)
+        return (*kept, *new)
+
+    def _has_own(self) -> bool:
+        mine = read_version(self._files.folder)
+        return mine is not None and mine.revision > 0
+
+    def _state(self) -> State | None:
+        try:
+            found = json.loads((self._files.folder / STATE).read_bytes())
+            pieces = {
+                name: tuple(Piece(str(key), int(size)) for key, size in own)
+                for name, own in found["pieces"].items()
+            }
+            return State(str(found["tag"]), str(found["lineage"]), pieces)
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("the copy of the index is fetched anew: %s (%s)", STATE, error)
+            return None
+
+    def _note(self, state: State) -> None:
+        pieces = {n: [[piece.name, piece.size] for piece in own] for n, own in state.pieces.items()}
+        told = {"tag": state.tag, "lineage": state.lineage, "pieces": pieces}
+        write_bytes(self._files.folder / STATE, json.dumps(told, sort_keys=True).encode())
+
+
+def _require(found: int, wanted: int, where: str) -> None:
+    if found != wanted:
+        raise ShardCorrupt(f"{where} differs from what was written")
+
+
+def beginning() -> int:
+    """A number of a generation that no index had before."""
+    return int(time.time())
+
+
+def begin_anew(depot: Depot, encoder: str, width: int) -> None:
+    """Have all hosts begin with an empty index, whatever is damaged in the one that there is.
+
+    Raises:
+        IndexMoved: a host has written meanwhile.
+    """
+    number = beginning()
+    empty = Version(encoder, width, revision=number, generation=number)
+    manifest = Manifest(secrets.token_hex(8), secrets.token_hex(8), empty)
+    swapped(depot, manifest, depot.tag(MANIFEST), ())
+
+
+def swapped(depot: Depot, manifest: Manifest, tag: str | None, sent: Sequence[str]) -> str:
+    """Make a manifest the one that counts; its tag.
+
+    Args:
+        depot: where.
+        manifest: the new one.
+        tag: of the one that it follows; None: there is none.
+        sent: objects that are of no use to anybody where it is refused.
+
+    Raises:
+        IndexMoved: another host has written meanwhile.
+    """
+    try:
+        return depot.swap(MANIFEST, manifest.to_bytes(), tag)
+    except IndexMoved:
+        try:
+            data, found = depot.get(MANIFEST)
+        except FileNotFoundError:
+            data, found = b"", ""
+        if data and manifest_of(data, depot.name).write == manifest.write:
+            return found  # ours: its answer was lost on the way
+        for name in sent:
+            depot.delete(name)
+        raise
