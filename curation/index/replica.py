@@ -102,12 +102,20 @@ class Replica:
             logger.warning(
                 "%s holds no index: what this host has of it is put there", self._depot.name
             )
-            self.publish(mine)
+            self.publish(mine, None)
 
-    def publish(self, mine: Version) -> None:
-        """Put into the depot what this host has, in the place of whatever lies there."""
+    def publish(self, mine: Version, over: str | None) -> None:
+        """Put into the depot what this host has.
+
+        Args:
+            mine: the version of this host.
+            over: tag of the manifest that is replaced; None: there is none.
+
+        Raises:
+            IndexMoved: there is another manifest.
+        """
         (self._files.folder / STATE).unlink(missing_ok=True)
-        self.switch(mine, self._renumbered(mine))
+        self.switch(mine, self._renumbered(mine), over)
 
     def _renumbered(self, mine: Version) -> Version:
         """The same records as a generation of their own: another host may know other last ones."""
@@ -119,12 +127,13 @@ class Replica:
                 os.link(path, again)
         return version
 
-    def switch(self, old: Version, new: Version) -> None:
+    def switch(self, old: Version, new: Version, over: str | None = None) -> None:
         """Make a version the one that counts, for all hosts and then for this one.
 
         Args:
             old: the one that this host has taken up last.
             new: whose files lie here, on the disk.
+            over: see :meth:`publish`.
 
         Raises:
             IndexMoved: another host has written meanwhile; nothing counts, here or there.
@@ -144,8 +153,7 @@ class Replica:
                 sent.append(name)
         lineage = secrets.token_hex(8) if state is None else state.lineage
         manifest = Manifest(lineage, secrets.token_hex(8), new, pieces)
-        before_tag = self._depot.tag(MANIFEST) if state is None else state.tag
-        tag = swapped(self._depot, manifest, before_tag, sent)
+        tag = swapped(self._depot, manifest, over if state is None else state.tag, sent)
         write_version(self._files.folder, new)
         self._note(State(tag, lineage, pieces))
         if state is not None:  # whoever would name one of these again is refused by now

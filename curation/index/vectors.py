@@ -83,7 +83,7 @@ class VectorStore:
         }
         folder.mkdir(parents=True, exist_ok=True)
         self._follow()
-        self.version = read_version(self.folder) or self._empty
+        self.version = self._read() or self._empty
         if self.version.encoder != encoder or self.version.width != width:
             raise EncoderMismatch(
                 f"{folder} holds {self.version.width}-wide vectors of encoder "
@@ -99,13 +99,19 @@ class VectorStore:
             ShardCorrupt: what the depot holds is damaged.
         """
         self._follow()
-        found = read_version(self.folder)
+        found = self._read()
         if found is None or found == self.version:
             return False
         if (found.encoder, found.width) != (self.version.encoder, self.version.width):
             raise EncoderMismatch(f"{self.folder} was rebuilt for encoder {found.encoder[:12]}")
         self.version = found
         return True
+
+    def _read(self) -> Version | None:
+        found = read_version(self.folder)
+        if found is None or found.width:
+            return found
+        return replace(found, width=self._empty.width)  # begun anew, and nothing has come yet
 
     @property
     def is_shared(self) -> bool:

@@ -50,7 +50,7 @@ class Version:
     Attributes:
         revision: grows with every write.
         encoder: hash of the encoder and its pooling.
-        width: W.
+        width: W; 0 of an index that was begun anew, until something comes.
         counts: records that count, of each file.
         checksums: CRC-32 of those records.
         metric: file of the metric that similarities are computed under, "" for none.

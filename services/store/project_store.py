@@ -35,10 +35,21 @@ from services.store.space import DiskFull
 
 logger = logging.getLogger(__name__)
 
-IMMUTABLE = ("images/", "models/", "manifests/", "explanations/", "segments/")
+IMMUTABLE = (
+    "images/",
+    "models/",
+    "manifests/",
+    "explanations/",
+    "segments/",
+    "embeddings/",
+    "runs/cycle-",
+    "runs/plan-",
+)
 """Keys under which nothing is ever replaced by anything else."""
-FOLDERS = ("images", "models", "manifests", "explanations", "modes")
-"""What is kept in the store; the rest of a project lies in its folder."""
+FOLDERS = ("images", "models", "manifests", "explanations", "modes", "embeddings", "segments")
+"""What is kept in the store, besides the region index and some of what runs leave."""
+OF_RUNS = re.compile(r"runs/(cycle|plan)-[^/]+/pool-[^/]+\.npz")
+"""What the champion saw in the pool."""
 _NAMED_BY_HASH = re.compile(r"images/[0-9a-f]{2}/([0-9a-f]{64})\.[A-Za-z0-9]+")
 
 
@@ -64,6 +75,10 @@ class ProjectStore:
     def root(self) -> Path | None:
         """The folder, where the store is one; key and relative path are the same."""
         return self.objects.root
+
+    def is_apart(self, project: Path) -> bool:
+        """Whether it is another place than the project folder, as several hosts need one."""
+        return self.root is None or self.root.resolve() != project.resolve()
 
     def get(self, key: str) -> bytes:
         """The bytes of an object.

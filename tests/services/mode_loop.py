@@ -34,11 +34,10 @@ from services.db.tables import (
 from services.failures import findings
 from services.labeling import queue
 from services.models import registry
-from services.store.region_index import open_index
+from services.store.region_index import open_index, width_of
 from services.store.storage import put_image, read_npz, write_npz
 from services.units.requests import request_embed
 from services.units.resident import Resident
-from services.upkeep.invariants.index import width_of
 from services.worker import shell
 from tests.services.builders import (
     add_champion,
@@ -78,9 +77,7 @@ class ModeLoop:
         arrays = read_npz(context.project.embeddings / row.file)
         self.encoder = row.encoder_version
         self._whole = arrays["wholes"].shape[1]
-        index = open_index(
-            context, self.encoder, width_of(context.project.index / self.encoder[:16])
-        )
+        index = open_index(context, self.encoder, width_of(context, self.encoder))
         vectors = np.concatenate([index.regions_of(image)[0] for image in index.images()])
         self.width = vectors.shape[1]
         # Causes stand out from what the pool's regions have in common: the metric removes that.
