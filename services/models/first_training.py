@@ -52,7 +52,7 @@ def train_here(context: Context, on_beat: Callable[[dict[str, Any]], None]) -> M
                 keeper.check()
                 on_beat(state)
 
-            trained = training.run(context, None, beat)
+            trained = training.run(context, None, beat, fence=(claim.unit_id, claim.token))
         with context.sessions.begin() as session:
             units.finish(session, claim, {})  # first: who lost the lease registers nothing
             model = training.register_first(session, trained)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -16,7 +17,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation.kernel.manifest import Manifest
-from retrain.description import config_of
+from retrain.config import TrainConfig
+from retrain.description import DetectorConfig, config_of
 from retrain.errors import ReportMismatch
 from retrain.report import EvaluationReport
 from services import units
@@ -25,7 +27,7 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Cycle, DatasetVersion, Model, ModelState, Role, Unit, UnitState
 from services.errors import Conflict
-from services.models import datasets, registry
+from services.models import checkpoints, datasets, registry
 from services.models.training_process import run_job
 from services.store import model_folders
 from services.store.project_store import ProjectStore, store_of
@@ -73,8 +75,9 @@ def run(
     on_beat: Callable[[dict[str, Any]], None],
     version: DatasetVersion | None = None,
     drawn: bool = False,
+    fence: checkpoints.Fence = (0, 0),
 ) -> Trained:
-    """Train on a dataset version; a killed run resumes.
+    """Train on a dataset version; a killed run resumes, on another host too.
 
     Args:
         context: wiring.
@@ -82,6 +85,10 @@ def run(
         on_beat: told the progress of the process.
         version: what to train on; None: all that is labelled now.
         drawn: whether it is the training with drawn samples beside another without.
+        fence: the claim under which it runs, see :mod:`services.models.checkpoints`.
+
+    Raises:
+        LeaseLost: another host trains it, under a later claim.
     """
     settings = context.settings
     if version is None:
@@ -117,7 +124,49 @@ def run(
             "init": init,
             "limits": asdict(builders.image_limits(settings)),
         }
-        result = run_job("train", folder, job, settings.training.stall_s, on_beat)
+        told = {
+            "manifest": version.id,
+            "init": None if champion is None or init is None else champion.id,
+            **{name: job[name] for name in ("train", "detector", "limits")},
+        }
+        with _kept_elsewhere(context, folder, fence, told) as kept:
+            done = None if kept is None else kept.take()
+            if done is not None:
+                return Trained(**{**done, "class_names": tuple(done["class_names"])})
+
+            def beat(progress: dict[str, Any]) -> None:
+                on_beat(progress)
+                if kept is not None:
+                    kept.beat()
+
+            result = run_job("train", folder, job, settings.training.stall_s, beat)
+            trained = _trained(context, version, champion, config, detector, manifest, result)
+            if kept is not None:
+                kept.end(asdict(trained))
+    return trained
+
+
+def _kept_elsewhere(
+    context: Context, folder: Path, fence: checkpoints.Fence, job: dict[str, Any]
+) -> contextlib.AbstractContextManager[checkpoints.Checkpoints | None]:
+    """Checkpoints in the store, where that is not the project folder."""
+    store = store_of(context)
+    if not store.is_apart(context.project.root):
+        return contextlib.nullcontext()
+    folder.mkdir(parents=True, exist_ok=True)
+    return checkpoints.Checkpoints(store.objects, folder, fence, job)
+
+
+def _trained(
+    context: Context,
+    version: DatasetVersion,
+    champion: Model | None,
+    config: TrainConfig,
+    detector: DetectorConfig,
+    manifest: Manifest,
+    result: dict[str, Any],
+) -> Trained:
+    """What came of a run, its model in its lasting place."""
     if result["unreadable"]:
         logger.warning(
             "trained without %d images that cannot be read, such as %s: put the files back from a "

@@ -22,8 +22,11 @@ def run(stage: StageContext, claim: Claim) -> Store:
     """Train for ``payload['cycle']``, or the first detector where that is None."""
     cycle_id = claim.payload["cycle"]
     context = stage.context
+    fence = claim.unit_id, claim.token
     versions = datasets.build_versions(context, cycle_id)
-    trained = training.run(context, cycle_id, lambda _beat: stage.heartbeat(), versions.first)
+    trained = training.run(
+        context, cycle_id, lambda _beat: stage.heartbeat(), versions.first, fence=fence
+    )
 
     def store(session: Session) -> dict[str, Any]:
         if cycle_id is None:
@@ -47,7 +50,14 @@ def run_drawn(stage: StageContext, claim: Claim) -> Store:
     cycle_id, context = claim.payload["cycle"], stage.context
     with reading(context.sessions) as session:
         version = session.get_one(DatasetVersion, claim.payload["version"])
-    trained = training.run(context, cycle_id, lambda _beat: stage.heartbeat(), version, drawn=True)
+    trained = training.run(
+        context,
+        cycle_id,
+        lambda _beat: stage.heartbeat(),
+        version,
+        drawn=True,
+        fence=(claim.unit_id, claim.token),
+    )
 
     def store(session: Session) -> dict[str, Any]:
         cycle = cycles.hold(session, cycle_id)
