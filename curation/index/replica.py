@@ -300,6 +300,15 @@ def _require(found: int, wanted: int, where: str) -> None:
         raise ShardCorrupt(f"{where} differs from what was written")
 
 
+def is_at(folder: Path, depot: Depot) -> bool:
+    """Whether a folder holds just what a depot holds, as far as its note says."""
+    try:
+        tag = json.loads((folder / STATE).read_bytes())["tag"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+    return bool(tag == depot.tag(MANIFEST))
+
+
 def beginning() -> int:
     """A number of a generation that no index had before."""
     return int(time.time())

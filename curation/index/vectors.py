@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.index.coded import SegmentRef, verify_segment
-from curation.index.depot import Depot, stamp
+from curation.index.depot import MANIFEST, Depot, stamp
 from curation.index.locks import locked
 from curation.index.records import DEAD, ENTRY, REGION, Block
 from curation.index.replica import Replica
@@ -126,6 +126,16 @@ class VectorStore:
     def unique(self) -> str:
         """What makes a name one of its own among those of all hosts."""
         return stamp() if self.is_shared else ""
+
+    def publish(self, depot: Depot) -> None:
+        """Put an index of this folder into a depot, in the place of whatever lies there.
+
+        Raises:
+            IndexMoved: a host writes to the depot.
+            IndexBusy: a process writes to the folder.
+        """
+        with self.writing():
+            Replica(self, depot).publish(self.version, depot.tag(MANIFEST))
 
     def path(self, name: str, generation: int, tail: int = 0) -> Path:
         """Where one of the four files lies in a generation."""

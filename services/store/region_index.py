@@ -13,12 +13,12 @@ import shutil
 from pathlib import Path
 
 from curation.index import RegionIndex
-from curation.index.depot import MANIFEST, manifest_of
+from curation.index.depot import MANIFEST, Manifest, manifest_of
 from curation.index.replica import STATE
 from curation.index.replica import begin_anew as begin_depot_anew
 from curation.index.version import VERSION_FILE
 from services.context import Context
-from services.store.depots import StoreDepot
+from services.store.depots import INDEX, StoreDepot
 from services.store.objects import walk
 from services.store.project_store import store_of
 
@@ -85,7 +85,7 @@ def width_of(context: Context, encoder_version: str) -> int:
     """
     depot = depot_of(context, encoder_version)
     if depot is not None and depot.tag(MANIFEST) is not None:
-        return manifest_of(depot.get(MANIFEST)[0], depot.name).version.width
+        return _manifest(depot).version.width
     file = folder_of(context, encoder_version) / VERSION_FILE
     try:
         return int(json.loads(file.read_bytes())["width"])
@@ -107,13 +107,21 @@ def begin_anew(context: Context, encoder_version: str, width: int) -> str:
     return aside.name
 
 
-def versions_in(context: Context) -> set[str]:
-    """The first 16 digits of all encoders that the store holds an index of."""
+def encoders_in(context: Context) -> list[str]:
+    """Versions of all encoders that a store for all hosts holds an index of."""
     store = store_of(context)
-    if not store.is_apart(context.project.root):
-        return {path.name for path in context.project.index.glob("[!.]*/") if "." not in path.name}
-    keys = (entry.key for entry in walk(store.objects, "index"))
-    return {key.split("/")[1] for key in keys if key.endswith(f"/{MANIFEST}")}
+    keys = [entry.key for entry in walk(store.objects, INDEX)]
+    names = [key.split("/")[1] for key in keys if key.endswith(f"/{MANIFEST}")]
+    return sorted(_manifest(StoreDepot(store.objects, name)).version.encoder for name in names)
+
+
+def follow(context: Context, encoder_version: str) -> None:
+    """Bring this host's copy up to the store's. Errors as of :func:`open_index`."""
+    open_index(context, encoder_version, width_of(context, encoder_version))
+
+
+def _manifest(depot: StoreDepot) -> Manifest:
+    return manifest_of(depot.get(MANIFEST)[0], depot.name)
 
 
 def _is_alone(folder: Path) -> bool:
