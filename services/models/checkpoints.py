@@ -28,7 +28,8 @@ from services.store.objects import ObjectChanged, ObjectExists, Objects
 
 logger = logging.getLogger(__name__)
 
-RESUME_FILE = "resume.pt"
+RESUME_FILE = "model/resume.pt"
+"""Within a run, see :mod:`retrain.job`."""
 AGAIN_S = 10.0
 """Between two tries where the store did not take a checkpoint."""
 Fence = tuple[int, int]

@@ -19,8 +19,10 @@ from functools import partial
 from pathlib import Path
 
 from curation.kernel.errors import CurationError
+from services.config.setting_groups import StorageSettings
 from services.config.settings import Settings
 from services.context import Context
+from services.errors import InvalidRequest
 from services.store.cache import Cache
 from services.store.groups import AT_A_TIME, BucketGroup, FolderGroup
 from services.store.objects import (
@@ -31,6 +33,7 @@ from services.store.objects import (
     open_objects,
     walk,
 )
+from services.store.references import References, reference_key
 from services.store.space import DiskFull
 
 logger = logging.getLogger(__name__)
@@ -46,7 +49,16 @@ IMMUTABLE = (
     "runs/plan-",
 )
 """Keys under which nothing is ever replaced by anything else."""
-FOLDERS = ("images", "models", "manifests", "explanations", "modes", "embeddings", "segments")
+FOLDERS = (
+    "images",
+    "references",
+    "models",
+    "manifests",
+    "explanations",
+    "modes",
+    "embeddings",
+    "segments",
+)
 """What is kept in the store, besides the region index and some of what runs leave."""
 OF_RUNS = re.compile(r"runs/(cycle|plan)-[^/]+/pool-[^/]+\.npz")
 """What the champion saw in the pool."""
@@ -65,11 +77,13 @@ class ProjectStore:
     Args:
         objects: where everything is.
         cache: of what is not on this machine.
+        references: pictures that stay where they are.
     """
 
-    def __init__(self, objects: Objects, cache: Cache) -> None:
+    def __init__(self, objects: Objects, cache: Cache, references: References) -> None:
         self.objects = objects
         self._cache = cache
+        self._references = references
 
     @property
     def root(self) -> Path | None:
@@ -89,9 +103,14 @@ class ProjectStore:
             StoreUnavailable: the bucket does not answer; StoreRefused: it answers and refuses.
         """
         if self.root is not None or not key.startswith(IMMUTABLE):
-            data = self.objects.get(key)[0]
-            _require_named(key, data)
-            return data
+            try:
+                data = self.objects.get(key)[0]
+            except ObjectLost:
+                if self._references.of(key) is None:
+                    raise
+            else:
+                _require_named(key, data)
+                return data
         try:
             data = self._cache.read(checked(key), partial(self._fetch, key))
             if _is_named(key, data):
@@ -104,6 +123,19 @@ class ProjectStore:
             data = self.objects.get(key)[0]
             _require_named(key, data)
             return data
+
+    def original(self, key: str) -> bytes:
+        """The bytes as they are where they lie, and not a copy of them; nothing is compared.
+
+        Raises: as :meth:`get`.
+        """
+        try:
+            return self.objects.get(key)[0]
+        except ObjectLost:
+            reference = self._references.of(key)
+            if reference is None:
+                raise
+            return self._references.get(reference)
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Store bytes or a file, whole or not at all.
@@ -121,14 +153,27 @@ class ProjectStore:
             self.objects.put(key, data)
 
     def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
-        return self.objects.head(key) is not None
+        """Whether there is such an object, here or where a reference says."""
+        return self.objects.head(key) is not None or self._references.of(key) is not None
+
+    def link(self, key: str, seconds: int) -> str | None:
+        """A URL under which whoever has it may read an object for so long; None: through us.
+
+        Raises:
+            StoreUnavailable, StoreRefused: see :meth:`get`.
+        """
+        link = self.objects.link(key, seconds)
+        if self.root is not None or (link is not None and self.objects.head(key) is None):
+            reference = self._references.of(key)
+            return link if reference is None else self._references.link(reference, seconds)
+        return link
 
     def delete(self, key: str) -> None:
         """Delete an object; twice is once."""
         self.objects.delete(key)
-        if self.root is None:
-            self._cache.drop(key)
+        if key.startswith("images/"):
+            self.objects.delete(reference_key(key))  # the picture itself is its owner's
+        self._cache.drop(key)
 
     def walk(self, folder: str = "") -> Iterator[Entry]:
         """What there is below a folder."""
@@ -146,10 +191,11 @@ class ProjectStore:
         """
         if self.root is not None:
             path = self.root / checked(key)
-            if not path.is_file():
+            if path.is_file():
+                yield path
+                return
+            if self._references.of(key) is None:
                 raise ObjectLost(key, self.objects.name)
-            yield path
-            return
         with self._cache.borrowed() as folder:
             path = folder / key.rpartition("/")[2]
             self._lend(key, path)
@@ -195,7 +241,8 @@ class ProjectStore:
         Raises:
             StoreUnavailable, StoreRefused: see :meth:`get`.
         """
-        if self.root is not None:
+        files = set(files)
+        if self.root is not None and not any(map(self._is_elsewhere, files)):
             yield self.root / "images"
             return
         with contextlib.ExitStack() as stack:
@@ -205,11 +252,26 @@ class ProjectStore:
             else:
                 local = stack.enter_context(self._cache.borrowed())
             with ThreadPoolExecutor(AT_A_TIME) as pool:
-                list(pool.map(partial(self._stage, local), set(files)))
+                list(pool.map(partial(self._stage, local), files))
             yield local
 
+    def _is_elsewhere(self, file: str) -> bool:
+        """Whether an image of a folder is only referred to."""
+        key = f"images/{file}"
+        return not (self._folder / key).is_file() and self._references.of(key) is not None
+
+    @property
+    def _folder(self) -> Path:
+        return self.root or Path()
+
     def _stage(self, local: Path, file: str) -> None:
+        own = self._folder / "images" / file
         try:
+            if self.root is not None and own.is_file():
+                (local / file).parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    (local / file).symlink_to(own)
+                return
             self._lend(f"images/{file}", local / file)
         except (ObjectLost, ObjectDamaged) as error:
             logger.warning("an image cannot be used: %s", error)
@@ -219,12 +281,20 @@ class ProjectStore:
 
     def _fetch(self, key: str, file: Path) -> None:
         """Fill a file with an object that is what its name says."""
-        self.objects.fetch(key, file)
+        where = key
+        try:
+            self.objects.fetch(key, file)
+        except ObjectLost:
+            reference = self._references.of(key)
+            if reference is None:
+                raise
+            where = reference.url
+            self._references.fetch(reference, file)
         if said := hash_in(key):
             with file.open("rb") as opened:
                 found = hashlib.file_digest(opened, "sha256").hexdigest()
             if found != said:
-                raise _damaged(key)
+                raise _damaged(key, where)
 
 
 def store_of(context: Context) -> ProjectStore:
@@ -250,8 +320,23 @@ def opened(settings: Settings, project: Path) -> ProjectStore:
         known = _stores.get(key)
         if known is None:
             cache = Cache(cache_folder(settings, project), wanted.cache_bytes)
-            known = _stores[key] = ProjectStore(open_objects(wanted, project), cache)
+            objects = open_objects(wanted, project)
+            references = References(objects, partial(bucket_at, wanted, project))
+            known = _stores[key] = ProjectStore(objects, cache, references)
     return known
+
+
+def bucket_at(wanted: StorageSettings, project: Path, url: str) -> Objects:
+    """Another bucket, with the endpoint and the credentials of the project's store.
+
+    Raises:
+        InvalidRequest: it is no URL of a bucket, or the library for those is not installed.
+    """
+    try:
+        settings = type(wanted).model_validate(wanted.model_dump() | {"url": url})
+    except ValueError as error:
+        raise InvalidRequest(f"{url!r}: name s3://bucket/prefix") from error
+    return open_objects(settings, project, any_name=True)
 
 
 _stores: dict[tuple[object, ...], ProjectStore] = {}
@@ -274,9 +359,10 @@ def _require_named(key: str, data: bytes) -> None:
         raise _damaged(key)
 
 
-def _damaged(key: str) -> ObjectDamaged:
+def _damaged(key: str, where: str = "") -> ObjectDamaged:
+    at = f"{key}, which is {where}," if where and where != key else key
     return ObjectDamaged(
-        f"{key} does not hold what it is named by: it was changed; import the same picture again, "
+        f"{at} does not hold what it is named by: it was changed; import the same picture again, "
         "or restore it from a backup"
     )
 

@@ -22,7 +22,7 @@ class Host:
     def __init__(self, tmp_path: Path, name: str, fence: Fence, job: object = JOB) -> None:
         self.store = FolderObjects(tmp_path / "store")
         self.run = tmp_path / name / "train-first"
-        self.run.mkdir(parents=True, exist_ok=True)
+        (self.run / RESUME_FILE).parent.mkdir(parents=True, exist_ok=True)
         assert isinstance(job, dict)
         self.kept = Checkpoints(self.store, self.run, fence, job)
 
