@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.index.coded import SegmentRef
+from curation.kernel.errors import ShardCorrupt
 from curation.kernel.types import FloatArray
 
 MAX_ID_BYTES = 64
@@ -60,3 +62,20 @@ def addition(
     regions["box"] = np.concatenate([np.reshape(b, (-1, 4)) for b in boxes_xyxy])
     halves = np.concatenate(vectors).astype(np.float16)
     return {"vectors.f16": halves, "regions.bin": regions, "entries.bin": entries}
+
+
+def append_bytes(path: Path, end: int, data: bytes) -> None:
+    """Write bytes from ``end`` on, to the disk; what a killed writer left there goes.
+
+    Raises:
+        ShardCorrupt: the file is shorter.
+    """
+    path.touch()
+    if path.stat().st_size < end:
+        raise ShardCorrupt(f"{path} is shorter than its version file says")
+    with path.open("r+b") as file:
+        file.truncate(end)  # what a crashed writer left behind
+        file.seek(end)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -9,7 +9,6 @@ own, and a write that another host's has overtaken is done again on top of it.
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,6 +22,7 @@ from curation.index.checks import check_addition
 from curation.index.coded import SegmentRef
 from curation.index.depot import Depot
 from curation.index.metric import Metric, MetricRules, fit_metric
+from curation.index.metric_files import MetricFiles
 from curation.index.records import addition
 from curation.index.seal import code_tail, is_worth_compacting, live_blocks, plan, seal_spans
 from curation.index.shards import Shard, ShardRules
@@ -30,7 +30,6 @@ from curation.index.snapshot import Hits, ImageScores, Snapshot
 from curation.index.vectors import VectorStore
 from curation.index.version import ShardRef, Version
 from curation.kernel.errors import IndexBusy, IndexMoved, ShardCorrupt
-from curation.kernel.files import write_bytes
 from curation.kernel.types import FloatArray
 
 _log = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ class RegionIndex:
         self._patience_s = lock_timeout_s
         self._metric_rules = metric_rules or MetricRules()
         self._shard_rules = shard_rules or ShardRules()
-        self._metrics: dict[str, Metric] = {"": Metric.identity(width)}
+        self._metrics = MetricFiles(folder, width)
         self._shards: dict[str, Shard] = {}
         self._snapshot = self._take_up(None)
 
@@ -361,29 +360,12 @@ class RegionIndex:
         """The file of a metric fitted to the live regions, and how many they are."""
         live = snapshot.live_rows(0, snapshot.num_rows)
         step = -(-len(live) // self._metric_rules.max_sample) or 1
-        metric = fit_metric(snapshot.stored(live[::step])[0].astype(np.float32), self._metric_rules)
-        name = f"metric-{metric.name}{self._store.unique()}.npz"
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            means=metric.means,
-            projections=metric.projections,
-            part_weights=metric.part_weights,
-        )
-        write_bytes(self._store.folder / name, buffer.getvalue())
-        self._metrics[name] = metric
-        return name, len(live)
+        sample = snapshot.stored(live[::step])[0].astype(np.float32)
+        metric = fit_metric(sample, self._metric_rules)
+        return self._metrics.write(metric, self._store.unique()), len(live)
 
     def _metric(self, name: str) -> Metric:
-        if name not in self._metrics:
-            try:
-                with np.load(self._store.folder / name) as arrays:
-                    self._metrics[name] = Metric(
-                        arrays["means"], arrays["projections"], arrays["part_weights"]
-                    )
-            except (OSError, ValueError, KeyError) as error:
-                raise ShardCorrupt(f"{self._store.folder / name}: {error}") from error
-        return self._metrics[name]
+        return self._metrics.read(name)
 
     def _shard(self, ref: ShardRef) -> Shard:
         if ref.file not in self._shards:

@@ -7,14 +7,13 @@ is as it was. Taking up what others wrote appends the same bytes to the same fil
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -31,14 +30,13 @@ from curation.index.depot import (
     stamp,
     taken_in,
 )
+from curation.index.state import STATE, State, read_state, write_state
 from curation.index.version import Version, read_version, write_version
 from curation.kernel.errors import IndexMoved, ShardCorrupt
-from curation.kernel.files import write_atomically, write_bytes
+from curation.kernel.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
-STATE = "SHARED.json"
-"""Beside the version file: which state of the depot it is."""
 PART = 8 * 2**20
 """Bytes that are asked for at a time."""
 ORPHAN_S = 86_400.0
@@ -60,15 +58,6 @@ class Files(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """Which state of the depot this host has."""
-
-    tag: str
-    lineage: str
-    pieces: Mapping[str, tuple[Piece, ...]]
-
-
 class Replica:
     """See the module. All but :meth:`behind` inside the writer's lock of the folder.
 
@@ -83,26 +72,31 @@ class Replica:
 
     def behind(self) -> bool:
         """Whether the depot holds another state than this host, or none where this has one."""
-        state, tag = self._state(), self._depot.tag(MANIFEST)
+        state, tag = read_state(self._files.folder), self._depot.tag(MANIFEST)
         return tag != (None if state is None else state.tag) or (tag is None and self._has_own())
 
-    def follow(self, empty: Version) -> None:
+    def follow(self, empty: Version) -> bool:
         """Take up what the depot holds; where it holds nothing, put there what this host has.
 
         Args:
             empty: the version of an index without anything.
 
+        Returns:
+            Whether there are files now that the version does not name any more.
+
         Raises:
             ShardCorrupt: what the depot holds is damaged, or a part of it is lost.
         """
-        if self._pull():
-            return
         mine = read_version(self._files.folder)
+        if self._pull():
+            now = read_version(self._files.folder)
+            return mine is not None and now is not None and mine.files != now.files
         if mine is not None and mine.revision > empty.revision:
             logger.warning(
                 "%s holds no index: what this host has of it is put there", self._depot.name
             )
             self.publish(mine, None)
+        return False
 
     def publish(self, mine: Version, over: str | None) -> None:
         """Put into the depot what this host has.
@@ -138,7 +132,7 @@ class Replica:
         Raises:
             IndexMoved: another host has written meanwhile; nothing counts, here or there.
         """
-        state, sent = self._state(), list[str]()
+        state, sent = read_state(self._files.folder), list[str]()
         known = {} if state is None else state.pieces
         pieces = {}
         for name, size in self._files.sizes.items():
@@ -155,14 +149,14 @@ class Replica:
         manifest = Manifest(lineage, secrets.token_hex(8), new, pieces)
         tag = swapped(self._depot, manifest, over if state is None else state.tag, sent)
         write_version(self._files.folder, new)
-        self._note(State(tag, lineage, pieces))
+        write_state(self._files.folder, State(tag, lineage, pieces))
         if state is not None:  # whoever would name one of these again is refused by now
             for name in Manifest(lineage, "", old, known).named() - manifest.named():
                 self._depot.delete(name)
 
     def sweep(self, version: Version) -> None:
         """Remove objects that no state names, left by writers who were killed long ago."""
-        state = self._state()
+        state = read_state(self._files.folder)
         if state is None:
             return
         named = Manifest(state.lineage, "", version, state.pieces).named() | {MANIFEST}
@@ -177,7 +171,7 @@ class Replica:
                 data, tag = self._depot.get(MANIFEST)
             except FileNotFoundError:
                 return False
-            manifest, state = manifest_of(data, self._depot.name), self._state()
+            manifest, state = manifest_of(data, self._depot.name), read_state(self._files.folder)
             mine = None
             if state is not None and state.lineage == manifest.lineage:
                 mine = read_version(self._files.folder)
@@ -189,7 +183,7 @@ class Replica:
                     raise ShardCorrupt(f"{self._depot.name} lacks {error.filename}") from error
                 continue
             write_version(self._files.folder, manifest.version)
-            self._note(State(tag, manifest.lineage, manifest.pieces))
+            write_state(self._files.folder, State(tag, manifest.lineage, manifest.pieces))
             return True
 
     def _bring(self, manifest: Manifest, mine: Version | None) -> None:
@@ -275,38 +269,10 @@ class Replica:
         mine = read_version(self._files.folder)
         return mine is not None and mine.revision > 0
 
-    def _state(self) -> State | None:
-        try:
-            found = json.loads((self._files.folder / STATE).read_bytes())
-            pieces = {
-                name: tuple(Piece(str(key), int(size)) for key, size in own)
-                for name, own in found["pieces"].items()
-            }
-            return State(str(found["tag"]), str(found["lineage"]), pieces)
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("the copy of the index is fetched anew: %s (%s)", STATE, error)
-            return None
-
-    def _note(self, state: State) -> None:
-        pieces = {n: [[piece.name, piece.size] for piece in own] for n, own in state.pieces.items()}
-        told = {"tag": state.tag, "lineage": state.lineage, "pieces": pieces}
-        write_bytes(self._files.folder / STATE, json.dumps(told, sort_keys=True).encode())
-
 
 def _require(found: int, wanted: int, where: str) -> None:
     if found != wanted:
         raise ShardCorrupt(f"{where} differs from what was written")
-
-
-def is_at(folder: Path, depot: Depot) -> bool:
-    """Whether a folder holds just what a depot holds, as far as its note says."""
-    try:
-        tag = json.loads((folder / STATE).read_bytes())["tag"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return False
-    return bool(tag == depot.tag(MANIFEST))
 
 
 def beginning() -> int:

@@ -36,7 +36,7 @@ import numpy.typing as npt
 from curation.index.coded import SegmentRef, verify_segment
 from curation.index.depot import MANIFEST, Depot, stamp
 from curation.index.locks import locked
-from curation.index.records import DEAD, ENTRY, REGION, Block
+from curation.index.records import DEAD, ENTRY, REGION, Block, append_bytes
 from curation.index.replica import Replica
 from curation.index.rows import Rows
 from curation.index.version import Version, read_version, write_version
@@ -241,15 +241,10 @@ class VectorStore:
 
     def _take_up(self) -> None:
         """Bring this host's copy up to the depot's state; inside the writer's lock."""
-        if self.replica is None or not self.replica.behind():
-            return
-        before = read_version(self.folder)
-        self.replica.follow(self._empty)
-        now = read_version(self.folder)
-        if before is not None and now is not None and before.files != now.files:
+        if self.replica is not None and self.replica.behind() and self.replica.follow(self._empty):
             # A seal of this host writes files that no version names yet.
             with contextlib.suppress(IndexBusy), locked(self.folder, "SEAL", 0.0):
-                self.sweep(now)
+                self.sweep(read_version(self.folder))
 
     def _locked(self, name: str) -> contextlib.AbstractContextManager[None]:
         return locked(self.folder, name, self._lock_timeout_s)
@@ -266,7 +261,7 @@ class VectorStore:
             dtype = self._records[name]
             data = np.ascontiguousarray(records, dtype.base).tobytes()
             path = self.path(name, *self.version.files)
-            _append_bytes(path, counts.get(name, 0) * dtype.itemsize, data)
+            append_bytes(path, counts.get(name, 0) * dtype.itemsize, data)
             counts[name] = counts.get(name, 0) + len(data) // dtype.itemsize
             checksums[name] = zlib.crc32(data, checksums.get(name, 0))
         self.switch(
@@ -364,15 +359,3 @@ class VectorStore:
         else:
             self.replica.switch(self.version, version)
         self.version = version
-
-
-def _append_bytes(path: Path, end: int, data: bytes) -> None:
-    path.touch()
-    if path.stat().st_size < end:
-        raise ShardCorrupt(f"{path} is shorter than its version file says")
-    with path.open("r+b") as file:
-        file.truncate(end)  # what a crashed writer left behind
-        file.seek(end)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -25,7 +25,7 @@ from services import units
 from services.config import builders
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import Cycle, DatasetVersion, Model, ModelState, Role, Unit, UnitState
+from services.db.tables import Cycle, DatasetVersion, Model, Role, Unit, UnitState
 from services.errors import Conflict
 from services.models import checkpoints, datasets, registry
 from services.models.training_process import run_job
@@ -203,43 +203,6 @@ def run_name(cycle_id: int | None, drawn: bool = False) -> str:
     if cycle_id is None:
         return "train-first"
     return f"train-cycle-{cycle_id}" + ("-drawn" if drawn else "")
-
-
-def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
-    """Put a trained model into the registry as a challenger; twice is once."""
-    number = registry.next_number(session)
-    known = session.get(Model, trained.model_id)
-    if known is not None:
-        return known
-    model = Model(
-        id=trained.model_id,
-        number=number,
-        state=ModelState.CHALLENGER,
-        folder=trained.folder,
-        architecture=trained.training["architecture"],
-        class_names=list(trained.class_names),
-        dataset_version_id=trained.dataset_id,
-        parent_id=trained.parent_id,
-        cycle_id=cycle_id,
-        training=trained.training,
-    )
-    session.add(model)
-    session.flush()
-    return model
-
-
-def result_of(model: Model, trained: Trained) -> dict[str, Any]:
-    """What the unit of a training says, whoever ran it."""
-    lost = len(trained.training["unreadable"])
-    return {"model": model.id, "number": model.number, "unreadable": lost}
-
-
-def register_first(session: Session, trained: Trained) -> Model:
-    """Register the first detector and make it the champion: there is none to compare with."""
-    model = register(session, trained, None)
-    if registry.champion(session) is None:
-        registry.promote(session, model, "training", {"first": True})
-    return model
 
 
 def evaluate_model(

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from services.cycle import cycles
 from services.db.engine import reading
 from services.db.tables import Cycle, CycleState, DatasetVersion
-from services.models import datasets, training
+from services.models import datasets, registration, training
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
@@ -30,9 +30,9 @@ def run(stage: StageContext, claim: Claim) -> Store:
 
     def store(session: Session) -> dict[str, Any]:
         if cycle_id is None:
-            model = training.register_first(session, trained)
+            model = registration.register_first(session, trained)
         else:
-            model = training.register(session, trained, cycle_id)
+            model = registration.register(session, trained, cycle_id)
             cycle = session.get_one(Cycle, cycle_id)
             if versions.drawn is None:
                 cycles.begin_gating(session, cycle, model.id, trained.dataset_id)
@@ -40,7 +40,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
                 cycles.begin_drawn_training(
                     session, cycle, model.id, trained.dataset_id, versions.drawn.id
                 )
-        return training.result_of(model, trained)
+        return registration.result_of(model, trained)
 
     return store
 
@@ -63,9 +63,9 @@ def run_drawn(stage: StageContext, claim: Claim) -> Store:
         cycle = cycles.hold(session, cycle_id)
         if cycle.state != CycleState.TRAINING:  # it was parked, and the cycle has gone on
             return {"too_late": True}
-        model = training.register(session, trained, cycle_id)
+        model = registration.register(session, trained, cycle_id)
         rival = cycle.challenger_id if cycle.challenger_id != model.id else None
         cycles.begin_gating(session, cycle, model.id, trained.dataset_id, rival)
-        return training.result_of(model, trained)
+        return registration.result_of(model, trained)
 
     return store

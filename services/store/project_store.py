@@ -18,13 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from curation.kernel.errors import CurationError
 from services.config.setting_groups import StorageSettings
 from services.config.settings import Settings
 from services.context import Context
 from services.errors import InvalidRequest
 from services.store.cache import Cache
 from services.store.groups import AT_A_TIME, BucketGroup, FolderGroup
+from services.store.hashes import ObjectDamaged as ObjectDamaged  # where users look for it
+from services.store.hashes import damaged, hash_in, is_named, require_named
 from services.store.objects import (
     Entry,
     ObjectLost,
@@ -62,13 +63,6 @@ FOLDERS = (
 """What is kept in the store, besides the region index and some of what runs leave."""
 OF_RUNS = re.compile(r"runs/(cycle|plan)-[^/]+/pool-[^/]+\.npz")
 """What the champion saw in the pool."""
-_NAMED_BY_HASH = re.compile(r"images/[0-9a-f]{2}/([0-9a-f]{64})\.[A-Za-z0-9]+")
-
-
-class ObjectDamaged(CurationError):
-    """An object does not hold the bytes that it is named by."""
-
-    code = "object_damaged"
 
 
 class ProjectStore:
@@ -109,11 +103,11 @@ class ProjectStore:
                 if self._references.of(key) is None:
                     raise
             else:
-                _require_named(key, data)
+                require_named(key, data)
                 return data
         try:
             data = self._cache.read(checked(key), partial(self._fetch, key))
-            if _is_named(key, data):
+            if is_named(key, data):
                 return data
             logger.warning("the copy of %s is damaged: fetched again", key)
             self._cache.drop(key)
@@ -121,7 +115,7 @@ class ProjectStore:
         except DiskFull as error:
             logger.warning("%s is read without keeping it: %s", key, error)
             data = self.objects.get(key)[0]
-            _require_named(key, data)
+            require_named(key, data)
             return data
 
     def original(self, key: str) -> bytes:
@@ -294,7 +288,7 @@ class ProjectStore:
             with file.open("rb") as opened:
                 found = hashlib.file_digest(opened, "sha256").hexdigest()
             if found != said:
-                raise _damaged(key, where)
+                raise damaged(key, where)
 
 
 def store_of(context: Context) -> ProjectStore:
@@ -341,30 +335,6 @@ def bucket_at(wanted: StorageSettings, project: Path, url: str) -> Objects:
 
 _stores: dict[tuple[object, ...], ProjectStore] = {}
 _opening = threading.Lock()
-
-
-def hash_in(key: str) -> str:
-    """The SHA-256 that an object is named by, as 64 hex digits; "" where the name says none."""
-    found = _NAMED_BY_HASH.fullmatch(key)
-    return "" if found is None else found[1]
-
-
-def _is_named(key: str, data: bytes) -> bool:
-    said = hash_in(key)
-    return not said or hashlib.sha256(data).hexdigest() == said
-
-
-def _require_named(key: str, data: bytes) -> None:
-    if not _is_named(key, data):
-        raise _damaged(key)
-
-
-def _damaged(key: str, where: str = "") -> ObjectDamaged:
-    at = f"{key}, which is {where}," if where and where != key else key
-    return ObjectDamaged(
-        f"{at} does not hold what it is named by: it was changed; import the same picture again, "
-        "or restore it from a backup"
-    )
 
 
 def _remove(folder: Path) -> None:

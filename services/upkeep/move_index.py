@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from curation.index.depot import MANIFEST, manifest_of
-from curation.index.replica import STATE, is_at
+from curation.index.state import STATE, is_at
 from curation.index.vectors import VectorStore
 from curation.index.version import VERSION_FILE
 from curation.kernel.errors import CurationError

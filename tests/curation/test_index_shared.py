@@ -11,8 +11,9 @@ import pytest
 
 from curation.index import RegionIndex
 from curation.index.depot import LARGEST, MANIFEST, Piece, stamp, taken_in
-from curation.index.replica import STATE, begin_anew
+from curation.index.replica import begin_anew
 from curation.index.shards import ShardRules
+from curation.index.state import STATE
 from curation.index.version import VERSION_FILE
 from curation.kernel.errors import IndexMoved, ShardCorrupt
 from services.store.depots import StoreDepot
