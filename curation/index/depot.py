@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from curation.index.version import Version, version_of
-from curation.kernel.errors import ShardCorrupt
+from curation.kernel.errors import IndexMoved, ShardCorrupt
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
@@ -182,3 +182,46 @@ def taken_in(pieces: Sequence[Piece], size: int) -> int:
             break
         count, size = count + 1, size + piece.size
     return count
+
+
+def beginning() -> int:
+    """A number of a generation that no index had before."""
+    return int(time.time())
+
+
+def begin_anew(depot: Depot, encoder: str, width: int) -> None:
+    """Have all hosts begin with an empty index, whatever is damaged in the one that there is.
+
+    Raises:
+        IndexMoved: a host has written meanwhile.
+    """
+    number = beginning()
+    empty = Version(encoder, width, revision=number, generation=number)
+    manifest = Manifest(secrets.token_hex(8), secrets.token_hex(8), empty)
+    swapped(depot, manifest, depot.tag(MANIFEST), ())
+
+
+def swapped(depot: Depot, manifest: Manifest, tag: str | None, sent: Sequence[str]) -> str:
+    """Make a manifest the one that counts; its tag.
+
+    Args:
+        depot: where.
+        manifest: the new one.
+        tag: of the one that it follows; None: there is none.
+        sent: objects that are of no use to anybody where it is refused.
+
+    Raises:
+        IndexMoved: another host has written meanwhile.
+    """
+    try:
+        return depot.swap(MANIFEST, manifest.to_bytes(), tag)
+    except IndexMoved:
+        try:
+            data, found = depot.get(MANIFEST)
+        except FileNotFoundError:
+            data, found = b"", ""
+        if data and manifest_of(data, depot.name).write == manifest.write:
+            return found  # ours: its answer was lost on the way
+        for name in sent:
+            depot.delete(name)
+        raise

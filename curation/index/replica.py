@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,14 +24,16 @@ from curation.index.depot import (
     Manifest,
     Piece,
     age_s,
+    beginning,
     files_of,
     manifest_of,
     stamp,
+    swapped,
     taken_in,
 )
 from curation.index.state import STATE, State, read_state, write_state
 from curation.index.version import Version, read_version, write_version
-from curation.kernel.errors import IndexMoved, ShardCorrupt
+from curation.kernel.errors import ShardCorrupt
 from curation.kernel.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -154,6 +155,42 @@ class Replica:
             for name in Manifest(lineage, "", old, known).named() - manifest.named():
                 self._depot.delete(name)
 
+    def verify(self, version: Version) -> None:
+        """Read all that the depot holds of a version, and compare checksums.
+
+        Args:
+            version: of this host; what others have written since is not looked at.
+
+        Raises:
+            ShardCorrupt: an object is not what was written, or is gone.
+        """
+        state = read_state(self._files.folder)
+        if state is None:
+            return
+        try:
+            for name, size in self._files.sizes.items():
+                end = version.counts.get(name, 0) * size
+                found = _crc(self._bytes(state.pieces.get(name, ()), 0, end))
+                wanted = version.checksums.get(name, 0)
+                _require(found, wanted, f"{self._depot.name}, {name}")
+            for name, checksum in files_of(version):
+                found = _crc(self._parts(name))
+                _require(
+                    found, found if checksum is None else checksum, f"{self._depot.name}/{name}"
+                )
+        except (FileNotFoundError, ShardCorrupt) as error:
+            if self._depot.tag(MANIFEST) != state.tag:
+                return  # a writer has removed what its new state does not name
+            if isinstance(error, ShardCorrupt):
+                raise
+            raise ShardCorrupt(f"{self._depot.name} lacks {error.filename}") from error
+
+    def _parts(self, name: str) -> Iterator[bytes]:
+        start = 0
+        while data := self._depot.part(name, start, PART):
+            yield data
+            start += len(data)
+
     def sweep(self, version: Version) -> None:
         """Remove objects that no state names, left by writers who were killed long ago."""
         state = read_state(self._files.folder)
@@ -239,10 +276,8 @@ class Replica:
     def _fetch(self, name: str, checksum: int | None, path: Path) -> None:
         self._depot.fetch(name, path)
         if checksum is not None:
-            found = 0
             with path.open("rb") as file:
-                for data in iter(partial(file.read, PART), b""):
-                    found = zlib.crc32(data, found)
+                found = _crc(iter(partial(file.read, PART), b""))
             _require(found, checksum, f"{self._depot.name}, {name}")
 
     def _send(
@@ -270,49 +305,13 @@ class Replica:
         return mine is not None and mine.revision > 0
 
 
+def _crc(blocks: Iterator[bytes]) -> int:
+    found = 0
+    for data in blocks:
+        found = zlib.crc32(data, found)
+    return found
+
+
 def _require(found: int, wanted: int, where: str) -> None:
     if found != wanted:
         raise ShardCorrupt(f"{where} differs from what was written")
-
-
-def beginning() -> int:
-    """A number of a generation that no index had before."""
-    return int(time.time())
-
-
-def begin_anew(depot: Depot, encoder: str, width: int) -> None:
-    """Have all hosts begin with an empty index, whatever is damaged in the one that there is.
-
-    Raises:
-        IndexMoved: a host has written meanwhile.
-    """
-    number = beginning()
-    empty = Version(encoder, width, revision=number, generation=number)
-    manifest = Manifest(secrets.token_hex(8), secrets.token_hex(8), empty)
-    swapped(depot, manifest, depot.tag(MANIFEST), ())
-
-
-def swapped(depot: Depot, manifest: Manifest, tag: str | None, sent: Sequence[str]) -> str:
-    """Make a manifest the one that counts; its tag.
-
-    Args:
-        depot: where.
-        manifest: the new one.
-        tag: of the one that it follows; None: there is none.
-        sent: objects that are of no use to anybody where it is refused.
-
-    Raises:
-        IndexMoved: another host has written meanwhile.
-    """
-    try:
-        return depot.swap(MANIFEST, manifest.to_bytes(), tag)
-    except IndexMoved:
-        try:
-            data, found = depot.get(MANIFEST)
-        except FileNotFoundError:
-            data, found = b"", ""
-        if data and manifest_of(data, depot.name).write == manifest.write:
-            return found  # ours: its answer was lost on the way
-        for name in sent:
-            depot.delete(name)
-        raise

@@ -185,7 +185,7 @@ class VectorStore:
             raise ShardCorrupt(f"{path} is missing") from error
 
     def verify(self, version: Version | None = None) -> None:
-        """Read everything, a part at a time, and compare checksums.
+        """Read everything, in the depot too, a part at a time, and compare checksums.
 
         Args:
             version: whose records; None is the current one.
@@ -194,6 +194,8 @@ class VectorStore:
             ShardCorrupt: a file does not hold what was written, or is gone.
         """
         version = version or self.version
+        if self.replica is not None:
+            self.replica.verify(version)
         for segment in version.segments:
             verify_segment(self.folder, segment)
         for name, dtype in self._records.items():

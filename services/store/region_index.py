@@ -14,7 +14,7 @@ from pathlib import Path
 
 from curation.index import RegionIndex
 from curation.index.depot import MANIFEST, Manifest, manifest_of
-from curation.index.replica import begin_anew as begin_depot_anew
+from curation.index.depot import begin_anew as begin_depot_anew
 from curation.index.state import STATE
 from curation.index.version import VERSION_FILE
 from services.context import Context

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from curation.index import RegionIndex
-from curation.index.depot import LARGEST, MANIFEST, Piece, stamp, taken_in
-from curation.index.replica import begin_anew
+from curation.index.depot import LARGEST, MANIFEST, Piece, begin_anew, stamp, taken_in
 from curation.index.shards import ShardRules
 from curation.index.state import STATE
 from curation.index.version import VERSION_FILE
@@ -205,6 +204,8 @@ def test_what_the_store_lost_or_changed_is_told_and_not_taken_up(tmp_path: Path)
     piece.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(ShardCorrupt, match=r"vectors\.f16 differs from what was written"):
         two.images()
+    with pytest.raises(ShardCorrupt, match="differs from what was written"):
+        one.verify()  # which has it whole, of before
     piece.unlink()
     with pytest.raises(ShardCorrupt, match=r"lacks .*vectors-.*part"):
         two.images()

@@ -53,10 +53,10 @@ Answer = TypeVar("Answer")
 SETTINGS = {
     "seed": 3,
     "detector": {"weights": "random", "input_height_px": 64, "input_width_px": 64},
-    "training": {"epochs": 16, "finetune_epochs": 2, "batch_size": 4},
+    "training": {"epochs": 8, "finetune_epochs": 2, "batch_size": 4},
     "explanation": {"num_samples": 16, "max_failures_per_image": 1},
     "selection": {"encoder_height_px": 64, "encoder_width_px": 96, "batch_images": 3},
-    "workers": {**QUICK_WORKERS, "lease_s": 6.0, "threads": 1},
+    "workers": {**QUICK_WORKERS, "lease_s": 20.0, "threads": 1},
 }
 
 
