@@ -17,8 +17,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation.kernel.manifest import Manifest
-from retrain.config import TrainConfig
-from retrain.description import DetectorConfig, config_of
+from retrain.config import DetectorConfig, TrainConfig
+from retrain.description import config_of
 from retrain.errors import ReportMismatch
 from retrain.report import EvaluationReport
 from services import units
