@@ -38,7 +38,9 @@ class Host:
         temporary.replace(self.run / RESUME_FILE)
         before = self.note()
         self.kept.beat()
-        wait_until(lambda: self.note() != before, 30, "it is sent")
+        wait_until(
+            lambda: self.note() != before and len(self.objects()) == 2, 30, "it is sent, alone"
+        )
 
     def note(self) -> object:
         found, _ = self.store.get("runs/train-first/checkpoint.json")
@@ -58,7 +60,7 @@ def test_another_host_goes_on_from_the_newest_epoch(tmp_path: Path) -> None:
     assert two.kept.take() is None
     assert two.resume == b"epoch 2"
     two.epoch(b"epoch 3")
-    wait_until(lambda: len(two.objects()) == 2, 30, "the note and one checkpoint")
+    assert len(two.objects()) == 2, "the note and one checkpoint"
     again = Host(tmp_path, "two", (7, 3))
     again.kept.take()
     assert again.resume == b"epoch 3"
