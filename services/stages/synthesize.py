@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from curation import synthesis
-from curation.synthesis import Harm, ModeHarm, Sample, Staging, SynthesisRequest, Verdict
+from curation.synthesis import Harm, ModeHarm, Sample, Scene, Staging, SynthesisRequest, Verdict
 from services.config import builders
 from services.db.tables import Cycle, SampleState
 from services.models.loaded import detector_of
 from services.synthesis import keeping
 from services.synthesis.keeping import Prepared
 from services.synthesis.material import Material, load
-from services.synthesis.scope import Scope, read_scope
+from services.synthesis.scope import Scope, ScopeMode, read_scope
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
 logger = logging.getLogger(__name__)
 
+PLACES = 4
+"""For look-alikes, of each false detection and candidate."""
 ROUNDS_APART = 7919
 """Added to the cycle's seed for each time that it is drawn for again: a prime, so that the rounds
 of one cycle are not those of the next."""
@@ -42,7 +46,11 @@ def run(stage: StageContext, claim: Claim) -> Store:
     detector = detector_of(stage, scope.champion.id)
     material = load(context, scope, detector)
     seed = scope.cycle.seed + ROUNDS_APART * claim.payload["round"]
-    found = list(synthesis.harms_of(material.misses, material.donors, detector, seed))
+    found = list(
+        synthesis.harms_of(
+            material.misses, material.donors, detector, seed, pictures=material.pictures
+        )
+    )
     told = {one.failure: why for one, why in found if isinstance(why, str)}
     wanted = context.settings.synthesis
     plans = synthesis.plan(_request(wanted.candidates, scope, material, found, seed))
@@ -83,7 +91,7 @@ def _request(
         if isinstance(harm, Harm):
             harms[missed.mode].append((missed.failure, harm))
     modes = [
-        ModeHarm(str(mode.id), Staging.SURROUND, tuple(harms[str(mode.id)]))
+        ModeHarm(str(mode.id), _staging(mode), tuple(harms[str(mode.id)]))
         for mode in scope.drawable
         if harms[str(mode.id)]
     ]
@@ -95,7 +103,27 @@ def _request(
         candidates=candidates,
         controls=scope.controls / scope.budget,
         seed=seed,
+        scenes=list(_scenes(material, found, candidates, seed)),
     )
+
+
+def _staging(mode: ScopeMode) -> Staging:
+    return Staging.LOOKALIKE if mode.alike else Staging.SURROUND
+
+
+def _scenes(
+    material: Material,
+    found: Sequence[tuple[synthesis.Missed, Harm | str]],
+    candidates: int,
+    seed: int,
+) -> Iterator[Scene]:
+    """Places for what was taken for an object, of each failure's own size."""
+    for number, (missed, harm) in enumerate(found):
+        if missed.alike and isinstance(harm, Harm):
+            size_hw = missed.pixels.shape[0], missed.pixels.shape[1]
+            told = (missed.box_xyxy, size_hw, missed.label, PLACES * candidates)
+            rng = np.random.default_rng([seed, number])
+            yield from synthesis.places(material.pictures, *told, rng)
 
 
 def _told(
@@ -108,7 +136,9 @@ def _told(
 ) -> dict[str, Any]:
     """What came of it, as the cycle keeps it."""
     states = Counter(one.row["state"] for one in prepared)
-    by_mode = {one.mode: one for one in verdicts}
+    by_mode: dict[str, list[Verdict]] = defaultdict(list)
+    for one in verdicts:
+        by_mode[one.mode].append(one)
     why = ""
     if not samples:
         why = next(iter(unblamed.values()), "") or next(iter(lost), "") or "no object fits another"
@@ -121,7 +151,7 @@ def _told(
         "unblamed": unblamed,
         "lost": list(lost),
         "modes": [
-            _of_mode(scope, mode.id, by_mode.get(str(mode.id)), samples) for mode in scope.modes
+            _of_mode(scope, mode.id, by_mode[str(mode.id)], samples) for mode in scope.modes
         ],
     }
 
@@ -132,17 +162,14 @@ def _reasons(samples: Sequence[Sample]) -> dict[str, int]:
 
 
 def _of_mode(
-    scope: Scope, mode_id: int, verdict: Verdict | None, samples: Sequence[Sample]
+    scope: Scope, mode_id: int, verdicts: Sequence[Verdict], samples: Sequence[Sample]
 ) -> dict[str, Any]:
     mode = next(one for one in scope.modes if one.id == mode_id)
     own = [one for one in samples if one.plan.mode == str(mode_id)]
     told: dict[str, Any] = {"mode": mode_id, "name": mode.name, "why": mode.why}
     told |= {"drawn": len(own), "kept": sum(one.kept for one in own)}
-    if verdict is not None:
-        told |= {
-            "difference": verdict.difference,
-            "low": verdict.low,
-            "high": verdict.high,
-            "works": verdict.works,
-        }
+    told["by"] = [{**asdict(one), "works": one.works} for one in verdicts]
+    if verdicts:  # of its main staging, as those read it that know of one only
+        first = told["by"][0]
+        told |= {name: first[name] for name in ("difference", "low", "high", "works")}
     return told

@@ -213,6 +213,7 @@ def told(session: Session, row: GeneratedRow) -> dict[str, Any]:
             "name": donor.name,
             "box": row.donor_box,
         },
+        "box": row.box or row.donor_box,
         "harm": {
             "id": harm.id,
             "image_id": frame.id,
@@ -222,6 +223,7 @@ def told(session: Session, row: GeneratedRow) -> dict[str, Any]:
             "box": harm.box,
             "label": harm.label,
             "light": harm.light,
+            "vacant": harm.vacant,
             "mask": harm.mask,
         },
         "score_before": row.score_before,

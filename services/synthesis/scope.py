@@ -35,9 +35,10 @@ from services.db.tables import (
 )
 from services.models import datasets, registry
 
-MISSED = "missed"
-"""Family of the modes that samples are drawn for: what is put around a known object makes the
-champion miss it. Of what makes it see something where nothing is, no recipe has been measured."""
+FALSE = "false"
+"""Family of the modes for which look-alikes are drawn: what was taken for an object is put where
+nothing is. For all others, objects that were missed, found as another class or found badly, what
+hurt is put around a known object."""
 MOST_DONORS = 200
 """Pictures with known objects that the champion looks at: seconds, not minutes."""
 
@@ -50,7 +51,8 @@ class ScopeMode:
         id: of the mode.
         name: what people call it.
         label: class that is missed.
-        failures: in frames that teach, with their frames; those that are tried.
+        failures: with their frames, those that are tried: in frames that teach where the frame
+            itself gives pixels.
         seen: failures of the mode in all.
         why: why nothing can be drawn for it; "" where it can.
     """
@@ -61,6 +63,8 @@ class ScopeMode:
     failures: tuple[tuple[FailureRow, Image], ...]
     seen: int
     why: str = ""
+    alike: bool = False
+    """Whether it is of false detections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,8 @@ class Scope:
         cycle: whose modes.
         champion: whose failures.
         modes: that are not fixed, the largest first.
-        donors: labelled images that the champion was trained on and that may hold known objects.
+        donors: labelled images that the champion was trained on and that may hold known objects,
+            or places at which nothing stands; the former come first.
         budget: samples that may be kept, controls included.
         controls: of these.
         share: drawn among the training images now, in 0..1.
@@ -110,12 +115,13 @@ def read_scope(context: Context, cycle_id: int) -> Scope:
     if in_use is None or in_use.id != champion.id:
         why = "another model has become the champion since: it misses other things"
         return Scope(cycle, champion, tuple(modes), why=why)
-    labels = {mode.label for mode in modes if not mode.why}
-    wanted = [
-        item
-        for item in _shuffled(manifest, cycle.seed)
-        if not item.generated and _holds(item, labels)
-    ]
+    labels = {mode.label for mode in modes if not mode.why and not mode.alike}
+    places = any(mode.alike and not mode.why for mode in modes)
+    usable = [item for item in _shuffled(manifest, cycle.seed) if not item.generated]
+    wanted = sorted(
+        (item for item in usable if places or _holds(item, labels)),
+        key=lambda item: not _holds(item, labels),
+    )
     with reading(context.sessions) as session:
         roles = _may_give(session, wanted)
         drawn = _kept_before(session)
@@ -162,14 +168,12 @@ def _mode(
 ) -> ScopeMode:
     taken = tuple(teaching[frame] for frame in by_hash(set(teaching))[:most])
     why = ""
-    if row.family != MISSED:
-        why = "samples are drawn for objects that are missed, not for false detections"
-    elif not taken:
+    if not taken:
         why = (
             "none of its frames teaches: those that judge give no pixels "
             "(`selection.learn_from_field`)"
         )
-    return ScopeMode(row.id, row.name, row.label, taken, seen, why)
+    return ScopeMode(row.id, row.name, row.label, taken, seen, why, row.family == FALSE)
 
 
 def _shuffled(manifest: Manifest, seed: int) -> list[ManifestItem]:

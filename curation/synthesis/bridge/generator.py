@@ -160,7 +160,7 @@ class Bridge:
             return staged.composite.astype(np.float32)
         box = np.zeros(free.shape, np.bool_)
         if staged.row is not None:
-            x1, y1, x2, y2 = (round(side) for side in plan.donor.box_xyxy)
+            x1, y1, x2, y2 = (round(float(side)) for side in staged.truth.boxes_xyxy[staged.row])
             box[max(0, y1) : y2, max(0, x1) : x2] = True
         window = Window.square(free | box, about.size.side_px)
         device = next(network.parameters()).device
