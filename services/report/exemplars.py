@@ -14,9 +14,9 @@ from services.db.engine import reading
 from services.db.tables import Cycle, Explanation, FailureRow, FailureState, Image
 from services.models.predict import Predict
 from services.report import pictures, words
+from services.report.drawn import parts_of
 from services.report.page import Exemplar, Panel
 from services.report.pictures import PANEL_PX, SAMPLE_PX, THUMB_PX, Mark, PictureBudget, View
-from services.report.drawn import parts_of
 from services.report.read import DrawnSample, ReportRows, Sample
 from services.store.drawings import attribution_of, explanation_arrays
 from services.store.storage import open_image

@@ -16,11 +16,20 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from curation import synthesis
-from curation.synthesis import Harm, ModeHarm, Sample, Scene, Staging, SynthesisRequest, Verdict
-from services.config import builders
+from curation.synthesis import (
+    Generator,
+    Harm,
+    ModeHarm,
+    Sample,
+    Scene,
+    Staging,
+    SynthesisRequest,
+    Verdict,
+)
 from services.db.tables import Cycle, SampleState
-from services.models.loaded import detector_of
+from services.models.loaded import detector_of, encoder_of
 from services.synthesis import keeping
+from services.synthesis.drawers import drawer
 from services.synthesis.keeping import Prepared
 from services.synthesis.material import Material, load
 from services.synthesis.scope import Scope, ScopeMode, read_scope
@@ -38,8 +47,14 @@ of one cycle are not those of the next."""
 
 def run(stage: StageContext, claim: Claim) -> Store:
     """Draw for ``payload['cycle']``, the ``payload['round']``-th time."""
+    context = stage.context
+    with drawer(context, lambda: encoder_of(stage)) as generator:
+        generator.require_ready()  # a slip in the settings is told before anything is looked at
+        return _drawn(stage, claim, generator)
+
+
+def _drawn(stage: StageContext, claim: Claim, generator: Generator) -> Store:
     context, cycle_id = stage.context, claim.payload["cycle"]
-    generator = builders.generator(context.settings)  # a slip in the settings is told first
     scope = read_scope(context, cycle_id)
     if scope.why:
         return _nothing(cycle_id, scope.why)
@@ -150,9 +165,7 @@ def _told(
         "reasons": _reasons(samples),
         "unblamed": unblamed,
         "lost": list(lost),
-        "modes": [
-            _of_mode(scope, mode.id, by_mode[str(mode.id)], samples) for mode in scope.modes
-        ],
+        "modes": [_of_mode(scope, mode.id, by_mode[str(mode.id)], samples) for mode in scope.modes],
     }
 
 

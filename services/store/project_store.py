@@ -35,9 +35,9 @@ from services.store.space import DiskFull
 
 logger = logging.getLogger(__name__)
 
-IMMUTABLE = ("images/", "models/", "manifests/", "explanations/", "segments/")
+IMMUTABLE = ("images/", "models/", "generators/", "manifests/", "explanations/", "segments/")
 """Keys under which nothing is ever replaced by anything else."""
-FOLDERS = ("images", "models", "manifests", "explanations", "modes")
+FOLDERS = ("images", "models", "generators", "manifests", "explanations", "modes")
 """What is kept in the store; the rest of a project lies in its folder."""
 _NAMED_BY_HASH = re.compile(r"images/[0-9a-f]{2}/([0-9a-f]{64})\.[A-Za-z0-9]+")
 

@@ -108,10 +108,7 @@ def read_scope(context: Context, cycle_id: int) -> Scope:
         champion = session.get_one(Model, cycle.champion_id)
         in_use = registry.champion(session)
         modes = _modes(session, settings, cycle_id)
-        version = champion.dataset_version_id
-        row = None if version is None else session.get_one(DatasetVersion, version)
-        seeds = datasets.labelled_set(session, Role.SEED) if row is None else None
-    manifest = seeds if seeds is not None else datasets.read_version(context, row)  # type: ignore[arg-type]  # one of the two is there
+    manifest = taught_with(context, champion)
     if in_use is None or in_use.id != champion.id:
         why = "another model has become the champion since: it misses other things"
         return Scope(cycle, champion, tuple(modes), why=why)
@@ -123,7 +120,7 @@ def read_scope(context: Context, cycle_id: int) -> Scope:
         key=lambda item: not _holds(item, labels),
     )
     with reading(context.sessions) as session:
-        roles = _may_give(session, wanted)
+        roles = may_give(session, wanted)
         drawn = _kept_before(session)
     donors = tuple(item for item in wanted if item.image in roles)[:MOST_DONORS]
     real = sum(not item.generated for item in manifest.items)
@@ -133,6 +130,16 @@ def read_scope(context: Context, cycle_id: int) -> Scope:
     why = _why(settings, modes, donors, budget, share)
     controls = round(budget * settings.synthesis.controls)
     return Scope(cycle, champion, tuple(modes), donors, budget, controls, share, why, roles)
+
+
+def taught_with(context: Context, model: Model) -> Manifest:
+    """What a model was trained on; of one that came from elsewhere the labelled start set."""
+    with reading(context.sessions) as session:
+        version = model.dataset_version_id
+        row = None if version is None else session.get_one(DatasetVersion, version)
+        if row is None:
+            return datasets.labelled_set(session, Role.SEED)
+    return datasets.read_version(context, row)
 
 
 def _modes(session: Session, settings: Settings, cycle_id: int) -> list[ScopeMode]:
@@ -187,7 +194,7 @@ def _holds(item: ManifestItem, labels: set[str]) -> bool:
     return any(label in labels and not ignored for label, ignored in counted)
 
 
-def _may_give(session: Session, items: Sequence[ManifestItem]) -> dict[str, str]:
+def may_give(session: Session, items: Sequence[ManifestItem]) -> dict[str, str]:
     """Roles of those images that may give pixels: none that evaluates, judges or was drawn."""
     ids, found = [item.image for item in items], dict[str, str]()
     kept = sides.kept_for_judges(session, {}).images
