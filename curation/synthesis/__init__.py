@@ -6,6 +6,7 @@ surroundings become what hurt; so labels are exact. ::
 
     harms_of(misses, donors, ...)       which pixels around a missed object, moved around known
                                         ones, make the champion miss them too: ``transplant``
+    pool_harms(found, donors, ...)      the same in pixels of the unlabelled pool
     Harm(pixels, mask, box, truth)      that, as the source of samples
     plan(request) -> [Plan]             modes x budget; seeded; no picture gives too much
     get("compose").draw(plans)          -> Drawn or Undrawn, one for each plan, in their order
@@ -48,6 +49,7 @@ from curation.synthesis.known import finder, found_rows, harmless
 from curation.synthesis.make import Sample, Verdict, decide, draw, harms_of
 from curation.synthesis.misses import Missed
 from curation.synthesis.plans import ModeHarm, SynthesisRequest, plan
+from curation.synthesis.pool_pixels import PoolRules, pool_harms
 from curation.synthesis.scenes import Labelled, places
 from curation.synthesis.texture import texture_bounds
 
@@ -63,6 +65,7 @@ __all__ = [
     "ModeHarm",
     "Parent",
     "Plan",
+    "PoolRules",
     "Role",
     "Row",
     "Sample",
@@ -84,6 +87,7 @@ __all__ = [
     "names",
     "places",
     "plan",
+    "pool_harms",
     "texture_bounds",
     "works",
 ]

@@ -86,6 +86,8 @@ class Harm:
         vacant: whether nothing stands in the box: a place that only resembles the surroundings of
             what was missed, or a false detection. Else what stands there is painted over before
             its surroundings are moved.
+        colours: mean [3] and deviation [3] of the Lab colours that an object takes on with the
+            light, where they are not those of what stands in the box; see ``blend.colours``.
     """
 
     image: str
@@ -99,6 +101,7 @@ class Harm:
     vector: FloatArray | None = None
     weight: float = 1.0
     vacant: bool = False
+    colours: tuple[FloatArray, FloatArray] | None = None
 
     def __post_init__(self) -> None:
         require_picture(self.pixels, f"harm of {self.image}")
@@ -226,9 +229,13 @@ class Plan:
             *(self.donor.image, self.donor.row),
         ]
         digest = hashlib.sha256(json.dumps(told).encode())
-        for array in (self.harm.pixels, self.harm.mask, self.donor.pixels):
+        for array in (self.harm.pixels, self.harm.mask, self.donor.pixels, *self._colours):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:32]
+
+    @property
+    def _colours(self) -> tuple[FloatArray, ...]:
+        return self.harm.colours or ()
 
     @property
     def parents(self) -> tuple[Parent, ...]:

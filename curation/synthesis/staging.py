@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -46,6 +48,8 @@ def _surround(plan: Plan, donor: Donor, blending: Blending, invents: bool) -> St
     harm = plan.harm
     known = Object.cut(donor.pixels, donor.box_xyxy)
     around = Surroundings.of(harm.pixels, harm.box_xyxy, harm.vacant)
+    if harm.colours is not None:
+        around = replace(around, light=harm.colours)
     made = surround(known, around, harm.mask, harm.light, blending)
     size_hw = made.image.shape[0], made.image.shape[1]
     hole = carry_mask(harm.mask, place(harm.box_xyxy, donor.box_xyxy), size_hw)
