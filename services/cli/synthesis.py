@@ -57,6 +57,7 @@ def plan(cycle: CycleOption = None, as_json: JsonOption = False) -> None:
     told = {
         "cycle": scope.cycle.id,
         "enabled": wanted.enabled,
+        "harm_from": wanted.harm_from,
         "generator": f"{name}:{version}",
         "generators": list(synthesis.names()),
         "budget": scope.budget,
@@ -84,6 +85,7 @@ def plan(cycle: CycleOption = None, as_json: JsonOption = False) -> None:
             ("in every cycle", "yes" if wanted.enabled else "no (`synthesis.enabled`)"),
             ("generator", f"{name}, version {version}"),
             ("generators", ", ".join(synthesis.names())),
+            ("pixels of what hurt from", wanted.harm_from.replace("_", " ")),
             ("kept, at most", f"{scope.budget}, {scope.controls} of them controls"),
             ("drawn among the training images", f"{scope.share:.0%}"),
             ("images with known objects", len(scope.donors)),
@@ -112,7 +114,7 @@ def run(cycle: CycleOption = None) -> None:
             generator.require_ready()  # a slip in the settings is told here, and not later
         cycle_id = _cycle(context, cycle)
         with context.sessions.begin() as session:
-            unit = drawing.ask_by_hand(session, cycles.hold(session, cycle_id)).id
+            unit = drawing.ask_by_hand(session, context, cycles.hold(session, cycle_id)).id
         say_who_goes_on(context, f"samples of cycle {cycle_id} are asked for (unit {unit})")
 
 

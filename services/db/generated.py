@@ -41,6 +41,9 @@ class HarmRow(Base):
     label: Mapped[str] = mapped_column(String(120))
     light: Mapped[bool]
     """Whether the colours of the object are part of what hurt."""
+    colours: Mapped[list[Any] | None]
+    """Lab mean and deviation that an object takes on, ``[[L, a, b], [L, a, b]]``, where they are
+    not those of what stands in the box."""
     mask: Mapped[dict[str, Any]]
     """Which pixels: ``{"size": [H, W], "counts": [...]}``, COCO's uncompressed run lengths."""
     vacant: Mapped[bool] = mapped_column(default=False, server_default=false())

@@ -8,19 +8,19 @@ from typing import Any, Literal
 
 from curation import draw
 from curation.draw import Colour
-from curation.synthesis import Staging
 from services.db.tables import GeneratedRow, HarmRow
 from services.report import pictures
 
 MADE = {
-    Staging.SURROUND: "a known object among what hurt",
-    Staging.INSERT: "a known object in a scene that resembles what hurt",
-    Staging.LOOKALIKE: "what was taken for an object, where nothing is",
-    Staging.CONTROL: "control: a known object among what does no harm",
-    Staging.CONTROL_INSERT: "control: a known object in a scene that does no harm",
-    Staging.CONTROL_ALIKE: "control: what is no object, where nothing is",
+    "surround": "a known object among what hurt",
+    "insert": "a known object in a scene that resembles what hurt",
+    "lookalike": "what was taken for an object, where nothing is",
+    "control": "control: a known object among what does no harm",
+    "control_insert": "control: a known object in a scene that does no harm",
+    "control_alike": "control: what is no object, where nothing is",
 }
-"""What a sample shows, by its staging."""
+"""What a sample shows, by its ``curation.synthesis.Staging``, which would load PyTorch here."""
+ALIKE, INSERTS = ("lookalike", "control_alike"), ("insert", "control_insert")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +44,18 @@ class Part:
 
 def parts_of(row: GeneratedRow, harm: HarmRow) -> tuple[Part, Part, Part]:
     """The known object or the place, what hurt, and the one among the other."""
-    staging = Staging(row.staging)
+    is_alike, is_control = row.staging in ALIKE, row.staging.startswith("control")
     before, after = _score(row.score_before), _score(row.score_after)
     titles = ("Known object", "What hurt", "Drawn")
     colour, said = draw.TRUTH, "missed"
-    if staging.is_alike:
+    if is_alike:
         titles = ("Where nothing is", "What was taken for it", "Drawn")
         colour, said = pictures.WRONG, "false"
-    elif staging.is_insert:
+    elif row.staging in INSERTS:
         titles = ("Known object", "Scene", "Drawn")
-    if staging.is_control:
+    if is_control:
         titles, said = (titles[0], "What does no harm", titles[2]), ""
-    elif harm.vacant and not staging.is_alike:
+    elif harm.vacant and not is_alike:
         said = "would be missed"
     return (
         Part("donor", titles[0], row.donor_box, colour, f"{harm.label} {before}"),
@@ -66,7 +66,7 @@ def parts_of(row: GeneratedRow, harm: HarmRow) -> tuple[Part, Part, Part]:
 
 def made_of(row: GeneratedRow) -> str:
     """What a sample shows, in words."""
-    return MADE[Staging(row.staging)]
+    return MADE[row.staging]
 
 
 def facts_of(told: dict[str, Any]) -> list[tuple[str, str]]:
@@ -75,7 +75,7 @@ def facts_of(told: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("State", f"{told['state']}, by {told['decided_by']}"),
         ("Why", told["reason"] or "every check passed"),
-        ("Shows", MADE[Staging(told["staging"])]),
+        ("Shows", MADE[told["staging"]]),
         ("Drawn for", f"{told['mode']}, cycle {told['cycle_id']}"),
         ("Drawn by", f"{told['generator']}, version {told['generator_version']}"),
         ("Seed", str(told["seed"])),

@@ -218,6 +218,9 @@ def drawn_in_words(drawing: dict[str, Any] | None, mode_id: int) -> str:
     if own is None or own["why"]:
         return f"Nothing was drawn: {own['why']}." if own else ""
     told = f"{own['drawn']} drawn, {own['kept']} passed the checks."
+    if any(own.get("sources", {}).values()):
+        parts = [f"{count} from the {place}" for place, count in own["sources"].items()]
+        told += f" Pixels of what hurt: of {' and of '.join(parts)}."
     for one in own.get("by", [own]):
         told += _against_controls(one)
     return told

@@ -18,21 +18,19 @@ from sqlalchemy.orm import Session
 from curation import synthesis
 from curation.synthesis import (
     Generator,
-    Harm,
-    ModeHarm,
     Sample,
     Scene,
-    Staging,
     SynthesisRequest,
     Verdict,
 )
 from services.db.tables import Cycle, SampleState
 from services.models.loaded import detector_of, encoder_of
-from services.synthesis import keeping
+from services.synthesis import harms, keeping
 from services.synthesis.drawers import drawer
+from services.synthesis.harms import Harms
 from services.synthesis.keeping import Prepared
 from services.synthesis.material import Material, load
-from services.synthesis.scope import Scope, ScopeMode, read_scope
+from services.synthesis.scope import Scope, read_scope
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
@@ -61,19 +59,18 @@ def _drawn(stage: StageContext, claim: Claim, generator: Generator) -> Store:
     detector = detector_of(stage, scope.champion.id)
     material = load(context, scope, detector)
     seed = scope.cycle.seed + ROUNDS_APART * claim.payload["round"]
-    found = list(
-        synthesis.harms_of(
-            material.misses, material.donors, detector, seed, pictures=material.pictures
-        )
-    )
-    told = {one.failure: why for one, why in found if isinstance(why, str)}
+    blamed = harms.found(stage, scope, material, detector, seed)
     wanted = context.settings.synthesis
-    plans = synthesis.plan(_request(wanted.candidates, scope, material, found, seed))
+    invents = generator.invents and bool(blamed.alike)
+    plans = synthesis.plan(_request(wanted.candidates, scope, material, blamed, invents, seed))
     limits = {str(mode.id): wanted.budget_mode for mode in scope.drawable}
     drawn = list(synthesis.draw(plans, generator, material.context, limits))
     samples, verdicts = synthesis.decide(drawn, scope.budget, scope.controls, seed)
     prepared = keeping.prepare(context, scope, samples, detector.class_names)
-    said = _told(scope, samples, prepared, verdicts, told, material.lost)
+    said = _told(scope, samples, prepared, verdicts, blamed, material.lost)
+    said["harm_from"] = wanted.harm_from
+    if invents:
+        said["lost"].append(f"look-alikes are not drawn by {generator.name}, which invents")
 
     def store(session: Session) -> dict[str, Any]:
         new = keeping.store(session, prepared)
@@ -98,18 +95,11 @@ def _request(
     candidates: int,
     scope: Scope,
     material: Material,
-    found: Sequence[tuple[synthesis.Missed, Harm | str]],
+    blamed: Harms,
+    invents: bool,
     seed: int,
 ) -> SynthesisRequest:
-    harms: dict[str, list[tuple[str, Harm]]] = defaultdict(list)
-    for missed, harm in found:
-        if isinstance(harm, Harm):
-            harms[missed.mode].append((missed.failure, harm))
-    modes = [
-        ModeHarm(str(mode.id), _staging(mode), tuple(harms[str(mode.id)]))
-        for mode in scope.drawable
-        if harms[str(mode.id)]
-    ]
+    modes = [one for one in blamed.modes if not (invents and one.staging.is_alike)]
     return SynthesisRequest(
         modes=modes,
         donors=material.donors,
@@ -118,27 +108,16 @@ def _request(
         candidates=candidates,
         controls=scope.controls / scope.budget,
         seed=seed,
-        scenes=list(_scenes(material, found, candidates, seed)),
+        scenes=list(_scenes(material, blamed, candidates, seed)),
     )
 
 
-def _staging(mode: ScopeMode) -> Staging:
-    return Staging.LOOKALIKE if mode.alike else Staging.SURROUND
-
-
-def _scenes(
-    material: Material,
-    found: Sequence[tuple[synthesis.Missed, Harm | str]],
-    candidates: int,
-    seed: int,
-) -> Iterator[Scene]:
+def _scenes(material: Material, blamed: Harms, candidates: int, seed: int) -> Iterator[Scene]:
     """Places for what was taken for an object, of each failure's own size."""
-    for number, (missed, harm) in enumerate(found):
-        if missed.alike and isinstance(harm, Harm):
-            size_hw = missed.pixels.shape[0], missed.pixels.shape[1]
-            told = (missed.box_xyxy, size_hw, missed.label, PLACES * candidates)
-            rng = np.random.default_rng([seed, number])
-            yield from synthesis.places(material.pictures, *told, rng)
+    for number, (missed, _) in enumerate(blamed.alike):
+        size_hw = missed.pixels.shape[0], missed.pixels.shape[1]
+        told = (missed.box_xyxy, size_hw, missed.label, PLACES * candidates)
+        yield from synthesis.places(material.pictures, *told, np.random.default_rng([seed, number]))
 
 
 def _told(
@@ -146,7 +125,7 @@ def _told(
     samples: Sequence[Sample],
     prepared: Sequence[Prepared],
     verdicts: Sequence[Verdict],
-    unblamed: dict[str, str],
+    blamed: Harms,
     lost: Sequence[str],
 ) -> dict[str, Any]:
     """What came of it, as the cycle keeps it."""
@@ -156,16 +135,24 @@ def _told(
         by_mode[one.mode].append(one)
     why = ""
     if not samples:
-        why = next(iter(unblamed.values()), "") or next(iter(lost), "") or "no object fits another"
+        why = (
+            next(iter(blamed.unblamed.values()), "")
+            or next(iter(lost), "")
+            or "no object fits another"
+        )
     return {
         "why": why,
         "kept": states[SampleState.KEPT],
         "waiting": states[SampleState.DRAWN],
         "refused": states[SampleState.REFUSED],
         "reasons": _reasons(samples),
-        "unblamed": unblamed,
+        "unblamed": blamed.unblamed,
         "lost": list(lost),
-        "modes": [_of_mode(scope, mode.id, by_mode[str(mode.id)], samples) for mode in scope.modes],
+        "modes": [
+            _of_mode(scope, mode.id, by_mode[str(mode.id)], samples)
+            | {"sources": blamed.sources.get(str(mode.id), {})}
+            for mode in scope.modes
+        ],
     }
 
 

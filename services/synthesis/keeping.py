@@ -146,7 +146,7 @@ def _state(context: Context, sample: Sample) -> SampleState:
 
 
 def _harm(harm: Harm, failure: str | None, names: Sequence[str]) -> dict[str, Any]:
-    content = {
+    content: dict[str, Any] = {
         "image_id": harm.image,
         "failure_id": failure,
         "box": _rounded(harm.box_xyxy),
@@ -156,8 +156,15 @@ def _harm(harm: Harm, failure: str | None, names: Sequence[str]) -> dict[str, An
     }
     if harm.vacant:
         content["vacant"] = True
+    if harm.colours is not None:
+        content["colours"] = [[float(value) for value in part] for part in harm.colours]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return {"id": hashlib.sha256(text.encode()).hexdigest(), "vacant": False, **content}
+    return {
+        "id": hashlib.sha256(text.encode()).hexdigest(),
+        "vacant": False,
+        "colours": None,
+        **content,
+    }
 
 
 def _objects(truth: Truth, names: Sequence[str]) -> list[dict[str, Any]]:

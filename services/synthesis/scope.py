@@ -65,6 +65,8 @@ class ScopeMode:
     why: str = ""
     alike: bool = False
     """Whether it is of false detections."""
+    teaching: frozenset[str] = frozenset()
+    """Those of the failures whose frames may give pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,8 @@ def read_scope(context: Context, cycle_id: int) -> Scope:
     )
     with reading(context.sessions) as session:
         roles = may_give(session, wanted)
+        if settings.synthesis.harm_from == "pool":  # nothing of the field, known objects neither
+            roles = {image: role for image, role in roles.items() if role != Role.FIELD}
         drawn = _kept_before(session)
     donors = tuple(item for item in wanted if item.image in roles)[:MOST_DONORS]
     real = sum(not item.generated for item in manifest.items)
@@ -158,29 +162,46 @@ def _modes(session: Session, settings: Settings, cycle_id: int) -> list[ScopeMod
     )
     rows: dict[int, ModeRow] = {}
     seen: dict[int, int] = defaultdict(int)
-    teaching: dict[int, dict[str, tuple[FailureRow, Image]]] = defaultdict(dict)
+    asking: dict[int, dict[str, tuple[FailureRow, Image]]] = defaultdict(dict)
+    teaching = set[str]()
+    harm_from = settings.synthesis.harm_from
     for mode, failure, image, is_parent in session.execute(query):
         rows[mode.id] = mode
         seen[mode.id] += 1
-        if is_parent and image.role == Role.FIELD:
-            teaching[mode.id].setdefault(image.id, (failure, image))  # a frame gives once
+        teaches = is_parent and image.role == Role.FIELD
+        if teaches:
+            teaching.add(image.id)
+        # A frame that gives no pixels may ask for those of the pool and judge all the same.
+        if teaches or (harm_from != "field" and mode.family != FALSE and image.role == Role.FIELD):
+            asking[mode.id].setdefault(image.id, (failure, image))  # a frame asks once
     return [
-        _mode(row, teaching[number], seen[number], settings.synthesis.failures_mode)
+        _mode(row, asking[number], seen[number], settings, teaching)
         for number, row in sorted(rows.items(), key=lambda one: (-seen[one[0]], one[0]))
     ]
 
 
 def _mode(
-    row: ModeRow, teaching: dict[str, tuple[FailureRow, Image]], seen: int, most: int
+    row: ModeRow,
+    asking: dict[str, tuple[FailureRow, Image]],
+    seen: int,
+    settings: Settings,
+    teaching: set[str],
 ) -> ScopeMode:
-    taken = tuple(teaching[frame] for frame in by_hash(set(teaching))[:most])
+    wanted, alike = settings.synthesis, row.family == FALSE
+    taken = tuple(asking[frame] for frame in by_hash(set(asking))[: wanted.failures_mode])
     why = ""
-    if not taken:
+    if alike and wanted.harm_from == "pool":
+        why = (
+            "what was taken for an object is in frames of the field only, whose pixels are not "
+            "wanted (`synthesis.harm_from`)"
+        )
+    elif not taken:
         why = (
             "none of its frames teaches: those that judge give no pixels "
             "(`selection.learn_from_field`)"
         )
-    return ScopeMode(row.id, row.name, row.label, taken, seen, why, row.family == FALSE)
+    gives = frozenset(failure.id for failure, image in taken if image.id in teaching)
+    return ScopeMode(row.id, row.name, row.label, taken, seen, why, alike, gives)
 
 
 def _shuffled(manifest: Manifest, seed: int) -> list[ManifestItem]:

@@ -15,16 +15,18 @@ from services.db.tables import (
     TAKEN_BACK,
     Annotation,
     CandidateRow,
+    Cycle,
     FailureRow,
     Image,
     LabelTask,
     ModeRow,
+    ModeSighting,
 )
 from services.modes import decision_rows, trends
 from services.report import words
 from services.report.page import Outcome, Sparkline
 from services.report.trends import sparkline
-from services.web import cursors, render, session
+from services.web import cursors, render, sample_rows, session
 from services.web.cursors import MAX_ROW
 from services.web.decisions import mergeable
 
@@ -95,6 +97,8 @@ def mode_page(
         merged = decision_rows.merged_into(opened)
         root = merged.get(mode_id)
         others = mergeable(opened, trend.mode, merged) if user.may("curate") else []
+        drawn = sample_rows.of_mode(opened, mode_id)
+        came = _drawing(opened, mode_id)
     values = {
         "decided": decided,
         "told": told,
@@ -106,6 +110,9 @@ def mode_page(
         "typical": typical,
         "asked": asked,
         "most": ASKED,
+        "drawn": drawn,
+        "drawn_most": sample_rows.ON_A_MODE,
+        "came": came,
     }
     return render.page(request, "mode.html", values, user)
 
@@ -115,6 +122,19 @@ def _exemplars(opened: Session, names: tuple[str, ...]) -> list[FailureRow]:
     query = select(FailureRow).where(FailureRow.id.in_(names), FailureRow.state.not_in(TAKEN_BACK))
     found = {row.id: row for row in opened.scalars(query)}
     return [found[name] for name in names if name in found]
+
+
+def _drawing(opened: Session, mode_id: int) -> str:
+    """What came of drawing for a mode in the newest cycle that saw it, in words."""
+    query = (
+        select(Cycle)
+        .join(ModeSighting, ModeSighting.cycle_id == Cycle.id)
+        .where(ModeSighting.mode_id == mode_id)
+        .order_by(Cycle.id.desc())
+        .limit(1)
+    )
+    cycle = opened.scalar(query)
+    return "" if cycle is None else words.drawn_in_words(cycle.drawing, mode_id)
 
 
 @dataclass(frozen=True, slots=True)

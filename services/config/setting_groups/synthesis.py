@@ -42,9 +42,11 @@ class SynthesisSettings(Group):
     failures_mode: int = Field(
         default=8, ge=1, description="Failures of a mode whose surroundings are tried."
     )
-    harm_from: Literal["field"] = Field(
+    harm_from: Literal["field", "pool", "pool_then_field"] = Field(
         default="field",
-        description="Whose pixels are put around known objects: `field`, frames that teach.",
+        description="Whose pixels are put around known objects: `field`, frames that teach; "
+        "`pool`, unlabelled pool images that resemble what hurt, so that frames that judge may "
+        "ask as well; `pool_then_field`, frames that teach where the pool has nothing.",
     )
     min_reproduced: float = Field(
         default=0.3,

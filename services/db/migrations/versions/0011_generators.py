@@ -29,10 +29,12 @@ def upgrade() -> None:
     sa.UniqueConstraint('number', name=op.f('uq_generators_number'))
     )
     op.add_column('generated', sa.Column('box', sa.JSON(), nullable=True))
+    op.add_column('harms', sa.Column('colours', sa.JSON(), nullable=True))
     op.add_column('harms', sa.Column('vacant', sa.Boolean(), server_default=sa.false(), nullable=False))
 
 
 def downgrade() -> None:
     op.drop_column('harms', 'vacant')
+    op.drop_column('harms', 'colours')
     op.drop_column('generated', 'box')
     op.drop_table('generators')
