@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +21,7 @@ from services.db.parts import in_parts
 from services.db.tables import (
     EVALUATION_ROLES,
     TAKEN_BACK,
+    CandidateRow,
     Cycle,
     DatasetVersion,
     FailureRow,
@@ -174,10 +175,21 @@ def _modes(session: Session, settings: Settings, cycle_id: int) -> list[ScopeMod
         # A frame that gives no pixels may ask for those of the pool and judge all the same.
         if teaches or (harm_from != "field" and mode.family != FALSE and image.role == Role.FIELD):
             asking[mode.id].setdefault(image.id, (failure, image))  # a frame asks once
+    found = _found_in_pool(session, cycle_id)
     return [
-        _mode(row, asking[number], seen[number], settings, teaching)
+        _mode(row, asking[number], seen[number], settings, teaching, found[number])
         for number, row in sorted(rows.items(), key=lambda one: (-seen[one[0]], one[0]))
     ]
+
+
+def _found_in_pool(session: Session, cycle_id: int) -> Counter[int]:
+    """How many pool images the selection of a cycle asked for on account of each mode."""
+    query = (
+        select(CandidateRow.mode_id, func.count())
+        .where(CandidateRow.cycle_id == cycle_id, CandidateRow.mode_id.is_not(None))
+        .group_by(CandidateRow.mode_id)
+    )
+    return Counter({int(mode): count for mode, count in session.execute(query)})
 
 
 def _mode(
@@ -186,6 +198,7 @@ def _mode(
     seen: int,
     settings: Settings,
     teaching: set[str],
+    found: int,
 ) -> ScopeMode:
     wanted, alike = settings.synthesis, row.family == FALSE
     taken = tuple(asking[frame] for frame in by_hash(set(asking))[: wanted.failures_mode])
@@ -195,6 +208,10 @@ def _mode(
             "what was taken for an object is in frames of the field only, whose pixels are not "
             "wanted (`synthesis.harm_from`)"
         )
+    elif wanted.modes == "lacking" and found:
+        why = f"the pool is not lacking it: {found} images were asked for (`synthesis.modes`)"
+    elif seen < wanted.least_failures:
+        why = f"only {seen} failures (`synthesis.least_failures`)"
     elif not taken:
         why = (
             "none of its frames teaches: those that judge give no pixels "

@@ -15,12 +15,10 @@ from services.db.tables import (
     TAKEN_BACK,
     Annotation,
     CandidateRow,
-    Cycle,
     FailureRow,
     Image,
     LabelTask,
     ModeRow,
-    ModeSighting,
 )
 from services.modes import decision_rows, trends
 from services.report import words
@@ -97,8 +95,7 @@ def mode_page(
         merged = decision_rows.merged_into(opened)
         root = merged.get(mode_id)
         others = mergeable(opened, trend.mode, merged) if user.may("curate") else []
-        drawn = sample_rows.of_mode(opened, mode_id)
-        came = _drawing(opened, mode_id)
+        drawn, drawing = sample_rows.of_mode(opened, mode_id)
     values = {
         "decided": decided,
         "told": told,
@@ -112,7 +109,7 @@ def mode_page(
         "most": ASKED,
         "drawn": drawn,
         "drawn_most": sample_rows.ON_A_MODE,
-        "came": came,
+        "came": words.drawn_in_words(drawing, mode_id),
     }
     return render.page(request, "mode.html", values, user)
 
@@ -122,19 +119,6 @@ def _exemplars(opened: Session, names: tuple[str, ...]) -> list[FailureRow]:
     query = select(FailureRow).where(FailureRow.id.in_(names), FailureRow.state.not_in(TAKEN_BACK))
     found = {row.id: row for row in opened.scalars(query)}
     return [found[name] for name in names if name in found]
-
-
-def _drawing(opened: Session, mode_id: int) -> str:
-    """What came of drawing for a mode in the newest cycle that saw it, in words."""
-    query = (
-        select(Cycle)
-        .join(ModeSighting, ModeSighting.cycle_id == Cycle.id)
-        .where(ModeSighting.mode_id == mode_id)
-        .order_by(Cycle.id.desc())
-        .limit(1)
-    )
-    cycle = opened.scalar(query)
-    return "" if cycle is None else words.drawn_in_words(cycle.drawing, mode_id)
 
 
 @dataclass(frozen=True, slots=True)

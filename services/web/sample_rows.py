@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services.db.tables import GeneratedRow, HarmRow, ModeRow, SampleState
+from services.db.tables import Cycle, GeneratedRow, HarmRow, ModeRow, ModeSighting, SampleState
 from services.errors import InvalidRequest
 from services.report import drawn
 from services.synthesis import samples
@@ -97,17 +97,33 @@ def listed(opened: Session, wanted: Wanted, limit: int, before: int = 0) -> list
     return [_shown(row, harm, name) for row, harm, name in opened.execute(query)]
 
 
-def of_mode(opened: Session, mode_id: int) -> list[Shown]:
-    """The newest samples of a mode that have a picture; those that show what hurt come first."""
+def of_mode(opened: Session, mode_id: int) -> tuple[list[Shown], dict[str, Any] | None]:
+    """The newest samples of a mode that have a picture, and what came of drawing for it.
+
+    Those that show what hurt come first; what came of it is of the newest cycle that saw the mode,
+    which may not have drawn. One statement.
+    """
+    newest = (
+        select(Cycle.drawing)
+        .join(ModeSighting, ModeSighting.cycle_id == Cycle.id)
+        .where(ModeSighting.mode_id == mode_id)
+        .order_by(Cycle.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    of_it = (GeneratedRow.mode_id == ModeRow.id) & GeneratedRow.image_id.is_not(None)
     query = (
-        select(GeneratedRow, HarmRow, ModeRow.name)
-        .join(HarmRow, HarmRow.id == GeneratedRow.harm_id)
-        .join(ModeRow, ModeRow.id == GeneratedRow.mode_id)
-        .where(GeneratedRow.mode_id == mode_id, GeneratedRow.image_id.is_not(None))
+        select(GeneratedRow, HarmRow, ModeRow.name, newest)
+        .select_from(ModeRow)
+        .outerjoin(GeneratedRow, of_it)
+        .outerjoin(HarmRow, HarmRow.id == GeneratedRow.harm_id)
+        .where(ModeRow.id == mode_id)
         .order_by(GeneratedRow.failure_id.is_(None), GeneratedRow.id.desc())
         .limit(ON_A_MODE)
     )
-    return [_shown(row, harm, name) for row, harm, name in opened.execute(query)]
+    rows = opened.execute(query).all()
+    found = [_shown(row, harm, name) for row, harm, name, _ in rows if row is not None]
+    return found, (rows[0][3] if rows else None)
 
 
 def shown(opened: Session, sample_id: int) -> Shown:
