@@ -30,6 +30,9 @@ CONFIG = """
 encoder_height_px = 96
 encoder_width_px = 128
 encoder_weights = "random"
+
+[workers]
+threads = 1
 """
 BRIDGE = """
 [synthesis]
