@@ -251,12 +251,12 @@ def _moved(
         float(side) for side in offer.placement.boxes(np.array([harm.box_xyxy], np.float32))[0]
     )
     box = x1, y1, x2, y2
-    where = offer.image, "pool", pixels, mask, box
-    return Harm(*where, harm.label, None, harm.light, colours=colours)
+    where = pixels, mask, box
+    return Harm(offer.image, "pool", *where, harm.label, None, harm.light, colours=colours)
 
 
 def _middles(boxes_xyxy: FloatArray) -> FloatArray:
-    middles: FloatArray = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+    middles: FloatArray = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) * np.float32(0.5)
     return middles
 
 
