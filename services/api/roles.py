@@ -73,6 +73,8 @@ LEAST: Mapping[str, UserRole | None] = {
     "POST /v1/generated/{sample_id:row}/accept": CURATOR,
     "POST /v1/generated/{sample_id:row}/refuse": CURATOR,
     "POST /v1/generated/withdraw": CURATOR,
+    "GET /v1/generators": VIEWER,
+    "POST /v1/generators": CURATOR,
     "GET /v1/cycles": VIEWER,
     "POST /v1/cycles": CURATOR,
     "GET /v1/cycles/{cycle_id:row}": VIEWER,

@@ -204,7 +204,7 @@ def _trained(
             "generated": _generators(manifest),
             "history": result.get("history"),  # None: a result of an older version
         },
-        reports={} if cycle_id is not None else _first_look(context, kept, manifest.class_names),
+        reports={} if champion is not None else _first_look(context, kept, manifest.class_names),
     )
 
 

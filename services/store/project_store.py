@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 IMMUTABLE = (
     "images/",
     "models/",
+    "generators/",
     "manifests/",
     "explanations/",
     "segments/",
@@ -54,6 +55,7 @@ FOLDERS = (
     "images",
     "references",
     "models",
+    "generators",
     "manifests",
     "explanations",
     "modes",

@@ -15,7 +15,7 @@ from tests.services.pages import HOSTILE, add_field, sign_in
 
 PAGES = (
     *("/", "/failures", f"/failures/{1:064x}", "/modes", "/modes/1", "/modes/1/split"),
-    *("/plan", "/models", "/models/1", "/looks"),
+    *("/plan", "/models", "/models/1", "/looks", "/samples", "/samples/1"),
     *("/data", "/work", "/settings", "/help", "/account", "/users", "/audit", "/label"),
 )
 
