@@ -76,11 +76,10 @@ def ask(
     """
     failure = _open_failure(session, failure_id)
     names = session.get_one(Model, failure.model_id).class_names
-    parameters = _parameters(method, num_samples)
     size = size_of(settings)
+    parameters = _parameters(method, num_samples, size)
     passes = cost.passes(method, parameters, size, len(wishes))
-    if passes is None:
-        raise InvalidRequest(f"{method} takes at most {cost.MOST_EXACT} superpixels")
+    assert passes is not None  # a method that has no cost here is not offered
     rows = [
         AskedExplanation(
             failure_id=failure.id,
@@ -120,9 +119,12 @@ def _open_failure(session: Session, failure_id: str) -> FailureRow:
     return failure
 
 
-def _parameters(method: str, num_samples: int | None) -> dict[str, Any]:
-    if method not in cost.offered():
-        raise InvalidRequest(f"no method {method!r}; there are {', '.join(cost.offered())}")
+def _parameters(method: str, num_samples: int | None, size: cost.Size) -> dict[str, Any]:
+    offered = ", ".join(cost.offered(size))
+    if method not in cost.names():
+        raise InvalidRequest(f"no method {method!r}; there are {offered}")
+    if why := cost.why_not(method, size):
+        raise InvalidRequest(f"{method} is not offered for failures: {why}; there are {offered}")
     if num_samples is None:
         return {}
     if not cost.takes_samples(method):
