@@ -27,14 +27,16 @@ from services.db import actors
 from services.db.engine import reading
 from services.db.tables import FailureRow, FailureState, Image, Model
 from services.failures import listing
+from services.plain import beside
 
 failures_app = typer.Typer(help="Wrong detections in field frames.")
 
-DayOption = Annotated[
-    datetime | None,
-    typer.Option(
-        help="Only found on this day, in UTC, or on that side of it.", formats=["%Y-%m-%d"]
-    ),
+DAY = ["%Y-%m-%d"]
+SinceOption = Annotated[
+    datetime | None, typer.Option(help="Only found on this day, in UTC, or later.", formats=DAY)
+]
+UntilOption = Annotated[
+    datetime | None, typer.Option(help="Only found on this day, in UTC, or before.", formats=DAY)
 ]
 
 
@@ -55,8 +57,8 @@ def list_failures(
     ] = None,
     mechanism: Annotated[Mechanism | None, typer.Option(help="Only lost by this.")] = None,
     drive: Annotated[str, typer.Option(help="Only in frames of this drive.")] = "",
-    since: DayOption = None,
-    until: DayOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
@@ -166,9 +168,14 @@ def show_failure(
     if explanation is not None:
         print_table(
             "Regions that hurt",
-            ("#region", "#share of the harm", "box"),
+            ("#region", "#share of the harm", "box", "hurts only with"),
             [
-                (n, f"{region['weight']:.0%}", ", ".join(f"{v:.0f}" for v in region["box"]))
+                (
+                    n,
+                    f"{region['weight']:.0%}",
+                    ", ".join(f"{v:.0f}" for v in region["box"]),
+                    beside(region),
+                )
                 for n, region in enumerate(explanation.regions, 1)
             ],
         )

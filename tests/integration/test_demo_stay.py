@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import httpx
+import pytest
 from rich.console import Console
 
 from benchmarks.common.projects import make_context
@@ -15,6 +16,7 @@ from services.worker.supervisor import Supervisor
 from tests.services.accounts import log_in
 from tests.services.builders import add_champion, add_holdout_image
 
+pytestmark = pytest.mark.whole
 NARROW = 40
 """Columns: what is printed is longer."""
 

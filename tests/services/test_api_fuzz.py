@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.common.projects import make_context
 from services.api.app import create_app
 from services.db.tables import UserRole
@@ -14,6 +16,7 @@ CASES = 80
 """One for each route, and what goes with it: the costly part, of chosen requests, is below."""
 
 
+@pytest.mark.whole
 def test_no_role_and_no_stranger_finds_a_fault_or_a_surprise(
     tmp_path: Path, sqlite_url: str
 ) -> None:

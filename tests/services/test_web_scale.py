@@ -6,6 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from benchmarks.common.projects import make_context
 from benchmarks.pages import measure
 from benchmarks.pages.project import fill
@@ -50,6 +52,7 @@ def look(folder: Path, template: Path, failures: int) -> dict[str, Seen]:
     return found
 
 
+@pytest.mark.whole
 def test_pages_take_as_much_for_thousands_of_failures_as_for_one(
     tmp_path: Path, sqlite_template: Path
 ) -> None:
