@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from curation.kernel.errors import AnnotationsInvalid
+from curation.kernel.errors import AnnotationsInvalid, VideoUnreadable
 from services.cli.common import (
     FAILURE_EXIT,
     USAGE_EXIT,
@@ -21,11 +21,13 @@ from services.cli.common import (
     show_error,
 )
 from services.cli.follow import progress
+from services.cli.videos import EveryOption, KeepAlikeOption, Videos, show_seconds
 from services.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from services.context import Context
     from services.db.tables import Role
     from services.intake.imports import ImportOptions, ImportReport, Part
 
@@ -114,17 +116,20 @@ def import_sources(
     part: PartOption = None,
     block: BlockOption = 25,
     replace_corrections: ReplaceOption = False,
+    every: EveryOption = None,
+    keep_alike: KeepAlikeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Import COCO, VOC or YOLO data sets, or plain folders of images for the pool.
+    """Import COCO, VOC or YOLO data sets, or plain folders of images and videos for the pool.
 
     One bad entry is reported and costs its neighbours nothing, nor does one bad source; importing
     again adds nothing, and labels that people have corrected since stay. An image of which a box
     cannot be read is left out. Of a set with splits, what is held out there is not trained on
     here. A picture that several sources of one command name has one truth: joined where each
-    source has classes of its own, else left out and named. The exit status is 0 if all of it is in
-    the project now, also where all was there before; 1 if anything was left out or there was
-    nothing to import; 2 if a source was refused as a whole.
+    source has classes of its own, else left out and named. Of a video one frame `--every` so often
+    is taken, named by its time; broken off, the same command goes on. The exit status is 0 if all
+    of it is in the project now, also where all was there before; 1 if anything was left out or
+    there was nothing to import; 2 if a source was refused as a whole.
     """
     from services.db.tables import Role
     from services.intake.imports import ImportOptions
@@ -141,7 +146,9 @@ def import_sources(
         clip=clip,
         replace_corrections=replace_corrections,
     )
-    outcome = _run(sources, Role(role), options)
+    videos = Videos.of(sources, every, keep_alike, group)
+    videos.require_pool(role, part)
+    outcome = _run(sources, Role(role), options, videos)
     reports = outcome.reports
     if as_json:
         print_json({source: _as_json(report) for source, report in reports.items()})
@@ -173,7 +180,7 @@ class _Outcome:
     fatal: Exception | None = None
 
 
-def _run(sources: Sequence[Path], role: Role, options: ImportOptions) -> _Outcome:
+def _run(sources: Sequence[Path], role: Role, options: ImportOptions, videos: Videos) -> _Outcome:
     """Read all sources, then store them: which truths contradict each other, only all can tell."""
     from sqlalchemy.exc import DBAPIError
 
@@ -183,7 +190,7 @@ def _run(sources: Sequence[Path], role: Role, options: ImportOptions) -> _Outcom
     outcome = _Outcome()
     with opened() as context, progress() as bars:
         loaded: list[tuple[Loaded, TaskID]] = []
-        for source in sources:
+        for source in (one for one in sources if one not in videos.paths):
             bar = bars.add_task(f"import {source.name}", total=None, note="reading")
             try:
                 loaded.append((load_source(context, source.expanduser(), role, options), bar))
@@ -198,7 +205,34 @@ def _run(sources: Sequence[Path], role: Role, options: ImportOptions) -> _Outcom
                 one.report.notes.append(BROKEN_OFF)
                 outcome.fatal = error
                 break
+        if outcome.fatal is None:
+            _run_videos(context, bars, videos, outcome)
     return outcome
+
+
+def _run_videos(context: Context, bars: Progress, videos: Videos, outcome: _Outcome) -> None:
+    """Bring the frames of the videos into the pool, one video after the other."""
+    from sqlalchemy.exc import DBAPIError
+
+    from services.intake.imports import ImportReport
+    from services.intake.videos import import_video
+    from services.store.storage import DiskFull
+
+    for path in videos.paths:
+        bar = bars.add_task(f"import {path.name}", total=None, note="s of the video")
+        report = ImportReport()
+        try:
+            shown = partial(show_seconds, bars, bar)
+            import_video(context, path.expanduser(), videos.options, shown, report)
+        except VideoUnreadable as error:
+            outcome.broken.append(error)
+            continue
+        except (DiskFull, DBAPIError, OSError) as error:
+            report.notes.append(BROKEN_OFF)
+            outcome.fatal = error
+        outcome.reports[str(path)] = report
+        if outcome.fatal is not None:
+            return
 
 
 def _show(bars: Progress, bar: TaskID, done: int, total: int) -> None:

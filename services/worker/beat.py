@@ -16,7 +16,7 @@ from celery.beat import Scheduler
 from services.worker import alive
 
 ALIVE_FILE = "e2x_alive_file"
-"""Name in the application's configuration: Celery makes the scheduler, with nothing else of ours."""
+"""Name in the application's configuration, which is all of ours that a scheduler is given."""
 
 
 class SteadyScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types

@@ -1,4 +1,4 @@
-"""The Containerfile and the compose file, held against pyproject.toml, our settings and programs."""
+"""The Containerfile and the compose file, held against our dependencies, settings, programs."""
 
 from __future__ import annotations
 
