@@ -36,6 +36,7 @@ MODULES = (
     "services.cli.modes",
     "services.cli.decisions",
     "services.cli.synthesis",
+    "services.cli.drift",
     "services.cli.explain",
     "services.cli.models",
     "services.cli.export",
