@@ -31,6 +31,7 @@ from services.db.tables import (
 from services.drift import days, frames
 from services.telemetry.database import DRIFT_FIGURES, totals
 from services.units.resident import Resident
+from services.web import start
 from services.worker import shell
 from tests.services.builders import add_champion, add_holdout_image, make_image
 from tests.services.commands import CommandLine
@@ -284,3 +285,16 @@ def test_the_command_shows_days_and_asks_for_one(
             "day": YESTERDAY,
             "model": f"{1:064x}",
         }
+
+
+def test_the_start_page_tells_the_newest_day(sqlite_context: Context) -> None:
+    with_champion(sqlite_context)
+    assert "Drift of the field" not in start.figures(sqlite_context)[start.LOOKS]
+    with sqlite_context.sessions.begin() as session:
+        session.add_all([_day("2026-11-20"), _day(drifted=True)])
+
+    page = start.figures(sqlite_context)[start.LOOKS]
+
+    assert "2026-11-28, 40 frames of 4 groups" in page
+    assert "unlike the reference" in page
+    assert "embedding 0.30 (drifted)" in page
