@@ -83,7 +83,7 @@ def sums_of(groups: Sequence[Sequence[Frame]]) -> Sums:
     empty = np.array([not frame.labels for frame in flat], np.float64)
     return Sums(
         frames=np.bincount(owner, minlength=len(groups)).astype(np.float64),
-        empty=np.bincount(owner, empty, minlength=len(groups)),
+        empty=np.bincount(owner, empty, minlength=len(groups)).astype(np.float64),
         classes=classes,
         sizes=sizes,
         kernel=_by_group(_kernel(np.stack([frame.vector for frame in flat])), owner),
@@ -94,7 +94,8 @@ def sums_of(groups: Sequence[Sequence[Frame]]) -> Sums:
 def size_bins(sides: FloatArray) -> npt.NDArray[np.int64]:
     """Bin of each box [N] by the logarithm of its side; what is smaller is in the first."""
     share = 1 - np.log2(np.clip(sides, SMALLEST, 1.0)) / np.log2(SMALLEST)  # 0 small .. 1 whole
-    return np.minimum((share * SIZE_BINS).astype(np.int64), SIZE_BINS - 1)
+    bins: npt.NDArray[np.int64] = np.minimum((share * SIZE_BINS).astype(np.int64), SIZE_BINS - 1)
+    return bins
 
 
 def _kernel(vectors: FloatArray) -> Floats:

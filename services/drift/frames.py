@@ -81,7 +81,7 @@ def frame_of(view: DriftView, group: str) -> Frame:
     return Frame(group, vector, tuple(view.labels), np.asarray(view.sides, np.float32))
 
 
-def _field() -> Select[tuple[str, str, str]]:
+def _field() -> Select[str, str, str]:
     return (
         select(Image.id, Image.group, Image.name)
         .join(Observation, Observation.image_id == Image.id)
@@ -102,6 +102,6 @@ def _reference(session: Session, start: datetime, settings: DriftSettings) -> di
     return _taken(session, images.where(Image.role == Role.SEED), most)
 
 
-def _taken(session: Session, query: Select[tuple[str, str, str]], most: int) -> dict[str, str]:
+def _taken(session: Session, query: Select[str, str, str], most: int) -> dict[str, str]:
     rows = session.execute(query.order_by(Image.id).limit(most)).all()
     return {row.id: row.group for row in sorted(rows, key=lambda row: (row.group, row.name))}
