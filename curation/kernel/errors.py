@@ -5,6 +5,7 @@
     CurationError
     ├── InvalidBoxes        a box is not finite, inverted, empty or outside its image
     ├── ImageUnreadable     the bytes are not an image that we can use
+    ├── VideoUnreadable     a file is no video that frames can be taken from
     ├── AnnotationsInvalid  an annotation file breaks its format
     ├── ExplanationFailed   no attribution could be computed
     ├── EncoderMismatch     vectors of one encoder meet those of another
@@ -42,6 +43,12 @@ class ImageUnreadable(CurationError):
     """The bytes are not an image that we can use; the message says what to do."""
 
     code = "image_unreadable"
+
+
+class VideoUnreadable(CurationError):
+    """A file is no video that frames can be taken from; the message says what to do."""
+
+    code = "video_unreadable"
 
 
 class AnnotationsInvalid(CurationError):

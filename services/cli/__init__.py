@@ -37,6 +37,7 @@ MODULES = (
     "services.cli.modes",
     "services.cli.decisions",
     "services.cli.synthesis",
+    "services.cli.drift",
     "services.cli.explain",
     "services.cli.models",
     "services.cli.export",

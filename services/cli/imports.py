@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from curation.kernel.errors import AnnotationsInvalid
+from curation.kernel.errors import AnnotationsInvalid, VideoUnreadable
 from services.cli.common import (
     FAILURE_EXIT,
     USAGE_EXIT,
@@ -22,6 +22,7 @@ from services.cli.common import (
     show_error,
 )
 from services.cli.follow import progress
+from services.cli.videos import EveryOption, KeepAlikeOption, Videos, show_seconds
 from services.errors import InvalidRequest, ServiceError
 
 if TYPE_CHECKING:
@@ -125,17 +126,20 @@ def import_sources(
     block: BlockOption = 25,
     replace_corrections: ReplaceOption = False,
     copy: CopyOption = True,
+    every: EveryOption = None,
+    keep_alike: KeepAlikeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Import COCO, VOC or YOLO data sets, or plain folders of images for the pool.
+    """Import COCO, VOC or YOLO data sets, or plain folders of images and videos for the pool.
 
     One bad entry is reported and costs its neighbours nothing, nor does one bad source; importing
     again adds nothing, and labels that people have corrected since stay. An image of which a box
     cannot be read is left out. Of a set with splits, what is held out there is not trained on
     here. A picture that several sources of one command name has one truth: joined where each
-    source has classes of its own, else left out and named. The exit status is 0 if all of it is in
-    the project now, also where all was there before; 1 if anything was left out or there was
-    nothing to import; 2 if a source was refused as a whole.
+    source has classes of its own, else left out and named. Of a video one frame `--every` so often
+    is taken, named by its time; broken off, the same command goes on. The exit status is 0 if all
+    of it is in the project now, also where all was there before; 1 if anything was left out or
+    there was nothing to import; 2 if a source was refused as a whole.
 
     Of a bucket (`s3://bucket/prefix`, with endpoint and credentials of `[storage]`) everything is
     fetched once; broken off, the same command goes on.
@@ -157,7 +161,9 @@ def import_sources(
         keep_elsewhere=not copy,
     )
     _refuse(sources, options)
-    outcome = _run(sources, Role(role), options)
+    videos = Videos.of(sources, every, keep_alike, group)
+    videos.require_pool(role, part)
+    outcome = _run(sources, Role(role), options, videos)
     reports = outcome.reports
     if as_json:
         print_json({source: _as_json(report) for source, report in reports.items()})
@@ -189,7 +195,7 @@ class _Outcome:
     fatal: Exception | None = None
 
 
-def _run(sources: Sequence[Path], role: Role, options: ImportOptions) -> _Outcome:
+def _run(sources: Sequence[Path], role: Role, options: ImportOptions, videos: Videos) -> _Outcome:
     """Read all sources, then store them: which truths contradict each other, only all can tell."""
     from sqlalchemy.exc import DBAPIError
 
@@ -200,7 +206,7 @@ def _run(sources: Sequence[Path], role: Role, options: ImportOptions) -> _Outcom
     with ExitStack() as stack:
         context, bars = stack.enter_context(opened()), stack.enter_context(progress())
         loaded: list[tuple[Loaded, TaskID]] = []
-        for source in sources:
+        for source in (one for one in sources if one not in videos.paths):
             bar = bars.add_task(f"import {source.name}", total=None, note="reading")
             try:
                 loaded.append((_loaded(stack, context, source, role, options, bars, bar), bar))
@@ -217,6 +223,8 @@ def _run(sources: Sequence[Path], role: Role, options: ImportOptions) -> _Outcom
                 break
             if one.mirror is not None:
                 one.mirror.forget()
+        if outcome.fatal is None:
+            _run_videos(context, bars, videos, outcome)
     return outcome
 
 
@@ -259,6 +267,31 @@ def _refuse(sources: Sequence[Path], options: ImportOptions) -> None:
     folders = [source for source in sources if not url_in(source)]
     if options.keep_elsewhere and folders:
         raise InvalidRequest(f"--no-copy is for s3://bucket/prefix, and {folders[0]} is none")
+
+
+def _run_videos(context: Context, bars: Progress, videos: Videos, outcome: _Outcome) -> None:
+    """Bring the frames of the videos into the pool, one video after the other."""
+    from sqlalchemy.exc import DBAPIError
+
+    from services.intake.imports import ImportReport
+    from services.intake.videos import import_video
+    from services.store.storage import DiskFull
+
+    for path in videos.paths:
+        bar = bars.add_task(f"import {path.name}", total=None, note="s of the video")
+        report = ImportReport()
+        try:
+            shown = partial(show_seconds, bars, bar)
+            import_video(context, path.expanduser(), videos.options, shown, report)
+        except VideoUnreadable as error:
+            outcome.broken.append(error)
+            continue
+        except (DiskFull, DBAPIError, OSError) as error:
+            report.notes.append(BROKEN_OFF)
+            outcome.fatal = error
+        outcome.reports[str(path)] = report
+        if outcome.fatal is not None:
+            return
 
 
 def _show(bars: Progress, bar: TaskID, done: int, total: int) -> None:

@@ -19,6 +19,7 @@ from services.db.tables import (
     TAKEN_BACK,
     Audit,
     Cycle,
+    DriftDay,
     FailureRow,
     FailureState,
     LabelTask,
@@ -27,6 +28,7 @@ from services.db.tables import (
     ModeRow,
     TaskState,
 )
+from services.drift import days as drift
 from services.models import holding, registry
 from services.report.extra import Tile
 
@@ -91,6 +93,7 @@ class Figures:
     champion: Model | None
     before: Model | None
     tiles: list[Tile] = field(default_factory=list)
+    drift: DriftDay | None = None
 
     @property
     def most(self) -> int:
@@ -111,6 +114,7 @@ def read(session: Session) -> Figures:
         champion=champion,
         before=before,
         tiles=[] if champion is None or before is None else compared(before, champion),
+        drift=next(iter(drift.latest(session, 1)), None),
     )
 
 

@@ -35,8 +35,8 @@ TRAINER_KIB = 300 * 1024
 """A child that has only watched training processes has 100 MB; PyTorch alone makes it 700."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program that the arguments name."""
+def parser() -> argparse.ArgumentParser:
+    """What the programs are told on their command line."""
     parser = argparse.ArgumentParser(prog="python -m services.worker", description=__doc__)
     programs = parser.add_subparsers(dest="program", required=True)
     worker = programs.add_parser("worker")
@@ -45,7 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     worker.add_argument("--children", type=int, default=1, help="units at a time")
     programs.add_parser("relay")
     programs.add_parser("beat")
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program that the arguments name."""
+    given = parser().parse_args(arguments)
     private.only_ours()
     settings = get_settings()
     project = open_host(settings)
@@ -67,7 +72,7 @@ def run_worker(settings: Settings, project: Project, queues: str, name: str, chi
     app = make_app(settings, project)
     lifecycle.connect(app, name, settings, project)
     url = redis_server.broker_url(settings, project)
-    app.steps["consumer"].add(alive.step(url, name, queues.split(",")))
+    app.steps["consumer"].add(alive.step(url, name, queues.split(","), settings.workers.alive_file))
     options = {
         "hostname": f"{name}@%h",
         "queues": queues,
