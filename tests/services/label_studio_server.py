@@ -77,7 +77,7 @@ def executable() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def label_studio_server(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Server]:
@@ -114,6 +114,14 @@ def label_studio_server(
     finally:
         process.terminate()
         process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def people(label_studio_server: Server) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+    """Two who label."""
+    server = label_studio_server
+    with server.person("anna@example.com") as anna, server.person("bert@example.com") as bert:
+        yield anna, bert
 
 
 def _environment(folder: Path, token: str) -> dict[str, str]:
