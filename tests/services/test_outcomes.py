@@ -14,7 +14,7 @@ from services.db.tables import LabelTask
 from services.labeling import outcomes
 from services.labeling.coco import export_coco, import_coco
 from services.labeling.outcomes import Outcome
-from tests.services.browser import person
+from tests.services.browser import barriers, fits, person
 from tests.services.commands import CommandLine
 from tests.services.label_queue import CAR, TASKS, answered, lease
 from tests.services.pages import Door, add_tasks, sign_in
@@ -146,6 +146,8 @@ def test_the_pages_tell_it(sqlite_context: Context, served: tuple[Any, str], bro
             page.locator("#latest", has_text=f"Image {task}: {said}").wait_for()
             page.goto("/label/answers")
             page.locator("td", has_text=said).wait_for()
+            assert barriers(page) == []
+            assert fits(page)
             page.goto("/")
             waits = page.locator(".waits").first.inner_text()
             assert "images to label" not in waits

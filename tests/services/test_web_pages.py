@@ -30,6 +30,7 @@ LISTS = (
     "/settings",
     "/help",
     "/label",
+    "/label/answers",
     "/looks",
     "/account",
     "/users",
