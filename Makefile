@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)  ## watch the whole loop repair a detector (flags: DEMO_FLAGS="--compare random")
 	$(BIN)/e2x demo $(DEMO_FLAGS)
 
-test: lint types unit  ## everything that must pass
+test: lint types unit  ## style, types and the usual tests; all of them with CI=1 or TEST_FLAGS=--whole
 
 lint: $(STAMP)  ## style, and the direction of imports
 	$(BIN)/ruff check .

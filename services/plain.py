@@ -60,3 +60,12 @@ def _code(c: str) -> str:
 def _escaped(c: str) -> str:
     """As JSON writes it, a pair of codes beyond 16 bits."""
     return json.dumps(c)[1:-1]
+
+
+def beside(region: dict[str, Any]) -> str:
+    """``region 2``, without which this one does no harm; "" of one that hurts by itself.
+
+    Explanations of earlier versions do not tell.
+    """
+    other = region.get("only_with")
+    return "" if other is None else f"region {other + 1}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,20 @@ INTEGRATION = Path(__file__).parent / "integration"
 SWITCHES = {
     "slow": "takes more than a minute: run with --slow",
     "gpu": "needs a CUDA device: run with --gpu",
+    "whole": "is of the whole suite, as the continuous integration runs it: run with --whole",
 }
+REAL_SERVERS = {
+    "postgres",
+    "seaweed",
+    "own_server",
+    "label_studio_server",
+    "browser",
+    "shared_data",
+}
+"""Fixtures whose tests are of the whole suite: each starts a server or a browser, or reads real
+data. The usual suite is what one waits for after a change: SQLite and Redis, nothing to install."""
+OTHER_DATABASE = {"postgresql", "postgres_url"}
+"""Parameters of tests that run once for each database."""
 
 
 # Sums differ in their last bits with the number of threads, and fixtures of a module are made
@@ -44,10 +58,23 @@ def pytest_configure() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     for name, why in SWITCHES.items():
-        parser.addoption(f"--{name}", action="store_true", help=f"also run what {why}")
+        on = name == "whole" and bool(os.environ.get("CI"))
+        parser.addoption(f"--{name}", action="store_true", default=on, help=f"also run what {why}")
+
+
+def _is_of_the_whole(item: pytest.Item) -> bool:
+    """Whether a test needs a real server; fixtures asked for by name are seen by the parameter."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
+    return bool(fixtures & REAL_SERVERS) or any(
+        isinstance(value, str) and value in OTHER_DATABASE for value in parameters
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if _is_of_the_whole(item):
+            item.add_marker("whole")
     for name, why in SWITCHES.items():
         if not config.getoption(f"--{name}"):
             for item in items:

@@ -19,6 +19,7 @@ from benchmarks.fidelity import (
     figure2,
     inside,
     methods,
+    pairs,
     references,
     report,
     results,
@@ -45,6 +46,7 @@ PARTS: dict[str, dict[str, Part]] = {
         "weights": sanity.weights,
         "classes": sanity.classes,
     },
+    "pairs": {"pairs": pairs.pairs},
     "inside": {"relevance": inside.relevance, "fgvis": inside.adversarial},
 }
 
@@ -160,6 +162,7 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
     for name, (table, entry) in {
         "fn_recovers": report.recovery(found["recovery"]),
         "pointing": report.pointing(found["pointing"]),
+        "pairs": report.pairs(found["pairs"]),
         "fig2_speed_ratio": report.figure2(found["figure2"]),
     }.items():
         tables[name.removesuffix("_speed_ratio")] = table

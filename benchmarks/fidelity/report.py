@@ -16,6 +16,8 @@ Row = dict[str, Any]
 Rows = Sequence[Row]
 Table = list[Row]
 SEED, RESAMPLES = 0, 2000
+PLAIN_PAIR = 2.0
+"""Strength of a planted pair whose two superpixels are each worth the strongest of the detector."""
 
 
 def mean(rows: Iterable[Row], value: str) -> Interval:
@@ -188,6 +190,18 @@ def pointing(rows: Rows) -> tuple[Table, Row | None]:
     found = mean(ours, "hit")
     entry = bar(found, 0.8, found.mean >= 0.8)
     return table, entry | {"detections": len(ours), "chance": cell(mean(ours, "chance"))}
+
+
+def pairs(rows: Rows) -> tuple[Table, Row | None]:
+    """Planted pairs that are the strongest of all; the bar is at the fewest passes."""
+    values = ("first", "in_three", "cut", "told")
+    table = simple(rows, ("cost", "strength"), values)
+    cheapest = min((row["cost"] for row in rows), default=0)
+    judged = [row for row in rows if (row["cost"], row["strength"]) == (cheapest, PLAIN_PAIR)]
+    if not judged:
+        return table, None
+    found = mean(judged, "first")
+    return table, bar(found, 0.8, found.low >= 0.8) | {"detections": len(judged)}
 
 
 def figure2(rows: Rows) -> tuple[Table, Row | None]:

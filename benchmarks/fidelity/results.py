@@ -33,6 +33,8 @@ def write(
 ) -> Path:
     """Put the tables and bars of the parts that ran into their file; the other parts stay.
 
+    Each part has its own command, machine and versions: they are not all of one run.
+
     Args:
         given: the arguments of the command.
         parts: which ran.
@@ -60,9 +62,6 @@ def write(
     write_json(
         path,
         {
-            "command": _command(given, " ".join(known)),
-            "machine": made["machine"],
-            "versions": made["versions"],
             "seeds": {"methods": 0, "references": references.REFERENCE_SEED, "bootstrap": 0},
             "unit_of_scores": str(references.KIND),
             "notes": NOTES,

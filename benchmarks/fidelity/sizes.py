@@ -26,6 +26,7 @@ class Sizes:
         share_images: others of another seed, on which regions are cut by several indices.
         faithful_images: images with deletion curves.
         sanity_images: images of the sanity checks.
+        pair_images: images into whose scores a pair is planted.
         fgvis_images: images on which FGVis is driven to another class.
     """
 
@@ -43,6 +44,7 @@ class Sizes:
     faithful_images: PerWorld
     sanity_images: PerWorld
     fgvis_images: PerWorld
+    pair_images: PerWorld
 
     def of(self, part: str) -> dict[str, Any]:
         """Those that a part of the study asks for, for its record."""
@@ -63,6 +65,7 @@ ASKED_BY: dict[str, tuple[str, ...]] = {
     "pointing": ("planted_images",),
     "shares": ("share_images",),
     "sanity": ("sanity_images",),
+    "pairs": ("pair_images",),
     "inside": ("sanity_images", "fgvis_images"),
 }
 """Which sizes each part of the study asks for."""
@@ -81,6 +84,7 @@ SMALL = Sizes(
     faithful_images={"street": 4, "bccd": 6, "carla": 4},
     sanity_images={"street": 2, "bccd": 1},
     fgvis_images={"street": 3, "bccd": 1},
+    pair_images={"street": 16, "bccd": 8, "carla": 4},
 )
 FULL = Sizes(
     exact_images={"street": 20, "bccd": 10, "carla": 10},
@@ -97,4 +101,5 @@ FULL = Sizes(
     faithful_images={"street": 20, "bccd": 10, "carla": 10},
     sanity_images={"street": 8, "bccd": 4, "carla": 4},
     fgvis_images={"street": 10, "bccd": 10},
+    pair_images={"street": 40, "bccd": 20, "carla": 10},
 )

@@ -16,9 +16,18 @@ from curation import superpixels
 from curation.explain import coalition_gp
 from curation.explain.base import check_segments, masked_scores
 from curation.explain.coalitions import paired_design
+from curation.explain.together import Coalitions
 from curation.kernel.blas import one_thread
 from curation.kernel.detector import Detector, ScoreKind
-from curation.kernel.types import Attribution, FloatArray, ImageArray, ScoreTarget
+from curation.kernel.types import (
+    Attribution,
+    Estimate,
+    FloatArray,
+    ImageArray,
+    IntArray,
+    Pair,
+    ScoreTarget,
+)
 from curation.superpixels import SegmentArray
 
 # Masks that the kernel is fitted to; all of them enter the values. 320 instead of 192 raise the
@@ -89,23 +98,24 @@ class GPShap:
     ) -> list[Attribution]:
         """Shapley values and their posterior standard deviations for all targets of an image."""
         result = []
-        for target, believed in zip(
+        for target, posterior in zip(
             targets, self.posteriors(detector, image, targets, segments), strict=True
         ):
-            values, errors = believed.shapley()
-            region_values, region_errors = believed.banzhaf(self.region_share)
+            values, errors = posterior.shapley()
+            region_values, region_errors = posterior.banzhaf(self.region_share)
             result.append(
                 Attribution(
                     target=target,
                     segments=segments,
                     values=values,
                     standard_errors=errors,
-                    score=float(believed.scores[0]),
-                    baseline_score=float(believed.scores[1]),
+                    score=float(posterior.scores[0]),
+                    baseline_score=float(posterior.scores[1]),
                     method=self.name,
                     parameters=self.parameters,
                     region_values=region_values,
                     region_errors=region_errors,
+                    belief=posterior,
                 )
             )
         return result
@@ -131,10 +141,16 @@ class GPShap:
         result = []
         for column, target in enumerate(targets):
             distances = _distances(segments, boxes[target.default_box], size_wh)  # [S]
-            with one_thread():
-                kernel = _kernel(masks, scores[:, column], distances)
-            result.append(Posterior(masks, scores[:, column], kernel))
+            result.append(believed(masks, scores[:, column], distances))
         return result
+
+
+def believed(
+    masks: FloatArray, scores: FloatArray, distances: coalition_gp.Float64Array
+) -> Posterior:
+    """What scores [N] of masks [N, S] tell; ``distances`` [S] as of :func:`coalition_gp.fit`."""
+    with one_thread():
+        return Posterior(masks, scores, distances, _kernel(masks, scores, distances))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,11 +160,13 @@ class Posterior:
     Attributes:
         masks: [N, S] float32 of zeros and ones, those of all and of no superpixel first.
         scores: [N] float32.
+        distances: [S] of the superpixels from the default box, which the prior falls with.
         kernel: of the Gaussian process; None where no mask changes the score.
     """
 
     masks: FloatArray
     scores: FloatArray
+    distances: coalition_gp.Float64Array
     kernel: coalition_gp.Kernel | None
 
     def shapley(self) -> tuple[FloatArray, FloatArray]:
@@ -158,6 +176,30 @@ class Posterior:
     def banzhaf(self, shown: float) -> tuple[FloatArray, FloatArray]:
         """Weighted Banzhaf values, every other superpixel shown with that probability."""
         return self._scaled(functools.partial(coalition_gp.banzhaf, shown=shown))
+
+    def pairs(self, groups: Sequence[IntArray], shown: float) -> list[list[Pair | None]]:
+        """What disjoint groups of superpixels do beside each other, [G, G]; None of one and itself.
+
+        See :class:`~curation.explain.together.Coalitions`; of scores that no mask changes all is 0.
+        """
+        y, spread = _standard(self.scores)
+        if self.kernel is None:
+            nothing = Pair(*[Estimate(0.0, 0.0)] * 3)
+            return [[None if a is b else nothing for b in groups] for a in groups]
+        with one_thread():
+            known = Coalitions(self.masks.astype(np.float64), y, self.kernel)
+            table = known.pairs(groups, shown)
+        return [[None if pair is None else pair.times(spread) for pair in row] for row in table]
+
+    def interactions(self, shown: float) -> FloatArray:
+        """[S, S] float32, the interaction of every two superpixels; see there."""
+        y, spread = _standard(self.scores)
+        count = self.masks.shape[1]
+        if self.kernel is None:
+            return np.zeros((count, count), np.float32)
+        with one_thread():
+            known = Coalitions(self.masks.astype(np.float64), y, self.kernel)
+            return (known.interactions(shown) * spread).astype(np.float32)
 
     def _scaled(
         self,

@@ -220,7 +220,7 @@ def _checksum(path: Path) -> int:
 
 
 class Shard:
-    """A shard that can be searched.
+    """A shard that can be searched; memory-mapped, so that processes share what they read of it.
 
     Args:
         path: the file.
@@ -237,7 +237,8 @@ class Shard:
         try:
             if _checksum(path) != checksum:
                 raise ShardCorrupt(f"{path} differs from what was written; seal the index again")
-            self._index = faiss.read_index(str(path))
+            # A search looks into a few lists: the others need not lie in memory.
+            self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except (FileNotFoundError, RuntimeError) as error:
             raise ShardCorrupt(f"{path} is missing; seal the index again") from error
         faiss.extract_index_ivf(self._index).nprobe = probes
@@ -285,7 +286,8 @@ def without(path: Path, checksum: int, dead: IntArray, rules: ShardRules) -> Any
         ShardCorrupt: the file is absent or differs from what was written.
     """
     faiss = _faiss(rules.num_threads)
-    index = Shard(path, checksum, 1, rules)._index
+    Shard(path, checksum, 1, rules)  # it is what was written; mapped, so nothing can be taken out
+    index = faiss.read_index(str(path))
     faiss.extract_index_ivf(index).remove_ids(faiss.IDSelectorBatch(dead))
     index.ntotal = faiss.extract_index_ivf(index).ntotal
     return index

@@ -6,10 +6,10 @@ background. Arrays are numpy; tensors stay inside detectors, encoders and explai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -195,6 +195,54 @@ class Failure:
         return self.kind is FailureKind.FALSE_POSITIVE
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number that is believed.
+
+    Attributes:
+        value: its mean.
+        error: its standard deviation.
+    """
+
+    value: float
+    error: float
+
+    def times(self, factor: float) -> Estimate:
+        """Of ``factor`` times what is believed; ``factor`` is not negative."""
+        return Estimate(self.value * factor, self.error * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What a group of superpixels does to the score, by whether another is there.
+
+    Attributes:
+        beside: the score with the group minus that without it, while the other group is shown.
+        alone: the same while the other is hidden.
+        interaction: ``beside`` minus ``alone``; the same for both groups of a pair.
+    """
+
+    beside: Estimate
+    alone: Estimate
+    interaction: Estimate
+
+    def times(self, factor: float) -> Pair:
+        """Of a score in another unit; ``factor`` is not negative."""
+        beside, alone = self.beside.times(factor), self.alone.times(factor)
+        return Pair(beside, alone, self.interaction.times(factor))
+
+
+class Belief(Protocol):
+    """What a method knows of a score beyond single values."""
+
+    def pairs(self, groups: Sequence[IntArray], shown: float) -> list[list[Pair | None]]:
+        """[G, G]: what each of G disjoint groups of superpixels does beside each other.
+
+        Every superpixel of neither is shown with probability ``shown``; None of a group and itself.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
     """Signed importance of each superpixel for one target. Positive supports, negative hurts.
@@ -215,6 +263,7 @@ class Attribution:
         region_values: [S] float32, signed as ``values``: what regions are made of where the
             method knows better for that than ``values``; else None.
         region_errors: [S] float32, standard errors of ``region_values``; None with them.
+        belief: of a method that knows what superpixels do together; else None. It is not stored.
     """
 
     target: ScoreTarget
@@ -229,6 +278,7 @@ class Attribution:
     notes: tuple[str, ...] = ()
     region_values: FloatArray | None = None
     region_errors: FloatArray | None = None
+    belief: Belief | None = None
 
     def __post_init__(self) -> None:
         if self.pixels is not None and self.pixels.shape != self.segments.shape:
@@ -275,6 +325,8 @@ class Region:
         value: summed values, those that regions are made of.
         segments: the superpixels of the mask.
         box_xyxy: bounding box of the mask in px of the original image.
+        only_with: the place, in the same list, of the region without which this one does no harm;
+            None where it does by itself, or nobody knows.
     """
 
     mask: BoolArray
@@ -283,3 +335,4 @@ class Region:
     value: float
     segments: tuple[int, ...]
     box_xyxy: Box
+    only_with: int | None = None

@@ -172,6 +172,15 @@ class CycleIn(Body):
     seed: int | None = Field(default=None, ge=0, le=MAX_INT)
 
 
+class UnreadableOut(Row):
+    """Images that could not be read, by what went on without them; one may count in several."""
+
+    embed: int = Field(default=0, description="Pool images that cannot be searched.")
+    score_pool: int = Field(default=0, description="Pool images not looked at.")
+    train: int = Field(default=0, description="Labelled images not trained on.")
+    evaluate: int = Field(default=0, description="Evaluation images not judged by.")
+
+
 class CycleOut(Row):
     """One turn of the loop."""
 
@@ -193,6 +202,7 @@ class CycleOut(Row):
     promoted: bool | None
     decision: dict[str, Any] | None
     error: str | None
+    unreadable: UnreadableOut = UnreadableOut()
     created_at: datetime
     finished_at: datetime | None
 
@@ -323,6 +333,7 @@ class ModelOut(Row):
     parent_id: str | None
     cycle_id: int | None
     reports: dict[str, Any]
+    unreadable: UnreadableOut = UnreadableOut()
     created_at: datetime
 
 

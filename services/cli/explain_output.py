@@ -112,6 +112,7 @@ def _line(outcome: Outcome) -> tuple[Any, ...]:
         return (outcome.method, None, None, None, *cost, f"failed: {outcome.error}")
     regions = "; ".join(
         f"{region.weight:.0%} at {','.join(f'{value:.0f}' for value in region.box_xyxy)}"
+        + ("" if region.only_with is None else f", only with region {region.only_with + 1}")
         for region in outcome.regions[:2]
     )
     return (

@@ -24,6 +24,7 @@ from services.db import actors
 from services.db.engine import reading
 from services.db.tables import TAKEN_BACK, FailureRow, FailureState, Image, Model
 from services.errors import NotFound
+from services.plain import beside
 
 failures_app = typer.Typer(help="Wrong detections in field frames.")
 
@@ -150,9 +151,14 @@ def show_failure(
     if explanation is not None:
         print_table(
             "Regions that hurt",
-            ("#region", "#share of the harm", "box"),
+            ("#region", "#share of the harm", "box", "hurts only with"),
             [
-                (n, f"{region['weight']:.0%}", ", ".join(f"{v:.0f}" for v in region["box"]))
+                (
+                    n,
+                    f"{region['weight']:.0%}",
+                    ", ".join(f"{v:.0f}" for v in region["box"]),
+                    beside(region),
+                )
                 for n, region in enumerate(explanation.regions, 1)
             ],
         )

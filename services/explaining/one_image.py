@@ -17,6 +17,7 @@ import torch
 from curation.explain import Explainer, needs_layers
 from curation.explain.answers import Boxes, hurts_positive
 from curation.explain.answers import words as in_words
+from curation.explain.hurting import hurting_regions
 from curation.explain.questions import Question, answers
 from curation.explain.what import What
 from curation.failures import FailureRules, OperatorReport, find_failures, from_report
@@ -34,7 +35,7 @@ from curation.kernel.types import (
     ScoreTarget,
     Truth,
 )
-from curation.regions import RegionRules, harmful_regions
+from curation.regions import RegionRules
 from curation.superpixels import SegmentArray
 from retrain.detector import SsdDetector
 
@@ -246,7 +247,7 @@ def run(
     found = []
     for subject, attribution in zip(subjects, attributions, strict=True):
         regions = tuple(
-            harmful_regions(attribution, subject.hurts_positive, size_wh, rules, subject.box)
+            hurting_regions(attribution, subject.hurts_positive, size_wh, rules, subject.box)
         )
         told: tuple[str, ...] = ()
         if subject.question is not None and subject.boxes is not None:

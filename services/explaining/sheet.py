@@ -131,6 +131,7 @@ def _region_json(region: Region) -> dict[str, Any]:
     return {
         "box": [round(value, 1) for value in region.box_xyxy],
         "weight": round(region.weight, 5),
+        "only_with": region.only_with,
         "value": float(region.value),
         "segments": list(region.segments),
     }

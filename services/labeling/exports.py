@@ -223,7 +223,12 @@ def _object(
             "e2x_explained_score": explanation.score,
             "e2x_baseline_score": explanation.baseline_score,
             "e2x_regions": [
-                {"bbox": _xywh(one["box"]), "weight": one["weight"]} for one in explanation.regions
+                {
+                    "bbox": _xywh(one["box"]),
+                    "weight": one["weight"],
+                    "only_with": one.get("only_with"),
+                }
+                for one in explanation.regions
             ],
         }
         if maps:

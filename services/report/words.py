@@ -17,6 +17,7 @@ from services.db.tables import (
 )
 from services.labeling import outcomes
 from services.modes.trends import FAMILY_KINDS, state_in_words
+from services.plain import beside
 from services.report.page import Lineage, Outcome
 from services.report.read import CycleRows, ModeRows, ReportRows, Sample
 
@@ -124,7 +125,13 @@ def region_weights(explanation: Explanation | None) -> str:
         return "no region stands out"
     shares = ", ".join(f"{region['weight']:.0%}" for region in explanation.regions)
     many = len(explanation.regions)
-    return f"{many} region{'s' if many > 1 else ''}: {shares} of the harm"
+    told = [
+        f"region {number} hurts only with {beside(region)}"
+        for number, region in enumerate(explanation.regions, 1)
+        if beside(region)
+    ]
+    said = f"{many} region{'s' if many > 1 else ''}: {shares} of the harm"
+    return "; ".join([said, *told])
 
 
 def objects_in_words(objects: Sequence[dict[str, Any]]) -> str:

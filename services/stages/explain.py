@@ -13,8 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation.embedding.embed import FailureEmbedding
+from curation.explain.hurting import hurting_regions
 from curation.kernel.types import Attribution, Failure, Region
-from curation.regions import harmful_regions
 from services.config import builders
 from services.db.convert import failure_of
 from services.db.engine import reading
@@ -112,7 +112,7 @@ def _regions(
     attribution: Attribution,
     image_size_wh: tuple[int, int],
 ) -> list[Region]:
-    return harmful_regions(
+    return hurting_regions(
         attribution,
         failure.hurts_positive,
         image_size_wh,

@@ -13,10 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from curation.explain import answers as told
+from curation.explain.hurting import hurting_regions
 from curation.explain.questions import Question, answers
 from curation.explain.what import What
 from curation.kernel.types import Attribution, Box, FailureKind, Region
-from curation.regions import harmful_regions
 from services.config import builders, explainers
 from services.db.base import utc_now
 from services.db.convert import failure_of
@@ -83,7 +83,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         )
         focus = drawings.box_of(failure)
         rules = builders.region_rules(settings)
-        regions = harmful_regions(one, positive, size_wh, rules, focus)
+        regions = hurting_regions(one, positive, size_wh, rules, focus)
         words = told.words(question, one, boxes, detector.class_names, regions)
         values[row.id] = {
             **_write(stage, row, one, regions, boxes),

@@ -52,7 +52,11 @@ def stored_arrays(found: Attribution) -> dict[str, npt.NDArray[Any]]:
 def stored_regions(regions: Sequence[Region]) -> list[dict[str, Any]]:
     """Regions as the column of an explanation holds them."""
     return [
-        {"box": [round(v, 1) for v in one.box_xyxy], "weight": round(one.weight, 4)}
+        {
+            "box": [round(v, 1) for v in one.box_xyxy],
+            "weight": round(one.weight, 4),
+            "only_with": one.only_with,
+        }
         for one in regions
     ]
 

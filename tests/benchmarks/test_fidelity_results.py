@@ -46,5 +46,6 @@ def test_other_architectures_have_a_file_of_their_own(tmp_path):
     given = arguments(architectures=["ssd300_vgg16"], images=1, worlds=["bccd"])
     path = results.write(given, ["exact"], SMALL, {}, {}, {}, tmp_path)
     assert path.name == "fidelity-ssd300_vgg16.json"
-    command = json.loads(path.read_text())["command"]
+    (part,) = json.loads(path.read_text())["parts"].values()
+    command = part["command"]
     assert "--images 1 --worlds bccd --architectures ssd300_vgg16" in command

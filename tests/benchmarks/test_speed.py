@@ -36,6 +36,7 @@ def test_rows_by_method_and_precision(detector):
         assert row["s_a_detection"] > 0
 
 
+@pytest.mark.whole
 def test_processes_start_together_and_each_does_its_share(detector):
     folder, data = detector
     scene = load(folder, data, "cpu")

@@ -18,6 +18,8 @@ from services import units
 from services.db.engine import reading
 from services.db.tables import Audit, Unit, UnitState
 
+pytestmark = pytest.mark.whole
+
 logger = logging.getLogger(__name__)
 WORKERS = {"explain": ("explain",), "extra": ("explain",), "default": ("default",)}
 

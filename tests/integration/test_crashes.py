@@ -32,6 +32,8 @@ from services.worker.environment import environment_of
 from services.worker.up_file import running
 from tests.services.datasets_on_disk import pictures, write_coco
 
+pytestmark = pytest.mark.whole
+
 WORKERS = {"explain": ("explain",), "other": ("explain",), "default": ("default",)}
 
 

@@ -37,6 +37,8 @@ from services.models import registry
 from tests.retrain.conftest import warmed
 from tests.services.builders import make_image
 
+pytestmark = pytest.mark.whole
+
 FRAMES, TASKS, KILLS = 200, 20, 7
 SIZE_HW = (64, 96)
 WORKERS = {"explain": ("explain",), "extra": ("explain",), "default": ("default",)}

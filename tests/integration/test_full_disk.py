@@ -30,6 +30,8 @@ from services.worker.supervisor import Supervisor, SupervisorDied
 from services.worker.up_file import running, up_file
 from tests.integration.small_disk import fill, small_disk
 
+pytestmark = pytest.mark.whole
+
 WORKERS = {"explain": ("explain",), "default": ("default",)}
 
 

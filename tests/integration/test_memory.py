@@ -22,6 +22,8 @@ from services.db.tables import Unit, UnitState
 from services.worker import supervisor
 from services.worker.environment import environment_of
 
+pytestmark = pytest.mark.whole
+
 MIB = 2**20
 
 

@@ -164,7 +164,7 @@ def _add_one(
         "standard_errors": np.zeros(4, np.float32),
     }
     write_npz(context.project.explanations / file, **arrays)
-    regions = [{"box": [0.0, 0.0, 80.0, 60.0], "weight": 1.0}]
+    regions = [{"box": [0.0, 0.0, 80.0, 60.0], "weight": 1.0, "only_with": None}]
     match = {"box": [10.0, 10.0, 50.0, 50.0], "similarity": 0.9, "failure": failure.id}
     sighting = ModeSighting(
         cycle_id=cycle.id, mode_id=mode.id, key=f"{number}", kind="false_negative", size=number,

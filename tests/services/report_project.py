@@ -39,6 +39,7 @@ from services.db.tables import (
 )
 from services.models import registry
 from services.report import Predict
+from services.store import drawings
 from services.store.storage import put_image, write_npz
 from tests.services.builders import make_failure
 
@@ -155,7 +156,7 @@ def add_explanation(
         method="e2x",
         encoder_version="test",
         file=file,
-        regions=[{"box": list(r.box_xyxy), "weight": r.weight} for r in regions],
+        regions=drawings.stored_regions(regions),
         score=-1.0,
         baseline_score=-2.0,
         seconds=0.1,

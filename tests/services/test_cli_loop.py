@@ -180,7 +180,10 @@ def failed(champion: CommandLine) -> CommandLine:
                 parameters={"num_samples": 8},
                 encoder_version="none",
                 file="one.npz",
-                regions=[{"box": [0, 0, 32, 48], "weight": 1.0}],
+                regions=[
+                    {"box": [0, 0, 32, 48], "weight": 0.6, "only_with": 1},
+                    {"box": [40, 0, 64, 48], "weight": 0.4},
+                ],
                 score=0.2,
                 baseline_score=0.1,
                 seconds=0.5,
@@ -197,7 +200,9 @@ def test_a_failure_is_shown_and_drawn(failed: CommandLine, tmp_path: Path) -> No
 
     picture = tmp_path / "why.png"
     shown = failed.done("failures", "show", "abc", "--out", picture).out
-    assert "100%" in shown
+    first, second = (line for line in shown.splitlines() if "60%" in line or "40%" in line)
+    assert "region 2" in first
+    assert "region" not in second
     pixels = np.asarray(Pillow.open(picture).convert("RGB")).astype(int)
     difference = pixels - np.asarray(bad_images.picture(1)).astype(int)
     left, right = difference[40:, 2:28].mean((0, 1)), difference[40:, 36:60].mean((0, 1))

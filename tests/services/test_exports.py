@@ -98,7 +98,7 @@ def test_failures_go_out_with_all_that_is_known_of_them(
     one = document["annotations"][0]
     assert one["e2x_failure"] == f"{1:064x}"
     assert one["e2x_kind"] == "false_negative"
-    assert one["e2x_regions"] == [{"bbox": [0, 0, 80, 60], "weight": 1}]
+    assert one["e2x_regions"] == [{"bbox": [0, 0, 80, 60], "weight": 1, "only_with": None}]
     picture = np.asarray(Pillow.open(folder / one["e2x_map"]).convert("L"))
     assert picture.tolist() == [[255, 1], [128, 153]]
     for fmt in ("yolo", "voc"):

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from benchmarks.common.projects import make_context
 from services import units
+from services.api.app import create_app
 from services.context import Context
 from services.cycle import unreadable
 from services.cycle.unreadable import Unreadable
@@ -182,6 +185,27 @@ def test_a_cycle_says_what_it_went_on_without_wherever_it_is_shown(
     told = line.done("cycle", "show").out
     assert "2 pool images not looked at" in told
     assert "put the files back from a backup" in told
+
+
+def test_the_api_says_what_a_cycle_and_its_model_went_on_without(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    context = make_context(tmp_path / "project", sqlite_url, api={"token": "secret"})
+    number = a_cycle(context)
+    finish(context, "embed", "e1", {"embedded": 1, "unreadable": 1}, cycle_id=number)
+    lost = {"embed": 1, "score_pool": 0, "train": 1, "evaluate": 3}
+    client = TestClient(create_app(context), headers={"Authorization": "Bearer secret"})
+
+    def get(path: str) -> Any:
+        return client.get(path).raise_for_status().json()
+
+    assert get(f"/v1/cycles/{number}")["unreadable"] == lost
+    assert [one["unreadable"] for one in get("/v1/cycles")["items"]] == [lost]
+    own = lost | {"embed": 0}
+    assert get("/v1/models/2")["unreadable"] == own
+    by_number = {one["number"]: one["unreadable"] for one in get("/v1/models")["items"]}
+    assert by_number == {1: dict.fromkeys(lost, 0), 2: own}
+    context.engine.dispose()
 
 
 def test_the_page_of_a_cycle_says_what_it_went_on_without(

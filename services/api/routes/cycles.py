@@ -8,6 +8,7 @@ from sqlalchemy import select
 from services.api.deps import ContextOf, Cursor, Limit, RowId, SessionOf, ViewOf, row_after
 from services.api.schemas import CycleIn, CycleOut, Page
 from services.api.strict import StrictRoute
+from services.api.without import cycle_told, cycles_told
 from services.cycle import cycles
 from services.db import actors
 from services.db.tables import Cycle
@@ -16,9 +17,9 @@ router = APIRouter(tags=["cycles"], route_class=StrictRoute)
 
 
 @router.post("/cycles", status_code=201, response_model=CycleOut)
-def start_cycle(body: CycleIn, session: SessionOf, context: ContextOf) -> Cycle:
+def start_cycle(body: CycleIn, session: SessionOf, context: ContextOf) -> CycleOut:
     """Begin a cycle: select what to label, or retrain on the labels that are there."""
-    return cycles.start(session, context, **body.model_dump())
+    return cycle_told(session, cycles.start(session, context, **body.model_dump()))
 
 
 @router.get("/cycles", response_model=Page[CycleOut])
@@ -29,24 +30,25 @@ def list_cycles(session: ViewOf, limit: Limit = 100, cursor: Cursor = None) -> P
     if after is not None:
         query = query.where(Cycle.id < after)
     rows = session.scalars(query).all()
-    items = [CycleOut.model_validate(row) for row in rows[:limit]]
+    items = cycles_told(session, rows[:limit])
     return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
 
 
 @router.get("/cycles/{cycle_id:row}", response_model=CycleOut)
-def show_cycle(cycle_id: RowId, session: ViewOf) -> Cycle:
+def show_cycle(cycle_id: RowId, session: ViewOf) -> CycleOut:
     """One cycle with the gate's decision."""
-    return cycles.find(session, cycle_id)
+    return cycle_told(session, cycles.find(session, cycle_id))
 
 
 @router.post("/cycles/{cycle_id:row}/cancel", response_model=CycleOut)
-def cancel_cycle(cycle_id: RowId, session: SessionOf, context: ContextOf) -> Cycle:
+def cancel_cycle(cycle_id: RowId, session: SessionOf, context: ContextOf) -> CycleOut:
     """Stop a cycle; its labels and models stay."""
-    return cycles.cancel(session, context, cycle_id, actors.current().name)
+    cancelled = cycles.cancel(session, context, cycle_id, actors.current().name)
+    return cycle_told(session, cancelled)
 
 
 @router.post("/cycles/{cycle_id:row}/train", response_model=CycleOut)
-def train_cycle(cycle_id: RowId, session: SessionOf, context: ContextOf) -> Cycle:
+def train_cycle(cycle_id: RowId, session: SessionOf, context: ContextOf) -> CycleOut:
     """Close the open label tasks and retrain with what is there."""
     cycles.train_with_what_is_there(session, context, cycle_id)
-    return cycles.find(session, cycle_id)
+    return cycle_told(session, cycles.find(session, cycle_id))

@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from services.api.deps import ContextOf, SessionOf, ViewOf
 from services.api.schemas import ModelOut, Page
 from services.api.strict import StrictRoute
+from services.api.without import model_told
 from services.db import actors
-from services.db.tables import Model
 from services.models import registry
 from services.modes import recognise
 
@@ -18,26 +18,26 @@ router = APIRouter(tags=["models"], route_class=StrictRoute)
 @router.get("/models", response_model=Page[ModelOut])
 def list_models(session: ViewOf) -> Page[ModelOut]:
     """All models, the newest first."""
-    return Page(items=[ModelOut.model_validate(row) for row in registry.models(session)])
+    return Page(items=[model_told(row) for row in registry.models(session)])
 
 
 @router.get("/models/{name}", response_model=ModelOut)
-def show_model(name: str, session: ViewOf) -> Model:
+def show_model(name: str, session: ViewOf) -> ModelOut:
     """A model by number or id."""
-    return registry.find(session, name)
+    return model_told(registry.find(session, name))
 
 
 @router.post("/models/{name}/promote", response_model=ModelOut)
-def promote_model(name: str, session: SessionOf) -> Model:
+def promote_model(name: str, session: SessionOf) -> ModelOut:
     """Make a model the champion, whatever the gate said; the audit trail keeps who did it."""
     model = registry.find(session, name)
     registry.promote(session, model, actors.current().name, {"by": "person"})
-    return model
+    return model_told(model)
 
 
 @router.post("/models/rollback", response_model=ModelOut)
-def rollback_model(session: SessionOf, context: ContextOf) -> Model:
+def rollback_model(session: SessionOf, context: ContextOf) -> ModelOut:
     """Bring back the champion before this one."""
     model = registry.rollback(session, actors.current().name)
     recognise.settle(session, context.settings)
-    return model
+    return model_told(model)

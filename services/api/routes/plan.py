@@ -10,7 +10,7 @@ from services.api.deps import ContextOf, SessionOf, ViewOf, Word
 from services.api.schemas import MAX_INT, CycleOut
 from services.api.schemas_decisions import PlanContent, PlanIn, PlanOut
 from services.api.strict import StrictRoute
-from services.db.tables import Cycle
+from services.api.without import cycle_told
 from services.selection import plans
 
 router = APIRouter(tags=["plan"], route_class=StrictRoute)
@@ -33,12 +33,12 @@ def ask_for_plan(body: PlanIn, session: SessionOf, context: ContextOf) -> PlanOu
 
 
 @router.post("/plan/{plan_id}/approve", status_code=201, response_model=CycleOut)
-def approve_plan(plan_id: PlanId, session: SessionOf, context: ContextOf) -> Cycle:
+def approve_plan(plan_id: PlanId, session: SessionOf, context: ContextOf) -> CycleOut:
     """Start a cycle that asks for exactly what this plan says.
 
     Refused once failures, labels, decisions or settings have changed: there is another plan then.
     """
-    return plans.approve(session, context, plan_id)
+    return cycle_told(session, plans.approve(session, context, plan_id))
 
 
 def _told(now: plans.Standing) -> PlanOut:
