@@ -82,9 +82,14 @@ UNOFFERED = frozenset({"exact_shapley", "vebi"})
 that were fitted before."""
 
 
-def offered() -> tuple[str, ...]:
-    """Names of the methods that people may ask for, sorted."""
-    return tuple(sorted(set(NUMBERS) - UNOFFERED))
+def offered(has_features: bool = False) -> tuple[str, ...]:
+    """Names of the methods that people may ask for, sorted.
+
+    Args:
+        has_features: whether features were fitted for the detector.
+    """
+    unoffered = UNOFFERED - {"vebi"} if has_features else UNOFFERED
+    return tuple(sorted(set(NUMBERS) - unoffered))
 
 
 def to_score(method: str, given: Mapping[str, Any], size: Size) -> int | None:

@@ -73,6 +73,9 @@ class FrameOut(Row):
     has_truth: bool
     reports: list[Any]
     created_at: datetime
+    held: str | None = Field(
+        default=None, description="Why the champion's failures on it wait unexplained, if they do."
+    )
 
 
 class DismissIn(Body):
@@ -170,6 +173,11 @@ class CycleIn(Body):
     policy: str | None = None
     budget_boxes: int | None = Field(default=None, ge=1, le=MAX_INT)
     seed: int | None = Field(default=None, ge=0, le=MAX_INT)
+    anyway: bool = Field(
+        default=False,
+        description="Explain the champion's failures first, where they wait because it finds less "
+        "of the holdout than `explanation.min_recall`.",
+    )
 
 
 class UnreadableOut(Row):
@@ -335,6 +343,12 @@ class ModelOut(Row):
     reports: dict[str, Any]
     unreadable: UnreadableOut = UnreadableOut()
     created_at: datetime
+    limits: list[str] = Field(
+        default=[], description="What it cannot do; only where one model is asked for."
+    )
+    held: str | None = Field(
+        default=None, description="Why its failures wait unexplained, if they do; the same."
+    )
 
 
 class UnitOut(Row):

@@ -59,6 +59,12 @@ KindOption = Annotated[
     Literal["full", "retrain"], typer.Option(help="`retrain`: on the labels that are there.")
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Of selection and training.", min=0)]
+AnywayOption = Annotated[
+    bool,
+    typer.Option(
+        "--anyway", help="Explain failures first that wait because the champion finds too little."
+    ),
+]
 NumberArgument = Annotated[int | None, typer.Argument(metavar="[N]", help="Without: the newest.")]
 
 
@@ -73,10 +79,11 @@ def run_cycle(
     policy: PolicyOption = None,
     budget: BudgetOption = None,
     seed: SeedOption = None,
+    anyway: AnywayOption = False,
 ) -> None:
     """Start a cycle and follow it until it waits for labels or has ended."""
     with opened() as context:
-        cycle_id = _start(context, kind, policy, budget, seed)
+        cycle_id = _start(context, kind, policy, budget, seed, anyway)
         _follow(context, cycle_id, through_labels=False, timeout_s=None)
 
 
@@ -86,10 +93,11 @@ def start_cycle(
     policy: PolicyOption = None,
     budget: BudgetOption = None,
     seed: SeedOption = None,
+    anyway: AnywayOption = False,
 ) -> None:
     """Start a cycle and return at once; the services carry it on."""
     with opened() as context:
-        cycle_id = _start(context, kind, policy, budget, seed)
+        cycle_id = _start(context, kind, policy, budget, seed, anyway)
         say_who_goes_on(context, f"cycle {cycle_id} started")
 
 
@@ -268,7 +276,12 @@ def train(number: NumberArgument = None) -> None:
 
 
 def _start(
-    context: Context, kind: str, policy: str | None, budget: int | None, seed: int | None
+    context: Context,
+    kind: str,
+    policy: str | None,
+    budget: int | None,
+    seed: int | None,
+    anyway: bool,
 ) -> int:
     from services.config import explainers
     from services.cycle import cycles
@@ -276,7 +289,13 @@ def _start(
     explainers.check(context.settings.explanation)  # or it would begin at the next `e2x up`
     with context.sessions.begin() as session:
         return cycles.start(
-            session, context, kind=kind, policy=policy, budget_boxes=budget, seed=seed
+            session,
+            context,
+            kind=kind,
+            policy=policy,
+            budget_boxes=budget,
+            seed=seed,
+            anyway=anyway,
         ).id
 
 

@@ -51,9 +51,10 @@ def list_failures(
 
     A failure is withdrawn when the truth of its frame was corrected, and dismissed by a person.
     """
-    from services.models import registry
+    from services.models import holding, registry
 
     with opened() as context, reading(context.sessions) as session:
+        held = holding.why_champion_held(session, context.settings)
         wanted = FailureRow.state.not_in(TAKEN_BACK) if state is None else FailureRow.state == state
         query = select(FailureRow).where(wanted)
         if kind is not None:
@@ -89,6 +90,8 @@ def list_failures(
         ],
     )
     console().print(f"{len(rows)} of {total}")
+    if held is not None:
+        console().print(f"! {held}", markup=False, style="yellow", soft_wrap=True)
 
 
 def _with_names(

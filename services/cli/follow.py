@@ -121,8 +121,8 @@ def show_beat(bars: Progress, task: TaskID, beat: dict[str, Any] | None, left: s
     if not beat or "steps" not in beat:
         return
     note = ", ".join(
-        f"{name} {float(beat[name]):.3f}" if name == "loss" else f"{name} {beat[name]}"
-        for name in ("epoch", "loss")
+        f"{title} {beat[name]:.3f}" if isinstance(beat[name], float) else f"{title} {beat[name]}"
+        for title, name in (("epoch", "epoch"), ("loss", "loss"), ("validation AP50", "ap50"))
         if beat.get(name) is not None
     )
     told = ", ".join(filter(None, (note, left)))

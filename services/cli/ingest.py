@@ -41,6 +41,12 @@ AnnotationsOption = Annotated[
     typer.Option("--annotations", help="Their truth: a COCO file, or a COCO, VOC or YOLO folder."),
 ]
 GroupOption = Annotated[str, typer.Option(help="Such as the drive that the frames come from.")]
+AnywayOption = Annotated[
+    bool,
+    typer.Option(
+        "--anyway", help="Explain failures even if the champion finds too little of the holdout."
+    ),
+]
 ReporterOption = Annotated[str, typer.Option(help="Who reports them.")]
 
 
@@ -57,6 +63,7 @@ def ingest(
     annotations: AnnotationsOption = None,
     group: GroupOption = "",
     reporter: ReporterOption = "command line",
+    anyway: AnywayOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Report field frames; failures on them are found and explained soon after.
@@ -79,13 +86,16 @@ def ingest(
         for path in paths:
             _ingest_one(context, path, said or truth, group, reporter, taken, refused)
             bars.advance(bar)
+        held = _held(context, anyway)
     for one in taken:
         one["known"] = one["frame"] <= newest
     notes = [] if truth is None else list(truth.notes)
     if as_json:
-        print_json({"frames": taken, "refused": refused, "notes": notes})
+        print_json({"frames": taken, "refused": refused, "notes": notes, "held": held})
     else:
         _print_outcome(taken, refused, notes)
+        if held is not None:
+            console().print(f"! {held}", markup=False, style="yellow", soft_wrap=True)
     if refused:
         raise typer.Exit(FAILURE_EXIT)
 
@@ -126,6 +136,20 @@ def _ingest_one(
         if getattr(error, "retryable", False):
             raise  # such as a full disk: the others would meet it too
         refused.append({"file": str(path), "message": str(error)})
+
+
+def _held(context: Context, anyway: bool) -> str | None:
+    """Why failures wait unexplained; with ``anyway`` they do not wait any more."""
+    from services.db.engine import reading
+    from services.models import holding, registry
+
+    if anyway:
+        with context.sessions.begin() as session:
+            champion = registry.champion(session)
+            if champion is not None:
+                holding.release(session, context.settings, champion)
+    with reading(context.sessions) as session:
+        return holding.why_champion_held(session, context.settings)
 
 
 def _newest(context: Context) -> int:

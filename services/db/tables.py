@@ -24,7 +24,7 @@ from services.db.decisions import (
     PlanRow,
     SecondLook,
 )
-from services.db.generated import GeneratedRow, HarmRow, SampleState
+from services.db.generated import GeneratedRow, GeneratorRow, HarmRow, SampleState
 from services.db.loop import (
     ASKED_TASKS,
     FINISHED_CYCLES,
@@ -79,6 +79,7 @@ __all__ = [
     "FailureState",
     "FieldSide",
     "GeneratedRow",
+    "GeneratorRow",
     "HarmRow",
     "Image",
     "LabelTask",

@@ -30,6 +30,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.errors import Conflict, InvalidRequest, NotFound
+from services.models import features
 from services.store.project_store import store_of
 from services.store.storage import key_of
 
@@ -75,8 +76,9 @@ def ask(
         Conflict: the failure is none any more, or too much waits or is kept already.
     """
     failure = _open_failure(session, failure_id)
-    names = session.get_one(Model, failure.model_id).class_names
-    parameters = _parameters(method, num_samples)
+    model = session.get_one(Model, failure.model_id)
+    names = model.class_names
+    parameters = _parameters(method, num_samples, features.of_model(model) is not None)
     size = size_of(settings)
     passes = cost.passes(method, parameters, size, len(wishes))
     if passes is None:
@@ -120,9 +122,10 @@ def _open_failure(session: Session, failure_id: str) -> FailureRow:
     return failure
 
 
-def _parameters(method: str, num_samples: int | None) -> dict[str, Any]:
-    if method not in cost.offered():
-        raise InvalidRequest(f"no method {method!r}; there are {', '.join(cost.offered())}")
+def _parameters(method: str, num_samples: int | None, has_features: bool) -> dict[str, Any]:
+    offered = cost.offered(has_features)
+    if method not in offered:
+        raise InvalidRequest(f"no method {method!r}; there are {', '.join(offered)}")
     if num_samples is None:
         return {}
     if not cost.takes_samples(method):

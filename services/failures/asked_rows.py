@@ -12,8 +12,16 @@ from sqlalchemy.orm import Session
 from curation.explain import cost
 from curation.explain.what import What, can_answer
 from services.config.settings import Settings
-from services.db.tables import AskedExplanation, Explanation, FailureRow, Unit, UnitState
+from services.db.tables import (
+    AskedExplanation,
+    Explanation,
+    FailureRow,
+    Model,
+    Unit,
+    UnitState,
+)
 from services.failures import asked
+from services.models import features
 
 MEASURED = 40
 """Of what ran last: so many are looked at for the pace."""
@@ -99,7 +107,8 @@ def prices(
     """
     size, pace = asked.size_of(settings), _pace(session, failure.model_id, settings)
     found = []
-    for method in cost.offered():
+    model = session.get_one(Model, failure.model_id)
+    for method in cost.offered(features.of_model(model) is not None):
         questions = wishes(method)
         passes = cost.passes(method, {}, size, len(questions))
         all_of_it = [*needed, *(wish.what for wish in questions)]

@@ -30,7 +30,7 @@ from services.db.tables import (
     SecondLook,
     TaskState,
 )
-from services.models import registry
+from services.models import holding, registry
 from services.report.extra import Tile
 
 DAYS = 14
@@ -152,6 +152,12 @@ def _waits(session: Session, running: int | None) -> list[Waits]:
             "images that two people saw differently",
             open_tasks.get(TaskState.DISPUTED, 0),
             "/looks",
+        ),
+        Waits(
+            "a better detector",
+            "failures that are not explained, since the champion finds too little of the holdout",
+            holding.held_back(session),
+            "/models",
         ),
         Waits("labellers", "images under way", open_tasks.get(TaskState.LEASED, 0), "/work"),
         Waits("curators", "failures that no cycle has looked at", unseen or 0, "/failures?mode=0"),

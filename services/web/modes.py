@@ -26,7 +26,7 @@ from services.modes import decision_rows, trends
 from services.report import words
 from services.report.page import Outcome, Sparkline
 from services.report.trends import sparkline
-from services.web import cursors, render, session
+from services.web import cursors, render, sample_rows, session
 from services.web.cursors import MAX_ROW
 from services.web.decisions import mergeable
 
@@ -97,6 +97,7 @@ def mode_page(
         merged = decision_rows.merged_into(opened)
         root = merged.get(mode_id)
         others = mergeable(opened, trend.mode, merged) if user.may("curate") else []
+        drawn, drawing = sample_rows.of_mode(opened, mode_id)
     values = {
         "decided": decided,
         "told": told,
@@ -108,6 +109,9 @@ def mode_page(
         "typical": typical,
         "asked": asked,
         "most": ASKED,
+        "drawn": drawn,
+        "drawn_most": sample_rows.ON_A_MODE,
+        "came": words.drawn_in_words(drawing, mode_id),
     }
     return render.page(request, "mode.html", values, user)
 

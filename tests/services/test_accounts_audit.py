@@ -27,6 +27,7 @@ from services.db.tables import (
     CycleState,
     Image,
     LabelTask,
+    Model,
     Role,
     Unit,
     UnitState,
@@ -123,6 +124,10 @@ def _changes(admin: Browser, context: Context) -> Iterator[tuple[str, str, httpx
     yield "POST /v1/frames", "frame.report", sent
     yield post("POST /v1/models/{name}/promote", "/models/7/promote", "promote")
     yield post("POST /v1/models/rollback", "/models/rollback", "rollback")
+    with context.sessions.begin() as session:
+        weak = session.scalars(select(Model).where(Model.number == 7)).one()
+        weak.reports = {"holdout": {"objects": 100, "found": 1}}
+    yield post("POST /v1/models/{name}/explain", "/models/7/explain", "explain.anyway")
     yield post("POST /v1/cycles", "/cycles", "cycle.start", json={})
     with context.sessions.begin() as session:
         cycle = session.scalars(select(Cycle)).one()

@@ -15,18 +15,9 @@ from tests.services.pages import HOSTILE, add_field, sign_in
 
 PAGES = (
     *("/", "/failures", f"/failures/{1:064x}", "/modes", "/modes/1", "/modes/1/split"),
-    *("/plan", "/models", "/models/1", "/looks"),
-    *(
-        "/data",
-        "/work",
-        "/settings",
-        "/help",
-        "/account",
-        "/users",
-        "/audit",
-        "/label",
-        "/label/answers",
-    ),
+    *("/plan", "/models", "/models/1", "/looks", "/samples", "/samples/1"),
+    *("/data", "/work", "/settings", "/help", "/account", "/users", "/audit", "/label"),
+    "/label/answers",
 )
 
 
