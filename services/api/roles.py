@@ -92,6 +92,7 @@ LEAST: Mapping[str, UserRole | None] = {
     "GET /v1/looks/{task_id:row}": VIEWER,
     "POST /v1/looks/{task_id:row}/settle": CURATOR,
     "GET /v1/agreement": VIEWER,
+    "GET /v1/answers": VIEWER,
     "GET /v1/labels/export": VIEWER,
     "POST /v1/labels/import": CURATOR,
     "GET /v1/labels/tools": VIEWER,

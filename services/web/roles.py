@@ -29,6 +29,7 @@ LEAST_OF_PAGES: Mapping[str, UserRole | None] = {
     "POST /decisions/{number}/undo": CURATOR,
     "GET /label": LABELLER,
     "GET /label/waiting": LABELLER,
+    "GET /label/answers": LABELLER,
     "GET /looks": VIEWER,
     "GET /looks/{task_id}": VIEWER,
     "POST /looks/{task_id}/settle": CURATOR,
