@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from sqlalchemy import func, select
@@ -221,7 +221,7 @@ def show(number: NumberArgument = None, as_json: JsonOption = False) -> None:
             columns_of(seen) | {"name": mode.name, "label": mode.label, "state": mode.state}
             for seen, mode in modes
         ]
-        extra = {"modes": named, "label_tasks": asked, "unreadable": lost.to_dict()}
+        extra: dict[str, Any] = {"modes": named, "label_tasks": asked, "unreadable": lost.to_dict()}
         extra["time_left"] = None if left is None else left.to_dict()
         print_json(columns_of(cycle) | extra)
         return
