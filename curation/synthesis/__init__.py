@@ -39,15 +39,19 @@ from curation.synthesis.base import (
     Parent,
     Plan,
     Role,
+    Scene,
     Staged,
     Staging,
     Undrawn,
 )
-from curation.synthesis.checks import CheckContext, Judged, Row, check, texture_bounds, works
+from curation.synthesis.checks import CheckContext, Judged, Row, check, works
 from curation.synthesis.known import finder, found_rows, harmless
-from curation.synthesis.make import Missed, Sample, Verdict, decide, draw, harms_of
+from curation.synthesis.make import Sample, Verdict, decide, draw, harms_of
+from curation.synthesis.misses import Missed
 from curation.synthesis.plans import ModeHarm, SynthesisRequest, plan
 from curation.synthesis.pool_pixels import PoolRules, pool_harms
+from curation.synthesis.scenes import Labelled, places
+from curation.synthesis.texture import texture_bounds
 
 __all__ = [
     "CheckContext",
@@ -56,6 +60,7 @@ __all__ = [
     "Generator",
     "Harm",
     "Judged",
+    "Labelled",
     "Missed",
     "ModeHarm",
     "Parent",
@@ -64,6 +69,7 @@ __all__ = [
     "Role",
     "Row",
     "Sample",
+    "Scene",
     "Staged",
     "Staging",
     "SynthesisRequest",
@@ -79,6 +85,7 @@ __all__ = [
     "harmless",
     "harms_of",
     "names",
+    "places",
     "plan",
     "pool_harms",
     "texture_bounds",
