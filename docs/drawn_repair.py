@@ -98,7 +98,10 @@ def sentences(
     if "G4_repair_elsewhere_at_all" in bars:
         yield (
             f"What hurt {_verdict(bars['G4_repair_elsewhere_at_all'])} the same shape from a "
-            f"random place: {_points(bars['G4_repair_elsewhere_at_all'])}."
+            f"random place: {_points(bars['G4_repair_elsewhere_at_all'])}. Of these "
+            f"{lines['field_frames_elsewhere']['reproduced']:.0%} make the detector fail too, and "
+            "those are trained on first: that a sample reproduces a failure does not yet make it "
+            "worth training on."
         )
     if "G4_repair_whole_at_all" in bars:
         yield (
