@@ -11,6 +11,7 @@
     ├── EncoderMismatch     vectors of one encoder meet those of another
     ├── ShardCorrupt        a stored vector file does not match its own description
     ├── IndexBusy           another process is writing to the region index
+    ├── IndexMoved          another host has changed the region index meanwhile
     ├── BudgetTooSmall      nothing can be selected for this budget
     ├── GeneratorUnusable   a generator cannot draw at all: its weights or packages are not there
     ├── DrawingFailed       one sample could not be drawn
@@ -78,6 +79,13 @@ class IndexBusy(CurationError):
     """Another process is writing to the region index; trying again later helps."""
 
     code = "index_busy"
+    retryable = True
+
+
+class IndexMoved(CurationError):
+    """Another host has changed the region index since it was looked at; nothing was written."""
+
+    code = "index_moved"
     retryable = True
 
 

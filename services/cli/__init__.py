@@ -27,6 +27,7 @@ MODULES = (
     "services.cli.backup",
     "services.cli.store",
     "services.cli.up",
+    "services.cli.worker",
     "services.cli.imports",
     "services.cli.train",
     "services.cli.ingest",

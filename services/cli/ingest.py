@@ -43,6 +43,12 @@ AnnotationsOption = Annotated[
     typer.Option("--annotations", help="Their truth: a COCO file, or a COCO, VOC or YOLO folder."),
 ]
 GroupOption = Annotated[str, typer.Option(help="Such as the drive that the frames come from.")]
+AnywayOption = Annotated[
+    bool,
+    typer.Option(
+        "--anyway", help="Explain failures even if the champion finds too little of the holdout."
+    ),
+]
 ReporterOption = Annotated[str, typer.Option(help="Who reports them.")]
 
 
@@ -59,6 +65,7 @@ def ingest(
     annotations: AnnotationsOption = None,
     group: GroupOption = "",
     reporter: ReporterOption = "command line",
+    anyway: AnywayOption = False,
     every: EveryOption = None,
     keep_alike: KeepAlikeOption = False,
     as_json: JsonOption = False,
@@ -95,12 +102,15 @@ def ingest(
             else:
                 _ingest_one(context, path, said or truth, group, reporter, taken, refused)
             bars.advance(bar)
+        held = _held(context, anyway)
     for one in taken:
         one["known"] = one["frame"] <= newest
     if as_json:
-        print_json({"frames": taken, "refused": refused, "notes": notes})
+        print_json({"frames": taken, "refused": refused, "notes": notes, "held": held})
     else:
         _print_outcome(taken, refused, notes)
+        if held is not None:
+            console().print(f"! {held}", markup=False, style="yellow", soft_wrap=True)
     if refused:
         raise typer.Exit(FAILURE_EXIT)
 
@@ -166,6 +176,20 @@ def _told(path: Path, refused: list[dict[str, str]]) -> Iterator[None]:
         if getattr(error, "retryable", False):
             raise  # such as a full disk
         refused.append({"file": str(path), "message": str(error)})
+
+
+def _held(context: Context, anyway: bool) -> str | None:
+    """Why failures wait unexplained; with ``anyway`` they do not wait any more."""
+    from services.db.engine import reading
+    from services.models import holding, registry
+
+    if anyway:
+        with context.sessions.begin() as session:
+            champion = registry.champion(session)
+            if champion is not None:
+                holding.release(session, context.settings, champion)
+    with reading(context.sessions) as session:
+        return holding.why_champion_held(session, context.settings)
 
 
 def _report_frame(

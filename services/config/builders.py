@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curation.failures.default_boxes import FailureRules
 from curation.kernel.images import ImageLimits
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from curation.regions import RegionRules
     from curation.synthesis import Generator
     from retrain.detector import SsdDetector
+
+
+TRAINED = "trained"
+"""Among the parameters of who draws: which network of the project, by number; else the newest."""
 
 
 def device_name(settings: Settings) -> str:
@@ -50,6 +54,8 @@ def detector_config(settings: Settings, class_names: tuple[str, ...]) -> Detecto
         input_size_hw=(wanted.input_height_px, wanted.input_width_px),
         min_scale=wanted.min_scale,
         max_scale=wanted.max_scale,
+        scales=wanted.scales,
+        aspect_ratios=wanted.aspect_ratios,
     )
 
 
@@ -69,6 +75,9 @@ def train_config(settings: Settings, *, fine_tune: bool, seed: int, threads: int
         boost=wanted.boost_new if fine_tune else defaults.boost,
         weights=settings.detector.weights,
         num_threads=threads,
+        patience=wanted.patience,
+        validation_share=wanted.validation_share,
+        max_steps=wanted.max_steps,
         # Noise must neither be frozen nor normalised by statistics of nothing.
         freeze_stages=0 if random else defaults.freeze_stages,
         freeze_batch_norm=not random,
@@ -116,8 +125,12 @@ def explainer(settings: Settings) -> Explainer:
     return explainers.configured(settings.explanation)
 
 
-def generator(settings: Settings) -> Generator:
+def generator(settings: Settings, **more: Any) -> Generator:
     """Who draws samples, with those of the settings that it takes.
+
+    Args:
+        settings: see ``synthesis``.
+        more: parameters that the settings do not know of, such as an encoder.
 
     Raises:
         InvalidRequest: no generator has this name, or it takes no such parameter or value.
@@ -127,7 +140,8 @@ def generator(settings: Settings) -> Generator:
     wanted = settings.synthesis
     try:
         usual = synthesis.accepted(wanted.generator, {"blending": "varied"})
-        return synthesis.get(wanted.generator, **(usual | wanted.parameters))
+        own = {key: value for key, value in wanted.parameters.items() if key != TRAINED}
+        return synthesis.get(wanted.generator, **(usual | own | more))
     except (TypeError, ValueError) as slip:
         raise InvalidRequest(f"synthesis: {slip}") from slip
 

@@ -25,7 +25,7 @@ from services.db.decisions import (
     SecondLook,
 )
 from services.db.drift import DriftDay, DriftView
-from services.db.generated import GeneratedRow, HarmRow, SampleState
+from services.db.generated import GeneratedRow, GeneratorRow, HarmRow, SampleState
 from services.db.loop import (
     ASKED_TASKS,
     FINISHED_CYCLES,
@@ -82,6 +82,7 @@ __all__ = [
     "FailureState",
     "FieldSide",
     "GeneratedRow",
+    "GeneratorRow",
     "HarmRow",
     "Image",
     "LabelTask",

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from services.config import builders
 from services.db.engine import reading
 from services.db.tables import Model
+from services.models import features
 from services.store import model_folders
 from services.units.pipeline import StageContext
 
 if TYPE_CHECKING:
     from curation.embedding.embed import RegionEmbedder
+    from curation.embedding.encoder import TimmEncoder
     from curation.explain import Explainer
     from retrain.detector import SsdDetector
 
@@ -30,23 +32,36 @@ def detector_of(stage: StageContext, model_id: str) -> SsdDetector:
     return detector
 
 
+def encoder_of(stage: StageContext) -> TimmEncoder:
+    """What describes regions."""
+    settings = stage.context.settings
+    encoder: TimmEncoder = stage.resident.get("encoder", lambda: builders.load_encoder(settings))
+    return encoder
+
+
 def embedder_of(stage: StageContext) -> RegionEmbedder:
     """What turns pool images and failures into vectors."""
     settings = stage.context.settings
     embedder: RegionEmbedder = stage.resident.get(
-        "embedder", lambda: builders.region_embedder(settings, builders.load_encoder(settings))
+        "embedder", lambda: builders.region_embedder(settings, encoder_of(stage))
     )
     return embedder
 
 
-def explainer_of(stage: StageContext) -> Explainer:
+def explainer_of(stage: StageContext, model_id: str) -> Explainer:
     """The method that is set; it remembers on which detectors half precision has proven itself.
+
+    Features that were fitted for the model are used by the method that can.
 
     Raises:
         InvalidRequest: no method has this name, or it takes no such parameter or value.
     """
-    settings = stage.context.settings
+    context, settings = stage.context, stage.context.settings
     explainer: Explainer = stage.resident.get(
         f"explainer:{settings.explanation.model_dump_json()}", lambda: builders.explainer(settings)
     )
-    return explainer
+    if explainer.name != features.METHOD:
+        return explainer
+    with reading(context.sessions) as session:
+        model = session.get_one(Model, model_id)
+    return features.with_features(context, model, explainer)

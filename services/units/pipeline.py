@@ -7,7 +7,7 @@
                    score_pool ──────┴── select ─┬ (people label) ┬ train ── gate ── scan …
                                                 └─ synthesize ───┘   └ train_drawn ┘
 
-    a person asks ── explain_asked, neighbours
+    a person asks ── explain_asked, neighbours, train_generator
     a day is over ── drift
 
 A stage is a function ``run(stage_context, claim)`` that does the slow work and returns a
@@ -97,6 +97,7 @@ STAGES: dict[str, Stage] = {
         Stage("train", "train", "services.stages.train:run", max_attempts=5),
         Stage("train_drawn", "train", "services.stages.train:run_drawn"),
         Stage("gate", "train", "services.stages.gate:run"),
+        Stage("train_generator", "train", "services.stages.train_generator:run", max_attempts=5),
     )
 }
 

@@ -22,7 +22,8 @@ from celery.exceptions import CPendingDeprecationWarning
 
 from services import context as wiring
 from services import logs
-from services.config.project import Project, open_project
+from services.config.hosts import open_host
+from services.config.project import Project
 from services.config.settings import Settings, get_settings
 from services.store import private
 from services.store.ready_file import announce_ready
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser().parse_args(arguments)
     private.only_ours()
     settings = get_settings()
-    project = open_project(settings)
+    project = open_host(settings)
     match given.program:
         case "worker":
             run_worker(settings, project, given.queues, given.name, given.children)

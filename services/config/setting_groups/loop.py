@@ -53,6 +53,13 @@ class ExplanationSettings(Group):
     max_failures_per_image: int = Field(
         default=8, ge=1, description="The gravest so many of an image are explained."
     )
+    min_recall: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Failures of a champion that finds a smaller share of the holdout wait "
+        "unexplained, since why it misses nearly everything says little; `--anyway` explains them.",
+    )
 
 
 class SelectionSettings(Group):
