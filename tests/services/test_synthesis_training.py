@@ -13,6 +13,7 @@ from sqlalchemy import select
 from curation.synthesis.bridge import Conditioned, Verdict, Worth, write_verdict
 from curation.synthesis.bridge.checkpoint import FILE
 from services import context as wiring
+from services.config import builders
 from services.config.settings import Settings
 from services.context import Context
 from services.db.tables import GeneratorRow, SampleState, Unit, UnitState
@@ -167,6 +168,12 @@ def test_a_network_that_is_not_there_is_told_before_anything_is_looked_at(
     with context.sessions() as session:
         unit = session.scalars(select(Unit).where(Unit.kind == "synthesize")).one()
     assert unit.error_code == "generator_unusable"
+
+
+@pytest.mark.parametrize("name", ["compose", "diffusers", "bridge"])
+def test_every_generator_can_be_named_by_the_settings_alone(name: str) -> None:
+    made = builders.generator(Settings(synthesis={"generator": name}))
+    assert made.name == name
 
 
 def test_two_are_not_trained_at_once_and_slips_are_refused(sqlite_context: Context) -> None:
