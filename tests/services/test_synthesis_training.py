@@ -86,6 +86,7 @@ def trained(line: CommandLine) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.whole
 def test_it_makes_way_for_a_repair_and_goes_on_where_it_was(
     line: CommandLine, trained: dict[str, Any]
 ) -> None:
@@ -104,6 +105,7 @@ def test_it_makes_way_for_a_repair_and_goes_on_where_it_was(
     context.engine.dispose()
 
 
+@pytest.mark.whole
 def test_it_is_refused_until_it_has_proven_itself_and_says_how_to_see(
     line: CommandLine, trained: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -140,6 +142,7 @@ def test_it_is_refused_until_it_has_proven_itself_and_says_how_to_see(
     assert "no trained generator 7" in line.refused("synthesis", "verdict", "7", file)
 
 
+@pytest.mark.whole
 def test_it_draws_for_a_cycle_with_the_encoder_of_the_project(
     line: CommandLine, trained: dict[str, Any]
 ) -> None:
@@ -205,6 +208,7 @@ def test_only_what_waits_now_makes_a_training_make_way(sqlite_context: Context) 
         assert not training.others_wait(session)
 
 
+@pytest.mark.whole
 def test_the_api_asks_for_a_training_and_lists_who_was_trained(
     line: CommandLine, trained: dict[str, Any]
 ) -> None:
