@@ -189,7 +189,8 @@ def _found_in_pool(session: Session, cycle_id: int) -> Counter[int]:
         .where(CandidateRow.cycle_id == cycle_id, CandidateRow.mode_id.is_not(None))
         .group_by(CandidateRow.mode_id)
     )
-    return Counter({int(mode): count for mode, count in session.execute(query)})
+    rows = session.execute(query)
+    return Counter({mode: count for mode, count in rows if mode is not None})
 
 
 def _mode(
