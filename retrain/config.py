@@ -155,7 +155,13 @@ class TrainConfig(JsonConfig):
     """How to train.
 
     Attributes:
-        epochs: passes over the (oversampled) items.
+        epochs: passes over the (oversampled) items; 0 trains by steps until a validation share
+            gains no more (``plan.py``).
+        patience: by steps: looks, each of 50 steps, without a gain of AP50 on the validation share
+            that end it; at least a quarter of all steps so far.
+        validation_share: by steps: in (0, 0.25]; of the images, drawn by group. It is held back
+            until it has decided.
+        max_steps: by steps: at most; 0 is 2000, or 20 epochs where these are more.
         batch_size: images a step.
         learning_rate: peak of AdamW, for the layers that are new.
         backbone_rate_factor: in (0, 1]; times ``learning_rate`` for the pretrained layers.
@@ -180,7 +186,7 @@ class TrainConfig(JsonConfig):
         weights: "auto", "package", "torchvision", "random" or a file (see ``weights.py``).
     """
 
-    epochs: int = 20
+    epochs: int = 0
     batch_size: int = 16
     learning_rate: float = 1e-3
     backbone_rate_factor: float = 0.3
@@ -199,12 +205,28 @@ class TrainConfig(JsonConfig):
     cache_bytes: int = 2 * 1024**3
     boost: float = 1.0
     weights: str = "auto"
+    patience: int = 6
+    validation_share: float = 0.15
+    max_steps: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; by epochs without what only a training by steps reads.
+
+        A resume file is named by it: one of before there was another way is gone on from.
+        """
+        values = super(TrainConfig, self).to_dict()
+        by_steps = ("patience", "validation_share", "max_steps")
+        return {k: value for k, value in values.items() if not (self.epochs and k in by_steps)}
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        for name in ("batch_size", "patience"):
             _require(getattr(self, name) >= 1, f"{name} {getattr(self, name)}: at least 1")
+        _require(
+            0 < self.validation_share <= 0.25,
+            f"validation_share {self.validation_share}: in (0, 0.25]",
+        )
         for name in (
-            *("seed", "freeze_stages", "num_threads", "num_workers"),
+            *("epochs", "seed", "freeze_stages", "num_threads", "num_workers", "max_steps"),
             *("cache_bytes", "clip_norm", "weight_decay"),
         ):
             _require(getattr(self, name) >= 0, f"{name} {getattr(self, name)}: not negative")

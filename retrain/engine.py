@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection.ssd import SSD
 
@@ -38,6 +36,9 @@ class Progress:
         steps: in all.
         loss: mean of the last steps.
         eta_s: seconds to go, from the pace so far.
+        ap50: of the validation share at the last look, in 0..1; None without one.
+
+    By patience ``epochs`` is 0, and ``steps`` is the bound until it is known when the run ends.
     """
 
     epoch: int
@@ -46,6 +47,7 @@ class Progress:
     steps: int
     loss: float
     eta_s: float
+    ap50: float | None = None
 
 
 class LossModule(nn.Module):
@@ -128,19 +130,6 @@ def make_optimiser(model: SSD, config: TrainConfig) -> AdamW:
 
 def _trainable(model: SSD) -> Iterator[nn.Parameter]:
     return (parameter for parameter in model.parameters() if parameter.requires_grad)
-
-
-def make_schedule(optimiser: AdamW, config: TrainConfig, num_steps: int) -> LambdaLR:
-    """Linear warm-up, then half a cosine to zero; counted in steps."""
-    warmup = max(1, round(config.warmup_share * num_steps))
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        done = (step - warmup) / max(1, num_steps - warmup)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-    return LambdaLR(optimiser, factor)
 
 
 def make_average(model: SSD, decay: float) -> AveragedModel:

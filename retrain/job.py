@@ -11,7 +11,7 @@ Job file, paths absolute or relative to the folder of the job file::
      "model": "model folder", "score_threshold": 0.5, "report": "report.json", "device": "cpu",
      "num_threads": 1}                   for evaluate; the report goes to out/report
 
-A killed job that is started again with the same file resumes from its last epoch.
+A killed job that is started again with the same file resumes from its last epoch, or last look.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from retrain.config import FINE_TUNING, DetectorConfig, TrainConfig
 from retrain.detector import SsdDetector
 from retrain.errors import ConfigInvalid, RetrainError, TrainingInterrupted
 from retrain.evaluate import evaluate
+from retrain.plan import History
 from retrain.trainer import train
 
 PROGRESS_FILE = "progress.json"
@@ -114,6 +115,7 @@ def _train(job_file: Path, job: Mapping[str, Any], out: Path, beat: _Heartbeat) 
     model = out / "model"
     defaults = FINE_TUNING if job.get("init") else TrainConfig()
     lost: list[str] = []
+    told: list[History] = []
     detector = train(
         TrainConfig.from_dict(job.get("train") or {}, defaults),
         DetectorConfig.from_dict(job.get("detector") or {}),
@@ -125,6 +127,7 @@ def _train(job_file: Path, job: Mapping[str, Any], out: Path, beat: _Heartbeat) 
         should_stop=beat.stop.is_set,
         limits=_limits(job_file, job),
         on_lost=lost.extend,
+        on_history=told.append,
     )
     checkpoint.load(model)  # what lies on the disk is whole and finite, before anybody hears of it
     description = json.loads((model / "config.json").read_text())
@@ -133,6 +136,7 @@ def _train(job_file: Path, job: Mapping[str, Any], out: Path, beat: _Heartbeat) 
         "version": detector.version,
         "weights": description["weights"],
         "unreadable": lost,
+        "history": told[0].to_dict(),
     }
 
 

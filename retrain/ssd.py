@@ -50,7 +50,7 @@ def build(config: DetectorConfig, seed: int = 0) -> SSD:
 
 
 def _build(config: DetectorConfig) -> SSD:
-    backbone = _backbone(config)
+    backbone = backbone_of(config)
     channels = _channels(backbone, config.input_size_hw)
     boxes = default_box_generator(config, len(channels))
     counts = boxes.num_anchors_per_location()
@@ -105,7 +105,8 @@ def _geometric_scales(config: DetectorConfig, num_levels: int) -> list[float]:
     return [*scales, min(1.05, scales[-1] * step)]
 
 
-def _backbone(config: DetectorConfig) -> nn.Module:
+def backbone_of(config: DetectorConfig) -> nn.Module:
+    """The feature extractor, with fresh weights of the global generator."""
     backbone: nn.Module
     if config.architecture == "ssd300_vgg16":
         backbone = vgg16_backbone(config.input_size_hw)

@@ -1,4 +1,4 @@
-"""Training: ``train`` checks, ``fit`` runs the epochs, each epoch ends in a resume file.
+"""Training: ``train`` checks, ``fit`` runs the epochs, which end in a resume file.
 
 A run is a function of configuration, data, initial weights and seed: order and augmentation are
 drawn from (seed, epoch, position), so that a killed run that resumes ends in the same weights as
@@ -30,7 +30,7 @@ from torchvision.models.detection.ssd import SSD
 from curation.kernel.images import ImageLimits
 from curation.kernel.manifest import Manifest
 from retrain.config import DetectorConfig, TrainConfig
-from retrain.data import EpochView, TrainingSet, check, collate, epoch_order
+from retrain.data import EpochView, TrainingSet, check, collate
 from retrain.detector import SsdDetector
 from retrain.engine import (
     RESUME_FILE,
@@ -39,15 +39,16 @@ from retrain.engine import (
     freeze,
     make_average,
     make_optimiser,
-    make_schedule,
     read_resume,
     write_resume,
 )
 from retrain.errors import CheckpointCorrupt, NonFiniteLoss, TrainingInterrupted
+from retrain.plan import History, Plan, plan_of
 from retrain.readable import require_few, tell
 from retrain.ssd import build
 from retrain.tensor_files import require_finite
 from retrain.transforms import augmentation
+from retrain.validation import ap50
 from retrain.weights import WeightsRecord, initialise
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def train(
     should_stop: Callable[[], bool] | None = None,
     limits: ImageLimits = ImageLimits(),
     on_lost: Callable[[list[str]], None] | None = None,
+    on_history: Callable[[History], None] | None = None,
 ) -> SsdDetector:
     """Train a detector and write it to ``out``.
 
@@ -83,6 +85,7 @@ def train(
         should_stop: asked before every step.
         limits: of the images that are read.
         on_lost: told at the end which files could not be read.
+        on_history: told at the end how long it lasted and why, with the curve.
 
     Returns:
         The trained detector; with a weight average, the average.
@@ -110,6 +113,8 @@ def train(
     tell(lost, len(manifest.items), "trained")
     if on_lost:
         on_lost(lost)
+    if on_history:
+        on_history(run.plan.history())
     _require_finite(run.result(), config)
     detector = SsdDetector(run.result(), detector_config, str(run.accelerator.device))
     detector.save(out, record)
@@ -167,7 +172,7 @@ class _Run:
         out: Path,
         limits: ImageLimits,
     ) -> None:
-        self.config, self.out = config, out
+        self.config, self.detector_config, self.out = config, detector_config, out
         self.lost: set[str] = set()
         size_hw, names = detector_config.input_size_hw, detector_config.class_names
         self.data = TrainingSet(manifest, image_root, size_hw, names, config.cache_bytes, limits)
@@ -176,24 +181,17 @@ class _Run:
         freeze(model, config.freeze_stages)
         self.model: SSD = model
         self.module = LossModule(model, size_hw, config.freeze_batch_norm)
-        self.steps_at = self._count_steps()
+        self.plan: Plan = plan_of(config, self.data, self.accelerator.num_processes)
+        if self.plan.held.why_not:
+            _log.warning("%s: trains %d steps", self.plan.held.why_not, self.plan.steps)
         self.optimiser: AdamW = make_optimiser(model, config)
-        self.schedule: LambdaLR = make_schedule(self.optimiser, config, self.steps_at[-1])
+        self.schedule = LambdaLR(self.optimiser, self.plan.factor)
         self.average: AveragedModel | None = None
         if config.ema_decay:
             self.average = make_average(model, config.ema_decay).to(self.accelerator.device)
         self.wrapped, self.stepper = self.accelerator.prepare(self.module, self.optimiser)
-        self.epoch = 0
+        self.epoch, self.loss = 0, math.nan
         self.fingerprint = _fingerprint(config, detector_config, manifest, model)
-
-    def _count_steps(self) -> list[int]:
-        """Steps done before each epoch, and in all."""
-        counts = [0]
-        for epoch in range(self.config.epochs):
-            size = len(epoch_order(self.data, self.config, epoch))
-            per_epoch = math.ceil(size / self.config.batch_size / self.accelerator.num_processes)
-            counts.append(counts[-1] + per_epoch)
-        return counts
 
     def fit(
         self,
@@ -201,9 +199,9 @@ class _Run:
         should_stop: Callable[[], bool] | None,
     ) -> None:
         """Run the epochs that are left."""
-        step = self.steps_at[self.epoch]
-        pace = _Pace(time.monotonic(), step)
-        while self.epoch < self.config.epochs:
+        step = self.plan.step
+        pace = _Pace(time.monotonic(), step, self.loss)
+        while not self.plan.is_done(self.epoch):
             for pixels, targets, lost in self._loader():
                 if should_stop and should_stop():
                     raise TrainingInterrupted(f"stopped in epoch {self.epoch + 1}")
@@ -211,17 +209,29 @@ class _Run:
                 require_few(self.lost, len(self.data))
                 loss = self._step(pixels, targets) if targets else pace.loss
                 step += 1
-                eta_s = pace.update(loss, step, self.steps_at[-1])
+                steps = self.plan.steps
+                eta_s = pace.update(loss, step, steps)
                 if on_progress:
-                    epochs, steps = self.config.epochs, self.steps_at[-1]
-                    on_progress(Progress(self.epoch, epochs, step, steps, pace.loss, eta_s))
-            self.epoch += 1
-            self._save()
-            _log.info("epoch %d of %d, loss %.3f", self.epoch, self.config.epochs, pace.loss)
+                    on_progress(self._progress(step, pace.loss, eta_s))
+            self.epoch, self.loss = self.epoch + 1, pace.loss
+            if self.plan.end_epoch(self.epoch, step, pace.loss, self._measure):
+                self._save()
+                _log.info("%s", _told(self.epoch, step, self.plan, pace.loss))
+
+    def _progress(self, step: int, loss: float, eta_s: float) -> Progress:
+        epochs, plan = self.config.epochs, self.plan
+        return Progress(self.epoch, epochs, step, plan.steps, loss, eta_s, plan.ap50)
+
+    def _measure(self) -> float | None:
+        """AP50 of what would be kept now on the validation share."""
+        device = str(self.accelerator.device)
+        detector = SsdDetector(self.result(), self.detector_config, device)
+        return ap50(detector, self.data, self.plan.held.rows)
 
     def _loader(self) -> Any:
-        order = epoch_order(self.data, self.config, self.epoch)
-        view = EpochView(self.data, order, self.augment, self.config.seed, self.epoch)
+        view = EpochView(
+            self.data, self.plan.order(self.epoch), self.augment, self.config.seed, self.epoch
+        )
         loader = DataLoader(
             view,
             batch_size=self.config.batch_size,
@@ -274,6 +284,8 @@ class _Run:
             "average": self.average.state_dict() if self.average is not None else None,
             "generator": torch.get_rng_state(),
             "lost": sorted(self.lost),
+            "loss": self.loss,
+            "plan": self.plan.state(),
         }
         write_resume(self.out, state)
 
@@ -295,7 +307,14 @@ class _Run:
         torch.set_rng_state(state["generator"])
         self.epoch = int(state["epoch"])
         self.lost = set(state.get("lost", ()))
-        _log.info("resumes after epoch %d of %d", self.epoch, self.config.epochs)
+        self.loss = float(state.get("loss", math.nan))
+        self.plan.restore(self.epoch, state.get("plan"))
+        _log.info("resumes after epoch %d, step %d", self.epoch, self.plan.step)
+
+
+def _told(epoch: int, step: int, plan: Plan, loss: float) -> str:
+    measured = "" if plan.ap50 is None else f", validation AP50 {plan.ap50:.3f}"
+    return f"epoch {epoch}, step {step} of at most {plan.steps}, loss {loss:.3f}{measured}"
 
 
 def _accelerator(mixed_precision: str) -> Accelerator:

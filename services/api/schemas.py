@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.api.deps import MAX_ROW
 from services.config.setting_groups import MOST_OBJECTS
+from services.labeling.outcomes import Outcome
 
 Box = Annotated[
     list[float],
@@ -72,6 +73,9 @@ class FrameOut(Row):
     has_truth: bool
     reports: list[Any]
     created_at: datetime
+    held: str | None = Field(
+        default=None, description="Why the champion's failures on it wait unexplained, if they do."
+    )
 
 
 class DismissIn(Body):
@@ -169,6 +173,11 @@ class CycleIn(Body):
     policy: str | None = None
     budget_boxes: int | None = Field(default=None, ge=1, le=MAX_INT)
     seed: int | None = Field(default=None, ge=0, le=MAX_INT)
+    anyway: bool = Field(
+        default=False,
+        description="Explain the champion's failures first, where they wait because it finds less "
+        "of the holdout than `explanation.min_recall`.",
+    )
 
 
 class UnreadableOut(Row):
@@ -229,6 +238,10 @@ class TaskOut(Row):
     prelabels: list[Any]
     reason: dict[str, Any]
     note: str | None
+    outcome: Outcome = Field(
+        description="What became of it: `second_look` has one answer and waits for another person, "
+        "`undecided` has two that differ, `settled` was decided by a curator."
+    )
 
 
 class SubmitIn(Body):
@@ -269,6 +282,7 @@ class AnnotationOut(Row):
         default=False,
         description="A second person answers this task too, or a curator has to settle it.",
     )
+    outcome: Outcome = Field(description="What became of the task, as there.")
 
 
 class SettleIn(Body):
@@ -329,6 +343,12 @@ class ModelOut(Row):
     reports: dict[str, Any]
     unreadable: UnreadableOut = UnreadableOut()
     created_at: datetime
+    limits: list[str] = Field(
+        default=[], description="What it cannot do; only where one model is asked for."
+    )
+    held: str | None = Field(
+        default=None, description="Why its failures wait unexplained, if they do; the same."
+    )
 
 
 class UnitOut(Row):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from sqlalchemy import func, select
@@ -21,6 +21,7 @@ from services.cli.common import (
 )
 from services.cli.cycle_output import (
     drawing_in_words,
+    left_in_words,
     print_drawn,
     print_gate,
     print_plan,
@@ -31,7 +32,7 @@ from services.cli.cycle_output import (
 from services.cli.follow import RESTING, follow_cycle, progress, workers
 from services.cli.modes import print_seen_modes
 from services.cli.plan import draw_plan
-from services.cycle import unreadable
+from services.cycle import time_left, unreadable
 from services.db import actors
 from services.db.engine import reading
 from services.db.tables import (
@@ -58,6 +59,12 @@ KindOption = Annotated[
     Literal["full", "retrain"], typer.Option(help="`retrain`: on the labels that are there.")
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Of selection and training.", min=0)]
+AnywayOption = Annotated[
+    bool,
+    typer.Option(
+        "--anyway", help="Explain failures first that wait because the champion finds too little."
+    ),
+]
 NumberArgument = Annotated[int | None, typer.Argument(metavar="[N]", help="Without: the newest.")]
 
 
@@ -72,10 +79,11 @@ def run_cycle(
     policy: PolicyOption = None,
     budget: BudgetOption = None,
     seed: SeedOption = None,
+    anyway: AnywayOption = False,
 ) -> None:
     """Start a cycle and follow it until it waits for labels or has ended."""
     with opened() as context:
-        cycle_id = _start(context, kind, policy, budget, seed)
+        cycle_id = _start(context, kind, policy, budget, seed, anyway)
         _follow(context, cycle_id, through_labels=False, timeout_s=None)
 
 
@@ -85,10 +93,11 @@ def start_cycle(
     policy: PolicyOption = None,
     budget: BudgetOption = None,
     seed: SeedOption = None,
+    anyway: AnywayOption = False,
 ) -> None:
     """Start a cycle and return at once; the services carry it on."""
     with opened() as context:
-        cycle_id = _start(context, kind, policy, budget, seed)
+        cycle_id = _start(context, kind, policy, budget, seed, anyway)
         say_who_goes_on(context, f"cycle {cycle_id} started")
 
 
@@ -206,18 +215,21 @@ def show(number: NumberArgument = None, as_json: JsonOption = False) -> None:
             images = session.scalar(select(func.count()).where(CandidateRow.cycle_id == cycle.id))
             numbers = _numbers(session)
             lost = unreadable.of_cycle(session, cycle)
+            left = time_left.of(session, context, cycle)
     if as_json:
         named = [
             columns_of(seen) | {"name": mode.name, "label": mode.label, "state": mode.state}
             for seen, mode in modes
         ]
-        extra = {"modes": named, "label_tasks": asked, "unreadable": lost.to_dict()}
+        extra: dict[str, Any] = {"modes": named, "label_tasks": asked, "unreadable": lost.to_dict()}
+        extra["time_left"] = None if left is None else left.to_dict()
         print_json(columns_of(cycle) | extra)
         return
     print_facts(
         f"Cycle {cycle.id}",
         [
             ("state", cycle.state),
+            ("this step", left_in_words(left)),
             ("started by", f"{cycle.trigger}, {cycle.created_at:%Y-%m-%d %H:%M} UTC"),
             ("policy", f"{cycle.policy}, {cycle.budget_boxes} boxes, seed {cycle.seed}"),
             ("champion", numbers.get(cycle.champion_id)),
@@ -264,7 +276,12 @@ def train(number: NumberArgument = None) -> None:
 
 
 def _start(
-    context: Context, kind: str, policy: str | None, budget: int | None, seed: int | None
+    context: Context,
+    kind: str,
+    policy: str | None,
+    budget: int | None,
+    seed: int | None,
+    anyway: bool,
 ) -> int:
     from services.config import explainers
     from services.cycle import cycles
@@ -272,7 +289,13 @@ def _start(
     explainers.check(context.settings.explanation)  # or it would begin at the next `e2x up`
     with context.sessions.begin() as session:
         return cycles.start(
-            session, context, kind=kind, policy=policy, budget_boxes=budget, seed=seed
+            session,
+            context,
+            kind=kind,
+            policy=policy,
+            budget_boxes=budget,
+            seed=seed,
+            anyway=anyway,
         ).id
 
 

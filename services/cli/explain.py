@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from services.cli.explain_targets import Question
     from services.explaining.one_image import Outcome
 
+MOST_IMAGES = 400
 SINGLE_TOP, COMPARE_TOP = 3, 1
 """Detections that are explained where nothing is said: by one method, and by many."""
 
@@ -39,6 +40,18 @@ CompareOption = Annotated[
     bool, typer.Option("--compare", help="Side by side: the methods named, or all there are.")
 ]
 ListOption = Annotated[bool, typer.Option("--list", help="List the methods and end.")]
+FitOption = Annotated[
+    bool,
+    typer.Option(
+        "--fit-features",
+        help="Learn from the seed set which channels of the model tell the classes apart, and keep "
+        "them with it; the method vebi then uses them.",
+    ),
+]
+ImagesOption = Annotated[
+    int | None,
+    typer.Option(help="With --fit-features: of the seed set, at most; without: 400.", min=1),
+]
 ModelOption = Annotated[
     str,
     typer.Option(
@@ -127,6 +140,8 @@ def explain(
     panel_width: WidthOption = None,
     view: Annotated[bool, typer.Option("--open", help="Open the picture.")] = False,
     list_methods: ListOption = False,
+    fit_features: FitOption = False,
+    images: ImagesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw why the detector finds, or misses, something in an image: red supports, blue hurts.
@@ -137,13 +152,22 @@ def explain(
     if list_methods:
         _list(as_json)
         return
+    if fit_features:
+        if image is not None:
+            raise InvalidRequest("--fit-features looks at the seed set: name no image")
+        from services.cli.explain_features import fit_features as fit
+
+        fit(model, images or MOST_IMAGES, as_json)
+        return
+    if images is not None:
+        raise InvalidRequest("--images belongs to --fit-features")
     if image is None:
         raise InvalidRequest("name an image: `e2x explain IMAGE`, or `e2x explain --list`")
     settings = _changed(get_settings(), segments, segmentation)
     check_output(output)
     said = check(settings, image, model, target or (), box, label, truth, every, why or ())
     with loading():
-        from services.cli.explain_methods import able, chosen
+        from services.cli.explain_methods import able, chosen, with_features
 
         explainers = chosen(method or (), compare, given or (), settings)
         if compare and not method:
@@ -158,6 +182,7 @@ def explain(
         from services.cli.explain_targets import ask
 
         asked = ask(settings, said)
+        explainers = with_features(settings, said, explainers)
     many = top or (None if every or target or box else _top(len(explainers)))
     if not asked.subjects:
         print_candidates(asked, as_json)

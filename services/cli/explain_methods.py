@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from curation.explain.what import What, can_answer
-from services.cli.common import print_json, print_table
+from services.cli.common import opened, print_json, print_table
+from services.cli.explain_checks import Said, in_project
 from services.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -72,6 +73,32 @@ def chosen(
     return {
         name: explainers.make(name, own.get(name, {}) | by_method[name], wanted) for name in picked
     }
+
+
+def with_features(
+    settings: Settings, said: Said, explainers: dict[str, Explainer]
+) -> dict[str, Explainer]:
+    """The same, where the method that can uses the features that were fitted for the model."""
+    from services.models import features
+
+    if features.METHOD not in explainers or not in_project(settings):
+        return explainers
+    from sqlalchemy import select
+
+    from services.db.engine import reading
+    from services.db.tables import Model
+
+    root = settings.resolved_project()
+    if not said.model_folder.is_relative_to(root):
+        return explainers
+    name = said.model_folder.relative_to(root).as_posix()
+    with opened() as context:
+        with reading(context.sessions) as session:
+            model = session.scalar(select(Model).where(Model.folder == name))
+        if model is None:
+            return explainers
+        fitted = features.with_features(context, model, explainers[features.METHOD])
+    return explainers | {features.METHOD: fitted}
 
 
 def able(explainers: dict[str, Explainer], asked: Sequence[What]) -> dict[str, Explainer]:

@@ -19,7 +19,7 @@ from services.cli.common import (
     print_table,
 )
 from services.cli.cycle_output import print_gate, tell_unreadable
-from services.cli.train import print_evaluation
+from services.cli.train import print_evaluation, print_limits, print_training
 from services.cycle import unreadable
 from services.db import actors
 from services.db.engine import reading
@@ -79,7 +79,7 @@ def _found(model: Model) -> str:
 @models_app.command("show")
 def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
     """Show one model: where it comes from, how it does, what the gate said of it."""
-    from services.models import registry
+    from services.models import holding, registry
 
     with opened() as context, reading(context.sessions) as session:
         model = registry.find(session, name)
@@ -92,6 +92,8 @@ def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
         cycle = session.scalar(
             select(Cycle).where(Cycle.challenger_id == model.id).order_by(Cycle.id.desc())
         )
+        limits = holding.limits(context.settings, model)
+        held = holding.why_held(session, context.settings, model)
     decision = cycle.decision if cycle else None
     lost = unreadable.of_model(model)
     if as_json:
@@ -99,6 +101,8 @@ def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
             "dataset": columns_of(dataset) if dataset else None,
             "decision": decision,
             "unreadable": lost.to_dict(),
+            "limits": limits,
+            "held": held,
         }
         print_json(columns_of(model) | extra)
         return
@@ -121,6 +125,7 @@ def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
             ("folder", context.project.root / model.folder),
         ],
     )
+    print_training(model)
     if model.reports:
         names = ("map", "map50", "objects", "found", "missed", "false_positives", "images")
         print_table(
@@ -128,6 +133,9 @@ def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
             ("set", *(f"#{name}" for name in names)),
             [(role, *(report.get(n) for n in names)) for role, report in model.reports.items()],
         )
+    print_limits(limits)
+    if held is not None:
+        print_limits([held])
     tell_unreadable(lost)
     if decision:
         print_gate(decision)
@@ -167,7 +175,7 @@ def add_model(
 
     Adding again what is there adds nothing and is no error.
     """
-    from services.models import importing, registry, training
+    from services.models import holding, importing, registry, training
 
     names = importing.read_class_names(classes) if classes else ()
     source = importing.Source(path, names, architecture or None, default_boxes, network)
@@ -184,12 +192,14 @@ def add_model(
             reports = training.evaluate_splits(context, model.id)
         with reading(context.sessions) as session:
             first = registry.require_champion(session).id == model.id
-            lost = unreadable.of_model(session.get_one(Model, model.id))
+            model = session.get_one(Model, model.id)
+            lost, limits = unreadable.of_model(model), holding.limits(context.settings, model)
     if loaded.note:
         console().print(Text(f"{loaded.note}; `--network` names another"))
     said = "the champion" if first else f"a challenger: `e2x models promote {model.number}` uses it"
     console().print(f"model {model.number} is {said}", style="bold")
     print_evaluation(reports)
+    print_limits(limits)
     tell_unreadable(lost)
 
 

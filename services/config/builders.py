@@ -54,6 +54,8 @@ def detector_config(settings: Settings, class_names: tuple[str, ...]) -> Detecto
         input_size_hw=(wanted.input_height_px, wanted.input_width_px),
         min_scale=wanted.min_scale,
         max_scale=wanted.max_scale,
+        scales=wanted.scales,
+        aspect_ratios=wanted.aspect_ratios,
     )
 
 
@@ -73,6 +75,9 @@ def train_config(settings: Settings, *, fine_tune: bool, seed: int, threads: int
         boost=wanted.boost_new if fine_tune else defaults.boost,
         weights=settings.detector.weights,
         num_threads=threads,
+        patience=wanted.patience,
+        validation_share=wanted.validation_share,
+        max_steps=wanted.max_steps,
         # Noise must neither be frozen nor normalised by statistics of nothing.
         freeze_stages=0 if random else defaults.freeze_stages,
         freeze_batch_norm=not random,

@@ -15,6 +15,11 @@ def policy_of(settings: Settings, name: str) -> policies.Policy:
     return policies.configured(name, coverage=settings.selection.coverage_share)
 
 
+def needs_explanations(settings: Settings, name: str) -> bool:
+    """Whether it looks for what hurt in explained failures."""
+    return policies.Need.REGIONS in policy_of(settings, name).needs
+
+
 def walks_pool(settings: Settings, name: str) -> bool:
     """Whether the champion must look at every pool image for it."""
     return policies.Need.WHOLE_POOL in policy_of(settings, name).needs

@@ -20,11 +20,11 @@ from sqlalchemy.orm import Session
 from services.accounts import audit
 from services.config.policies import walks_pool
 from services.context import Context
-from services.cycle import cycle_units, drawing, holdout, label_tasks
+from services.cycle import cycle_units, drawing, held, holdout, label_tasks
 from services.db.base import utc_now
 from services.db.tables import FINISHED_CYCLES, Cycle, CycleState
 from services.errors import Conflict, InvalidRequest, NotFound
-from services.models import datasets, registry
+from services.models import datasets, holding, registry
 from services.modes import recognise
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def start(
     trigger: str = "person",
     seed: int | None = None,
     plan_id: str | None = None,
+    anyway: bool = False,
 ) -> Cycle:
     """Begin a cycle.
 
@@ -55,9 +56,11 @@ def start(
         seed: of the selection and the training; None: the setting plus the cycle's number.
         plan_id: the plan that it asks for, see :func:`services.selection.plans.approve`; None: it
             chooses by itself.
+        anyway: explain the champion's failures first, where they wait because it finds too little.
 
     Raises:
-        Conflict: another cycle runs, there is no champion, or its gate could measure nothing.
+        Conflict: another cycle runs, there is no champion, its gate could measure nothing, or its
+            failures wait unexplained and the policy chooses by explanations.
         InvalidRequest: no policy has this name.
     """
     check_policy(policy or context.settings.selection.policy)
@@ -66,6 +69,10 @@ def start(
     if other is not None:
         raise Conflict(f"cycle {other} is still running: wait for it or cancel it")
     holdout.require(session, champion)  # both kinds end in a gate, after people's work
+    if anyway:
+        holding.release(session, context.settings, champion)
+    elif kind == FULL and plan_id is None:
+        held.require(session, context, champion, policy)
     cycle = Cycle(
         kind=kind,
         policy=policy or context.settings.selection.policy,

@@ -24,6 +24,7 @@ from services.db.decisions import (
     PlanRow,
     SecondLook,
 )
+from services.db.drift import DriftDay, DriftView
 from services.db.generated import GeneratedRow, GeneratorRow, HarmRow, SampleState
 from services.db.loop import (
     ASKED_TASKS,
@@ -73,6 +74,8 @@ __all__ = [
     "DatasetVersion",
     "Decision",
     "DecisionKind",
+    "DriftDay",
+    "DriftView",
     "Embedding",
     "Explanation",
     "FailureRow",

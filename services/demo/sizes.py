@@ -78,6 +78,8 @@ boost_new = 3.0
 [explanation]
 method = "e2x"
 num_samples = {num_samples}
+# The demo shows the whole loop, whatever a quickly trained detector finds.
+min_recall = 0
 
 [selection]
 budget_boxes = {budget_boxes}

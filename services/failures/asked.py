@@ -30,6 +30,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.errors import Conflict, InvalidRequest, NotFound
+from services.models import features
 from services.store.project_store import store_of
 from services.store.storage import key_of
 
@@ -75,12 +76,12 @@ def ask(
         Conflict: the failure is none any more, or too much waits or is kept already.
     """
     failure = _open_failure(session, failure_id)
-    names = session.get_one(Model, failure.model_id).class_names
-    parameters = _parameters(method, num_samples)
+    model = session.get_one(Model, failure.model_id)
+    names, has_features = model.class_names, features.of_model(model) is not None
     size = size_of(settings)
+    parameters = _parameters(method, num_samples, size, has_features)
     passes = cost.passes(method, parameters, size, len(wishes))
-    if passes is None:
-        raise InvalidRequest(f"{method} takes at most {cost.MOST_EXACT} superpixels")
+    assert passes is not None  # a method that has no cost here is not offered
     rows = [
         AskedExplanation(
             failure_id=failure.id,
@@ -120,9 +121,14 @@ def _open_failure(session: Session, failure_id: str) -> FailureRow:
     return failure
 
 
-def _parameters(method: str, num_samples: int | None) -> dict[str, Any]:
-    if method not in cost.offered():
-        raise InvalidRequest(f"no method {method!r}; there are {', '.join(cost.offered())}")
+def _parameters(
+    method: str, num_samples: int | None, size: cost.Size, has_features: bool
+) -> dict[str, Any]:
+    offered = ", ".join(cost.offered(size, has_features))
+    if method not in cost.names():
+        raise InvalidRequest(f"no method {method!r}; there are {offered}")
+    if why := cost.why_not(method, size, has_features):
+        raise InvalidRequest(f"{method} is not offered for failures: {why}; there are {offered}")
     if num_samples is None:
         return {}
     if not cost.takes_samples(method):

@@ -23,28 +23,31 @@ from services.context import Context
 from services.db.base import utc_now
 from services.db.tables import Model, Unit, UnitState
 from services.errors import Conflict, LeaseLost
-from services.models import training
+from services.models import registration, training
 from services.units import Claim
 from services.units.lease import LeaseKeeper
 
 logger = logging.getLogger(__name__)
 
 
-def train_here(context: Context, on_beat: Callable[[dict[str, Any]], None]) -> Model:
+def train_here(
+    context: Context, on_beat: Callable[[dict[str, Any]], None], again: bool = False
+) -> Model:
     """Train the first detector in a process of this one and make it the champion.
 
     Args:
         context: wiring.
         on_beat: told the progress of the training process.
+        again: another one from the beginning, though there is a champion.
 
     Returns:
-        The model; a challenger, if another has become the champion meanwhile.
+        The model; a challenger, if another has become the champion meanwhile or finds more.
 
     Raises:
         Conflict: somebody else trains it, there is a champion, or nothing to train on.
         JobFailed: the training process ended in an error.
     """
-    claim = _claim(context)
+    claim = _claim(context, again)
     try:
         with LeaseKeeper(context, claim) as keeper:
 
@@ -52,11 +55,11 @@ def train_here(context: Context, on_beat: Callable[[dict[str, Any]], None]) -> M
                 keeper.check()
                 on_beat(state)
 
-            trained = training.run(context, None, beat)
+            trained = training.run(context, None, beat, fence=(claim.unit_id, claim.token))
         with context.sessions.begin() as session:
             units.finish(session, claim, {})  # first: who lost the lease registers nothing
-            model = training.register_first(session, trained)
-            units.record_result(session, claim, training.result_of(model, trained))
+            model = registration.register_first(session, trained)
+            units.record_result(session, claim, registration.result_of(model, trained))
             return model
     except LeaseLost as error:
         raise Conflict(
@@ -68,14 +71,14 @@ def train_here(context: Context, on_beat: Callable[[dict[str, Any]], None]) -> M
         raise
 
 
-def _claim(context: Context) -> Claim:
+def _claim(context: Context, again: bool) -> Claim:
     owner, lease_s = f"{socket.gethostname()}:{os.getpid()}", context.settings.workers.lease_s
     with context.sessions.begin() as session:
-        unit = training.request(session)
+        unit = training.request(session, again)
         audit.record(session, "model.train", f"unit:{unit.id}")
         claim = units.claim(session, unit.id, owner, lease_s)
         if claim is None and units.park_exhausted(session, unit.id):
-            training.request(session)  # a person who asks again means one more try
+            training.request(session, again)  # a person who asks again means one more try
             claim = units.claim(session, unit.id, owner, lease_s)
         if claim is None:
             raise Conflict(_why_not(session, unit.id))

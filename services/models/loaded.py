@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from services.config import builders
 from services.db.engine import reading
 from services.db.tables import Model
+from services.models import features
 from services.store import model_folders
 from services.units.pipeline import StageContext
 
@@ -47,14 +48,20 @@ def embedder_of(stage: StageContext) -> RegionEmbedder:
     return embedder
 
 
-def explainer_of(stage: StageContext) -> Explainer:
+def explainer_of(stage: StageContext, model_id: str) -> Explainer:
     """The method that is set; it remembers on which detectors half precision has proven itself.
+
+    Features that were fitted for the model are used by the method that can.
 
     Raises:
         InvalidRequest: no method has this name, or it takes no such parameter or value.
     """
-    settings = stage.context.settings
+    context, settings = stage.context, stage.context.settings
     explainer: Explainer = stage.resident.get(
         f"explainer:{settings.explanation.model_dump_json()}", lambda: builders.explainer(settings)
     )
-    return explainer
+    if explainer.name != features.METHOD:
+        return explainer
+    with reading(context.sessions) as session:
+        model = session.get_one(Model, model_id)
+    return features.with_features(context, model, explainer)

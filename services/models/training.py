@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation.kernel.manifest import Manifest
+from retrain.config import DetectorConfig, TrainConfig
 from retrain.description import config_of
 from retrain.errors import ReportMismatch
 from retrain.report import EvaluationReport
@@ -23,9 +25,9 @@ from services import units
 from services.config import builders
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import Cycle, DatasetVersion, Model, ModelState, Role, Unit, UnitState
+from services.db.tables import Cycle, DatasetVersion, Model, Role, Unit, UnitState
 from services.errors import Conflict
-from services.models import datasets, registry
+from services.models import checkpoints, datasets, registry, summaries
 from services.models.training_process import run_job
 from services.store import model_folders
 from services.store.project_store import ProjectStore, store_of
@@ -34,11 +36,12 @@ from services.units import threads
 logger = logging.getLogger(__name__)
 
 FIRST_KEY = "train:first"
-EVALUATED = (Role.HOLDOUT, Role.SIBLINGS)
+HAS_CHAMPION = (
+    "there is a champion already: `e2x cycle run` trains the next; `e2x train --again` trains one "
+    "from the beginning"
+)
 REPORT_FORM = 1
 """Raised when the same model, labels and settings give another report."""
-AGAINST = "against"
-"""Key of a summary: the labels and thresholds that its figures follow from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +54,30 @@ class Trained:
     dataset_id: str
     parent_id: str | None
     training: dict[str, Any]
+    reports: dict[str, Any] = field(default_factory=dict)
+    """Of the first detector, see :func:`evaluate_splits`: what it can is known before it is the
+    champion, since explanations of its failures depend on it."""
 
 
-def request(session: Session) -> Unit:
+def request(session: Session, again: bool = False) -> Unit:
     """Ask for the first detector; once more, where the last try was parked.
+
+    Args:
+        session: the caller's transaction.
+        again: another one from the beginning, though there is a champion.
 
     Raises:
         Conflict: there is a champion already, or nothing to train on.
     """
-    if registry.champion(session) is not None:
-        raise Conflict("there is a champion already: `e2x cycle run` trains the next")
+    if registry.champion(session) is not None and not again:
+        raise Conflict(HAS_CHAMPION)
     if not datasets.labelled_images(session):
         raise Conflict("there is nothing to train on: run `e2x import FOLDER --role seed`")
     unit = units.enqueue(session, "train", FIRST_KEY, {"cycle": None})
+    number = 1
+    while again and unit.state == UnitState.DONE:
+        number += 1
+        unit = units.enqueue(session, "train", f"{FIRST_KEY}:{number}", {"cycle": None})
     return units.redrive(session, unit.id) if unit.state == UnitState.DEAD else unit
 
 
@@ -73,8 +87,9 @@ def run(
     on_beat: Callable[[dict[str, Any]], None],
     version: DatasetVersion | None = None,
     drawn: bool = False,
+    fence: checkpoints.Fence = (0, 0),
 ) -> Trained:
-    """Train on a dataset version; a killed run resumes.
+    """Train on a dataset version; a killed run resumes, on another host too.
 
     Args:
         context: wiring.
@@ -82,6 +97,10 @@ def run(
         on_beat: told the progress of the process.
         version: what to train on; None: all that is labelled now.
         drawn: whether it is the training with drawn samples beside another without.
+        fence: the claim under which it runs, see :mod:`services.models.checkpoints`.
+
+    Raises:
+        LeaseLost: another host trains it, under a later claim.
     """
     settings = context.settings
     if version is None:
@@ -117,7 +136,49 @@ def run(
             "init": init,
             "limits": asdict(builders.image_limits(settings)),
         }
-        result = run_job("train", folder, job, settings.training.stall_s, on_beat)
+        told = {
+            "manifest": version.id,
+            "init": None if champion is None or init is None else champion.id,
+            **{name: job[name] for name in ("train", "detector", "limits")},
+        }
+        with _kept_elsewhere(context, folder, fence, told) as kept:
+            done = None if kept is None else kept.take()
+            if done is not None:
+                return Trained(**{**done, "class_names": tuple(done["class_names"])})
+
+            def beat(progress: dict[str, Any]) -> None:
+                on_beat(progress)
+                if kept is not None:
+                    kept.beat()
+
+            result = run_job("train", folder, job, settings.training.stall_s, beat)
+            trained = _trained(context, version, champion, config, detector, manifest, result)
+            if kept is not None:
+                kept.end(asdict(trained))
+    return trained
+
+
+def _kept_elsewhere(
+    context: Context, folder: Path, fence: checkpoints.Fence, job: dict[str, Any]
+) -> contextlib.AbstractContextManager[checkpoints.Checkpoints | None]:
+    """Checkpoints in the store, where that is not the project folder."""
+    store = store_of(context)
+    if not store.is_apart(context.project.root):
+        return contextlib.nullcontext()
+    folder.mkdir(parents=True, exist_ok=True)
+    return checkpoints.Checkpoints(store.objects, folder, fence, job)
+
+
+def _trained(
+    context: Context,
+    version: DatasetVersion,
+    champion: Model | None,
+    config: TrainConfig,
+    detector: DetectorConfig,
+    manifest: Manifest,
+    result: dict[str, Any],
+) -> Trained:
+    """What came of a run, its model in its lasting place."""
     if result["unreadable"]:
         logger.warning(
             "trained without %d images that cannot be read, such as %s: put the files back from a "
@@ -125,11 +186,12 @@ def run(
             len(result["unreadable"]),
             result["unreadable"][0],
         )
+    kept = model_folders.keep(
+        context, result["version"], partial(shutil.copytree, Path(result["model"]))
+    )
     return Trained(
         model_id=result["version"],
-        folder=model_folders.keep(
-            context, result["version"], partial(shutil.copytree, Path(result["model"]))
-        ),
+        folder=kept,
         class_names=manifest.class_names,
         dataset_id=version.id,
         parent_id=None if champion is None else champion.id,
@@ -140,8 +202,17 @@ def run(
             "weights": result["weights"],
             "unreadable": result["unreadable"],
             "generated": _generators(manifest),
+            "history": result.get("history"),  # None: a result of an older version
         },
+        reports={} if champion is not None else _first_look(context, kept, manifest.class_names),
     )
+
+
+def _first_look(context: Context, folder: str, names: Sequence[str]) -> dict[str, Any]:
+    with reading(context.sessions) as session:
+        sets = summaries.sets_of(session)
+    reports = {role: _evaluated(context, folder, each, names) for role, each in sets.items()}
+    return summaries.summaries_of(context, folder, reports, sets)
 
 
 def _generators(manifest: Manifest) -> dict[str, int]:
@@ -154,43 +225,6 @@ def run_name(cycle_id: int | None, drawn: bool = False) -> str:
     if cycle_id is None:
         return "train-first"
     return f"train-cycle-{cycle_id}" + ("-drawn" if drawn else "")
-
-
-def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
-    """Put a trained model into the registry as a challenger; twice is once."""
-    number = registry.next_number(session)
-    known = session.get(Model, trained.model_id)
-    if known is not None:
-        return known
-    model = Model(
-        id=trained.model_id,
-        number=number,
-        state=ModelState.CHALLENGER,
-        folder=trained.folder,
-        architecture=trained.training["architecture"],
-        class_names=list(trained.class_names),
-        dataset_version_id=trained.dataset_id,
-        parent_id=trained.parent_id,
-        cycle_id=cycle_id,
-        training=trained.training,
-    )
-    session.add(model)
-    session.flush()
-    return model
-
-
-def result_of(model: Model, trained: Trained) -> dict[str, Any]:
-    """What the unit of a training says, whoever ran it."""
-    lost = len(trained.training["unreadable"])
-    return {"model": model.id, "number": model.number, "unreadable": lost}
-
-
-def register_first(session: Session, trained: Trained) -> Model:
-    """Register the first detector and make it the champion: there is none to compare with."""
-    model = register(session, trained, None)
-    if registry.champion(session) is None:
-        registry.promote(session, model, "training", {"first": True})
-    return model
 
 
 def evaluate_model(
@@ -213,7 +247,17 @@ def evaluate_model(
     with reading(context.sessions) as session:
         model = session.get_one(Model, model_id)
         folder, all_names = model.folder, model.class_names
-    names = list(all_names if class_names is None else class_names)
+    names = all_names if class_names is None else class_names
+    return _evaluated(context, folder, manifest, names)
+
+
+def _evaluated(
+    context: Context,
+    folder: str,
+    manifest: Manifest,
+    class_names: Sequence[str],
+) -> EvaluationReport:
+    names = list(class_names)
     store = store_of(context)
     key = f"{folder}/{model_folders.REPORTS}{report_key(context, manifest, names)}.json"
     kept = _kept_report(store, key)
@@ -241,7 +285,7 @@ def evaluate_model(
 def report_key(context: Context, manifest: Manifest, class_names: Sequence[str]) -> str:
     """What a report of any one model follows from, beside the model, as 32 hex digits."""
     told = {
-        **_against(context, manifest.version),
+        **summaries.against(context, manifest.version),
         "form": REPORT_FORM,
         "classes": list(class_names),
         "device": context.settings.detector.device,
@@ -263,25 +307,13 @@ def _kept_report(store: ProjectStore, key: str) -> EvaluationReport | None:
 
 def evaluate_splits(context: Context, model_id: str) -> dict[str, EvaluationReport]:
     """A model on every evaluation role that has images; summaries go to its row."""
-    reports = reports_of(context, model_id)
+    with reading(context.sessions) as session:
+        folder, sets = session.get_one(Model, model_id).folder, summaries.sets_of(session)
+    reports = {role: evaluate_model(context, model_id, each) for role, each in sets.items()}
+    told = summaries.summaries_of(context, folder, reports, sets)
     with context.sessions.begin() as session:
-        session.get_one(Model, model_id).reports = {
-            role: {
-                **summary(report),
-                AGAINST: _against(context, report.manifest_version),
-            }
-            for role, report in reports.items()
-        }
+        session.get_one(Model, model_id).reports = told
     return reports
-
-
-def _against(context: Context, manifest_version: str) -> dict[str, Any]:
-    failures = context.settings.failures
-    return {
-        "labelled": manifest_version,
-        "score_threshold": failures.score_threshold,
-        "iou_threshold": failures.iou_threshold,
-    }
 
 
 def measured(context: Context, model_id: str) -> Model:
@@ -293,10 +325,10 @@ def measured(context: Context, model_id: str) -> Model:
         model = session.get_one(Model, model_id)
         holdout = datasets.labelled_set(session, Role.HOLDOUT)
     known = (model.reports or {}).get(Role.HOLDOUT, {})
-    now = _against(context, holdout.version)
+    now = summaries.against(context, holdout.version)
     # Figures of an older version of this program do not say what they follow from.
     judged = known.get("images", 0) + known.get("unreadable", 0)
-    fresh = known.get(AGAINST, now) == now and judged == len(holdout.items)
+    fresh = known.get(summaries.AGAINST, now) == now and judged == len(holdout.items)
     if fresh or not holdout.items:
         return model
     evaluate_splits(context, model_id)
@@ -309,25 +341,8 @@ def reports_of(
 ) -> dict[str, EvaluationReport]:
     """A model on every evaluation role that has images; see :func:`evaluate_model`."""
     with reading(context.sessions) as session:
-        sets = {role: datasets.labelled_set(session, role) for role in EVALUATED}
+        sets = summaries.sets_of(session)
     return {
-        str(role): evaluate_model(context, model_id, manifest, class_names)
+        role: evaluate_model(context, model_id, manifest, class_names)
         for role, manifest in sets.items()
-        if manifest.items
-    }
-
-
-def summary(report: EvaluationReport) -> dict[str, Any]:
-    """The figures of a report that a table shows."""
-    found = sum(outcome.found for outcome in report.objects)
-    return {
-        "map": report.map,
-        "map50": report.map50,
-        "objects": len(report.objects),
-        "found": found,
-        "missed": len(report.objects) - found,
-        "false_positives": report.false_positives,
-        "images": report.num_images,
-        "unreadable": report.unreadable,
-        "per_class50": {name: metrics.ap50 for name, metrics in report.per_class.items()},
     }

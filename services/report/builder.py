@@ -13,8 +13,10 @@ from services.context import Context
 from services.db.engine import reading
 from services.models.predict import Predict
 from services.report import trends, words
+from services.report.curve import Curve, curve_of
 from services.report.exemplars import Artist
 from services.report.extra import ReportExtra
+from services.report.field import champion_of
 from services.report.page import Page, PageCycle, PageMode
 from services.report.pictures import PictureBudget
 from services.report.read import CycleRows, ModeRows, ReportRows, read_rows
@@ -97,7 +99,18 @@ def make_page(context: Context, rows: ReportRows, artist: Artist, extra: ReportE
         cycles=[_cycle(rows, cycle, modes) for cycle in rows.cycles],
         next_steps=[] if rows.cycles else words.next_steps(rows),
         has_after=artist.predict is not None,
+        curves=_curves(rows),
     )
+
+
+def _curves(rows: ReportRows) -> list[Curve]:
+    """Of the first model's training, and of the champion's where it is another."""
+    shown = {model.number: model for model in (*rows.models[:1], champion_of(rows.models)) if model}
+    drawn = [
+        curve_of(f"Model {number}", (model.training or {}).get("history"))
+        for number, model in sorted(shown.items())
+    ]
+    return [one for one in drawn if one is not None]
 
 
 def _draw(rows: ReportRows, artist: Artist, modes: dict[int, PageMode]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from services.report.curve import Curve
 from services.report.extra import Tile
 
 
@@ -187,3 +188,5 @@ class Page:
     cycles: Sequence[PageCycle]
     next_steps: Sequence[tuple[str, str]]
     has_after: bool
+    curves: Sequence[Curve] = ()
+    """Of the first model's training and the champion's, where they are known."""

@@ -14,8 +14,8 @@ from services.db.tables import (
     FailureRow,
     FailureState,
     GeneratedRow,
-    LabelTask,
 )
+from services.labeling import outcomes
 from services.modes.trends import FAMILY_KINDS, state_in_words
 from services.plain import beside
 from services.report.page import Lineage, Outcome
@@ -144,12 +144,7 @@ def sample_state(sample: Sample) -> str:
     """What became of an image that was asked for."""
     if sample.annotation is not None:
         return f"labelled: {objects_in_words(sample.annotation.objects)}"
-    return "not asked yet" if sample.task is None else _task_state(sample.task)
-
-
-def _task_state(task: LabelTask) -> str:
-    words = {"waiting": "waits for a label", "leased": "is being labelled"}
-    return words.get(task.state, task.state)
+    return outcomes.words_of(None if sample.task is None else sample.task.state, sample.look)
 
 
 def best_matches(candidate: CandidateRow) -> list[dict[str, Any]]:

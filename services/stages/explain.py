@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from services.config import builders
 from services.db.convert import failure_of
 from services.db.engine import reading
 from services.db.tables import Explanation, FailureRow, FailureState, Image
+from services.models import holding
 from services.models.loaded import detector_of, embedder_of, explainer_of
 from services.store import drawings
 from services.store.storage import key_of, open_image, write_arrays
-from services.store.superpixels import segments_of
+from services.store.superpixels import segments_of, shared_by_hosts
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
@@ -50,7 +52,10 @@ def run(stage: StageContext, claim: Claim) -> Store:
         rows = _open_failures(session, image_id, model_id)[: wanted.max_failures_per_image]
     if not rows:
         return lambda _session: {"explained": 0}
-    explainer = explainer_of(stage)  # a slip in the settings is told first
+    held = holding.check(context, model_id)
+    if held is not None:
+        return partial(_hold, model_id, held)
+    explainer = explainer_of(stage, model_id)  # a slip in the settings is told first
     detector, embedder = detector_of(stage, model_id), embedder_of(stage)
     pixels = open_image(context, image)
     failures = [failure_of(row, detector.class_names) for row in rows]
@@ -61,6 +66,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         detector.input_size_hw,
         wanted.num_segments,
         wanted.segmentation,
+        shared_by_hosts(context),
     )
     attributions = explainer.explain(
         detector, pixels, [failure.target for failure in failures], segments
@@ -92,6 +98,12 @@ def run(stage: StageContext, claim: Claim) -> Store:
         return {"explained": len(stored), "without_regions": bare, "seconds": round(seconds, 3)}
 
     return store
+
+
+def _hold(model_id: str, why: str, session: Session) -> dict[str, Any]:
+    """The failures stay found; :mod:`services.models.holding` has them explained later."""
+    holding.note(session, model_id)
+    return {"explained": 0, "held": why}
 
 
 def _open_failures(session: Session, image_id: str, model_id: str) -> list[FailureRow]:

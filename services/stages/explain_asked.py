@@ -21,12 +21,13 @@ from services.config import builders, explainers
 from services.db.base import utc_now
 from services.db.convert import failure_of
 from services.db.engine import reading
-from services.db.tables import AskedExplanation, Explanation, FailureRow, Image
+from services.db.tables import AskedExplanation, Explanation, FailureRow, Image, Model
+from services.models import features
 from services.models.loaded import detector_of
 from services.store import drawings
 from services.store.project_store import store_of
 from services.store.storage import key_of, open_image, write_arrays
-from services.store.superpixels import segments_of
+from services.store.superpixels import segments_of, shared_by_hosts
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
@@ -48,8 +49,11 @@ def run(stage: StageContext, claim: Claim) -> Store:
             return lambda _session: {"explained": 0}
         failure = session.get_one(FailureRow, rows[0].failure_id)
         image = session.get_one(Image, failure.image_id)
+        model = session.get_one(Model, failure.model_id)
         own = drawings.newest_explanation(session, failure.id)
-    explainer = explainers.make(rows[0].method, rows[0].parameters, settings.explanation)
+    explainer = features.with_features(
+        context, model, explainers.make(rows[0].method, rows[0].parameters, settings.explanation)
+    )
     detector = detector_of(stage, failure.model_id)
     pixels = open_image(context, image)
     standard = _own(stage, failure, own, detector.input_size_hw)
@@ -61,6 +65,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
             detector.input_size_hw,
             settings.explanation.num_segments,
             settings.explanation.segmentation,
+            shared_by_hosts(context),
         )
         if standard is None
         else standard.segments

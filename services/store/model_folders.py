@@ -87,8 +87,10 @@ def for_run(context: Context, folder: str, run: Path) -> Path:
         folder: as its row names it.
         run: folder of the run.
     """
-    if store_of(context).root is not None:
-        return context.project.inside(context.project.root, folder)
+    context.project.inside(context.project.root, folder)
+    root = store_of(context).root
+    if root is not None:
+        return root / folder
     target = run / f"from-{Path(folder).name}"
     if not target.exists():
         temporary = temporary_beside(target)

@@ -24,7 +24,7 @@ from services.db.tables import EVALUATION_ROLES, Annotation, FailureRow, Image, 
 from services.failures.findings import overlap_of
 from services.failures.places import SAME_IOU
 from services.store.storage import open_image
-from services.store.superpixels import segments_of
+from services.store.superpixels import segments_of, shared_by_hosts
 from services.synthesis.scope import Scope, ScopeMode
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ def _missed(
         detector.input_size_hw,
         wanted.num_segments,
         wanted.segmentation,
+        shared_by_hosts(context),
     )
     x1, y1, x2, y2 = (float(side) for side in failure.box)
     truth = None if annotation is None else _others(failure, annotation, detector.class_names, mode)

@@ -189,8 +189,7 @@ def _found_in_pool(session: Session, cycle_id: int) -> Counter[int]:
         .where(CandidateRow.cycle_id == cycle_id, CandidateRow.mode_id.is_not(None))
         .group_by(CandidateRow.mode_id)
     )
-    rows = session.execute(query)
-    return Counter({mode: count for mode, count in rows if mode is not None})
+    return Counter({mode: count for mode, count in session.execute(query) if mode is not None})
 
 
 def _mode(

@@ -8,6 +8,7 @@
                                                 └─ synthesize ───┘   └ train_drawn ┘
 
     a person asks ── explain_asked, neighbours, train_generator
+    a day is over ── drift
 
 A stage is a function ``run(stage_context, claim)`` that does the slow work and returns a
 ``Store``: a function that writes the rows. The shell calls the store in the same transaction that
@@ -89,6 +90,7 @@ STAGES: dict[str, Stage] = {
         Stage("index", "index", "services.stages.index:run"),
         Stage("neighbours", "index", "services.stages.neighbours:run"),
         Stage("score_pool", "embed", "services.stages.score_pool:run"),
+        Stage("drift", "embed", "services.stages.drift:run"),
         Stage("plan", "index", "services.stages.plan:run"),
         Stage("select", "index", "services.stages.select:run"),
         Stage("synthesize", "explain", "services.stages.synthesize:run"),

@@ -23,7 +23,7 @@ from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.patience import CLOCKS_DIFFER, LONG_QUEUE_FACTOR
 from services.db.tables import TERMINAL, FailureRow, FailureState, Outbox, Unit
-from services.models import registry
+from services.models import holding, registry
 from services.modes import recognise
 from services.units.counting import forget, forgettable
 
@@ -59,7 +59,7 @@ def run(context: Context) -> Upkeep:
     done = Upkeep(
         forget_published(context),
         forget_units(context),
-        explain_again(context),
+        explain_again(context) + holding.let_go(context),
         audit.forget(context, BATCHES),
     )
     if done != Upkeep(0, 0, 0, 0):

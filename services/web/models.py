@@ -11,8 +11,9 @@ from sqlalchemy import select
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Audit, Cycle, DatasetVersion, Model, ModelState
-from services.models import registry
+from services.models import holding, registry
 from services.modes import recognise
+from services.report.curve import curve_of
 from services.web import cursors, render, session
 from services.web.cursors import MAX_ROW
 from services.web.figures import compared
@@ -62,6 +63,7 @@ def model_page(request: Request, user: session.UserOf, name: str) -> Response:
         dataset = opened.get(DatasetVersion, model.dataset_version_id or "")
         cycle = opened.get(Cycle, model.cycle_id or 0)
         parent = opened.get(Model, model.parent_id or "")
+        held = holding.why_held(opened, context.settings, model)
         audit = list(
             opened.scalars(
                 select(Audit)
@@ -84,6 +86,9 @@ def model_page(request: Request, user: session.UserOf, name: str) -> Response:
         ],
         "audit": audit,
         "is_champion": model.state == ModelState.CHAMPION,
+        "limits": holding.limits(context.settings, model),
+        "held": held,
+        "curve_of": curve_of("Training", (model.training or {}).get("history")),
     }
     return render.page(request, "model.html", values, user)
 
@@ -95,6 +100,17 @@ def promote(request: Request, user: session.SenderOf, name: str) -> Response:
     with context.sessions.begin() as opened:
         model = registry.find(opened, name)
         registry.promote(opened, model, user.name, {"by": "person"})
+        number = model.number
+    return RedirectResponse(f"/models/{number}", 303)
+
+
+@router.post("/models/{name}/explain")
+def explain_anyway(request: Request, user: session.SenderOf, name: str) -> Response:
+    """Have its failures explained, though it finds less of the holdout than is set."""
+    context: Context = request.app.state.context
+    with context.sessions.begin() as opened:
+        model = registry.find(opened, name)
+        holding.release(opened, context.settings, model)
         number = model.number
     return RedirectResponse(f"/models/{number}", 303)
 

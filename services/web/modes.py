@@ -19,7 +19,9 @@ from services.db.tables import (
     Image,
     LabelTask,
     ModeRow,
+    SecondLook,
 )
+from services.labeling import outcomes
 from services.modes import decision_rows, trends
 from services.report import words
 from services.report.page import Outcome, Sparkline
@@ -127,25 +129,31 @@ class Asked:
 
     candidate: CandidateRow
     image: str
-    state: str | None
+    state: str
     boxes: int | None
 
 
 def _asked(opened: Session, mode_id: int) -> list[Asked]:
     query = (
-        select(CandidateRow, Image.name, LabelTask.state, Annotation)
+        select(CandidateRow, Image.name, LabelTask.state, SecondLook.state, Annotation)
         .join(Image, Image.id == CandidateRow.image_id)
         .outerjoin(
             LabelTask,
             (LabelTask.cycle_id == CandidateRow.cycle_id)
             & (LabelTask.image_id == CandidateRow.image_id),
         )
+        .outerjoin(SecondLook, SecondLook.task_id == LabelTask.id)
         .outerjoin(Annotation, Annotation.id == LabelTask.annotation_id)
         .where(CandidateRow.mode_id == mode_id)
         .order_by(CandidateRow.id.desc())
         .limit(ASKED)
     )
     return [
-        Asked(candidate, name, state, None if answer is None else len(answer.objects))
-        for candidate, name, state, answer in opened.execute(query)
+        Asked(
+            candidate,
+            name,
+            outcomes.words_of(state, look),
+            None if answer is None else len(answer.objects),
+        )
+        for candidate, name, state, look, answer in opened.execute(query)
     ]

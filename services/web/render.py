@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup as Markup
 
 from services.context import Context
@@ -47,7 +47,7 @@ DAY_S, HOUR_S, MINUTE_S = 86_400, 3600, 60
 def environment() -> Environment:
     """The templates of all pages."""
     made = Environment(
-        loader=PackageLoader("services.web"),
+        loader=ChoiceLoader([PackageLoader("services.web"), PackageLoader("services.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

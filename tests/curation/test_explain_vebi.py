@@ -9,18 +9,14 @@ from captum.attr import GuidedBackprop
 from torch import nn
 
 from curation import superpixels
-from curation.explain.checks.vebi_checks import (
-    _score_without,
-    ablation_curve,
-    average_image,
-    field_side,
-)
 from curation.explain.methods import l1_ball, vebi, vebi_features
 from curation.explain.methods.guided_backprop import make_guidable
 from curation.explain.methods.l1_ball import descend, gaps, project_l1, solve
 from curation.explain.methods.vebi import Vebi
+from curation.explain.methods.vebi_ablation import _score_without, ablation_curve
 from curation.explain.methods.vebi_examples import examples
 from curation.explain.methods.vebi_features import FeatureModel, fit, responses
+from curation.explain.methods.vebi_pictures import average_image, average_images, field_side
 from curation.kernel.boxes import pairwise_iou
 from curation.kernel.detector import Network
 from curation.kernel.errors import ExplanationFailed
@@ -307,3 +303,32 @@ def test_examples_are_objects_background_and_what_was_missed():
     model = fit(detector, IMAGES[:1], boxes, labels, missed=missed)
     assert len(model.weights) == len(detector.class_names) + 1
     assert model.weights[-1].any()
+
+
+def test_many_average_images_in_one_pass_are_those_of_each_alone(model):
+    """And no more than one image is held at a time."""
+
+    class Lazy:
+        held = 0
+
+        def __len__(self):
+            return len(IMAGES)
+
+        def __getitem__(self, number):
+            Lazy.held += 1
+            return IMAGES[number].copy()
+
+    features = [int(model.relevant(label)[0]) for label in (1, 2)]
+    together = average_images(tiny_ssd(), model, Lazy(), BOXES, features, num_crops=4)
+    for feature, found in zip(features, together, strict=True):
+        alone = average_image(tiny_ssd(), model, IMAGES, BOXES, feature, num_crops=4)
+        np.testing.assert_allclose(found, alone, atol=1e-3)
+    assert Lazy.held <= 2 * len(IMAGES) + len(features)
+
+
+def test_a_feature_model_of_bytes_is_the_one_of_the_file(model, tmp_path):
+    model.save(tmp_path / "model.npz")
+    again = FeatureModel.of_bytes(model.to_bytes(), "somewhere")
+    assert again.fingerprint == FeatureModel.load(tmp_path / "model.npz").fingerprint
+    with pytest.raises(ExplanationFailed, match="somewhere: no feature model"):
+        FeatureModel.of_bytes(b"none", "somewhere")

@@ -42,6 +42,7 @@ epochs = 1
 finetune_epochs = 1
 [explanation]
 num_samples = 4
+min_recall = 0
 max_failures_per_image = 2
 [selection]
 budget_boxes = 12

@@ -44,7 +44,7 @@ def test_json_round_trip(config):
             {"architecture": "ssd300_vgg16", "class_names": NAMES, "min_scale": 0.9},
             "min_scale",
         ),
-        (TrainConfig, {"epochs": 0}, "epochs"),
+        (TrainConfig, {"epochs": -1}, "epochs"),
         (TrainConfig, {"learning_rate": -1}, "learning_rate"),
         (TrainConfig, {"mixed_precision": "int8"}, "int8"),
         (TrainConfig, {"weights": "random", "freeze_stages": 2}, "freeze"),

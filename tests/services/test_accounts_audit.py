@@ -27,6 +27,7 @@ from services.db.tables import (
     CycleState,
     Image,
     LabelTask,
+    Model,
     Role,
     Unit,
     UnitState,
@@ -123,6 +124,10 @@ def _changes(admin: Browser, context: Context) -> Iterator[tuple[str, str, httpx
     yield "POST /v1/frames", "frame.report", sent
     yield post("POST /v1/models/{name}/promote", "/models/7/promote", "promote")
     yield post("POST /v1/models/rollback", "/models/rollback", "rollback")
+    with context.sessions.begin() as session:
+        weak = session.scalars(select(Model).where(Model.number == 7)).one()
+        weak.reports = {"holdout": {"objects": 100, "found": 1}}
+    yield post("POST /v1/models/{name}/explain", "/models/7/explain", "explain.anyway")
     yield post("POST /v1/cycles", "/cycles", "cycle.start", json={})
     with context.sessions.begin() as session:
         cycle = session.scalars(select(Cycle)).one()
@@ -179,8 +184,8 @@ ELSEWHERE = {
     "POST /v1/looks/{task_id:row}/settle",
     "POST /v1/plan/{plan_id}/approve",
 }
-"""They need an explained failure, a drawn sample, a tool, a second look or a plan: their own tests
-make these, and look at the trail."""
+"""They need an explained failure, a drawn sample, a tool, a second look or a plan:
+``test_accounts_audit_rest.py`` makes these, and walks them."""
 ASKS = {"POST /v1/plan", "POST /v1/labels/news"}
 """They have something computed or pulled, and change nothing that anybody decided."""
 SIGNS_OF_LIFE = {"POST /v1/tasks/{task_id:row}/renew"}

@@ -19,7 +19,7 @@ from benchmarks.common.waiting import wait_until
 from services import units
 from services.api.auth import project_token
 from services.context import Context
-from services.db.tables import Annotation, Cycle, CycleState, LabelTask, Role
+from services.db.tables import Annotation, Cycle, CycleState, LabelTask, Role, Unit
 from services.models import registry
 from tests.services.api_server import CAR, error_of
 from tests.services.builders import add_champion, add_holdout_image, make_failure, make_image
@@ -164,6 +164,29 @@ def test_a_senseless_cycle_is_refused(client: httpx.Client, api: Context, body: 
         add_champion(session)
 
     error_of(client.post("/cycles", json=body), 422, "invalid_request")
+
+
+def test_what_waits_for_a_better_detector_is_told_and_let_go(
+    client: httpx.Client, api: Context
+) -> None:
+    with api.sessions.begin() as session:
+        champion = add_champion(session)
+        add_holdout_image(session)
+        champion.reports = {"holdout": {"objects": 797, "found": 11}}
+        frame = make_image(5, Role.FIELD)
+        session.add(frame)
+        session.flush()
+        session.add(make_failure(5, frame, champion, state="found"))
+
+    told = client.get("/models/1").json()
+    assert "finds 1 % of the holdout (11 of 797 objects)" in told["held"]
+    assert told["limits"][0].startswith("finds 1 % of the holdout")
+    said = error_of(client.post("/cycles", json={"policy": "e2x"}), 409, "conflict")
+    assert "chooses by explanations" in str(said)
+    assert client.post("/models/1/explain").json()["held"] is None
+    with api.sessions() as session:
+        assert session.scalars(select(Unit.kind).where(Unit.kind == "explain")).one()
+    assert client.post("/cycles", json={"policy": "e2x"}).status_code == 201
 
 
 def test_models_are_promoted_and_rolled_back(client: httpx.Client, api: Context) -> None:

@@ -151,7 +151,7 @@ def test_config_masks_secrets(made: CommandLine, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[training]\nepochs = 0\n", "training.epochs"),
+        ("[training]\nepochs = -1\n", "training.epochs"),
         ("[training]\nepoch = 1\n", "training.epoch"),
         ("seed = =\n", "TOML"),
         ('environment = "production"\n', "E2X_DATABASE_URL"),

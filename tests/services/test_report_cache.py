@@ -14,7 +14,7 @@ from curation.kernel.images import encode_png
 from retrain.report import EvaluationReport, require_comparable
 from services.context import Context
 from services.db.tables import Annotation, Model, Role
-from services.models import datasets, training
+from services.models import datasets, summaries, training
 from services.store.storage import put_image
 from tests.services.builders import make_image
 from tests.services.field_frames import blind
@@ -98,7 +98,7 @@ def test_a_damaged_report_is_made_again_and_told(
 def test_figures_of_a_model_follow_the_thresholds_and_the_labels(judged: Context) -> None:
     def against(context: Context) -> dict[str, Any]:
         model: Model = training.measured(context, f"{1:064x}")
-        found: dict[str, Any] = model.reports["holdout"][training.AGAINST]
+        found: dict[str, Any] = model.reports["holdout"][summaries.AGAINST]
         return found
 
     first = against(judged)

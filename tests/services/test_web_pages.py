@@ -31,6 +31,7 @@ LISTS = (
     "/settings",
     "/help",
     "/label",
+    "/label/answers",
     "/looks",
     "/account",
     "/users",

@@ -1,8 +1,8 @@
 """Explanation by the channels that tell the classes apart: which of them fired, and on what.
 
 Read :meth:`Vebi.explain`. Channels are found by :mod:`curation.explain.methods.vebi_features`;
-:func:`~curation.explain.checks.vebi_checks.average_image` shows what one of them answers to,
-:func:`~curation.explain.checks.vebi_checks.ablation_curve` whether it matters.
+:func:`~curation.explain.methods.vebi_pictures.average_image` shows what one of them answers to,
+:func:`~curation.explain.methods.vebi_ablation.ablation_curve` whether it matters.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def _notes(
     notes = ["strongest: " + ", ".join(parts) if parts else "no channel speaks of this class here"]
     if own:
         notes.append(
-            "channels were learnt from this image's own boxes of each class; fit a model on "
-            "annotated images (curation.explain.methods.vebi_features.fit) and pass it as model"
+            "channels were learnt from this image's own boxes of each class; `e2x explain "
+            "--fit-features` learns them from the seed set, which the method then uses"
         )
     return tuple(notes)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -91,11 +91,15 @@ class FeatureModel:
             raise ExplanationFailed(
                 f"the feature model was fitted on detector {self.version[:12]}, not on "
                 f"{detector.version[:12]}: fit one on this detector with "
-                "curation.explain.methods.vebi_features.fit"
+                "`e2x explain --fit-features`"
             )
 
     def save(self, path: Path) -> None:
         """Write an npz file, atomically."""
+        files.write_bytes(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The npz file."""
         buffer = io.BytesIO()
         np.savez(
             buffer,
@@ -106,7 +110,7 @@ class FeatureModel:
             mu=np.array(self.mu),
             num_boxes=np.array(self.num_boxes),
         )
-        files.write_bytes(path, buffer.getvalue())
+        return buffer.getvalue()
 
     @classmethod
     def load(cls, path: Path) -> FeatureModel:
@@ -116,7 +120,16 @@ class FeatureModel:
             ExplanationFailed: the file cannot be read or holds something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as held:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ExplanationFailed(f"{path}: no feature model ({error}); fit it again") from error
+        return cls.of_bytes(data, str(path))
+
+    @classmethod
+    def of_bytes(cls, data: bytes, where: str) -> FeatureModel:
+        """What :meth:`to_bytes` gave; errors as of :meth:`load`, they name ``where``."""
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as held:
                 return cls(
                     version=str(held["version"]),
                     layers=tuple(str(name) for name in held["layers"]),
@@ -126,7 +139,7 @@ class FeatureModel:
                     num_boxes=int(held["num_boxes"]),
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ExplanationFailed(f"{path}: no feature model ({error}); fit it again") from error
+            raise ExplanationFailed(f"{where}: no feature model ({error}); fit it again") from error
 
 
 def layer_names(network: Network, inputs: torch.Tensor) -> tuple[str, ...]:
@@ -264,17 +277,71 @@ def fit(
     """
     if not sum(map(len, labels)):
         raise ExplanationFailed("no box to learn features from: give images with objects")
+    parts = [describe(detector, image, b) for image, b in zip(images, boxes_xyxy, strict=True)]
+    return fitted(
+        detector,
+        parts[0].layers,
+        parts[0].channels,
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate(labels),
+        None if missed is None else np.concatenate(missed),
+        mu,
+    )
+
+
+class Described(NamedTuple):
+    """Features of the boxes of one image."""
+
+    layers: tuple[str, ...]
+    channels: tuple[int, ...]
+    """Of each layer; F is their sum."""
+    rows: _Matrix
+    """[N, F]."""
+
+
+def describe(detector: Detector, image: ImageArray, boxes_xyxy: FloatArray) -> Described:
+    """Features of boxes [N, 4] px of an image, for :func:`fitted`; one or two forward passes.
+
+    Raises:
+        ExplanationFailed: the detector does not show its layers.
+    """
     network = layers_of(detector).copy()
-    names = layer_names(network, detector.preprocess(images[:1]))
-    rows, sizes = [], tuple[int, ...]()
-    for image, boxes in zip(images, boxes_xyxy, strict=True):
-        with torch.no_grad():
-            maps = activations(network, names, detector.preprocess([image]))
-        sizes = tuple(m.shape[1] for m in maps)
-        rows.append(responses(maps, shares(boxes, image)))
-    given = np.concatenate(labels)
-    wanted = (given[:, None] == np.arange(network.num_classes)).astype(np.float64)  # [N, K]
+    inputs = detector.preprocess([image])
+    names = layer_names(network, inputs)
+    with torch.no_grad():
+        maps = activations(network, names, inputs)
+    channels = tuple(int(one.shape[1]) for one in maps)
+    return Described(names, channels, responses(maps, shares(boxes_xyxy, image)))
+
+
+def fitted(
+    detector: Detector,
+    layers: tuple[str, ...],
+    channels: tuple[int, ...],
+    rows: _Matrix,
+    labels: IntArray,
+    missed: BoolArray | None = None,
+    mu: float = MU,
+) -> FeatureModel:
+    """The sparse fit to features that were described before, of many images.
+
+    Args:
+        detector: of which they are.
+        layers: see :class:`Described`.
+        channels: the same.
+        rows: [N, F].
+        labels: [N] in 0..K-1.
+        missed: [N], see :func:`fit`.
+        mu: largest sum of absolute weights of a class.
+
+    Raises:
+        ExplanationFailed: there is no box.
+    """
+    if not len(labels):
+        raise ExplanationFailed("no box to learn features from: give images with objects")
+    count = layers_of(detector).num_classes
+    wanted = (labels[:, None] == np.arange(count)).astype(np.float64)  # [N, K]
     if missed is not None:
-        wanted = np.column_stack([wanted, np.concatenate(missed)])  # [N, K + 1]
-    weights = solve(np.concatenate(rows), wanted, mu).astype(np.float32)
-    return FeatureModel(detector.version, names, sizes, weights, mu, len(given))
+        wanted = np.column_stack([wanted, missed])  # [N, K + 1]
+    weights = solve(rows, wanted, mu).astype(np.float32)
+    return FeatureModel(detector.version, layers, channels, weights, mu, len(labels))

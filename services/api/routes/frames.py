@@ -7,14 +7,18 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.json_schema import SkipJsonSchema
+from sqlalchemy.orm import Session
 
 from services.api.deps import IN_A_PLACE_TO_DECODE, ContextOf, RowId, ViewOf
 from services.api.schemas import MAX_INT, FrameOut, ObjectIn, ReportIn
 from services.api.strict import StrictRoute
+from services.context import Context
+from services.db.engine import reading
 from services.db.tables import Observation
 from services.errors import InvalidRequest, NotFound
 from services.intake import strict_json
 from services.intake.frames import ingest_frame
+from services.models import holding
 
 router = APIRouter(tags=["frames"], route_class=StrictRoute)
 Pixels: TypeAlias = Annotated[int, Field(ge=1, le=MAX_INT)] | SkipJsonSchema[None]
@@ -40,12 +44,13 @@ def report_frame(
     group: Annotated[str, Form(max_length=120)] = "",
     width_px: Annotated[Pixels, Form(description="Of the picture that the boxes are of.")] = None,
     height_px: Annotated[Pixels, Form(description="The same.")] = None,
-) -> Observation:
+) -> FrameOut:
     """Take in one frame, with its truth or with an operator's report; the same frame is one frame.
 
-    The failures that the champion makes on it are found and explained soon after.
+    The failures that the champion makes on it are found and explained soon after; `held` says why
+    they wait, where they do.
     """
-    return ingest_frame(
+    frame = ingest_frame(
         context,
         file.file.read(),
         file.filename or "frame",
@@ -56,15 +61,22 @@ def report_frame(
         source="api",
         said_wh=_size(width_px, height_px),
     )
+    with reading(context.sessions) as session:
+        return _shown(session, context, frame)
 
 
 @router.get("/frames/{frame_id:row}", response_model=FrameOut)
-def show_frame(frame_id: RowId, session: ViewOf) -> Observation:
+def show_frame(frame_id: RowId, session: ViewOf, context: ContextOf) -> FrameOut:
     """One frame."""
     frame = session.get(Observation, frame_id)
     if frame is None:
         raise NotFound(f"no frame {frame_id}")
-    return frame
+    return _shown(session, context, frame)
+
+
+def _shown(session: Session, context: Context, frame: Observation) -> FrameOut:
+    held = holding.why_champion_held(session, context.settings)
+    return FrameOut.model_validate(frame).model_copy(update={"held": held})
 
 
 def _size(width_px: int | None, height_px: int | None) -> tuple[int, int] | None:

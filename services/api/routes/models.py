@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from sqlalchemy.orm import Session
 
 from services.api.deps import ContextOf, SessionOf, ViewOf
 from services.api.schemas import ModelOut, Page
 from services.api.strict import StrictRoute
 from services.api.without import model_told
+from services.context import Context
 from services.db import actors
-from services.models import registry
+from services.db.tables import Model
+from services.models import holding, registry
 from services.modes import recognise
 
 router = APIRouter(tags=["models"], route_class=StrictRoute)
@@ -22,9 +25,25 @@ def list_models(session: ViewOf) -> Page[ModelOut]:
 
 
 @router.get("/models/{name}", response_model=ModelOut)
-def show_model(name: str, session: ViewOf) -> ModelOut:
-    """A model by number or id."""
-    return model_told(registry.find(session, name))
+def show_model(name: str, session: ViewOf, context: ContextOf) -> ModelOut:
+    """A model by number or id, and what it cannot do."""
+    return _whole(session, context, registry.find(session, name))
+
+
+@router.post("/models/{name}/explain", response_model=ModelOut)
+def explain_anyway(name: str, session: SessionOf, context: ContextOf) -> ModelOut:
+    """Have its failures explained, though it finds less of the holdout than is set."""
+    model = registry.find(session, name)
+    holding.release(session, context.settings, model)
+    return _whole(session, context, model)
+
+
+def _whole(session: Session, context: Context, model: Model) -> ModelOut:
+    told = {
+        "limits": holding.limits(context.settings, model),
+        "held": holding.why_held(session, context.settings, model),
+    }
+    return model_told(model).model_copy(update=told)
 
 
 @router.post("/models/{name}/promote", response_model=ModelOut)

@@ -53,6 +53,13 @@ class ExplanationSettings(Group):
     max_failures_per_image: int = Field(
         default=8, ge=1, description="The gravest so many of an image are explained."
     )
+    min_recall: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Failures of a champion that finds a smaller share of the holdout wait "
+        "unexplained, since why it misses nearly everything says little; `--anyway` explains them.",
+    )
 
 
 class SelectionSettings(Group):
@@ -108,6 +115,10 @@ class TriggerSettings(Group):
         default=0, ge=0, description="Retrain when so many new labels wait; 0: never."
     )
     retrain_cron: str = Field(default="", description="Cron expression for retraining, in UTC.")
+    drift: bool = Field(
+        default=False,
+        description="Start a cycle when a day of field frames has drifted (`drift.daily`).",
+    )
     interval_s: float = Field(default=10.0, gt=0, description="How often triggers are looked at.")
 
     @field_validator("cycle_cron", "retrain_cron")

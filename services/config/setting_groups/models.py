@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,6 +15,7 @@ from retrain.config import (
     GateRules,
     TrainConfig,
 )
+from retrain.errors import ConfigInvalid
 from services.config.setting_groups.base import Group
 
 # The science has the defaults, so that a job without a project does the same as one of a project.
@@ -47,6 +49,15 @@ class DetectorSettings(Group):
     max_scale: float = Field(
         default=_DETECTOR.max_scale, gt=0, le=MAX_SCALE, description="Largest default box."
     )
+    scales: tuple[float, ...] = Field(
+        default=_DETECTOR.scales,
+        description="Default boxes by level, one more than levels, in the place of both scales; "
+        "`e2x train --suggest` proposes some.",
+    )
+    aspect_ratios: tuple[tuple[float, ...], ...] = Field(
+        default=_DETECTOR.aspect_ratios,
+        description="Of the default boxes, above 1, by level; without: 2 and 3 on each.",
+    )
     weights: str = Field(
         default=_TRAINING.weights,
         description="Backbone weights: `auto`, `torchvision`, `package`, `random`, or a file.",
@@ -57,15 +68,43 @@ class DetectorSettings(Group):
     def _refuse_crossed_scales(self) -> Self:
         if self.min_scale >= self.max_scale:
             raise ValueError(f"min_scale {self.min_scale:g} must be below max_scale")
+        try:
+            replace(_DETECTOR, scales=self.scales, aspect_ratios=self.aspect_ratios)
+        except ConfigInvalid as error:
+            raise ValueError(str(error)) from error
         return self
 
 
 class TrainingSettings(Group):
     """Training and fine-tuning."""
 
-    epochs: int = Field(default=_TRAINING.epochs, ge=1, description="Epochs of the first detector.")
+    epochs: int = Field(
+        default=_TRAINING.epochs,
+        ge=0,
+        description="Epochs of the first detector; 0: steps, until a validation share of its "
+        "images gains no more, so that a small set gets as many as it needs.",
+    )
     finetune_epochs: int = Field(
-        default=FINE_TUNING.epochs, ge=1, description="Epochs of each retraining."
+        default=FINE_TUNING.epochs,
+        ge=0,
+        description="Epochs of each retraining; 0: steps, as for the first.",
+    )
+    patience: int = Field(
+        default=_TRAINING.patience,
+        ge=1,
+        description="By steps: looks, one in 50 steps, without a gain of AP50 that end it.",
+    )
+    validation_share: float = Field(
+        default=_TRAINING.validation_share,
+        gt=0,
+        le=0.25,
+        description="By steps: share of the images that is held back until it has decided, in "
+        "whole groups; never of the holdout.",
+    )
+    max_steps: int = Field(
+        default=_TRAINING.max_steps,
+        ge=0,
+        description="By steps: at most; 0: 2000, or 20 epochs where these are more.",
     )
     batch_size: int = Field(default=_TRAINING.batch_size, ge=1, description="Images a step.")
     learning_rate: float = Field(
