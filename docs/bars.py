@@ -117,6 +117,45 @@ SYNTHESIS = {
         )
         for end, told in (("", ""), ("_at_all", ", at all"))
     },
+    "G3_same_data": Bar("siblings fixed by samples alone, times those of training again", ">="),
+    "G3_same_data_at_all": Bar("the same, points above training again", ">="),
+    "G3_retrieval": Bar("the same, times those of 75 boxes of a pool without the causes", ">="),
+    "G3_retrieval_at_all": Bar("the same, points above these", ">="),
+    "G3_pool_at_all": Bar("samples in pixels of the pool above training again, points", ">="),
+    "G3b": Bar("failing frames and samples above the frames alone, points of siblings", ">="),
+    "G3b_at_all": Bar("the same, above them at all", ">="),
+    "G3b_pool": Bar("samples in pixels of the pool alone above failing frames, points", ">="),
+    "G3b_pool_value": Bar("the same, value alone", ">="),
+    **{
+        f"G4_repair_{rival}{end}": Bar(f"beside the frames, above {words}{told}, points", ">=")
+        for rival, words in (
+            ("elsewhere", "the same shape from a random place"),
+            ("pasted", "pasting at random"),
+            ("random", "a random part of the window"),
+            ("unblamed", "what is not blamed"),
+            ("whole", "all of twice the box with its light"),
+        )
+        for end, told in (("", ""), ("_at_all", ", at all"))
+    },
+    "G5": Bar("75 boxes by E2X and samples above the boxes alone, points of siblings", ">="),
+    "G5_at_all": Bar("the same, above them at all", ">="),
+    **{
+        f"G7_{arm}{end}": Bar(f"{words}: {told}", "<=" if end in ("_flips", "_false") else ">=")
+        for arm, words in (
+            ("field_frames_compose", "frames and samples"),
+            ("compose", "samples alone"),
+            ("pool", "samples in pixels of the pool"),
+        )
+        for end, told in (
+            ("", "holdout AP50 above that without them, points"),
+            ("_champion", "holdout AP50 above the first detector, points"),
+            ("_class", "the worst class of the holdout, points"),
+            ("_flips", "holdout objects lost, share"),
+            ("_false", "false detections of the holdout more than without them"),
+        )
+    },
+    "G10_parents": Bar("pictures that judge and may give pixels", "<="),
+    "G10_near": Bar("samples within 4 bits of a picture that judges", "<="),
     "G9": Bar("label against the box of what is kept of the object, IoU", ">="),
     "G9_share": Bar("objects of which that is 0.7 or more, share", ">="),
     "G11": Bar("plans drawn again to the same bytes, share", ">="),

@@ -7,6 +7,7 @@ import textwrap
 from typing import Any
 
 import bars
+import drawn_repair
 
 FILE = "synthesis.json"
 RECIPES = {
@@ -68,6 +69,7 @@ def page() -> str:
             f"chosen on another seed. PyTorch {part['versions']['torch']}; `{part['command']}`.",
             100,
         ),
+        *drawn_repair.section(document),
     ]
     return "\n".join(told) + "\n"
 

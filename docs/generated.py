@@ -169,6 +169,14 @@ def drawn_samples_page() -> str:
     return drawn_samples.page()
 
 
+def chart_schema() -> str:
+    """What the values of the Helm chart may be."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import chart_schema
+
+    return chart_schema.page()
+
+
 PAGES = {
     "settings.md": settings_page,
     "http_api.md": api_page,
@@ -178,6 +186,7 @@ PAGES = {
     "results/field_frames.md": field_frames_page,
     "results/scale.md": scale_page,
     "results/drawn_samples.md": drawn_samples_page,
+    "../deploy/helm/e2x/values.schema.json": chart_schema,
 }
 
 

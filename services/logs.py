@@ -94,6 +94,8 @@ def configure(
 ) -> None:
     """Send all logs of this process to ``folder/name.log``, or to standard error.
 
+    Where ``settings.to`` says so they go to standard error whatever the folder.
+
     Args:
         name: of the process, such as ``worker-explain``.
         level: least level that is logged.
@@ -101,7 +103,7 @@ def configure(
         settings: how large a file may get; None: as large as by default.
     """
     handler: logging.Handler
-    if folder is None:
+    if folder is None or (settings is not None and settings.to == "stderr"):
         handler = logging.StreamHandler(sys.stderr)
     else:
         folder.mkdir(parents=True, exist_ok=True)

@@ -115,7 +115,7 @@ def judged(prepared: Prepared, dealt: Dealt, detector: SsdDetector, folder: Path
     teaching = {sample.name for sample in dealt.parents}
     modes: list[dict[str, Any]] = []
     for mode in dealt.modes:
-        cause = _cause([old[name].cause for name in mode.members])
+        cause = cause_of_most([old[name].cause for name in mode.members])
         sides: dict[bool, dict[str, list[Failure]]] = {True: {}, False: {}}
         for one in (old[name] for name in mode.members):
             own = sides[one.sample in teaching]
@@ -195,7 +195,7 @@ def _siblings(
     }
 
 
-def _cause(causes: Sequence[str | None]) -> str | None:
+def cause_of_most(causes: Sequence[str | None]) -> str | None:
     """That of at least half of a mode's failures; None where there is none."""
     cause, count = Counter(causes).most_common(1)[0]
     return cause if 2 * count >= len(causes) else None

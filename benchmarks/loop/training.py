@@ -58,9 +58,17 @@ def measure(
 
 
 def fine_tuned(
-    prepared: Prepared, new: Sequence[Sample], out: Path, epochs: int, threads: int
+    prepared: Prepared,
+    new: Sequence[Sample],
+    out: Path,
+    epochs: int,
+    threads: int,
+    unboosted: Sequence[Sample] = (),
 ) -> SsdDetector:
-    """The detector trained on the seed set and these images, from what it is."""
+    """The detector trained on the seed set and these images, from what it is.
+
+    Those that are not boosted count once in an epoch, as what is drawn does in the service.
+    """
     world = prepared.world
     config = TrainConfig(
         epochs=epochs,
@@ -70,6 +78,7 @@ def fine_tuned(
         num_threads=threads,
     )
     known = world.manifest(world.train).items + world.manifest(new, "selected").items
+    known += world.manifest(unboosted).items
     manifest = Manifest(world.class_names, known)
     shutil.rmtree(out, ignore_errors=True)
     return train(config, world.config, manifest, world.root, out, prepared.base)

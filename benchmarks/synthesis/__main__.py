@@ -5,24 +5,28 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
+import time
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
 
+from benchmarks.common.units import Units
 from benchmarks.detectors import CACHE
 from benchmarks.loop.table import environment
 from benchmarks.synthesis import (
     arms,
+    leaks,
     pictures,
     prepare,
     recipes,
+    repair,
     report,
     reproduction,
     training,
 )
+from benchmarks.synthesis.material import ready
 from curation.kernel.files import write_json
 from curation.synthesis.blend import BLENDINGS
 from curation.synthesis.composite import BLENDING
@@ -32,6 +36,9 @@ from retrain.memory import keep_freed_memory
 SCENES, DRAWN = 25, 40
 """Of each seed, for the pictures alone."""
 RESULTS = Path(__file__).parents[1] / "results" / "synthesis.json"
+UNITS = RESULTS.with_name("synthesis-units.jsonl")
+GROUP = 5
+"""Arms of which all seeds are done before the next: a world is loaded once for each group."""
 
 
 def rows_of(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
@@ -63,7 +70,7 @@ def rows_of(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Can the missing sample be made?")
     parser.add_argument(
-        "--part", choices=("reproduction", "pictures", "training"), default="reproduction"
+        "--part", choices=("reproduction", "pictures", "training", "leaks"), default="reproduction"
     )
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 3])
     parser.add_argument("--misses", type=int, default=0, help="of a seed at most; 0 for all")
@@ -71,8 +78,10 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="of these; so processes share")
     parser.add_argument("--report", action="store_true", help="of what is done, does nothing new")
     parser.add_argument("--arms", nargs="*", choices=arms.BY_NAME, default=list(arms.BY_NAME))
-    parser.add_argument("--count", type=int, default=80, help="drawn samples of an arm, at most")
-    parser.add_argument("--finetune-epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=10, help="of the first detector")
+    parser.add_argument("--finetune-epochs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
+    parser.add_argument("--units", type=Path, default=UNITS, help="of training, appended to")
     parser.add_argument("--blending", choices=BLENDINGS, default=BLENDING)
     parser.add_argument("--coalitions", type=int, default=64, help="of the transplant game")
     parser.add_argument("--num-samples", type=int, default=128, help="of the explanation")
@@ -88,8 +97,12 @@ def main() -> None:
     told: dict[str, Any]
     if arguments.part == "pictures":
         reached, told = pictures.measure(arguments.seeds, SCENES, DRAWN), {"scenes": SCENES}
+    elif arguments.part == "leaks":
+        sizes = arguments.epochs, arguments.threads, arguments.num_samples
+        of_seeds = [ready(seed, *sizes) for seed in arguments.seeds]
+        reached, told = leaks.reached(of_seeds, (arms.BLAMED, arms.POOL)), {}
     elif arguments.part == "training":
-        reached, told = {}, {"table": trained(arguments)}
+        reached, told = trained(arguments)
     else:
         reached, told = reproduced(arguments)
     for name, entry in reached.items():
@@ -104,39 +117,39 @@ def main() -> None:
     write_json(arguments.results, known)
 
 
-def trained(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """A line for each seed and arm; those that are done are not done again."""
-    size = f"{arguments.blending}-{arguments.coalitions}-{arguments.misses}-{arguments.count}"
-    path = arguments.cache / f"training-{size}-{arguments.finetune_epochs}.jsonl"
-    known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = {(unit["seed"], unit["arm"]) for unit in known}
-    rules = GameRules(coalitions=arguments.coalitions)
-    for seed in arguments.seeds:
-        waiting = [name for name in arguments.arms if (seed, name) not in done]
-        if not waiting or arguments.report:
-            continue
-        ready = prepare.ready(arguments.cache, seed)
-        misses = recipes.dealt(ready.misses)[: arguments.misses or None]
-        ready = replace(ready, misses=tuple(misses))
-        for name in waiting:
-            print(f"  seed {seed} {name}", file=sys.stderr, flush=True)
-            unit = {"seed": seed, "arm": name} | training.measure(
-                arms.BY_NAME[name],
-                ready,
-                arguments.cache / f"training-{seed}",
-                arguments.count,
-                arguments.finetune_epochs,
-                arguments.blending,
-                rules,
-                arguments.num_samples,
-            )
-            known.append(unit)
-            with path.open("a") as file:
-                file.write(json.dumps(unit) + "\n")
-    wanted = [unit for unit in known if unit["seed"] in arguments.seeds]
-    for unit in wanted:
-        print(json.dumps(unit))
-    return wanted
+def trained(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Bars of training, and what is told beside them; units that are done are not done again.
+
+    What decides most comes first: arms are asked for in order, and of one group of arms all seeds.
+    """
+    size = f"e{arguments.epochs} f{arguments.finetune_epochs} K{arguments.num_samples}"
+    units = Units(arguments.units)
+
+    def key(seed: int, arm: str) -> dict[str, Any]:
+        return {"part": "training", "seed": seed, "arm": arm, "size": size}
+
+    for start in range(0, len(arguments.arms), GROUP):
+        for seed in () if arguments.report else arguments.seeds:
+            asked = arguments.arms[start : start + GROUP]
+            waiting = [name for name in asked if not units.has(key(seed, name))]
+            if not waiting:
+                continue
+            sizes = arguments.epochs, arguments.threads, arguments.num_samples
+            material = ready(seed, *sizes)
+            for name in waiting:
+                begun = time.process_time()
+                print(f"  seed {seed} {name}", file=sys.stderr, flush=True)
+                result = training.measure(
+                    arms.BY_NAME[name], material, arguments.finetune_epochs, arguments.threads
+                )
+                seconds = time.process_time() - begun
+                units.add(key(seed, name), result | {"seconds": round(seconds, 1)})
+    wanted = [
+        unit for unit in units.done if unit["size"] == size and unit["seed"] in arguments.seeds
+    ]
+    lines = repair.table(wanted)
+    repair.show(lines)
+    return repair.reached(wanted), {"size": size, "table": lines}
 
 
 def reproduced(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -3,89 +3,111 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from benchmarks.common.keep import kept
-from benchmarks.loop.evidence import shown
-from benchmarks.loop.tested import Tested, tested
-from benchmarks.loop.training import compare, planted_objects
-from benchmarks.synthesis import arms, recipes, reproduction
+from benchmarks.loop import field
+from benchmarks.loop.field import Dealt
+from benchmarks.loop.prepare import Prepared
+from benchmarks.loop.tested import Tested, Tests, detections, resampled, scored, tested
+from benchmarks.loop.training import compare, fine_tuned, labelled
+from benchmarks.loop.worlds import World
+from benchmarks.synthesis import arms
 from benchmarks.synthesis.arms import Arm
-from benchmarks.synthesis.prepare import Ready
-from curation.synthesis.blend import Blending
-from curation.synthesis.game import GameRules
-from retrain.config import TrainConfig
-from retrain.trainer import train
+from benchmarks.synthesis.material import Material
+from curation.kernel.matching import match
+
+WORKING = 0.5
+"""Score from which a detection counts."""
 
 
-def measure(
-    arm: Arm,
-    ready: Ready,
-    folder: Path,
-    count: int,
-    epochs: int,
-    blending: Blending,
-    rules: GameRules,
-    num_samples: int,
-) -> dict[str, Any]:
+def measure(arm: Arm, material: Material, epochs: int, threads: int) -> dict[str, Any]:
     """One arm: fine-tune the first detector, test it on siblings and holdout.
 
     Args:
         arm: see ``arms.ARMS``.
-        ready: the world.
-        folder: for what is kept between arms.
-        count: of drawn samples, at most.
+        material: of its world.
         epochs: of the fine-tuning.
-        blending: of the transplant game.
-        rules: of the transplant game.
-        num_samples: of the explanation.
+        threads: of PyTorch.
     """
-    world = ready.world
-    name = f"puts-{blending}-{rules.coalitions}-{len(ready.misses)}.pickle"
-    puts = dict(kept(folder / name, lambda: all_puts(ready, blending, rules, num_samples)))
-    (before,) = kept(folder / "before.pickle", lambda: [tested(ready.detector, world)])
-    new = arms.new_samples(arm, ready, puts, count, world.seed)
-    config = TrainConfig(
-        epochs=epochs, learning_rate=3e-4, seed=world.seed + 1, num_threads=1
-    )  # no boost: what is drawn counts once, and so do the frames that it is held against
-    out = folder / f"challenger-{arm.name}"
-    shutil.rmtree(out, ignore_errors=True)
-    manifest = world.manifest([*world.train, *new])
-    detector = train(config, world.config, manifest, world.root, out, ready.base)
-    after = tested(detector, world)
-    shutil.rmtree(out, ignore_errors=True)
+    prepared, folder = material.prepared, material.folder
+    world = prepared.world
+    (before,) = kept(
+        folder.parent / "before.pickle", lambda: [tested(prepared.detector, world)]
+    )  # of the loop's own arms too
+    (false_before,) = kept(
+        folder / "false-before.pickle",
+        lambda: [false_detections(detections(prepared.detector, world, world.holdout))],
+    )
+    frames = list(material.dealt.parents) if arm.frames else []
+    bought = labelled("e2x", arm.boxes, seen_by_selection(arm, material)) if arm.boxes else []
+    made, share = [], None
+    if arm.around:
+        found, share = arms.drawn_once(arm.around, material)
+        made = list(arms.stored(found, world, world.root / "drawn" / arm.around))
+    detector = fine_tuned(
+        prepared, [*frames, *bought], folder / "challenger", epochs, threads, unboosted=made
+    )
+    shutil.rmtree(folder / "challenger", ignore_errors=True)
+    holdout = detections(detector, world, world.holdout)
+    siblings = detections(detector, world, world.siblings)
+    after = scored(detector.version, world, holdout, siblings)
     return {
-        "images": len(new),
+        "frames": len(frames),
+        "drawn": len(made),
+        "boxes": int(sum(len(sample.truth) for sample in bought)),
+        "reproduced": share,
         **compare(before, after, world),
-        **still_missed(ready, after),
+        "classes": {
+            name: [entry.ap50, after.plain.per_class[name].ap50]
+            for name, entry in before.plain.per_class.items()
+        },
+        "false_detections": [false_before, false_detections(holdout)],
+        "objects": objects(world, before, after),
+        "resampled": resampled(world, holdout, siblings),
     }
 
 
-def all_puts(
-    ready: Ready, blending: Blending, rules: GameRules, num_samples: int
-) -> Iterator[tuple[str, recipes.Puts]]:
-    """By name of a miss what each recipe puts around; misses with too few known objects lack."""
-    for miss in shown(ready.misses, "misses blamed"):
-        rng = np.random.default_rng([ready.world.seed, ready.misses.index(miss)])
-        played = reproduction.play(ready, miss, blending, rules, num_samples, rng)
-        if played is not None:
-            yield miss.name, played.puts
+def seen_by_selection(arm: Arm, material: Material) -> Prepared:
+    """The pool that labels are bought from; without its images of the causes where it lacks them.
+
+    Nobody is asked for the like of failing frames, whichever side they are on: as in the loop's
+    own arms of frames that teach, or of a field that judges.
+    """
+    dealt = material.dealt if arm.frames else Dealt((), _all(material.dealt), material.dealt.modes)
+    prepared = field.taught(material.prepared, dealt)
+    if not arm.lacking:
+        return prepared
+    samples = {name: one for name, one in prepared.samples.items() if not one.planted}
+    pool = tuple(image for image in prepared.pool if image.image in samples)
+    return replace(prepared, pool=pool, samples=samples)
 
 
-def still_missed(ready: Ready, after: Tested) -> dict[str, Any]:
-    """Of the siblings' objects with a cause, how many are missed, in all and by cause."""
-    planted = planted_objects(ready.world.siblings)
-    found = {entry.key: entry.found for entry in after.planted.objects}
-    missed: dict[str, list[int]] = {}
-    for sample in ready.world.siblings:
-        for row, cause in enumerate(sample.causes):
-            if cause is not None and (sample.digest, row) in planted:
-                count = missed.setdefault(cause, [0, 0])
-                count[0] += not found[sample.digest, row]
-                count[1] += 1
-    total = [sum(column) for column in zip(*missed.values(), strict=True)] if missed else [0, 0]
-    return {"siblings_missed": total, "siblings_missed_by_cause": missed}
+def objects(world: World, before: Tested, after: Tested) -> list[list[Any]]:
+    """Objects of the siblings with a hidden cause: frame, cause, found before, found after."""
+    was = {entry.key: entry.found for entry in before.planted.objects}
+    now = {entry.key: entry.found for entry in after.planted.objects}
+    return [
+        [sample.name, cause, int(was[sample.digest, row]), int(now[sample.digest, row])]
+        for sample in world.siblings
+        for row, cause in enumerate(sample.causes)
+        if cause is not None and (sample.digest, row) in now
+    ]
+
+
+def false_detections(tests: Tests) -> int:
+    """Detections above the working threshold that are no labelled object."""
+    count = 0
+    for sample, found in zip(*tests, strict=True):
+        sure = found.above(WORKING)
+        rows = match(sure, sample.truth, 0.5).detection_of_truth
+        ignored = int(np.sum(sample.truth.ignore))
+        count += max(0, len(sure) - int(np.sum(np.asarray(rows) >= 0)) - ignored)
+    return count
+
+
+def _all(dealt: Dealt) -> tuple[Any, ...]:
+    return (*dealt.parents, *dealt.judges)

@@ -77,19 +77,39 @@ _PASSES: Mapping[str, Callable[[Mapping[str, int], Size, int], int]] = {
 _BACK = frozenset({"e2x", "ramped", "integrated_gradients", "integrated_gradients_segments"})
 
 
-UNOFFERED = frozenset({"exact_shapley", "vebi"})
-"""Those that nobody is offered for a frame: one takes few superpixels only, one wants features
-that were fitted before."""
+FITTED = frozenset({"vebi"})
+"""Those that compare with features that were fitted to other images beforehand."""
 
 
-def offered(has_features: bool = False) -> tuple[str, ...]:
-    """Names of the methods that people may ask for, sorted.
+def why_not(method: str, size: Size, has_features: bool = False) -> str:
+    """Why nobody is offered a method for a failure; nothing where it is offered.
 
     Args:
+        method: its name.
+        size: what it would be run on.
         has_features: whether features were fitted for the detector.
     """
-    unoffered = UNOFFERED - {"vebi"} if has_features else UNOFFERED
-    return tuple(sorted(set(NUMBERS) - unoffered))
+    if method in FITTED and not has_features:
+        return (
+            "it needs features that were fitted to labelled images beforehand: "
+            "`e2x explain --fit-features` fits them"
+        )
+    if method == "exact_shapley" and size.segments > MOST_EXACT:
+        return (
+            f"it takes at most {MOST_EXACT} superpixels, and explanation.num_segments is "
+            f"{size.segments}: every one more doubles its cost"
+        )
+    return ""
+
+
+def names() -> tuple[str, ...]:
+    """Names of all methods, sorted."""
+    return tuple(sorted(NUMBERS))
+
+
+def offered(size: Size, has_features: bool = False) -> tuple[str, ...]:
+    """Names of the methods that people may ask for, sorted; arguments as of :func:`why_not`."""
+    return tuple(name for name in names() if not why_not(name, size, has_features))
 
 
 def to_score(method: str, given: Mapping[str, Any], size: Size) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from curation.index.vectors import MAX_ID_BYTES
+from curation.index.records import MAX_ID_BYTES
 from curation.kernel.errors import EncoderMismatch
 from curation.kernel.types import FloatArray
 

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.index.coded import SegmentRef, write_segment
+from curation.index.records import ENTRY, Block
 from curation.index.shards import BLOCK, ShardRules, build, save, without
 from curation.index.snapshot import Snapshot
-from curation.index.vectors import ENTRY, Block, VectorStore
+from curation.index.vectors import VectorStore
 from curation.index.version import ShardRef
 from curation.kernel.types import IntArray
 
@@ -92,9 +93,10 @@ def seal_spans(
     )
 
 
-def _file(snapshot: Snapshot, span: Span) -> str:
+def _file(store: VectorStore, snapshot: Snapshot, span: Span) -> str:
     version = snapshot.version
-    return f"shard-{version.generation:08d}-{version.revision:08d}-{span.end}.faiss"
+    number = f"{version.generation:08d}-{version.revision:08d}-{span.end}"
+    return f"shard-{number}{store.unique()}.faiss"
 
 
 def _built(
@@ -104,7 +106,7 @@ def _built(
     if not len(rows):
         return ShardRef("", metric_file, 0, span.end, 0)
     made = build(rows, snapshot.entries_of(rows), snapshot.stream_mapped, rules)
-    name = _file(snapshot, span)
+    name = _file(store, snapshot, span)
     checksum = save(store.folder / name, made.index)
     recall = round(made.recall, 4)
     return ShardRef(name, metric_file, len(rows), span.end, checksum, made.probes, recall)
@@ -118,7 +120,7 @@ def _pruned(
     alive = snapshot.live_rows(span.start, span.end)
     dead = np.setdiff1d(np.arange(span.start, span.end, dtype=np.int64), alive, assume_unique=True)
     index = without(store.folder / shard.file, shard.checksum, dead, rules)
-    name = _file(snapshot, span)
+    name = _file(store, snapshot, span)
     checksum = save(store.folder / name, index)
     return replace(shard, file=name, count=span.live, checksum=checksum)
 

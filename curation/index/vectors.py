@@ -16,17 +16,17 @@ VERSION.json    what counts: lengths, checksums, encoder version, segments, shar
 A compaction writes the four anew without what is dead, under the number of a new generation
 (``vectors-00000042.f16``), and switches to them in the same way. A seal moves vectors from the
 half floats into coded segments, and the rest into a file of a new number: rows keep theirs.
+
+Of an index in a depot these files are this host's copy (:mod:`curation.index.replica`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,31 +34,17 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.index.coded import SegmentRef, verify_segment
+from curation.index.depot import MANIFEST, Depot, stamp
+from curation.index.locks import locked
+from curation.index.records import DEAD, ENTRY, REGION, Block, append_bytes
+from curation.index.replica import Replica
 from curation.index.rows import Rows
 from curation.index.version import Version, read_version, write_version
 from curation.kernel.errors import EncoderMismatch, IndexBusy, ShardCorrupt
 from curation.kernel.files import write_bytes
 
-MAX_ID_BYTES = 64
-REGION = np.dtype([("entry", "<i4"), ("region", "<i4"), ("box", "<f4", 4)])
-ENTRY = np.dtype([("image", f"S{MAX_ID_BYTES}"), ("start", "<i8"), ("count", "<i8")])
-DEAD = np.dtype("<i4")
 READ_BYTES = 64 * 2**20
 """Bytes that a check of all files holds at a time."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """Some records of a new generation.
-
-    Attributes:
-        records: file name to records.
-        coded: writes the vectors that belong to them as a segment, at a path and from a first row
-            on; None where they are among the records, or none are.
-    """
-
-    records: Mapping[str, npt.NDArray[Any]]
-    coded: Callable[[Path, int], SegmentRef] | None = None
 
 
 class VectorStore:
@@ -69,6 +55,7 @@ class VectorStore:
         encoder: version of the vectors' encoder.
         width: W of a vector.
         lock_timeout_s: how long a write waits for another process's write.
+        depot: where the index lies for all hosts; None where it lies in the folder alone.
 
     Raises:
         EncoderMismatch: the folder holds vectors of another encoder or width.
@@ -76,9 +63,17 @@ class VectorStore:
     """
 
     def __init__(
-        self, folder: Path, encoder: str, width: int, lock_timeout_s: float = 10.0
+        self,
+        folder: Path,
+        encoder: str,
+        width: int,
+        lock_timeout_s: float = 10.0,
+        depot: Depot | None = None,
     ) -> None:
         self.folder = folder
+        self.replica = None if depot is None else Replica(self, depot)
+        self._empty = Version(encoder, width)
+        self._writes = False
         self._lock_timeout_s = lock_timeout_s
         self._records = {
             "vectors.f16": np.dtype((np.dtype("<f2"), (width,))),
@@ -87,7 +82,8 @@ class VectorStore:
             "dead.bin": DEAD,
         }
         folder.mkdir(parents=True, exist_ok=True)
-        self.version = read_version(self.folder) or Version(encoder, width)
+        self._follow()
+        self.version = self._read() or self._empty
         if self.version.encoder != encoder or self.version.width != width:
             raise EncoderMismatch(
                 f"{folder} holds {self.version.width}-wide vectors of encoder "
@@ -96,14 +92,50 @@ class VectorStore:
             )
 
     def refresh(self) -> bool:
-        """Take up what other processes wrote; True if there was anything."""
-        found = read_version(self.folder)
+        """Take up what other processes wrote; True if there was anything.
+
+        Raises:
+            IndexBusy: of an index in a depot: another process of this host is writing.
+            ShardCorrupt: what the depot holds is damaged.
+        """
+        self._follow()
+        found = self._read()
         if found is None or found == self.version:
             return False
         if (found.encoder, found.width) != (self.version.encoder, self.version.width):
             raise EncoderMismatch(f"{self.folder} was rebuilt for encoder {found.encoder[:12]}")
         self.version = found
         return True
+
+    def _read(self) -> Version | None:
+        found = read_version(self.folder)
+        if found is None or found.width:
+            return found
+        return replace(found, width=self._empty.width)  # begun anew, and nothing has come yet
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other hosts write too."""
+        return self.replica is not None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of a record, by name of the file."""
+        return {name: dtype.itemsize for name, dtype in self._records.items()}
+
+    def unique(self) -> str:
+        """What makes a name one of its own among those of all hosts."""
+        return stamp() if self.is_shared else ""
+
+    def publish(self, depot: Depot) -> None:
+        """Put an index of this folder into a depot, in the place of whatever lies there.
+
+        Raises:
+            IndexMoved: a host writes to the depot.
+            IndexBusy: a process writes to the folder.
+        """
+        with self.writing():
+            Replica(self, depot).publish(self.version, depot.tag(MANIFEST))
 
     def path(self, name: str, generation: int, tail: int = 0) -> Path:
         """Where one of the four files lies in a generation."""
@@ -114,7 +146,7 @@ class VectorStore:
 
     def segment_path(self, generation: int, start: int) -> Path:
         """Where the coded segment from a row on lies in a generation."""
-        return self.folder / f"coded-{generation:08d}-{start:012d}.seg"
+        return self.folder / f"coded-{generation:08d}-{start:012d}{self.unique()}.seg"
 
     def vectors(self, version: Version, known: Rows | None = None) -> Rows:
         """The vectors of all rows of a version; ``known`` are of an older one, mapped already.
@@ -153,7 +185,7 @@ class VectorStore:
             raise ShardCorrupt(f"{path} is missing") from error
 
     def verify(self, version: Version | None = None) -> None:
-        """Read everything, a part at a time, and compare checksums.
+        """Read everything, in the depot too, a part at a time, and compare checksums.
 
         Args:
             version: whose records; None is the current one.
@@ -162,6 +194,8 @@ class VectorStore:
             ShardCorrupt: a file does not hold what was written, or is gone.
         """
         version = version or self.version
+        if self.replica is not None:
+            self.replica.verify(version)
         for segment in version.segments:
             verify_segment(self.folder, segment)
         for name, dtype in self._records.items():
@@ -191,25 +225,31 @@ class VectorStore:
 
     @contextlib.contextmanager
     def _holding(self, name: str) -> Iterator[None]:
-        with (self.folder / name).open("a") as lock:
-            self._acquire(lock.fileno())
-            self.refresh()
-            yield
-
-    def _acquire(self, descriptor: int) -> None:
-        deadline = time.monotonic() + self._lock_timeout_s
-        while True:
+        with self._locked(name):
+            if name == "LOCK":
+                self._take_up()
+                self._writes = True  # nobody else of this host takes anything up until it is done
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise IndexBusy(
-                        f"another process has been writing to {self.folder} for "
-                        f"{self._lock_timeout_s:g} s; one writer at a time, try again"
-                    ) from error
-                time.sleep(0.01)
-            else:
-                return
+                self.refresh()
+                yield
+            finally:
+                if name == "LOCK":
+                    self._writes = False
+
+    def _follow(self) -> None:
+        if self.replica is not None and not self._writes and self.replica.behind():
+            with self._locked("LOCK"):
+                self._take_up()
+
+    def _take_up(self) -> None:
+        """Bring this host's copy up to the depot's state; inside the writer's lock."""
+        if self.replica is not None and self.replica.behind() and self.replica.follow(self._empty):
+            # A seal of this host writes files that no version names yet.
+            with contextlib.suppress(IndexBusy), locked(self.folder, "SEAL", 0.0):
+                self.sweep(read_version(self.folder))
+
+    def _locked(self, name: str) -> contextlib.AbstractContextManager[None]:
+        return locked(self.folder, name, self._lock_timeout_s)
 
     def append(self, additions: Mapping[str, npt.NDArray[Any]], **changes: Any) -> None:
         """Append records and switch to the version that counts them; inside ``writing`` only.
@@ -223,7 +263,7 @@ class VectorStore:
             dtype = self._records[name]
             data = np.ascontiguousarray(records, dtype.base).tobytes()
             path = self.path(name, *self.version.files)
-            _append_bytes(path, counts.get(name, 0) * dtype.itemsize, data)
+            append_bytes(path, counts.get(name, 0) * dtype.itemsize, data)
             counts[name] = counts.get(name, 0) + len(data) // dtype.itemsize
             checksums[name] = zlib.crc32(data, checksums.get(name, 0))
         self.switch(
@@ -294,12 +334,14 @@ class VectorStore:
             tail=0,
         )
 
-    def sweep(self) -> None:
-        """Remove files that the version does not name; inside ``writing`` and ``sealing`` only.
+    def sweep(self, version: Version | None = None) -> None:
+        """Remove files that a version does not name, None: the current one.
+
+        Inside ``writing`` and ``sealing`` only.
 
         Readers hold shards in memory and keep a removed file of vectors open.
         """
-        version = self.version
+        version = version or self.version
         named = {self.path(name, *version.files).name for name in self._records}
         named |= {version.metric} | {ref.file for ref in version.shards}
         named |= {ref.metric for ref in version.shards} | {ref.file for ref in version.segments}
@@ -309,18 +351,13 @@ class VectorStore:
                     path.unlink()
 
     def switch(self, version: Version) -> None:
-        """Make a version the one that counts: temporary name, sync, rename, sync the folder."""
-        write_version(self.folder, version)
+        """Make a version the one that counts: temporary name, sync, rename, sync the folder.
+
+        Raises:
+            IndexMoved: another host has written meanwhile; nothing has changed.
+        """
+        if self.replica is None:
+            write_version(self.folder, version)
+        else:
+            self.replica.switch(self.version, version)
         self.version = version
-
-
-def _append_bytes(path: Path, end: int, data: bytes) -> None:
-    path.touch()
-    if path.stat().st_size < end:
-        raise ShardCorrupt(f"{path} is shorter than its version file says")
-    with path.open("r+b") as file:
-        file.truncate(end)  # what a crashed writer left behind
-        file.seek(end)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

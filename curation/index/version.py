@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from curation.index.coded import SegmentRef
 from curation.kernel.errors import ShardCorrupt
@@ -49,7 +50,7 @@ class Version:
     Attributes:
         revision: grows with every write.
         encoder: hash of the encoder and its pooling.
-        width: W.
+        width: W; 0 of an index that was begun anew, until something comes.
         counts: records that count, of each file.
         checksums: CRC-32 of those records.
         metric: file of the metric that similarities are computed under, "" for none.
@@ -71,6 +72,18 @@ class Version:
     generation: int = 0
     segments: tuple[SegmentRef, ...] = ()
     tail: int = 0
+
+    def continues(self, before: Version) -> bool:
+        """Whether since another version there have been additions and deletions alone."""
+        return (self.files, self.segments, self.shards) == (
+            before.files,
+            before.segments,
+            before.shards,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is stored."""
+        return {"format": FORMAT, **asdict(self)}
 
     @property
     def coded_end(self) -> int:
@@ -96,19 +109,26 @@ def read_version(folder: Path) -> Version | None:
     """
     path = folder / VERSION_FILE
     try:
-        found = json.loads(path.read_bytes())
-        if found.pop("format") not in READABLE:
-            raise ShardCorrupt(f"{path}: its format is none of {READABLE}")
-        found["segments"] = tuple(SegmentRef(**one) for one in found.get("segments", ()))
-        found["shards"] = tuple(ShardRef(**shard) for shard in found["shards"])
-        return Version(**found)
+        return version_of(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ShardCorrupt(f"{path} is not a version file: {error}") from error
 
 
+def version_of(found: dict[str, Any]) -> Version:
+    """The version that :meth:`Version.to_dict` has told of.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is none.
+    """
+    if found.pop("format") not in READABLE:
+        raise ValueError(f"its format is none of {READABLE}")
+    found["segments"] = tuple(SegmentRef(**one) for one in found.get("segments", ()))
+    found["shards"] = tuple(ShardRef(**shard) for shard in found["shards"])
+    return Version(**found)
+
+
 def write_version(folder: Path, version: Version) -> None:
     """Make a version the one that counts: temporary name, sync, rename, sync the folder."""
-    described = {"format": FORMAT, **asdict(version)}
-    write_bytes(folder / VERSION_FILE, json.dumps(described, sort_keys=True).encode())
+    write_bytes(folder / VERSION_FILE, json.dumps(version.to_dict(), sort_keys=True).encode())

@@ -5,11 +5,13 @@
     CurationError
     ├── InvalidBoxes        a box is not finite, inverted, empty or outside its image
     ├── ImageUnreadable     the bytes are not an image that we can use
+    ├── VideoUnreadable     a file is no video that frames can be taken from
     ├── AnnotationsInvalid  an annotation file breaks its format
     ├── ExplanationFailed   no attribution could be computed
     ├── EncoderMismatch     vectors of one encoder meet those of another
     ├── ShardCorrupt        a stored vector file does not match its own description
     ├── IndexBusy           another process is writing to the region index
+    ├── IndexMoved          another host has changed the region index meanwhile
     ├── BudgetTooSmall      nothing can be selected for this budget
     ├── GeneratorUnusable   a generator cannot draw at all: its weights or packages are not there
     ├── DrawingFailed       one sample could not be drawn
@@ -43,6 +45,12 @@ class ImageUnreadable(CurationError):
     code = "image_unreadable"
 
 
+class VideoUnreadable(CurationError):
+    """A file is no video that frames can be taken from; the message says what to do."""
+
+    code = "video_unreadable"
+
+
 class AnnotationsInvalid(CurationError):
     """An annotation file breaks its format; the message names the file and the entry."""
 
@@ -71,6 +79,13 @@ class IndexBusy(CurationError):
     """Another process is writing to the region index; trying again later helps."""
 
     code = "index_busy"
+    retryable = True
+
+
+class IndexMoved(CurationError):
+    """Another host has changed the region index since it was looked at; nothing was written."""
+
+    code = "index_moved"
     retryable = True
 
 

@@ -6,6 +6,7 @@ surroundings become what hurt; so labels are exact. ::
 
     harms_of(misses, donors, ...)       which pixels around a missed object, moved around known
                                         ones, make the champion miss them too: ``transplant``
+    pool_harms(found, donors, ...)      the same in pixels of the unlabelled pool
     Harm(pixels, mask, box, truth)      that, as the source of samples
     plan(request) -> [Plan]             modes x budget; seeded; no picture gives too much
     get("compose").draw(plans)          -> Drawn or Undrawn, one for each plan, in their order
@@ -38,14 +39,19 @@ from curation.synthesis.base import (
     Parent,
     Plan,
     Role,
+    Scene,
     Staged,
     Staging,
     Undrawn,
 )
-from curation.synthesis.checks import CheckContext, Judged, Row, check, texture_bounds, works
+from curation.synthesis.checks import CheckContext, Judged, Row, check, works
 from curation.synthesis.known import finder, found_rows, harmless
-from curation.synthesis.make import Missed, Sample, Verdict, decide, draw, harms_of
+from curation.synthesis.make import Sample, Verdict, decide, draw, harms_of
+from curation.synthesis.misses import Missed
 from curation.synthesis.plans import ModeHarm, SynthesisRequest, plan
+from curation.synthesis.pool_pixels import PoolRules, pool_harms
+from curation.synthesis.scenes import Labelled, places
+from curation.synthesis.texture import texture_bounds
 
 __all__ = [
     "CheckContext",
@@ -54,13 +60,16 @@ __all__ = [
     "Generator",
     "Harm",
     "Judged",
+    "Labelled",
     "Missed",
     "ModeHarm",
     "Parent",
     "Plan",
+    "PoolRules",
     "Role",
     "Row",
     "Sample",
+    "Scene",
     "Staged",
     "Staging",
     "SynthesisRequest",
@@ -76,7 +85,9 @@ __all__ = [
     "harmless",
     "harms_of",
     "names",
+    "places",
     "plan",
+    "pool_harms",
     "texture_bounds",
     "works",
 ]

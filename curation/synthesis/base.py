@@ -27,10 +27,44 @@ class Staging(StrEnum):
 
     SURROUND = "surround"
     """A known object stays, its surroundings become what hurt."""
+    INSERT = "insert"
+    """A scene stays in which no object stands at a place that resembles what hurt; a known object
+    is put there."""
     LOOKALIKE = "lookalike"
     """What was taken for an object is put where nothing is; it gets no box."""
     CONTROL = "control"
     """As ``SURROUND``, with surroundings in which an object of the class is found."""
+    CONTROL_INSERT = "control_insert"
+    """As ``INSERT``, into a scene in which an object of the class is found at the same place."""
+    CONTROL_ALIKE = "control_alike"
+    """As ``LOOKALIKE``, with a place at which nothing stands and nothing is seen."""
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it shows the operation and no harm."""
+        return self in _CONTROL_OF.values()
+
+    @property
+    def control(self) -> Staging:
+        """What it is held against; of a control itself."""
+        return _CONTROL_OF.get(self, self)
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether it shows nothing that is labelled."""
+        return self in (Staging.LOOKALIKE, Staging.CONTROL_ALIKE)
+
+    @property
+    def is_insert(self) -> bool:
+        """Whether the picture is the scene's, and not the known object's."""
+        return self in (Staging.INSERT, Staging.CONTROL_INSERT)
+
+
+_CONTROL_OF = {
+    Staging.SURROUND: Staging.CONTROL,
+    Staging.INSERT: Staging.CONTROL_INSERT,
+    Staging.LOOKALIKE: Staging.CONTROL_ALIKE,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +83,11 @@ class Harm:
         light: whether the colours of the object are part of what hurt.
         vector: [V] float32, the region vector as the index has it; None without one.
         weight: of this harm within its mode, in (0, 1].
+        vacant: whether nothing stands in the box: a place that only resembles the surroundings of
+            what was missed, or a false detection. Else what stands there is painted over before
+            its surroundings are moved.
+        colours: mean [3] and deviation [3] of the Lab colours that an object takes on with the
+            light, where they are not those of what stands in the box; see ``blend.colours``.
     """
 
     image: str
@@ -61,6 +100,8 @@ class Harm:
     light: bool = False
     vector: FloatArray | None = None
     weight: float = 1.0
+    vacant: bool = False
+    colours: tuple[FloatArray, FloatArray] | None = None
 
     def __post_init__(self) -> None:
         require_picture(self.pixels, f"harm of {self.image}")
@@ -111,6 +152,35 @@ class Donor:
         return int(self.truth.labels[self.row])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """A place in a labelled picture at which nothing stands and the champion sees nothing.
+
+    Attributes:
+        image: id of its picture.
+        role: where it is from.
+        pixels: [H, W, 3] uint8.
+        truth: of the picture.
+        box_xyxy: the place, px.
+        label: class that is not there, in 1..K-1.
+    """
+
+    image: str
+    role: Role
+    pixels: ImageArray
+    truth: Truth
+    box_xyxy: Box
+    label: int
+
+    def __post_init__(self) -> None:
+        require_picture(self.pixels, f"scene {self.image}")
+
+    @property
+    def row(self) -> str:
+        """Which place of the picture, as plans are told apart."""
+        return ",".join(f"{side:g}" for side in self.box_xyxy)
+
+
 @dataclass(frozen=True, slots=True)
 class Parent:
     """A picture that gave pixels.
@@ -136,7 +206,7 @@ class Plan:
         staging: what is put where.
         seed: of everything random in drawing.
         harm: what is put there; of a control, harmless surroundings.
-        donor: the known object; of a look-alike, the picture that it is put into.
+        donor: the known object; of a look-alike, the place that it is put at.
     """
 
     mode: str
@@ -144,7 +214,11 @@ class Plan:
     staging: Staging
     seed: int
     harm: Harm
-    donor: Donor
+    donor: Donor | Scene
+
+    def __post_init__(self) -> None:
+        if isinstance(self.donor, Scene) != self.staging.is_alike:
+            raise ValueError(f"{self.staging}: look-alikes, and they only, are put into scenes")
 
     @property
     def key(self) -> str:
@@ -155,17 +229,22 @@ class Plan:
             *(self.donor.image, self.donor.row),
         ]
         digest = hashlib.sha256(json.dumps(told).encode())
-        for array in (self.harm.pixels, self.harm.mask, self.donor.pixels):
+        for array in (self.harm.pixels, self.harm.mask, self.donor.pixels, *self._colours):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:32]
 
     @property
+    def _colours(self) -> tuple[FloatArray, ...]:
+        return self.harm.colours or ()
+
+    @property
     def parents(self) -> tuple[Parent, ...]:
         """Whose pixels it shows."""
-        part: Literal["scene", "donor"] = "scene" if self.staging is Staging.LOOKALIKE else "donor"
+        donor: Literal["scene", "donor"] = "scene" if self.staging.is_alike else "donor"
+        harm: Literal["scene", "harm"] = "scene" if self.staging.is_insert else "harm"
         return (
-            Parent(self.donor.image, self.donor.role, part),
-            Parent(self.harm.image, self.harm.role, "harm"),
+            Parent(self.donor.image, self.donor.role, donor),
+            Parent(self.harm.image, self.harm.role, harm),
         )
 
 

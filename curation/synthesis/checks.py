@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 
 from curation.kernel.boxes import overlaps
 from curation.kernel.images import hamming, perceptual_hash
 from curation.kernel.types import Box, FloatArray, ImageArray
-from curation.synthesis.base import Drawn, Staging
+from curation.synthesis.base import Drawn
+from curation.synthesis.geometry import place
+from curation.synthesis.texture import roughness
 
 Champion: TypeAlias = Callable[[Sequence[ImageArray], Sequence[Box], Sequence[int]], FloatArray]
 """Images, a box in each and its class, to the score [N] in 0..1 of the best detection of the class
@@ -82,7 +83,8 @@ class CheckContext:
         barred: ids of pictures that judge; none may be a parent.
         evaluation_hashes: perceptual hashes of pictures that judge.
         kept_hashes: of samples that were kept before.
-        texture: least and greatest roughness of real picture parts, see :func:`texture_bounds`.
+        texture: least and greatest roughness of real picture parts, see
+            :func:`~curation.synthesis.texture.texture_bounds`.
         threshold: working score of the champion.
         min_reproduced: loss of score from which a sample reproduces the failure.
         max_distance: bits by which near-duplicates differ at most.
@@ -104,10 +106,13 @@ class CheckContext:
 def check(drawn: Sequence[Drawn], context: CheckContext) -> list[Judged]:
     """The table of each sample, in their order.
 
+    A known object must be found in its own picture and missed here; of a look-alike nothing must
+    be seen at its place before, and an object of the class after.
+
     Samples of one call are also held against one another: of near-duplicates the first is kept.
     """
-    before = _scores(context, [d.plan.donor.pixels for d in drawn], drawn)
-    after = _scores(context, [d.image for d in drawn], drawn)
+    before = _scores(context, [d.plan.donor.pixels for d in drawn], drawn, _origin)
+    after = _scores(context, [d.image for d in drawn], drawn, _target)
     hashes = list(context.kept_hashes)
     judged = []
     for one, was, now in zip(drawn, before.tolist(), after.tolist(), strict=True):
@@ -128,28 +133,6 @@ def check(drawn: Sequence[Drawn], context: CheckContext) -> list[Judged]:
         if judged[-1].kept:
             hashes.append(own)
     return judged
-
-
-def texture_bounds(
-    pictures: Sequence[ImageArray], rng: np.random.Generator, parts: int = 400
-) -> tuple[float, float]:
-    """How rough parts of real pictures are: a third of the 1 % and 1.5 times the 99 % quantile.
-
-    Args:
-        pictures: real ones [H, W, 3] uint8, one at least.
-        rng: of the parts.
-        parts: looked at, squares of a sixth to a third of the shorter side.
-    """
-    values = []
-    for _ in range(parts):
-        picture = pictures[int(rng.integers(len(pictures)))]
-        short = min(picture.shape[:2])
-        side = max(4, int(short * rng.uniform(1 / 6, 1 / 3)))
-        top = int(rng.integers(max(1, picture.shape[0] - side)))
-        left = int(rng.integers(max(1, picture.shape[1] - side)))
-        values.append(float(_roughness(picture)[top : top + side, left : left + side].mean()))
-    low, high = np.quantile(values, [0.01, 0.99])
-    return float(low / 3), float(high * 1.5)
 
 
 def works(
@@ -201,12 +184,15 @@ REPRODUCES = "reproduces the failure"
 
 
 def _scores(
-    context: CheckContext, images: Sequence[ImageArray], drawn: Sequence[Drawn]
+    context: CheckContext,
+    images: Sequence[ImageArray],
+    drawn: Sequence[Drawn],
+    where: Callable[[Drawn], tuple[Box, int]],
 ) -> FloatArray:
     """Of the sample's object in these pictures, by the label that the sample would train on."""
     boxes, labels = [], []
     for one in drawn:
-        box, label = _target(one)
+        box, label = where(one)
         boxes.append(box)
         labels.append(label)
     return context.champion(images, boxes, labels) if len(drawn) else np.zeros(0, np.float32)
@@ -218,6 +204,23 @@ def _target(one: Drawn) -> tuple[Box, int]:
         return one.plan.donor.box_xyxy, one.plan.harm.label
     x1, y1, x2, y2 = (float(side) for side in truth.boxes_xyxy[row])
     return (x1, y1, x2, y2), int(truth.labels[row])
+
+
+def _origin(one: Drawn) -> tuple[Box, int]:
+    """Where that object is in its own picture: where the sample's label is, unless it moved."""
+    box, label = _target(one)
+    return (one.plan.donor.box_xyxy if one.plan.staging.is_insert else box), label
+
+
+def _wanted(one: Drawn) -> Box:
+    """Where the object must be labelled."""
+    donor, harm = one.plan.donor, one.plan.harm
+    if not one.plan.staging.is_insert:
+        return donor.box_xyxy
+    moved = place(donor.box_xyxy, harm.box_xyxy).boxes(np.array([donor.box_xyxy], np.float32))
+    height, width = one.image.shape[:2]
+    x1, y1, x2, y2 = (float(side) for side in np.clip(moved[0], 0, (width, height) * 2))
+    return x1, y1, x2, y2
 
 
 def _intact(one: Drawn) -> Row:
@@ -240,7 +243,7 @@ def _picture(one: Drawn, context: CheckContext) -> Row:
     if not hole.any():
         fine = one.plan.harm.light
         return Row(name, 0.0, low, fine, "" if fine else "nothing was put into it")
-    value = float(_roughness(one.image)[hole].mean())
+    value = float(roughness(one.image)[hole].mean())
     passed = low <= value <= high
     reason = f"roughness must lie in {low:.1f}..{high:.1f}, as in real pictures"
     return Row(name, value, low, passed, "" if passed else reason)
@@ -258,16 +261,19 @@ def _boxes(one: Drawn) -> Row:
 def _label(one: Drawn) -> Row:
     """Whether the label is that of the known object, which is still to be seen."""
     name, row = "label", one.staged.row
-    if one.plan.staging is Staging.LOOKALIKE:
-        return Row(name, None, None, None, "skipped: a look-alike has none")
+    if one.plan.staging.is_alike:
+        if row is None:
+            return Row(name, None, None, None, "skipped: a look-alike has none")
+        return Row(name, None, None, False, "a look-alike is labelled")
     donor = one.plan.donor
     if row is None or row >= len(one.staged.truth) or one.staged.truth.ignore[row]:
         return Row(name, None, SAME_BOX, False, "the known object has no label")
     box, label = _target(one)
-    overlap = float(overlaps(box, np.array([donor.box_xyxy], np.float64))[0])
+    wanted = _wanted(one)
+    overlap = float(overlaps(box, np.array([wanted], np.float64))[0])
     if overlap < SAME_BOX or label != donor.label:
         return Row(name, overlap, SAME_BOX, False, "the label is not that of the known object")
-    x1, y1, x2, y2 = (round(side) for side in donor.box_xyxy)
+    x1, y1, x2, y2 = (round(side) for side in wanted)
     part = slice(max(0, y1), y2), slice(max(0, x1), x2)
     changed = (one.staged.keep[part] < 0.5) & ~one.staged.hole[part]
     visible = 1 - float(changed.mean()) if changed.size else 0.0
@@ -292,23 +298,27 @@ def _unlike(name: str, own: int, others: Sequence[int], context: CheckContext) -
 
 def _known(one: Drawn, before: float, context: CheckContext) -> Row:
     name = "known object"
-    if one.plan.staging is Staging.LOOKALIKE:
-        return Row(name, None, None, None, "skipped: a look-alike holds none")
+    if one.plan.staging.is_alike:
+        empty = before < context.threshold
+        reason = "" if empty else "the champion sees one there before anything is put there"
+        return Row("nothing there", before, context.threshold, empty, reason)
     passed = before >= context.threshold
     reason = "" if passed else "the champion does not find it in its own picture"
     return Row(name, before, context.threshold, passed, reason)
 
 
 def _reproduces(one: Drawn, before: float, after: float, context: CheckContext) -> Row:
-    if one.plan.staging is Staging.LOOKALIKE:
-        passed = after >= context.threshold
+    if one.plan.staging.is_alike:
+        passed = before < context.threshold <= after
+        if one.plan.staging.is_control:
+            return Row(REPRODUCES, after, None, passed or None, "of a control: it need not")
         reason = "" if passed else "the champion sees nothing there"
         return Row(REPRODUCES, after, context.threshold, passed, reason)
     lost = before - after
     passed = before >= context.threshold and (
         after < context.threshold or lost >= context.min_reproduced
     )
-    if one.plan.staging is Staging.CONTROL:
+    if one.plan.staging.is_control:
         return Row(REPRODUCES, lost, None, passed or None, "of a control: it need not")
     reason = "" if passed else "the champion still finds the object"
     return Row(REPRODUCES, lost, context.min_reproduced, passed, reason)
@@ -317,14 +327,8 @@ def _reproduces(one: Drawn, before: float, after: float, context: CheckContext) 
 def _of_mode(one: Drawn, context: CheckContext) -> Row:
     name = "of its mode"
     found = None if context.of_mode is None else context.of_mode(one)
-    if found is None or one.plan.staging is Staging.CONTROL:
+    if found is None or one.plan.staging.is_control:
         return Row(name, None, None, None, "skipped: nothing to hold it against")
     value, bound = found
     reason = "" if value >= bound else "unlike what hurts in its mode"
     return Row(name, value, bound, value >= bound, reason)
-
-
-def _roughness(image: ImageArray) -> FloatArray:
-    """[H, W] float32: how much each pixel differs from its neighbours, in levels."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return np.abs(cv2.Laplacian(grey, cv2.CV_32F))

@@ -49,8 +49,10 @@ class Surroundings:
     light: tuple[FloatArray, FloatArray]
 
     @staticmethod
-    def of(pixels: ImageArray, box_xyxy: Box) -> Surroundings:
-        """Cut the object out and paint over where it stood."""
+    def of(pixels: ImageArray, box_xyxy: Box, vacant: bool = False) -> Surroundings:
+        """Cut the object out and paint over where it stood; where none did, all stays as it is."""
+        if vacant:
+            return Surroundings(pixels, box_xyxy, colours(pixels, _filled(pixels, box_xyxy)))
         alpha = cutout(pixels, box_xyxy)
         return Surroundings(painted_over(pixels, alpha), box_xyxy, colours(pixels, alpha))
 
@@ -112,6 +114,14 @@ def put(
     image = ground * (1 - keep) + base * keep
     image = np.where((weight > 0)[..., None], np.rint(image), base).astype(np.uint8)
     return Composite(image, base, weight)
+
+
+def _filled(pixels: ImageArray, box_xyxy: Box) -> FloatArray:
+    """[H, W] float32: 1 in the box."""
+    filled = np.zeros(pixels.shape[:2], np.float32)
+    x1, y1, x2, y2 = (max(0, round(side)) for side in box_xyxy)
+    filled[y1:y2, x1:x2] = 1
+    return filled
 
 
 def placed(known: Object, around: Surroundings) -> Placement:

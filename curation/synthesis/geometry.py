@@ -87,6 +87,13 @@ def carry_mask(mask: BoolArray, placement: Placement, size_hw: tuple[int, int]) 
     return moved
 
 
+def carry_alpha(alpha: FloatArray, placement: Placement, size_hw: tuple[int, int]) -> FloatArray:
+    """A weight [H, W] in 0..1 moved likewise: [h, w] float32, 0 where it does not reach."""
+    levels = np.rint(alpha * 255).astype(np.uint8)
+    how = cv2.INTER_AREA if placement.scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(_carried(levels, placement, size_hw, how, 0), np.float32) / np.float32(255)
+
+
 def _carried(
     array: npt.NDArray[np.uint8] | npt.NDArray[np.int32],
     placement: Placement,

@@ -22,13 +22,15 @@ from curation.kernel.batching import in_batches
 from curation.kernel.detector import Detector
 from curation.kernel.errors import CurationError
 from curation.kernel.images import perceptual_hash
-from curation.kernel.types import Box, ImageArray, Truth
-from curation.superpixels import SegmentArray
-from curation.synthesis.base import Donor, Drawn, Generator, Harm, Plan, Role, Staging, Undrawn
+from curation.kernel.types import ImageArray, Truth
+from curation.synthesis import lookalike
+from curation.synthesis.base import Donor, Drawn, Generator, Harm, Plan, Staging, Undrawn
 from curation.synthesis.checks import CheckContext, Judged, above_controls, check, reproduced
 from curation.synthesis.composite import Object, Surroundings
 from curation.synthesis.game import Game, GameRules, on_frame, scorer
 from curation.synthesis.known import alike
+from curation.synthesis.misses import Missed as Missed
+from curation.synthesis.scenes import Labelled
 from curation.synthesis.transplant import blame, recipe
 
 GAME_OBJECTS = 8
@@ -39,33 +41,6 @@ BATCH = 16
 """Samples drawn and checked at once."""
 MOST_PIXELS = 32_000_000
 """Of the pictures of a batch: each is held about eight times while it is checked."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Missed:
-    """An object that the champion missed in a frame that may teach.
-
-    Attributes:
-        mode: failure mode that it belongs to.
-        failure: its id.
-        image: id of the frame.
-        role: where the frame is from.
-        pixels: [H, W, 3] uint8.
-        segments: [h, w] int32, superpixels of the frame on the network's grid.
-        box_xyxy: of what was missed, px.
-        label: its class, in 1..K-1.
-        truth: what else is known to stand there; None where nobody labelled it.
-    """
-
-    mode: str
-    failure: str
-    image: str
-    role: Role
-    pixels: ImageArray
-    segments: SegmentArray
-    box_xyxy: Box
-    label: int
-    truth: Truth | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,19 +89,22 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether what was blamed for a mode makes known objects fail.
+    """Whether what was blamed for a mode makes known objects fail, or be seen where none is.
 
     Attributes:
         mode: its key.
+        staging: of its samples.
         samples: drawn of it.
         controls: drawn beside them.
         difference: share that reproduces, above that of controls; None where there is none of
-            either, so that nothing is said against the mode.
+            either. Nothing is said against a mode then, but for its look-alikes: a picture in
+            which any seam is taken for an object teaches about seams.
         low: end of its 95 % interval.
         high: the other end.
     """
 
     mode: str
+    staging: Staging
     samples: int
     controls: int
     difference: float | None = None
@@ -136,7 +114,9 @@ class Verdict:
     @property
     def works(self) -> bool:
         """Whether samples of the mode may be kept."""
-        return self.difference is None or self.difference >= LEAST_DIFFERENCE
+        if self.difference is None:
+            return not self.staging.is_alike
+        return self.difference >= LEAST_DIFFERENCE
 
 
 def harms_of(
@@ -145,12 +125,14 @@ def harms_of(
     detector: Detector,
     seed: int,
     rules: GameRules = GameRules(),
+    pictures: Sequence[Labelled] = (),
 ) -> Iterator[tuple[Missed, Harm | str]]:
     """What hurt in each miss, or one sentence why nothing was found.
 
     Plays the transplant game of a miss on known objects of its class, and takes what
     :func:`~curation.synthesis.transplant.recipe` says: the recipe that was measured, its light
-    with it.
+    with it. Of a false detection the game is the same on places at which nothing stands: what
+    makes the champion see something there is to blame.
 
     Args:
         misses: each with its own stream of random numbers, by its place.
@@ -158,16 +140,15 @@ def harms_of(
         detector: whose failures these are.
         seed: of the coalitions and of the known objects.
         rules: of the game.
+        pictures: labelled ones with places for false detections.
     """
     for number, missed in enumerate(misses):
         rng = np.random.default_rng([seed, number])
-        own = [one for one in donors if one.image != missed.image]
-        players = alike(own, missed.box_xyxy, missed.label, GAME_OBJECTS, rng)
-        if len(players) < GAME_OBJECTS // 2:
-            yield missed, f"only {len(players)} known objects of its class: too few to try it on"
-            continue
         try:
-            yield missed, _harm(missed, players, detector, rules, rng)
+            if missed.alike:
+                yield missed, lookalike.harm_of(missed, pictures, detector, rules, rng)
+            else:
+                yield missed, _harm(missed, donors, detector, rules, rng)
         except (
             CurationError
         ) as problem:  # such as a box that is no box: costs its neighbours nothing
@@ -176,11 +157,15 @@ def harms_of(
 
 def _harm(
     missed: Missed,
-    players: Sequence[Donor],
+    donors: Sequence[Donor],
     detector: Detector,
     rules: GameRules,
     rng: np.random.Generator,
 ) -> Harm | str:
+    own = [one for one in donors if one.image != missed.image]
+    players = alike(own, missed.box_xyxy, missed.label, GAME_OBJECTS, rng)
+    if len(players) < GAME_OBJECTS // 2:
+        return f"only {len(players)} known objects of its class: too few to try it on"
     size_wh = missed.pixels.shape[1], missed.pixels.shape[0]
     game = Game(
         Surroundings.of(missed.pixels, missed.box_xyxy),
@@ -221,7 +206,7 @@ def draw(
                 yield _undrawn(one, generator)
                 continue
             sample = _sample(next(judged))
-            if sample.kept and sample.plan.staging is not Staging.CONTROL:
+            if sample.kept and not sample.plan.staging.is_control:
                 left[sample.plan.mode] -= 1
                 if left[sample.plan.mode] < 0:
                     sample = sample.refused(SPARE)
@@ -245,13 +230,14 @@ def decide(
         seed: of the intervals.
     """
     verdicts = _verdicts(samples, np.random.default_rng(seed))
-    works_of = {one.mode: one.works for one in verdicts}
+    works_of = {(one.mode, one.staging.control): one.works for one in verdicts}
     left = {False: budget - controls, True: controls}
     decided = []
     for sample in _in_turns(samples):
-        is_control = sample.plan.staging is Staging.CONTROL
-        if sample.kept and not works_of.get(sample.plan.mode, True):
-            sample = sample.refused("of a mode for which nothing is kept: " + NO_DIFFERENCE)
+        is_control = sample.plan.staging.is_control
+        if sample.kept and not works_of.get((sample.plan.mode, sample.plan.staging.control), True):
+            why = NO_ALIKE if sample.plan.staging.is_alike else NO_DIFFERENCE
+            sample = sample.refused("of a mode for which nothing is kept: " + why)
         if sample.kept and left[is_control] <= 0:
             sample = sample.refused(SPARE)
         left[is_control] -= sample.kept
@@ -260,6 +246,7 @@ def decide(
 
 
 NO_DIFFERENCE = "what was blamed makes known objects fail no more often than what does no harm"
+NO_ALIKE = "what was blamed is taken for an object no more often than what is none"
 
 
 def _undrawn(one: Undrawn, generator: Generator) -> Sample:
@@ -287,12 +274,15 @@ def _sample(judged: Judged) -> Sample:
 
 
 def _verdicts(samples: Sequence[Sample], rng: np.random.Generator) -> list[Verdict]:
-    by_mode: dict[str, tuple[list[Sample], list[Sample]]] = defaultdict(lambda: ([], []))
+    by_mode: dict[tuple[str, Staging], tuple[list[Sample], list[Sample]]]
+    by_mode = defaultdict(lambda: ([], []))
     for one in samples:
         if one.before is not None:
-            by_mode[one.plan.mode][one.plan.staging is Staging.CONTROL].append(one)
+            key = (one.plan.mode, one.plan.staging.control)
+            by_mode[key][one.plan.staging.is_control].append(one)
     told = []
-    for mode, (own, controls) in sorted(by_mode.items()):
+    for (mode, control), (own, controls) in sorted(by_mode.items()):
+        staging = own[0].plan.staging if own else control
         if own and controls:
             shares = above_controls(
                 [one.plan.harm.image for one in own],
@@ -300,9 +290,9 @@ def _verdicts(samples: Sequence[Sample], rng: np.random.Generator) -> list[Verdi
                 [one.reproduces for one in controls],
                 rng,
             )
-            told.append(Verdict(mode, len(own), len(controls), *shares))
+            told.append(Verdict(mode, staging, len(own), len(controls), *shares))
         else:
-            told.append(Verdict(mode, len(own), len(controls)))
+            told.append(Verdict(mode, staging, len(own), len(controls)))
     return told
 
 
@@ -311,7 +301,7 @@ def _in_turns(samples: Sequence[Sample]) -> list[Sample]:
     seen: Counter[tuple[bool, str]] = Counter()
     keyed = []
     for sample in samples:
-        is_control = sample.plan.staging is Staging.CONTROL
+        is_control = sample.plan.staging.is_control
         turn = seen[is_control, sample.plan.mode]
         seen[is_control, sample.plan.mode] += sample.kept
         keyed.append(((is_control, turn), sample))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.synthesis.base import Donor, Harm, Plan, Staging
+from curation.synthesis import scenes
+from curation.synthesis.base import Donor, Harm, Plan, Scene, Staging
 from curation.synthesis.geometry import MAX_SCALE
 from curation.synthesis.known import unlike
 
@@ -19,7 +20,8 @@ class ModeHarm:
 
     Attributes:
         mode: its key.
-        staging: ``SURROUND`` for objects that were missed, ``LOOKALIKE`` for false detections.
+        staging: ``SURROUND`` or ``INSERT`` for objects that were missed, ``LOOKALIKE`` for false
+            detections.
         harms: by failure of the mode, what hurt there.
     """
 
@@ -36,6 +38,7 @@ class SynthesisRequest:
         modes: served in turn, in this order.
         donors: known objects that the champion finds.
         harmless: surroundings of found objects, for controls.
+        scenes: places at which nothing stands, for look-alikes.
         budget: samples to keep.
         candidates: drawn for each sample that is to be kept.
         controls: share of the budget that is drawn as controls, in 0..1.
@@ -51,6 +54,7 @@ class SynthesisRequest:
     controls: float = 0.25
     parent_share: float = 0.1
     seed: int = 0
+    scenes: Sequence[Scene] = ()
 
     def __post_init__(self) -> None:
         if self.budget < 0 or self.candidates < 1:
@@ -76,7 +80,7 @@ def plan(request: SynthesisRequest) -> list[Plan]:
     most = max(1, int(total * request.parent_share))
     used: Counter[str] = Counter()
     rng = np.random.default_rng(request.seed)
-    turns = [_turns(mode, request.donors, used, most, rng) for mode in request.modes]
+    turns = [_turns(mode, _known(mode, request), used, most, rng) for mode in request.modes]
     plans: list[Plan] = []
     while turns and len(plans) < total - controls:
         for turn in list(turns):
@@ -89,15 +93,19 @@ def plan(request: SynthesisRequest) -> list[Plan]:
     return plans
 
 
+def _known(mode: ModeHarm, request: SynthesisRequest) -> Sequence[Donor | Scene]:
+    return request.scenes if mode.staging.is_alike else request.donors
+
+
 def _turns(
     mode: ModeHarm,
-    donors: Sequence[Donor],
+    donors: Sequence[Donor | Scene],
     used: Counter[str],
     most: int,
     rng: np.random.Generator,
 ) -> Iterator[Plan]:
     """Plans of one mode, as long as there are pictures."""
-    taken: dict[str, set[tuple[str, int]]] = {failure: set() for failure, _ in mode.harms}
+    taken: dict[str, set[tuple[str, int | str]]] = {failure: set() for failure, _ in mode.harms}
     turns = np.zeros(len(mode.harms))
     weights = np.array([harm.weight for _, harm in mode.harms])
     order = rng.permutation(len(mode.harms))
@@ -118,11 +126,11 @@ def _turns(
 
 def _donor(
     harm: Harm,
-    donors: Sequence[Donor],
+    donors: Sequence[Donor | Scene],
     used: Counter[str],
     most: int,
-    taken: set[tuple[str, int]],
-) -> Donor | None:
+    taken: set[tuple[str, int | str]],
+) -> Donor | Scene | None:
     if used[harm.image] >= most:
         return None
     free = [
@@ -137,7 +145,7 @@ def _donor(
     if not free:
         return None
     return min(
-        free, key=lambda d: (used[d.image], unlike(d.box_xyxy, harm.box_xyxy), d.image, d.row)
+        free, key=lambda d: (used[d.image], unlike(d.box_xyxy, harm.box_xyxy), d.image, str(d.row))
     )
 
 
@@ -149,13 +157,13 @@ def _controls(
     count: int,
     rng: np.random.Generator,
 ) -> Iterator[Plan]:
-    """The same known objects in surroundings that are known to do no harm."""
-    own = [one for one in plans if one.staging is Staging.SURROUND]
+    """The same operation on the same known objects and places, with what is known to do no harm."""
+    own, plain = list(plans), [scenes.plain(one) for one in request.scenes]
     for row in rng.permutation(len(own))[:count]:
         sample = own[row]
         fitting = [
             harm
-            for harm in request.harmless
+            for harm in (plain if sample.staging.is_alike else request.harmless)
             if harm.label == sample.donor.label
             and harm.image != sample.donor.image
             and used[harm.image] < most
@@ -166,4 +174,4 @@ def _controls(
         harm = fitting[int(rng.integers(len(fitting)))]
         used[harm.image] += 1
         seed = int(rng.integers(2**31))
-        yield Plan(sample.mode, "", Staging.CONTROL, seed, harm, sample.donor)
+        yield Plan(sample.mode, "", sample.staging.control, seed, harm, sample.donor)

@@ -26,6 +26,7 @@ from services.api.routes import (
     failures,
     frames,
     generated,
+    generators,
     health,
     images,
     label_tools,
@@ -72,6 +73,7 @@ send is taken. What is slow or too large is cut off: 408, 413.
 ERRORS = (400, 401, 404, 405, 408, 409, 413, 422, 500, 503, 507)
 ROUTES = (
     *(frames, images, failures, explanations, neighbours, modes, decisions, plan, generated),
+    generators,
     *(cycles, tasks, looks, labels, label_tools, models, exports, unit_routes, users),
 )
 LOGIN = "/v1/login"

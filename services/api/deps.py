@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
+from datetime import date
 from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Path, Query, Request
+from pydantic import BeforeValidator
 from sqlalchemy.orm import Session
 from starlette.convertors import Convertor, register_url_convertor
 
@@ -106,6 +109,19 @@ Cursor: TypeAlias = Annotated[
 NO_ZERO_BYTE = r"^[^\x00]*$"
 """PostgreSQL cannot compare with a text that has one."""
 Word: TypeAlias = Annotated[str | None, Query(pattern=NO_ZERO_BYTE)]
+
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _written_out(day: object) -> object:
+    """Only as the description has it: pydantic takes numbers of seconds for a day too."""
+    if isinstance(day, str) and not _DAY.fullmatch(day):
+        raise ValueError("a day, such as 2026-01-31")
+    return day
+
+
+Day: TypeAlias = Annotated[date, BeforeValidator(_written_out)]
 IdCursor: TypeAlias = Annotated[
     str | None,
     Query(

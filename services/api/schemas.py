@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.api.deps import MAX_ROW
 from services.config.setting_groups import MOST_OBJECTS
+from services.labeling.outcomes import Outcome
 
 Box = Annotated[
     list[float],
@@ -237,6 +238,10 @@ class TaskOut(Row):
     prelabels: list[Any]
     reason: dict[str, Any]
     note: str | None
+    outcome: Outcome = Field(
+        description="What became of it: `second_look` has one answer and waits for another person, "
+        "`undecided` has two that differ, `settled` was decided by a curator."
+    )
 
 
 class SubmitIn(Body):
@@ -277,6 +282,7 @@ class AnnotationOut(Row):
         default=False,
         description="A second person answers this task too, or a curator has to settle it.",
     )
+    outcome: Outcome = Field(description="What became of the task, as there.")
 
 
 class SettleIn(Body):

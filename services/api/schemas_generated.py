@@ -42,6 +42,7 @@ class GeneratedDetail(GeneratedOut):
     libraries: dict[str, Any]
     donor: dict[str, Any] = Field(description="The picture of the known object, and its box.")
     harm: dict[str, Any] = Field(description="The frame that gave pixels, and which of them.")
+    box: list[float] = Field(description="Where its object, or the look-alike, is drawn.")
     checks: list[Any]
     record: str | None = Field(description="Hash of what its picture file says of itself.")
     seconds: float
@@ -67,3 +68,32 @@ class ChangedOut(Row):
     """How many samples a request has changed."""
 
     changed: int
+
+
+class GeneratorOut(Row):
+    """A network that was trained to draw."""
+
+    number: int
+    id: str = Field(description="Hash of its weights.")
+    name: str
+    dataset_version_id: str | None
+    class_names: list[str]
+    steps: int
+    training: dict[str, Any]
+    verdict: dict[str, Any] | None = Field(description="Bars G1 and G6; null: not measured.")
+    judged_by: str
+    why_not: str = Field(description="Why it is not relied on; empty where it is.")
+    created_at: datetime
+
+
+class TrainIn(Body):
+    """How long a network is trained, in all."""
+
+    steps: int = Field(default=20_000, ge=1, le=100_000_000)
+    minutes: float | None = Field(default=None, gt=0, le=1e6)
+
+
+class AskedOut(Row):
+    """The unit of work that was asked for."""
+
+    unit: int

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from services.api.schemas import Body, Row
+from services.labeling.outcomes import Outcome
 
 
 class QuestionIn(Body):
@@ -81,13 +82,31 @@ class NeighboursOut(BaseModel):
 
 
 class PriceOut(BaseModel):
-    """What a method would cost."""
+    """What a method would cost, or why it is not offered."""
 
     method: str
-    passes: int = Field(description="Forward passes of one image; a pass back counts as two.")
+    offered: bool = Field(description="Whether it may be asked for.")
+    why_not: str = Field(description="It is not offered, in a line; empty where it is.")
+    passes: int | None = Field(
+        description="Forward passes of one image; a pass back counts as two. Null: it takes no so "
+        "many superpixels."
+    )
     seconds: float | None = Field(description="An estimate; null until something has run here.")
     looks_inside: bool = Field(description="It works on layers; it answers about classes only.")
     takes_samples: bool
+
+
+class GivenOut(Row):
+    """An answer that somebody gave to a label task."""
+
+    task_id: int
+    image_id: str
+    image_name: str
+    cycle_id: int | None
+    boxes: int | None = Field(description="Null while nobody else shall know.")
+    at: datetime
+    outcome: Outcome
+    words: str = Field(description="What became of this answer.")
 
 
 class DatasetOut(Row):

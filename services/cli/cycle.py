@@ -21,6 +21,7 @@ from services.cli.common import (
 )
 from services.cli.cycle_output import (
     drawing_in_words,
+    left_in_words,
     print_drawn,
     print_gate,
     print_plan,
@@ -31,7 +32,7 @@ from services.cli.cycle_output import (
 from services.cli.follow import RESTING, follow_cycle, progress, workers
 from services.cli.modes import print_seen_modes
 from services.cli.plan import draw_plan
-from services.cycle import unreadable
+from services.cycle import time_left, unreadable
 from services.db import actors
 from services.db.engine import reading
 from services.db.tables import (
@@ -214,18 +215,21 @@ def show(number: NumberArgument = None, as_json: JsonOption = False) -> None:
             images = session.scalar(select(func.count()).where(CandidateRow.cycle_id == cycle.id))
             numbers = _numbers(session)
             lost = unreadable.of_cycle(session, cycle)
+            left = time_left.of(session, context, cycle)
     if as_json:
         named = [
             columns_of(seen) | {"name": mode.name, "label": mode.label, "state": mode.state}
             for seen, mode in modes
         ]
         extra = {"modes": named, "label_tasks": asked, "unreadable": lost.to_dict()}
+        extra["time_left"] = None if left is None else left.to_dict()
         print_json(columns_of(cycle) | extra)
         return
     print_facts(
         f"Cycle {cycle.id}",
         [
             ("state", cycle.state),
+            ("this step", left_in_words(left)),
             ("started by", f"{cycle.trigger}, {cycle.created_at:%Y-%m-%d %H:%M} UTC"),
             ("policy", f"{cycle.policy}, {cycle.budget_boxes} boxes, seed {cycle.seed}"),
             ("champion", numbers.get(cycle.champion_id)),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.cli.common import console, print_facts, print_table
 from services.cli.follow import may_be_up
+from services.cycle.time_left import TimeLeft
 from services.cycle.unreadable import Unreadable
 from services.db.tables import Cycle, CycleState
 from services.errors import ServiceError
@@ -19,6 +20,13 @@ def tell_unreadable(lost: Unreadable) -> None:
     """Warn of images that work has gone on without, and say what to do; nothing where none is."""
     if lost:
         console().print(f"! {lost.advised()}", markup=False, style="yellow", soft_wrap=True)
+
+
+def left_in_words(left: TimeLeft | None) -> str | None:
+    """How far a step is and how long it still takes; None for a cycle that has ended."""
+    if left is None:
+        return None
+    return f"{left.done} of {left.total} {left.what}, time left: {left.words}"
 
 
 def say_where(cycle: Cycle, open_tasks: int, lost: Unreadable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from curation.kernel.types import FailureKind
+from curation.kernel.types import FailureKind, Mechanism
 from services.cli.common import (
     JsonOption,
     LimitOption,
@@ -20,20 +21,28 @@ from services.cli.common import (
     print_json,
     print_table,
 )
+from services.cli.failure_methods import explain_failure
+from services.cli.failure_names import SHOWN_ID, find_failure
 from services.db import actors
 from services.db.engine import reading
-from services.db.tables import TAKEN_BACK, FailureRow, FailureState, Image, Model
-from services.errors import NotFound
+from services.db.tables import FailureRow, FailureState, Image, Model
+from services.failures import listing
 from services.plain import beside
 
 failures_app = typer.Typer(help="Wrong detections in field frames.")
 
-SHOWN_ID = 12
-"""Characters of an id in a table; any unique beginning names a failure."""
+DAY = ["%Y-%m-%d"]
+SinceOption = Annotated[
+    datetime | None, typer.Option(help="Only found on this day, in UTC, or later.", formats=DAY)
+]
+UntilOption = Annotated[
+    datetime | None, typer.Option(help="Only found on this day, in UTC, or before.", formats=DAY)
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    failures_app.command("explain")(explain_failure)
     app.add_typer(failures_app, name="failures", no_args_is_help=True)
 
 
@@ -43,7 +52,13 @@ def list_failures(
     kind: Annotated[FailureKind | None, typer.Option(help="Only of this kind.")] = None,
     label: Annotated[str, typer.Option(help="Only of this class.")] = "",
     model: Annotated[str, typer.Option(help="Only of this model: number or begin of id.")] = "",
-    mode: Annotated[int | None, typer.Option(help="Only of this failure mode.")] = None,
+    mode: Annotated[
+        int | None, typer.Option(help="Only of this failure mode; 0: of none.", min=0)
+    ] = None,
+    mechanism: Annotated[Mechanism | None, typer.Option(help="Only lost by this.")] = None,
+    drive: Annotated[str, typer.Option(help="Only in frames of this drive.")] = "",
+    since: SinceOption = None,
+    until: UntilOption = None,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,16 +70,18 @@ def list_failures(
 
     with opened() as context, reading(context.sessions) as session:
         held = holding.why_champion_held(session, context.settings)
-        wanted = FailureRow.state.not_in(TAKEN_BACK) if state is None else FailureRow.state == state
-        query = select(FailureRow).where(wanted)
-        if kind is not None:
-            query = query.where(FailureRow.kind == kind)
-        if label:
-            query = query.where(FailureRow.label == label)
-        if mode is not None:
-            query = query.where(FailureRow.mode_id == mode)
-        if model:
-            query = query.where(FailureRow.model_id == registry.find(session, model).id)
+        wanted = listing.Wanted(
+            state or "",
+            kind or "",
+            label,
+            mechanism or "",
+            mode,
+            registry.find(session, model).number if model else None,
+            drive,
+            since.date() if since else None,
+            until.date() if until else None,
+        )
+        query = select(FailureRow).where(*listing.conditions(wanted))
         total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
         rows = _with_names(session, query, limit)
     if as_json:
@@ -199,17 +216,3 @@ def dismiss(
         console().print(f"dismissed {identity[:SHOWN_ID]}")
     for identity in before:
         console().print(f"{identity[:SHOWN_ID]} was dismissed before", style="dim")
-
-
-def find_failure(session: Session, name: str) -> FailureRow:
-    """A failure by its id or a unique beginning of it.
-
-    Raises:
-        NotFound: none, or several, match.
-    """
-    query = select(FailureRow).where(FailureRow.id.startswith(name, autoescape=True)).limit(2)
-    found = session.scalars(query).all()
-    if len(found) != 1:
-        many = "several failures match" if found else "no failure matches"
-        raise NotFound(f"{many} {name!r}: see `e2x failures list`")
-    return found[0]

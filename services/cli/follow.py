@@ -22,6 +22,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from services.cli.common import Screen
+from services.cycle import time_left
 from services.db.engine import reading
 from services.db.tables import (
     FINISHED_CYCLES,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.3
 LINE_S = 15.0
+LEFT_S = 5.0
+"""Between two estimates of the time left, which ask more of the database than a count."""
 RESTING = (*FINISHED_CYCLES, CycleState.LABELLING)
 """Where a cycle goes no further by itself."""
 
@@ -113,8 +116,8 @@ def workers(context: Context, console: Console) -> Iterator[None]:
         yield
 
 
-def show_beat(bars: Progress, task: TaskID, beat: dict[str, Any] | None) -> None:
-    """Put the progress of a training process on its bar."""
+def show_beat(bars: Progress, task: TaskID, beat: dict[str, Any] | None, left: str = "") -> None:
+    """Put the progress of a training process on its bar, and how long it still takes."""
     if not beat or "steps" not in beat:
         return
     note = ", ".join(
@@ -122,7 +125,8 @@ def show_beat(bars: Progress, task: TaskID, beat: dict[str, Any] | None) -> None
         for title, name in (("epoch", "epoch"), ("loss", "loss"), ("validation AP50", "ap50"))
         if beat.get(name) is not None
     )
-    bars.update(task, completed=int(beat["step"]), total=int(beat["steps"]), note=note)
+    told = ", ".join(filter(None, (note, left)))
+    bars.update(task, completed=int(beat["step"]), total=int(beat["steps"]), note=told)
 
 
 def follow_cycle(
@@ -144,10 +148,13 @@ def follow_cycle(
     resting = FINISHED_CYCLES if through_labels else RESTING
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     state, task, most = "", TaskID(0), 0
+    left, told_s = "", -LEFT_S
     while True:
         with reading(context.sessions) as session:
             cycle = session.get_one(Cycle, cycle_id)
             done, total, most = _counts(session, cycle, most)
+            if time.monotonic() - told_s >= LEFT_S or cycle.state != state:
+                left, told_s = _left(session, context, cycle), time.monotonic()
         if cycle.state != state:
             if state:
                 _complete(bars, task)
@@ -156,9 +163,9 @@ def follow_cycle(
                 return cycle
             task = bars.add_task(f"cycle {cycle_id}: {state}", total=None, note="")
         if state == CycleState.TRAINING:
-            _show_training(context, cycle_id, bars, task)
+            _show_training(context, cycle_id, bars, task, left)
         else:
-            bars.update(task, completed=done, total=total or None)
+            bars.update(task, completed=done, total=total or None, note=left)
         if deadline is not None and time.monotonic() > deadline:
             return cycle
         time.sleep(POLL_S)
@@ -200,11 +207,19 @@ def _counts(session: Session, cycle: Cycle, most: int) -> tuple[int, int, int]:
     return done or 0, session.scalar(units) or 0, most
 
 
-def _show_training(context: Context, cycle_id: int, bars: Progress, task: TaskID) -> None:
+def _left(session: Session, context: Context, cycle: Cycle) -> str:
+    """How long the step still takes; "" where nobody knows yet."""
+    left = time_left.of(session, context, cycle)
+    return "" if left is None or left.words == time_left.UNKNOWN else f"{left.words} left"
+
+
+def _show_training(
+    context: Context, cycle_id: int, bars: Progress, task: TaskID, left: str
+) -> None:
     from services.models.training_process import read_progress
 
     # The folder's name is that of services.models.training.run_name, which would load PyTorch here.
-    show_beat(bars, task, read_progress(context.project.runs / f"train-cycle-{cycle_id}"))
+    show_beat(bars, task, read_progress(context.project.runs / f"train-cycle-{cycle_id}"), left)
 
 
 def _complete(bars: Progress, task: TaskID) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from curation.kernel.errors import AnnotationsInvalid
+from curation.kernel.errors import AnnotationsInvalid, VideoUnreadable
 from services.cli.common import (
     FAILURE_EXIT,
     USAGE_EXIT,
@@ -21,19 +22,22 @@ from services.cli.common import (
     show_error,
 )
 from services.cli.follow import progress
-from services.errors import InvalidRequest, NotFound
+from services.cli.videos import EveryOption, KeepAlikeOption, Videos, show_seconds
+from services.errors import InvalidRequest, ServiceError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from services.context import Context
     from services.db.tables import Role
-    from services.intake.imports import ImportOptions, ImportReport, Part
+    from services.intake.imports import ImportOptions, ImportReport, Loaded, Part
 
 SHOWN_PROBLEMS = 10
 BROKEN_OFF = "broke off: what is counted here is stored; the same command takes up the rest"
 
 SourcesArgument = Annotated[
-    list[Path], typer.Argument(metavar="SOURCE…", help="Folders, or COCO files.")
+    list[Path],
+    typer.Argument(metavar="SOURCE…", help="Folders, COCO files, or s3://bucket/prefix."),
 ]
 RoleOption = Annotated[
     Literal["seed", "pool", "field", "holdout", "siblings"],
@@ -92,6 +96,13 @@ ReplaceOption = Annotated[
         help="Labels of the source take the place of what people have corrected since, too.",
     ),
 ]
+CopyOption = Annotated[
+    bool,
+    typer.Option(
+        "--copy/--no-copy",
+        help="Of a bucket: store the pictures, or leave them there and refer to them.",
+    ),
+]
 BlockOption = Annotated[int, typer.Option(help="Frames a block of --part.", min=1)]
 
 
@@ -114,17 +125,24 @@ def import_sources(
     part: PartOption = None,
     block: BlockOption = 25,
     replace_corrections: ReplaceOption = False,
+    copy: CopyOption = True,
+    every: EveryOption = None,
+    keep_alike: KeepAlikeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Import COCO, VOC or YOLO data sets, or plain folders of images for the pool.
+    """Import COCO, VOC or YOLO data sets, or plain folders of images and videos for the pool.
 
     One bad entry is reported and costs its neighbours nothing, nor does one bad source; importing
     again adds nothing, and labels that people have corrected since stay. An image of which a box
     cannot be read is left out. Of a set with splits, what is held out there is not trained on
     here. A picture that several sources of one command name has one truth: joined where each
-    source has classes of its own, else left out and named. The exit status is 0 if all of it is in
-    the project now, also where all was there before; 1 if anything was left out or there was
-    nothing to import; 2 if a source was refused as a whole.
+    source has classes of its own, else left out and named. Of a video one frame `--every` so often
+    is taken, named by its time; broken off, the same command goes on. The exit status is 0 if all
+    of it is in the project now, also where all was there before; 1 if anything was left out or
+    there was nothing to import; 2 if a source was refused as a whole.
+
+    Of a bucket (`s3://bucket/prefix`, with endpoint and credentials of `[storage]`) everything is
+    fetched once; broken off, the same command goes on.
     """
     from services.db.tables import Role
     from services.intake.imports import ImportOptions
@@ -140,8 +158,12 @@ def import_sources(
         enclose_rotated=enclose_rotated,
         clip=clip,
         replace_corrections=replace_corrections,
+        keep_elsewhere=not copy,
     )
-    outcome = _run(sources, Role(role), options)
+    _refuse(sources, options)
+    videos = Videos.of(sources, every, keep_alike, group)
+    videos.require_pool(role, part)
+    outcome = _run(sources, Role(role), options, videos)
     reports = outcome.reports
     if as_json:
         print_json({source: _as_json(report) for source, report in reports.items()})
@@ -173,32 +195,103 @@ class _Outcome:
     fatal: Exception | None = None
 
 
-def _run(sources: Sequence[Path], role: Role, options: ImportOptions) -> _Outcome:
+def _run(sources: Sequence[Path], role: Role, options: ImportOptions, videos: Videos) -> _Outcome:
     """Read all sources, then store them: which truths contradict each other, only all can tell."""
     from sqlalchemy.exc import DBAPIError
 
-    from services.intake.imports import Loaded, agree, load_source, store
+    from services.intake.imports import agree, store
     from services.store.storage import DiskFull
 
     outcome = _Outcome()
-    with opened() as context, progress() as bars:
+    with ExitStack() as stack:
+        context, bars = stack.enter_context(opened()), stack.enter_context(progress())
         loaded: list[tuple[Loaded, TaskID]] = []
-        for source in sources:
+        for source in (one for one in sources if one not in videos.paths):
             bar = bars.add_task(f"import {source.name}", total=None, note="reading")
             try:
-                loaded.append((load_source(context, source.expanduser(), role, options), bar))
-            except (AnnotationsInvalid, InvalidRequest, NotFound) as error:
+                loaded.append((_loaded(stack, context, source, role, options, bars, bar), bar))
+            except (AnnotationsInvalid, ServiceError) as error:
                 outcome.broken.append(error)
         agree([one for one, _ in loaded], role)
         for one, bar in loaded:
-            outcome.reports[str(one.source)] = one.report
+            outcome.reports[_name(one)] = one.report
             try:
                 store(context, one, role, options, partial(_show, bars, bar))
             except (DiskFull, DBAPIError, OSError) as error:
                 one.report.notes.append(BROKEN_OFF)
                 outcome.fatal = error
                 break
+            if one.mirror is not None:
+                one.mirror.forget()
+        if outcome.fatal is None:
+            _run_videos(context, bars, videos, outcome)
     return outcome
+
+
+def _loaded(
+    stack: ExitStack,
+    context: Context,
+    source: Path,
+    role: Role,
+    options: ImportOptions,
+    bars: Progress,
+    bar: TaskID,
+) -> Loaded:
+    """A source that was read; of a bucket, once all of it is here."""
+    from services.intake.bucket_source import mirrored, url_in
+    from services.intake.imports import load_source
+
+    url = url_in(source)
+    if not url:
+        return load_source(context, source.expanduser(), role, options)
+    bars.update(bar, description=f"import {url}", note="fetching")
+    mirror = stack.enter_context(mirrored(context, url, partial(_show, bars, bar)))
+    found = load_source(context, mirror.source, role, options)
+    found.mirror = mirror
+    found.report.problems += mirror.problems
+    return found
+
+
+def _name(one: Loaded) -> str:
+    return str(one.source) if one.mirror is None else one.mirror.url
+
+
+def _refuse(sources: Sequence[Path], options: ImportOptions) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        InvalidRequest: they do not.
+    """
+    from services.intake.bucket_source import url_in
+
+    folders = [source for source in sources if not url_in(source)]
+    if options.keep_elsewhere and folders:
+        raise InvalidRequest(f"--no-copy is for s3://bucket/prefix, and {folders[0]} is none")
+
+
+def _run_videos(context: Context, bars: Progress, videos: Videos, outcome: _Outcome) -> None:
+    """Bring the frames of the videos into the pool, one video after the other."""
+    from sqlalchemy.exc import DBAPIError
+
+    from services.intake.imports import ImportReport
+    from services.intake.videos import import_video
+    from services.store.storage import DiskFull
+
+    for path in videos.paths:
+        bar = bars.add_task(f"import {path.name}", total=None, note="s of the video")
+        report = ImportReport()
+        try:
+            shown = partial(show_seconds, bars, bar)
+            import_video(context, path.expanduser(), videos.options, shown, report)
+        except VideoUnreadable as error:
+            outcome.broken.append(error)
+            continue
+        except (DiskFull, DBAPIError, OSError) as error:
+            report.notes.append(BROKEN_OFF)
+            outcome.fatal = error
+        outcome.reports[str(path)] = report
+        if outcome.fatal is not None:
+            return
 
 
 def _show(bars: Progress, bar: TaskID, done: int, total: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import func, select
 
 from services.cli.common import FAILURE_EXIT, JsonOption, console, opened, print_json
 from services.cli.follow import progress
+from services.cli.videos import EveryOption, KeepAlikeOption, Videos
 from services.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
@@ -64,32 +66,45 @@ def ingest(
     group: GroupOption = "",
     reporter: ReporterOption = "command line",
     anyway: AnywayOption = False,
+    every: EveryOption = None,
+    keep_alike: KeepAlikeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Report field frames; failures on them are found and explained soon after.
 
     What is known about a frame stands in `NAME.json` beside it, `{"objects": […]}` or
     `{"reports": […]}`, in `--annotations`, or is said by `--missed`, `--false` or `--empty` for
-    the frames named. A whole data set comes in by `e2x import FOLDER --role field`. Sending frames
-    again is safe; the exit status is 1 if one was refused.
+    the frames named. A whole data set comes in by `e2x import FOLDER --role field`. Of a video one
+    frame `--every` so often is reported, named by its time; what is said holds for all of them.
+    Sending frames again is safe; the exit status is 1 if one was refused.
     """
     said = _said(missed or (), false or (), empty)
     if said is not None and annotations is not None:
         raise InvalidRequest("say either --annotations, or --missed, --false or --empty")
     paths = list(_files(frames))
+    videos = Videos.of(paths, every, keep_alike, group or None)
+    if videos.paths and annotations is not None:
+        raise InvalidRequest(
+            f"{videos.paths[0].name}: --annotations are about pictures that lie in files; of a "
+            "video say --empty, --missed or --false, which holds for all its frames"
+        )
     taken: list[dict[str, Any]] = []
     refused: list[dict[str, str]] = []
     with opened() as context, progress() as bars:
         newest = _newest(context)
         truth = None if annotations is None else _truth(context, annotations, refused)
         bar = bars.add_task("ingest", total=len(paths), note="")
+        notes = [] if truth is None else list(truth.notes)
         for path in paths:
-            _ingest_one(context, path, said or truth, group, reporter, taken, refused)
+            if path in videos.paths:
+                bars.update(bar, note=path.name)
+                _ingest_video(context, path, said, reporter, videos, taken, refused, notes)
+            else:
+                _ingest_one(context, path, said or truth, group, reporter, taken, refused)
             bars.advance(bar)
         held = _held(context, anyway)
     for one in taken:
         one["known"] = one["frame"] <= newest
-    notes = [] if truth is None else list(truth.notes)
     if as_json:
         print_json({"frames": taken, "refused": refused, "notes": notes, "held": held})
     else:
@@ -110,31 +125,56 @@ def _ingest_one(
     refused: list[dict[str, str]],
 ) -> None:
     """One frame in its own transaction: a bad one costs its neighbours nothing."""
+    from services.intake.sidecars import read_words
+
+    with _told(path, refused):
+        words = read_words(path) if said is None else said
+        data = path.read_bytes()
+        taken.append(_report_frame(context, path, data, words, group, reporter))
+
+
+def _ingest_video(
+    context: Context,
+    path: Path,
+    said: Sidecar | None,
+    reporter: str,
+    videos: Videos,
+    taken: list[dict[str, Any]],
+    refused: list[dict[str, str]],
+    notes: list[str],
+) -> None:
+    """The frames of a video, each as one that lies in a file."""
+    from services.db.tables import Role
+    from services.intake.sidecars import read_words
+    from services.intake.videos import Film
+
+    with _told(path, refused):
+        words = read_words(path) if said is None else said
+        film = Film(context, path, Role.FIELD, videos.options)
+        for batch in film.batches():
+            images = []
+            for frame in batch:
+                name = path.with_name(frame.name)
+                with _told(name, refused):
+                    one = _report_frame(context, name, frame.data, words, film.group, reporter)
+                    taken.append(one)
+                    images.append(one["image"])
+            film.keep(images)
+        refused += [{"file": str(path), "message": told} for told in film.damages()]
+        notes += [f"{path.name}: {told}" for told in film.notes()]
+
+
+@contextmanager
+def _told(path: Path, refused: list[dict[str, str]]) -> Iterator[None]:
+    """Note what is wrong with one file, and go on; what would meet the others too ends all."""
     from curation.kernel.errors import CurationError
     from services.errors import ServiceError
-    from services.intake.frames import ingest_frame
-    from services.intake.sidecars import Sidecar, read_words
 
     try:
-        if said is None:
-            words = read_words(path)
-        else:
-            words = said if isinstance(said, Sidecar) else said.of(path)
-        frame = ingest_frame(
-            context,
-            path.read_bytes(),
-            path.name,
-            objects=words.objects,
-            reports=words.reports,
-            reporter=words.reporter or reporter,
-            group=words.group or group,
-            source="command line",
-            said_wh=words.size_wh,
-        )
-        taken.append({"file": str(path), "frame": frame.id, "image": frame.image_id})
+        yield
     except (CurationError, ServiceError, OSError) as error:
         if getattr(error, "retryable", False):
-            raise  # such as a full disk: the others would meet it too
+            raise  # such as a full disk
         refused.append({"file": str(path), "message": str(error)})
 
 
@@ -150,6 +190,32 @@ def _held(context: Context, anyway: bool) -> str | None:
                 holding.release(session, context.settings, champion)
     with reading(context.sessions) as session:
         return holding.why_champion_held(session, context.settings)
+
+
+def _report_frame(
+    context: Context, path: Path, data: bytes, said: Sidecar | Truth, group: str, reporter: str
+) -> dict[str, Any]:
+    """What became of one frame.
+
+    Raises:
+        CurationError: it, or what is said of it, cannot be used; or a ServiceError.
+    """
+    from services.intake.frames import ingest_frame
+    from services.intake.sidecars import Sidecar
+
+    words = said if isinstance(said, Sidecar) else said.of(path)
+    frame = ingest_frame(
+        context,
+        data,
+        path.name,
+        objects=words.objects,
+        reports=words.reports,
+        reporter=words.reporter or reporter,
+        group=words.group or group,
+        source="command line",
+        said_wh=words.size_wh,
+    )
+    return {"file": str(path), "frame": frame.id, "image": frame.image_id}
 
 
 def _newest(context: Context) -> int:

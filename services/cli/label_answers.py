@@ -61,6 +61,12 @@ def print_import(
     out.print(f"{report.submitted} tasks answered{what}{before}", soft_wrap=True)
     for note in report.notes:
         out.print(f"  {note}", soft_wrap=True)
+    if report.undecided:
+        out.print(
+            f"{report.undecided} of them are undecided: a second person answers too, or a curator "
+            "settles what two saw differently (`e2x labels list` tells which)",
+            soft_wrap=True,
+        )
     if report.late:
         out.print(
             f"{report.late} of them late: their cycle has gone on, they count for the next dataset "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
@@ -58,6 +59,8 @@ def list_tasks(
     as_json: JsonOption = False,
 ) -> None:
     """List label tasks, the most urgent first, and count them by state."""
+    from services.labeling import outcomes, second_look
+
     wanted = (state,) if state is not None else OPEN_TASKS
     query = select(LabelTask, Image.name).join(Image).where(LabelTask.state.in_(wanted))
     counts = select(LabelTask.state, func.count()).group_by(LabelTask.state)
@@ -68,18 +71,27 @@ def list_tasks(
     with opened() as context, reading(context.sessions) as session:
         rows = session.execute(query).all()
         by_state = {row[0]: row[1] for row in session.execute(counts)}
+        looks = second_look.of_all(session, [task.id for task, _ in rows])
     if as_json:
-        tasks = [{**columns_of(task), "image_name": name} for task, name in rows]
+        tasks = [
+            {
+                **columns_of(task),
+                "image_name": name,
+                "outcome": outcomes.of(task, looks.get(task.id)),
+            }
+            for task, name in rows
+        ]
         print_json({"counts": by_state, "tasks": tasks})
         return
     print_table(
         "Label tasks",
-        ("#id", "cycle", "state", "#priority", "image", "owner", "why"),
+        ("#id", "cycle", "state", "what became of it", "#priority", "image", "owner", "why"),
         [
             (
                 task.id,
                 task.cycle_id,
                 task.state,
+                outcomes.WORDS[outcomes.of(task, looks.get(task.id))],
                 task.priority,
                 name,
                 task.owner,
@@ -89,6 +101,27 @@ def list_tasks(
         ],
     )
     console().print(", ".join(f"{count} {name}" for name, count in by_state.items()) or "none")
+
+
+@labels_app.command("answers")
+def list_answers(
+    by: Annotated[str, typer.Option("--by", help="Whose: the name that stands at the answers.")],
+    limit: LimitOption = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """What became of somebody's answers, the newest first: not each one is the truth yet."""
+    from services.labeling import outcomes
+
+    with opened() as context, reading(context.sessions) as session:
+        rows = outcomes.given_by(session, by, limit)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    print_table(
+        f"Answers by {by}",
+        ("#task", "cycle", "image", "#boxes", "given", "what became of it"),
+        [(row.task_id, row.cycle_id, row.image_name, row.boxes, row.at, row.words) for row in rows],
+    )
 
 
 @labels_app.command("export")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from sqlalchemy import func, select
 
+from services.cli import synthesis_training
 from services.cli.common import (
     JsonOption,
     LimitOption,
@@ -38,6 +39,7 @@ NoteOption = Annotated[str, typer.Option(help="Why; kept with the sample.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    synthesis_training.register(synthesis_app)
     app.add_typer(synthesis_app, name="synthesis", no_args_is_help=True)
 
 
@@ -45,23 +47,24 @@ def register(app: typer.Typer) -> None:
 def plan(cycle: CycleOption = None, as_json: JsonOption = False) -> None:
     """Show what could be drawn for a cycle, from what, and what stands in the way."""
     from curation import synthesis
-    from services.config import builders
     from services.synthesis.scope import read_scope
 
     with opened() as context:
         scope = read_scope(context, _cycle(context, cycle))
         wanted = context.settings.synthesis
-        generator = builders.generator(context.settings)
+        name, version, unready = _who_draws(context)
+    why = scope.why or unready
     told = {
         "cycle": scope.cycle.id,
         "enabled": wanted.enabled,
-        "generator": f"{generator.name}:{generator.version}",
+        "harm_from": wanted.harm_from,
+        "generator": f"{name}:{version}",
         "generators": list(synthesis.names()),
         "budget": scope.budget,
         "controls": scope.controls,
         "share": round(scope.share, 4),
         "donor_images": len(scope.donors),
-        "why": scope.why,
+        "why": why,
         "modes": [
             {
                 "mode": mode.id,
@@ -80,12 +83,13 @@ def plan(cycle: CycleOption = None, as_json: JsonOption = False) -> None:
         f"Samples for cycle {scope.cycle.id}",
         [
             ("in every cycle", "yes" if wanted.enabled else "no (`synthesis.enabled`)"),
-            ("generator", f"{generator.name}, version {generator.version}"),
+            ("generator", f"{name}, version {version}"),
             ("generators", ", ".join(synthesis.names())),
+            ("pixels of what hurt from", wanted.harm_from.replace("_", " ")),
             ("kept, at most", f"{scope.budget}, {scope.controls} of them controls"),
             ("drawn among the training images", f"{scope.share:.0%}"),
             ("images with known objects", len(scope.donors)),
-            ("stands in the way", scope.why or None),
+            ("stands in the way", why or None),
         ],
     )
     print_table(
@@ -102,14 +106,15 @@ def run(cycle: CycleOption = None) -> None:
     Those of a cycle that waits join its training; the others that of the next one.
     """
     from services.cli.cycle_output import say_who_goes_on
-    from services.config import builders
     from services.cycle import cycles, drawing
+    from services.synthesis.drawers import drawer
 
     with opened() as context:
-        builders.generator(context.settings)  # a slip in the settings is told here, and not later
+        with drawer(context) as generator:
+            generator.require_ready()  # a slip in the settings is told here, and not later
         cycle_id = _cycle(context, cycle)
         with context.sessions.begin() as session:
-            unit = drawing.ask_by_hand(session, cycles.hold(session, cycle_id)).id
+            unit = drawing.ask_by_hand(session, context, cycles.hold(session, cycle_id)).id
         say_who_goes_on(context, f"samples of cycle {cycle_id} are asked for (unit {unit})")
 
 
@@ -263,6 +268,21 @@ def withdraw(
             generator=generator,
         )
     console().print(f"{count} samples are withdrawn: the next training goes without them")
+
+
+def _who_draws(context: Context) -> tuple[str, str, str]:
+    """Name and version of the generator of the settings, and why it cannot draw."""
+    from curation.kernel.errors import GeneratorUnusable
+    from services.synthesis.drawers import drawer
+
+    version = "none"
+    try:
+        with drawer(context) as generator:
+            version = generator.version
+            generator.require_ready()
+    except GeneratorUnusable as problem:
+        return context.settings.synthesis.generator, version, str(problem)
+    return generator.name, version, ""
 
 
 def _cycle(context: Context, number: int | None) -> int:

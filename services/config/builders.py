@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curation.failures.default_boxes import FailureRules
 from curation.kernel.images import ImageLimits
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from curation.regions import RegionRules
     from curation.synthesis import Generator
     from retrain.detector import SsdDetector
+
+
+TRAINED = "trained"
+"""Among the parameters of who draws: which network of the project, by number; else the newest."""
 
 
 def device_name(settings: Settings) -> str:
@@ -121,8 +125,12 @@ def explainer(settings: Settings) -> Explainer:
     return explainers.configured(settings.explanation)
 
 
-def generator(settings: Settings) -> Generator:
+def generator(settings: Settings, **more: Any) -> Generator:
     """Who draws samples, with those of the settings that it takes.
+
+    Args:
+        settings: see ``synthesis``.
+        more: parameters that the settings do not know of, such as an encoder.
 
     Raises:
         InvalidRequest: no generator has this name, or it takes no such parameter or value.
@@ -132,7 +140,8 @@ def generator(settings: Settings) -> Generator:
     wanted = settings.synthesis
     try:
         usual = synthesis.accepted(wanted.generator, {"blending": "varied"})
-        return synthesis.get(wanted.generator, **(usual | wanted.parameters))
+        own = {key: value for key, value in wanted.parameters.items() if key != TRAINED}
+        return synthesis.get(wanted.generator, **(usual | own | more))
     except (TypeError, ValueError) as slip:
         raise InvalidRequest(f"synthesis: {slip}") from slip
 

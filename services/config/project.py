@@ -29,6 +29,11 @@ class Project:
         return self.root / "models"
 
     @property
+    def generators(self) -> Path:
+        """One folder a network that was trained to draw."""
+        return self.root / "generators"
+
+    @property
     def manifests(self) -> Path:
         """Dataset versions, named by their hash."""
         return self.root / "manifests"
@@ -83,6 +88,7 @@ class Project:
         return (
             self.images,
             self.models,
+            self.generators,
             self.manifests,
             self.explanations,
             self.segments,

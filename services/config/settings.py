@@ -23,6 +23,7 @@ from services.config.setting_groups import (
     AccountSettings,
     ApiSettings,
     DetectorSettings,
+    DriftSettings,
     ExplanationSettings,
     FailureSettings,
     GateSettings,
@@ -80,6 +81,7 @@ class Settings(BaseSettings):
     synthesis: SynthesisSettings = Field(default_factory=SynthesisSettings)
     labels: LabelSettings = Field(default_factory=LabelSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
+    drift: DriftSettings = Field(default_factory=DriftSettings)
     triggers: TriggerSettings = Field(default_factory=TriggerSettings)
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
     logs: LogSettings = Field(default_factory=LogSettings)

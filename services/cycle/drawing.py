@@ -39,10 +39,10 @@ _LOST = {
 def ask(session: Session, context: Context, cycle: Cycle) -> None:
     """Have samples drawn for a cycle, where the settings say so."""
     if context.settings.synthesis.enabled:
-        _enqueue(session, cycle)
+        _enqueue(session, context, cycle)
 
 
-def ask_by_hand(session: Session, cycle: Cycle) -> Unit:
+def ask_by_hand(session: Session, context: Context, cycle: Cycle) -> Unit:
     """Have samples drawn for a cycle that labels or has ended; they join its training, or the next.
 
     Raises:
@@ -63,10 +63,11 @@ def ask_by_hand(session: Session, cycle: Cycle) -> Unit:
         )
     if cycle_units.is_open(session, cycle, KIND):
         raise Conflict(f"samples are being drawn for cycle {cycle.id}: see `e2x units`")
-    return _enqueue(session, cycle)
+    return _enqueue(session, context, cycle)
 
 
-def _enqueue(session: Session, cycle: Cycle) -> Unit:
+def _enqueue(session: Session, context: Context, cycle: Cycle) -> Unit:
+    asks_pool = context.settings.synthesis.harm_from != "field"
     number = cycle_units.asked(session, cycle, KIND)
     return units.enqueue(
         session,
@@ -74,6 +75,7 @@ def _enqueue(session: Session, cycle: Cycle) -> Unit:
         f"{KIND}:cycle:{cycle.id}:{number}",
         {"cycle": cycle.id, "round": number},
         cycle_id=cycle.id,
+        queue="index" if asks_pool else None,  # the index of the pool lies with these workers
     )
 
 

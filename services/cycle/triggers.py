@@ -38,13 +38,14 @@ from services.db.tables import (
     Role,
     Unit,
 )
+from services.drift import days
 from services.errors import Conflict, InvalidRequest
 from services.models import registry
 
 logger = logging.getLogger(__name__)
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-STARTED_BY = ("failures", "labels")
+STARTED_BY = ("failures", "labels", "drift")
 """Triggers that count what is new; a cron expression waits for its next time in any case."""
 
 
@@ -96,6 +97,8 @@ def _cause(session: Session, rules: TriggerSettings, now: datetime) -> tuple[str
         return None
     if rules.new_failures and new_failures(session) >= rules.new_failures:
         return cycles.FULL, "failures"
+    if rules.drift and days.has_drifted(session, _last_full(session, now)):
+        return cycles.FULL, "drift"
     if _cron_due(session, cycles.FULL, rules.cycle_cron, rules, now):
         return cycles.FULL, "cron"
     if rules.new_labels and new_labels(session) >= rules.new_labels:
@@ -160,14 +163,19 @@ def new_failures(session: Session) -> int:
         FailureRow.mode_id.is_(None),
         FailureRow.created_at <= now,
     ]
-    since = session.scalar(
+    since = _last_full(session, now)
+    if since is not None:
+        conditions.append(FailureRow.created_at > since)
+    return session.scalar(select(func.count()).where(*conditions)) or 0
+
+
+def _last_full(session: Session, now: datetime) -> datetime | None:
+    """When the last full cycle began."""
+    return session.scalar(
         select(func.max(Cycle.created_at)).where(
             Cycle.kind == cycles.FULL, Cycle.created_at <= now + CLOCKS_DIFFER
         )
     )
-    if since is not None:
-        conditions.append(FailureRow.created_at > since)
-    return session.scalar(select(func.count()).where(*conditions)) or 0
 
 
 def new_labels(session: Session) -> int:

@@ -1,4 +1,4 @@
-"""Tables of drawn samples: what was drawn from what, by whom, and what became of it."""
+"""Tables of drawn samples: what was drawn from what, by whom, what became of it; who may draw."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.db.base import Base, BigId, utc_now
@@ -41,8 +41,13 @@ class HarmRow(Base):
     label: Mapped[str] = mapped_column(String(120))
     light: Mapped[bool]
     """Whether the colours of the object are part of what hurt."""
+    colours: Mapped[list[Any] | None]
+    """Lab mean and deviation that an object takes on, ``[[L, a, b], [L, a, b]]``, where they are
+    not those of what stands in the box."""
     mask: Mapped[dict[str, Any]]
     """Which pixels: ``{"size": [H, W], "counts": [...]}``, COCO's uncompressed run lengths."""
+    vacant: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether nothing stands in the box: a place of the pool, or a false detection."""
 
 
 class GeneratedRow(Base):
@@ -67,10 +72,14 @@ class GeneratedRow(Base):
     image_id: Mapped[str | None] = mapped_column(ForeignKey("images.id"), index=True)
     harm_id: Mapped[str] = mapped_column(ForeignKey("harms.id"))
     donor_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
-    """The picture of the known object."""
+    """The picture of the known object; of a look-alike, the one that it was put into."""
     donor_box: Mapped[list[Any]]
+    """Of the object there, or of the place that the look-alike was put at."""
+    box: Mapped[list[Any] | None]
+    """The same in the drawn picture, where that is another place; None: it is not."""
     staging: Mapped[str] = mapped_column(String(16))
-    """``surround``, or ``control``: the same operation with surroundings that do no harm."""
+    """A :class:`curation.synthesis.Staging`, such as ``surround``, or ``control``: the same
+    operation with surroundings that do no harm."""
     generator: Mapped[str] = mapped_column(String(64))
     generator_version: Mapped[str] = mapped_column(String(64))
     parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -92,4 +101,29 @@ class GeneratedRow(Base):
     """Hash of the provenance that its picture file carries."""
     seconds: Mapped[float] = mapped_column(default=0.0)
     """Of processor time that drawing took."""
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class GeneratorRow(Base):
+    """A network that was trained to draw on this project's own pictures."""
+
+    __tablename__ = "generators"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Hash of the weights that draw."""
+    number: Mapped[int] = mapped_column(unique=True)
+    """1, 2, 3 …: what people call it."""
+    name: Mapped[str] = mapped_column(String(64))
+    """Of who draws with it, such as ``bridge``."""
+    folder: Mapped[str] = mapped_column(String(200))
+    """Relative to the project's store."""
+    dataset_version_id: Mapped[str | None] = mapped_column(ForeignKey("dataset_versions.id"))
+    """Whose objects it has seen."""
+    class_names: Mapped[list[Any]]
+    steps: Mapped[int]
+    training: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Recipe, size, windows, encoder, loss and seconds."""
+    verdict: Mapped[dict[str, Any] | None]
+    """What was measured of it, bars G1 and G6; None: nothing yet, so that nobody relies on it."""
+    judged_by: Mapped[str] = mapped_column(String(120), default="")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -36,14 +39,53 @@ def upgrade(engine: Engine) -> bool:
     Returns:
         Whether anything had to be done.
     """
-    with engine.begin() as connection:
+    with _rows_may_move(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
         config = _config()
         config.attributes["connection"] = connection
         before = _revision(connection)
         command.upgrade(config, "head")
-        return _revision(connection) != before
+        changed = _revision(connection) != before
+        if changed and connection.dialect.name == "sqlite":
+            _require_whole(connection)
+        return changed
+
+
+@contextmanager
+def _rows_may_move(engine: Engine) -> Iterator[Connection]:
+    """A transaction in which a table may be made anew though rows elsewhere refer to its rows.
+
+    SQLite changes most of a table only by a copy that takes its place, and dropping the old one
+    while references are looked after counts as deleting what others refer to. Looking after them
+    can be switched outside of transactions only.
+
+    Source:
+        https://www.sqlite.org/lang_altertable.html, "Making Other Kinds Of Table Schema Changes".
+    """
+    is_sqlite = engine.dialect.name == "sqlite"
+    with engine.connect() as connection:
+        raw: Any = connection.connection.driver_connection
+        if is_sqlite:
+            raw.execute("PRAGMA foreign_keys=OFF")
+        try:
+            with connection.begin():
+                yield connection
+        finally:
+            if is_sqlite:
+                raw.execute("PRAGMA foreign_keys=ON")
+
+
+def _require_whole(connection: Connection) -> None:
+    """Refuse a change after which a row refers to none.
+
+    Raises:
+        RuntimeError: there is such a row; the change is taken back.
+    """
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(3)
+    if broken:
+        told = ", ".join(f"{row[0]} {row[1]} (to {row[2]})" for row in broken)
+        raise RuntimeError(f"the upgrade would leave rows that refer to nothing: {told}")
 
 
 def _revision(connection: Connection) -> str | None:

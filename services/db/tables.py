@@ -24,7 +24,8 @@ from services.db.decisions import (
     PlanRow,
     SecondLook,
 )
-from services.db.generated import GeneratedRow, HarmRow, SampleState
+from services.db.drift import DriftDay, DriftView
+from services.db.generated import GeneratedRow, GeneratorRow, HarmRow, SampleState
 from services.db.loop import (
     ASKED_TASKS,
     FINISHED_CYCLES,
@@ -73,12 +74,15 @@ __all__ = [
     "DatasetVersion",
     "Decision",
     "DecisionKind",
+    "DriftDay",
+    "DriftView",
     "Embedding",
     "Explanation",
     "FailureRow",
     "FailureState",
     "FieldSide",
     "GeneratedRow",
+    "GeneratorRow",
     "HarmRow",
     "Image",
     "LabelTask",

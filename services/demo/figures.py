@@ -12,7 +12,16 @@ from retrain.report import EvaluationReport
 from services.context import Context
 from services.db import sides
 from services.db.engine import reading
-from services.db.tables import TAKEN_BACK, Annotation, Cycle, FailureRow, Image, Model, Role
+from services.db.tables import (
+    TAKEN_BACK,
+    Annotation,
+    Cycle,
+    FailureRow,
+    GeneratedRow,
+    Image,
+    Model,
+    Role,
+)
 from services.models import datasets, registry
 from services.models.training import evaluate_model
 
@@ -35,6 +44,8 @@ class Figures:
         images_labelled: over all cycles.
         promoted: how many challengers the gate let through.
         cycles: how many there were.
+        samples_drawn: for modes of which the pool had nothing, over all cycles.
+        samples_kept: of these, by the checks.
         seconds: of this policy's run, with what it shares with the others, without the report.
         peak_rss_gib: of all processes together; 0 where it was not measured.
     """
@@ -52,6 +63,8 @@ class Figures:
     cycles: int
     seconds: float
     peak_rss_gib: float
+    samples_drawn: int = 0
+    samples_kept: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -68,6 +81,7 @@ def read_figures(context: Context, seconds: float, peak_rss_gib: float) -> Figur
         before, after = _field_failures(session, first), _field_failures(session, last)
         cycles = session.scalars(select(Cycle).order_by(Cycle.id)).all()
         images = _labelled_images(session)
+        drawn, kept = _samples(session)
     reports = {
         (side, name): evaluate_model(context, model.id, manifest)
         for side, model in (("before", first), ("after", last))
@@ -85,6 +99,8 @@ def read_figures(context: Context, seconds: float, peak_rss_gib: float) -> Figur
         images_labelled=images,
         promoted=sum(bool(cycle.promoted) for cycle in cycles),
         cycles=len(cycles),
+        samples_drawn=drawn,
+        samples_kept=kept,
         seconds=round(seconds, 1),
         peak_rss_gib=round(peak_rss_gib, 2),
     )
@@ -108,6 +124,13 @@ def _field_failures(session: Session, model: Model) -> int:
         )
     )
     return session.scalar(query) or 0
+
+
+def _samples(session: Session) -> tuple[int, int]:
+    """How many were drawn, and how many of them are kept or were until the gate withdrew them."""
+    passed = func.count(GeneratedRow.image_id)
+    drawn, kept = session.execute(select(func.count(), passed)).one()
+    return int(drawn), int(kept)
 
 
 def _labelled_images(session: Session) -> int:

@@ -12,7 +12,8 @@ from services.report import ReportExtra, Tile, build, predictor
 INTRO = (
     "A detector was trained on a small seed set of a generated street world, sent into the field "
     "and repaired: its failures were explained, what hurt them was looked up in the pool, a "
-    "simulated annotator labelled it, and each retrained detector had to pass the gate."
+    "simulated annotator labelled it, what the pool had nothing for was drawn from known objects "
+    "and what hurt, and each retrained detector had to pass the gate."
 )
 ROWS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
     ("failures in the field", lambda f: f"{f.failures_before} → {f.failures_after}"),
@@ -24,6 +25,7 @@ ROWS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
     ("negative flips", lambda f: f"{f.negative_flips:.1%}"),
     ("boxes labelled", lambda f: str(f.boxes_labelled)),
     ("images labelled", lambda f: str(f.images_labelled)),
+    ("samples drawn, kept", lambda f: f"{f.samples_drawn}, {f.samples_kept}"),
     ("challengers promoted", lambda f: f"{f.promoted} of {f.cycles}"),
     ("seconds", lambda f: f"{f.seconds:.0f}"),
 )
@@ -69,5 +71,10 @@ def _tiles(result: Figures) -> list[Tile]:
         ),
         Tile("Negative flips", f"{result.negative_flips:.1%}"),
         Tile("Boxes labelled", str(result.boxes_labelled), note=f"in {result.cycles} cycles"),
+        Tile(
+            "Samples drawn",
+            f"{result.samples_kept} kept",
+            note=f"of {result.samples_drawn} for what the pool had nothing for",
+        ),
         Tile("Challengers promoted", f"{result.promoted} of {result.cycles}"),
     ]

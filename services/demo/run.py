@@ -201,6 +201,7 @@ def _table(result: Figures, compared: dict[str, Figures]) -> Table:
     row("holdout AP50, after", *(f"{f.map50_after:.3f}" for f in every))
     row("negative flips", *(f"{f.negative_flips:.1%}" for f in every))
     row("boxes labelled", *(str(f.boxes_labelled) for f in every))
+    row("samples drawn, kept", *(f"{f.samples_drawn}, {f.samples_kept}" for f in every))
     row("challengers promoted", *(f"{f.promoted} of {f.cycles}" for f in every))
     row("seconds", *(f"{f.seconds:.0f}" for f in every))
     row("peak memory, all processes", *(f"{f.peak_rss_gib:.1f} GiB" for f in every))

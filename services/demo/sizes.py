@@ -86,6 +86,17 @@ budget_boxes = {budget_boxes}
 encoder_height_px = 192
 encoder_width_px = 256
 
+[synthesis]
+# What the pool has nothing for is drawn: a few samples of the larger modes, in seconds. To train
+# without them as well, as a project does by default, would take another minute a cycle.
+enabled = true
+modes = "lacking"
+least_failures = 3
+failures_mode = 2
+budget_images = 12
+candidates = 2
+ablation = "never"
+
 [gate]
 # The holdout has some 300 objects and the field some 50 failures: a single one weighs more than
 # the default bounds, which are for large sets, allow.

@@ -46,7 +46,9 @@ def stay(
         console.print(f"cycle {cycle} has begun; soon it asks for labels on the page Label")
     except (Conflict, InvalidRequest) as refusal:
         console.print(f"no further cycle: {refusal}", markup=False)
-    console.print(f"pages: {up.api_url}/  name: {NAME}  password: {password}", markup=False)
+    # In one line, however narrow the terminal: it is copied from there.
+    told = f"pages: {up.api_url}/  name: {NAME}  password: {password}"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
     console.print("Ctrl-C stops the service")
     try:
         (wait or _until_interrupted)(up)

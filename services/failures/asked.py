@@ -77,12 +77,11 @@ def ask(
     """
     failure = _open_failure(session, failure_id)
     model = session.get_one(Model, failure.model_id)
-    names = model.class_names
-    parameters = _parameters(method, num_samples, features.of_model(model) is not None)
+    names, has_features = model.class_names, features.of_model(model) is not None
     size = size_of(settings)
+    parameters = _parameters(method, num_samples, size, has_features)
     passes = cost.passes(method, parameters, size, len(wishes))
-    if passes is None:
-        raise InvalidRequest(f"{method} takes at most {cost.MOST_EXACT} superpixels")
+    assert passes is not None  # a method that has no cost here is not offered
     rows = [
         AskedExplanation(
             failure_id=failure.id,
@@ -122,10 +121,14 @@ def _open_failure(session: Session, failure_id: str) -> FailureRow:
     return failure
 
 
-def _parameters(method: str, num_samples: int | None, has_features: bool) -> dict[str, Any]:
-    offered = cost.offered(has_features)
-    if method not in offered:
-        raise InvalidRequest(f"no method {method!r}; there are {', '.join(offered)}")
+def _parameters(
+    method: str, num_samples: int | None, size: cost.Size, has_features: bool
+) -> dict[str, Any]:
+    offered = ", ".join(cost.offered(size, has_features))
+    if method not in cost.names():
+        raise InvalidRequest(f"no method {method!r}; there are {offered}")
+    if why := cost.why_not(method, size, has_features):
+        raise InvalidRequest(f"{method} is not offered for failures: {why}; there are {offered}")
     if num_samples is None:
         return {}
     if not cost.takes_samples(method):

@@ -76,17 +76,25 @@ class Price:
 
     Attributes:
         method: its name.
-        passes: of one image through the network, a pass back counted as two.
+        passes: of one image through the network, a pass back counted as two; None: it cannot be
+            told, and the method is not offered.
+        why_not: it is not offered, in a line; nothing where it is.
         seconds: estimated from what ran here; None: nothing has run yet.
         looks_inside: whether it looks at layers rather than masks the image.
         takes_samples: whether a number of samples may be said.
     """
 
     method: str
-    passes: int
+    passes: int | None
     seconds: float | None
     looks_inside: bool
     takes_samples: bool
+    why_not: str = ""
+
+    @property
+    def offered(self) -> bool:
+        """Whether it may be asked for."""
+        return not self.why_not
 
 
 def prices(
@@ -96,7 +104,7 @@ def prices(
     wishes: Callable[[str], Sequence[asked.Wish]] = lambda _: [asked.Wish()],
     needed: Sequence[What] = (),
 ) -> list[Price]:
-    """Every method that can answer, with its cost for all of its questions together.
+    """Every method there is, with its cost for all of its questions together, or why not.
 
     Args:
         session: read from.
@@ -108,16 +116,23 @@ def prices(
     size, pace = asked.size_of(settings), _pace(session, failure.model_id, settings)
     found = []
     model = session.get_one(Model, failure.model_id)
-    for method in cost.offered(features.of_model(model) is not None):
+    has_features = features.of_model(model) is not None
+    for method in cost.names():
         questions = wishes(method)
         passes = cost.passes(method, {}, size, len(questions))
         all_of_it = [*needed, *(wish.what for wish in questions)]
-        if passes is not None and all(can_answer(method, what) for what in all_of_it):
-            own = pace.get(method, pace.get(""))
-            seconds = None if own is None else own * passes
-            samples = cost.takes_samples(method)
-            found.append(Price(method, passes, seconds, method in cost.LAYERS, samples))
+        own = pace.get(method, pace.get(""))
+        seconds = None if own is None or passes is None else own * passes
+        samples = cost.takes_samples(method)
+        why_not = cost.why_not(method, size, has_features) or _mute(method, all_of_it)
+        found.append(Price(method, passes, seconds, method in cost.LAYERS, samples, why_not))
     return found
+
+
+def _mute(method: str, asked_for: Sequence[What]) -> str:
+    """Why a method cannot answer what is asked."""
+    beyond = sorted({what for what in asked_for if not can_answer(method, what)})
+    return f"it cannot answer about {', '.join(beyond)}" if beyond else ""
 
 
 def _pace(session: Session, model_id: str, settings: Settings) -> dict[str, float]:
@@ -161,4 +176,5 @@ def _of_the_loop(session: Session, model_id: str, settings: Settings) -> list[fl
 def default_price(settings: Settings) -> str:
     """The method that cycles explain by, where people may ask for it; else one like it."""
     method = settings.explanation.method
-    return method if method in cost.offered() and can_answer(method, What.LEFT) else "gp_shap"
+    offered = cost.offered(asked.size_of(settings))
+    return method if method in offered and can_answer(method, What.LEFT) else "gp_shap"

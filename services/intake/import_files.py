@@ -18,9 +18,11 @@ from curation.kernel.errors import CurationError
 from services.config import builders
 from services.context import Context
 from services.db.tables import Role
+from services.intake.bucket_source import Mirror
 from services.intake.objects import plain_text, too_many
 from services.store.groups import Group
-from services.store.storage import StoredImage, check_image, keep_image
+from services.store.references import reference_key
+from services.store.storage import IMAGES, StoredImage, check_image, keep_image
 
 Kept: TypeAlias = tuple[StoredImage, ImportedImage]
 """An entry whose file is in the store, and that may be given a row."""
@@ -134,6 +136,7 @@ def keep(
     looks: Looks,
     report: ImportReport,
     group: Group,
+    mirror: Mirror | None = None,
 ) -> Kept | None:
     """Put the image of an entry into the store; it is there when ``group`` is finished.
 
@@ -147,6 +150,7 @@ def keep(
         looks: is told what the picture is like.
         report: is told why an entry is left out.
         group: files that reach the disk together.
+        mirror: of the bucket in which the picture stays; None: it is stored.
 
     Returns:
         The image and the entry with what is in the picture, or None where it is left out.
@@ -173,7 +177,11 @@ def keep(
         if len(item.labels) > most:
             report.leave_out(item, too_many(len(item.labels), most))
             return None
-    keep_image(context, image, data, group)
+    if mirror is None:
+        keep_image(context, image, data, group)
+    else:
+        where = mirror.reference_of(item.path)
+        group.write(reference_key(f"{IMAGES}/{image.file}"), where.to_bytes())
     looks.add(image, data)
     return image, item
 

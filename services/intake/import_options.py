@@ -27,6 +27,7 @@ class ImportOptions:
         enclose_rotated: whether rotated rectangles become the upright boxes around them.
         clip: whether boxes that leave their picture are cut at its border.
         replace_corrections: whether labels take the place of what a person has corrected, too.
+        keep_elsewhere: whether pictures of a bucket stay there and are referred to.
     """
 
     fmt: str | None = None
@@ -39,6 +40,7 @@ class ImportOptions:
     enclose_rotated: bool = False
     clip: bool = False
     replace_corrections: bool = False
+    keep_elsewhere: bool = False
 
     def reading(self, role: Role) -> formats.ReadOptions:
         """What a reader has to know of it."""

@@ -21,6 +21,7 @@ from services.db.engine import reading
 from services.db.races import in_transaction
 from services.db.tables import Role
 from services.errors import NotFound
+from services.intake.bucket_source import Mirror
 from services.intake.import_checks import notes_on_classes, own_problems, require_labels
 from services.intake.import_files import ImportReport, Kept, Looks, keep
 from services.intake.import_options import ImportOptions
@@ -40,11 +41,19 @@ are synced together: one by one the disk is waited for twice as long as there is
 
 @dataclass(slots=True)
 class Loaded:
-    """A source that was read and may be believed, and what is to be said of it."""
+    """A source that was read and may be believed, and what is to be said of it.
+
+    Attributes:
+        source: folder or file.
+        items: its entries.
+        report: of the import.
+        mirror: where the source is a copy of what lies in a bucket.
+    """
 
     source: Path
     items: list[ImportedImage]
     report: ImportReport
+    mirror: Mirror | None = None
 
 
 def import_dataset(
@@ -155,12 +164,12 @@ def store(
         DiskFull: there is no space; the report of ``loaded`` says what is stored all the same.
     """
     report, done = loaded.report, 0
-    looks = Looks()
+    looks, elsewhere = Looks(), loaded.mirror if options.keep_elsewhere else None
     for batch in _batches(loaded.items, BATCH):
         kept: list[Kept] = []
         with store_of(context).together() as group:
             for item in batch:
-                entry = keep(context, item, role, looks, report, group)
+                entry = keep(context, item, role, looks, report, group, elsewhere)
                 if entry is not None:
                     kept.append(entry)
                 done += 1

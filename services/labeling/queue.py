@@ -16,6 +16,8 @@ from sqlalchemy.orm import Session
 from services.accounts import audit
 from services.context import Context
 from services.cycle import cycles
+from services.db import actors
+from services.db.actors import Door
 from services.db.base import utc_now
 from services.db.parts import in_parts
 from services.db.patience import CLOCKS_DIFFER
@@ -300,7 +302,10 @@ def _close(
         return task
     _require_turn(session, task, token)
     closed = answers.is_closed(task)
-    if second_look.left(session, task, task.owner or "", f"{state.value}: {note}", closed):
+    # What a tool has leased was skipped by somebody there, and not by the tool.
+    actor = actors.current()
+    person = actor.name if actor.door == Door.TOOL else task.owner or ""
+    if second_look.left(session, task, person, f"{state.value}: {note}", closed):
         return task
     task.state, task.finished_at, task.lease_until = state, utc_now(), None
     task.note = plain_text(note, 2000, lines=True) or None

@@ -39,11 +39,26 @@ def is_chosen(share: float, task: LabelTask) -> bool:
     return drawn < share
 
 
+def for_two(session: Session, settings: LabelSettings, task_ids: Sequence[int]) -> list[int]:
+    """Which of these tasks nobody has answered yet, and two people shall."""
+    tasks = session.scalars(select(LabelTask).where(LabelTask.id.in_(task_ids)))
+    begun = of_all(session, task_ids)
+    return [
+        task.id for task in tasks if task.id not in begun and is_chosen(settings.second_look, task)
+    ]
+
+
+def is_for_two(settings: LabelSettings, task: LabelTask, look: SecondLook | None) -> bool:
+    """Whether its answer becomes the truth only if another person says the same."""
+    return look is not None or is_chosen(settings.second_look, task)
+
+
 def mine(owner: str) -> ColumnElement[bool]:
     """Whether somebody gave the first answer to a task, which waits for a second."""
     given = select(SecondLook.task_id).where(
         SecondLook.state == LookState.WAITING,
-        func.lower(SecondLook.first_author) == owner.lower(),
+        # Both by the database: that of a file knows no case but that of plain letters.
+        func.lower(SecondLook.first_author) == func.lower(owner),
     )
     return LabelTask.id.in_(given)
 

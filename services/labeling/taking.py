@@ -68,7 +68,10 @@ class LabelImport:
         left_empty: images without objects, which were left as they are.
         left_untouched: images as they were exported, which were left as they are.
         problems: answers that were left out, and why.
+        undecided: of those that were answered, the ones that are no truth yet: a second person, or
+            a curator, has to say so too.
         notes: what was taken otherwise than it stands in the file.
+        answered: the tasks of ``submitted``; two people may answer one.
     """
 
     submitted: int = 0
@@ -77,10 +80,12 @@ class LabelImport:
     late: int = 0
     replaced: int = 0
     unchanged: int = 0
+    undecided: int = 0
     left_empty: list[str] = field(default_factory=list)
     left_untouched: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    answered: set[int] = field(default_factory=set)
 
     def leave_out(self, where: str, why: object) -> None:
         """Note an answer that is not stored."""
@@ -104,6 +109,7 @@ class LabelImport:
             "late": self.late,
             "replaced": self.replaced,
             "unchanged": self.unchanged,
+            "undecided": self.undecided,
             "left_empty": self.left_empty,
             "left_untouched": self.left_untouched,
             "problems": [{"where": one.where, "message": one.message} for one in self.problems],
@@ -140,28 +146,40 @@ def store(
     other: dict[int, Answer] = {}
     for one in _one_each(found, report):
         task = tasks[one.task_id]
-        if one.objects == stored.get(task.id):
+        look = looks.get(task.id)
+        who = one.author or author
+        if one.objects == stored.get(task.id) or (
+            look is not None and second_look.has_said(look, who, one.objects)
+        ):
             report.unchanged += 1
         elif one.unsaid:
             left = report.left_empty if one.unsaid == "empty" else report.left_untouched
             left.append(one.where)
         elif task.id not in stored:
-            _take(looks.get(task.id), task, one, one.author or author, new, report)
+            _take(look, task, one, who, new, report)
         elif replace or one.corrects == task.annotation_id:
             other[task.id] = one
         else:
             report.leave_out(one.where, f"task {task.id} is {queue.ANSWERED}")
 
+    def is_for_two(task: LabelTask) -> bool:
+        return second_look.is_for_two(settings, task, looks.get(task.id))
+
     def first(session: Session, given: Given, author: str) -> None:
-        alone = [one for one in given if not _is_looked_at_twice(settings, looks, one[0])]
+        alone = [one for one in given if not is_for_two(one[0])]
         answers.store(session, alone, author)
         for task, objects in given:
-            if _is_looked_at_twice(settings, looks, task):
+            if is_for_two(task):
                 answers.truth_of(session, settings, task, objects, author)
 
     _by_author(session, new, tasks, author, first)
     _by_author(session, other, tasks, author, answers.correct)
-    report.submitted, report.replaced = len(new), len(other)
+    report.answered |= set(new)
+    report.submitted, report.replaced = len(report.answered), report.replaced + len(other)
+    report.undecided = sum(
+        session.get_one(LabelTask, number).state != TaskState.SUBMITTED
+        for number in report.answered
+    )
     for number, one in [*new.items(), *other.items()]:
         report.boxes += len(one.objects)
         report.empty += not one.objects
@@ -224,13 +242,6 @@ def _stored(session: Session, tasks: Collection[LabelTask]) -> Mapping[int, list
     }
 
 
-def _is_looked_at_twice(
-    settings: LabelSettings, looks: Mapping[int, SecondLook], task: LabelTask
-) -> bool:
-    """Whether its answer becomes the truth only if another person says the same."""
-    return task.id in looks or second_look.is_chosen(settings.second_look, task)
-
-
 def _take(
     look: SecondLook | None,
     task: LabelTask,
@@ -240,9 +251,6 @@ def _take(
     report: LabelImport,
 ) -> None:
     """Keep an answer for storing, unless its task is not to be answered, or not by this person."""
-    if look is not None and second_look.has_said(look, author, one.objects):
-        report.unchanged += 1
-        return
     open_to_it = task.state == TaskState.LEASED or answers.is_closed(task)
     is_free = not open_to_it or task.token != one.token
     try:

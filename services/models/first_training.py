@@ -23,7 +23,7 @@ from services.context import Context
 from services.db.base import utc_now
 from services.db.tables import Model, Unit, UnitState
 from services.errors import Conflict, LeaseLost
-from services.models import training
+from services.models import registration, training
 from services.units import Claim
 from services.units.lease import LeaseKeeper
 
@@ -55,11 +55,11 @@ def train_here(
                 keeper.check()
                 on_beat(state)
 
-            trained = training.run(context, None, beat)
+            trained = training.run(context, None, beat, fence=(claim.unit_id, claim.token))
         with context.sessions.begin() as session:
             units.finish(session, claim, {})  # first: who lost the lease registers nothing
-            model = training.register_first(session, trained)
-            units.record_result(session, claim, training.result_of(model, trained))
+            model = registration.register_first(session, trained)
+            units.record_result(session, claim, registration.result_of(model, trained))
             return model
     except LeaseLost as error:
         raise Conflict(

@@ -13,6 +13,7 @@ from services.units.pipeline import StageContext
 
 if TYPE_CHECKING:
     from curation.embedding.embed import RegionEmbedder
+    from curation.embedding.encoder import TimmEncoder
     from curation.explain import Explainer
     from retrain.detector import SsdDetector
 
@@ -31,11 +32,18 @@ def detector_of(stage: StageContext, model_id: str) -> SsdDetector:
     return detector
 
 
+def encoder_of(stage: StageContext) -> TimmEncoder:
+    """What describes regions."""
+    settings = stage.context.settings
+    encoder: TimmEncoder = stage.resident.get("encoder", lambda: builders.load_encoder(settings))
+    return encoder
+
+
 def embedder_of(stage: StageContext) -> RegionEmbedder:
     """What turns pool images and failures into vectors."""
     settings = stage.context.settings
     embedder: RegionEmbedder = stage.resident.get(
-        "embedder", lambda: builders.region_embedder(settings, builders.load_encoder(settings))
+        "embedder", lambda: builders.region_embedder(settings, encoder_of(stage))
     )
     return embedder
 

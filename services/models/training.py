@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -16,6 +17,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from curation.kernel.manifest import Manifest
+from retrain.config import DetectorConfig, TrainConfig
 from retrain.description import config_of
 from retrain.errors import ReportMismatch
 from retrain.report import EvaluationReport
@@ -23,9 +25,9 @@ from services import units
 from services.config import builders
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import Cycle, DatasetVersion, Model, ModelState, Role, Unit, UnitState
+from services.db.tables import Cycle, DatasetVersion, Model, Role, Unit, UnitState
 from services.errors import Conflict
-from services.models import datasets, registry, summaries
+from services.models import checkpoints, datasets, registry, summaries
 from services.models.training_process import run_job
 from services.store import model_folders
 from services.store.project_store import ProjectStore, store_of
@@ -85,8 +87,9 @@ def run(
     on_beat: Callable[[dict[str, Any]], None],
     version: DatasetVersion | None = None,
     drawn: bool = False,
+    fence: checkpoints.Fence = (0, 0),
 ) -> Trained:
-    """Train on a dataset version; a killed run resumes.
+    """Train on a dataset version; a killed run resumes, on another host too.
 
     Args:
         context: wiring.
@@ -94,6 +97,10 @@ def run(
         on_beat: told the progress of the process.
         version: what to train on; None: all that is labelled now.
         drawn: whether it is the training with drawn samples beside another without.
+        fence: the claim under which it runs, see :mod:`services.models.checkpoints`.
+
+    Raises:
+        LeaseLost: another host trains it, under a later claim.
     """
     settings = context.settings
     if version is None:
@@ -129,7 +136,49 @@ def run(
             "init": init,
             "limits": asdict(builders.image_limits(settings)),
         }
-        result = run_job("train", folder, job, settings.training.stall_s, on_beat)
+        told = {
+            "manifest": version.id,
+            "init": None if champion is None or init is None else champion.id,
+            **{name: job[name] for name in ("train", "detector", "limits")},
+        }
+        with _kept_elsewhere(context, folder, fence, told) as kept:
+            done = None if kept is None else kept.take()
+            if done is not None:
+                return Trained(**{**done, "class_names": tuple(done["class_names"])})
+
+            def beat(progress: dict[str, Any]) -> None:
+                on_beat(progress)
+                if kept is not None:
+                    kept.beat()
+
+            result = run_job("train", folder, job, settings.training.stall_s, beat)
+            trained = _trained(context, version, champion, config, detector, manifest, result)
+            if kept is not None:
+                kept.end(asdict(trained))
+    return trained
+
+
+def _kept_elsewhere(
+    context: Context, folder: Path, fence: checkpoints.Fence, job: dict[str, Any]
+) -> contextlib.AbstractContextManager[checkpoints.Checkpoints | None]:
+    """Checkpoints in the store, where that is not the project folder."""
+    store = store_of(context)
+    if not store.is_apart(context.project.root):
+        return contextlib.nullcontext()
+    folder.mkdir(parents=True, exist_ok=True)
+    return checkpoints.Checkpoints(store.objects, folder, fence, job)
+
+
+def _trained(
+    context: Context,
+    version: DatasetVersion,
+    champion: Model | None,
+    config: TrainConfig,
+    detector: DetectorConfig,
+    manifest: Manifest,
+    result: dict[str, Any],
+) -> Trained:
+    """What came of a run, its model in its lasting place."""
     if result["unreadable"]:
         logger.warning(
             "trained without %d images that cannot be read, such as %s: put the files back from a "
@@ -155,7 +204,7 @@ def run(
             "generated": _generators(manifest),
             "history": result.get("history"),  # None: a result of an older version
         },
-        reports={} if cycle_id is not None else _first_look(context, kept, manifest.class_names),
+        reports={} if champion is not None else _first_look(context, kept, manifest.class_names),
     )
 
 
@@ -176,59 +225,6 @@ def run_name(cycle_id: int | None, drawn: bool = False) -> str:
     if cycle_id is None:
         return "train-first"
     return f"train-cycle-{cycle_id}" + ("-drawn" if drawn else "")
-
-
-def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
-    """Put a trained model into the registry as a challenger; twice is once."""
-    number = registry.next_number(session)
-    known = session.get(Model, trained.model_id)
-    if known is not None:
-        return known
-    model = Model(
-        id=trained.model_id,
-        number=number,
-        state=ModelState.CHALLENGER,
-        folder=trained.folder,
-        architecture=trained.training["architecture"],
-        class_names=list(trained.class_names),
-        dataset_version_id=trained.dataset_id,
-        parent_id=trained.parent_id,
-        cycle_id=cycle_id,
-        training=trained.training,
-        reports=trained.reports,
-    )
-    session.add(model)
-    session.flush()
-    return model
-
-
-def result_of(model: Model, trained: Trained) -> dict[str, Any]:
-    """What the unit of a training says, whoever ran it."""
-    lost = len(trained.training["unreadable"])
-    return {"model": model.id, "number": model.number, "unreadable": lost}
-
-
-def register_first(session: Session, trained: Trained) -> Model:
-    """Register a detector that was trained from the beginning; the first becomes the champion.
-
-    One beside a champion takes its place if it knows the same classes and finds more of the
-    holdout; what people were told of the champion goes for it too then.
-    """
-    model = register(session, trained, None)
-    champion = registry.champion(session)
-    if champion is None:
-        registry.promote(session, model, "training", {"first": True})
-    elif champion.id != model.id and _finds_more(model, champion):
-        registry.promote(session, model, "training", {"again": True}, over=champion.id)
-    return model
-
-
-def _finds_more(model: Model, champion: Model) -> bool:
-    mine, its = ((one.reports or {}).get(Role.HOLDOUT) or {} for one in (model, champion))
-    if not (mine.get("objects") and its.get("objects")):
-        return False
-    knows = set(champion.class_names) <= set(model.class_names)
-    return knows and mine["found"] / mine["objects"] > its["found"] / its["objects"]
 
 
 def evaluate_model(

@@ -43,8 +43,9 @@ def run_job(
     job: Mapping[str, Any],
     stall_s: float,
     on_beat: Callable[[dict[str, Any]], None],
+    module: str = "retrain",
 ) -> dict[str, Any]:
-    """Run ``python -m retrain ACTION`` and watch it until it ends.
+    """Run ``python -m MODULE ACTION`` and watch it until it ends.
 
     A folder with a result of the same job is not run again; one with a resume file goes on.
 
@@ -54,6 +55,7 @@ def run_job(
         job: what :mod:`retrain.job` describes.
         stall_s: the process is stopped when its work has not moved for so long.
         on_beat: told the progress; an exception it raises stops the process.
+        module: a program that reads a job and tells its progress and result as ``retrain`` does.
 
     Returns:
         The job's result.
@@ -68,7 +70,7 @@ def run_job(
     (folder / "result.json").unlink(missing_ok=True)
     (folder / "progress.json").unlink(missing_ok=True)
     write_bytes(folder / "job.json", json.dumps(dict(job), indent=1).encode())
-    command = [sys.executable, "-m", "retrain", action, "--job", str(folder / "job.json")]
+    command = [sys.executable, "-m", module, action, "--job", str(folder / "job.json")]
     with (folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(
             guarded(command, signal.SIGTERM),  # if we die it leaves a resume file and ends

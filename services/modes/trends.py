@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -128,21 +128,51 @@ def find(session: Session, mode_id: int) -> ModeRow:
 def trends(session: Session, rows: Sequence[ModeRow]) -> list[ModeTrend]:
     """Sizes and counts of some modes, in their order; it costs what they have, not what all do."""
     ids = [row.id for row in rows]
-    sightings: dict[int, list[ModeSighting]] = defaultdict(list)
-    for part in in_parts(ids):
-        of_these = select(ModeSighting).where(ModeSighting.mode_id.in_(part))
-        for sighting in session.scalars(of_these.order_by(ModeSighting.cycle_id)):
-            sightings[sighting.mode_id].append(sighting)
+    sizes = _sizes(session, ids)
+    last = _last(session, [own[-1].sighting_id for own in sizes.values()])
     cycles = _seeing(session)
     counts = read_counts(session, ids)
-    shown = [name for own in sightings.values() for name in own[-1].exemplars]
+    shown = [name for sighting in last.values() for name in sighting.exemplars]
     gone: set[str] = set()
     for names in in_parts(shown):
         taken_back = select(FailureRow.id).where(FailureRow.state.in_(TAKEN_BACK))
         gone |= set(session.scalars(taken_back.where(FailureRow.id.in_(names))))
     return [
-        _trend(row, sightings[row.id], cycles, counts, gone) for row in rows if sightings[row.id]
+        _trend(row, sizes[row.id], last[row.id], cycles, counts, gone)
+        for row in rows
+        if row.id in last
     ]
+
+
+class _Size(NamedTuple):
+    """How many failures a cycle saw of a mode."""
+
+    sighting_id: int
+    cycle: int
+    size: int
+
+
+def _sizes(session: Session, ids: Sequence[int]) -> dict[int, list[_Size]]:
+    """Sizes by mode and cycle, the oldest first: three numbers a cycle, not its whole sighting."""
+    found: dict[int, list[_Size]] = defaultdict(list)
+    for part in in_parts(ids):
+        query = (
+            select(ModeSighting.mode_id, ModeSighting.id, ModeSighting.cycle_id, ModeSighting.size)
+            .where(ModeSighting.mode_id.in_(part))
+            .order_by(ModeSighting.cycle_id)
+        )
+        for mode_id, *size in session.execute(query):
+            found[mode_id].append(_Size(*size))
+    return found
+
+
+def _last(session: Session, ids: Sequence[int]) -> dict[int, ModeSighting]:
+    """Sightings of these numbers, by mode."""
+    found: dict[int, ModeSighting] = {}
+    for part in in_parts(ids):
+        for sighting in session.scalars(select(ModeSighting).where(ModeSighting.id.in_(part))):
+            found[sighting.mode_id] = sighting
+    return found
 
 
 def worst_first(found: Sequence[ModeTrend]) -> list[ModeTrend]:
@@ -170,22 +200,23 @@ def exemplars(session: Session, sighting: ModeSighting) -> list[FailureRow]:
 
 def _trend(
     row: ModeRow,
-    sightings: Sequence[ModeSighting],
+    seen: Sequence[_Size],
+    last: ModeSighting,
     cycles: Sequence[int],
     counts: ModeCounts,
     gone: Collection[str],
 ) -> ModeTrend:
-    sizes = {sighting.cycle_id: sighting.size for sighting in sightings}
+    sizes = {one.cycle: one.size for one in seen}
     first = min(sizes)
     progress = counts.progress(row.id)
     return ModeTrend(
         mode=row,
-        last=sightings[-1],
+        last=last,
         places=progress.places,
         failing=progress.failing,
         teaching=counts.teaching(row.id),
         asked=progress.asked,
-        exemplars=tuple(name for name in sightings[-1].exemplars if name not in gone),
+        exemplars=tuple(name for name in last.exemplars if name not in gone),
         sizes=tuple((cycle, sizes.get(cycle, 0)) for cycle in cycles if cycle >= first),
     )
 

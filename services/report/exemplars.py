@@ -14,6 +14,7 @@ from services.db.engine import reading
 from services.db.tables import Cycle, Explanation, FailureRow, FailureState, Image
 from services.models.predict import Predict
 from services.report import pictures, words
+from services.report.drawn import parts_of
 from services.report.page import Exemplar, Panel
 from services.report.pictures import PANEL_PX, SAMPLE_PX, THUMB_PX, Mark, PictureBudget, View
 from services.report.read import DrawnSample, ReportRows, Sample
@@ -95,21 +96,19 @@ class Artist:
 
     def drawn(self, sample: DrawnSample) -> list[Panel]:
         """A known object where it was found, what hurt, and the one among the other."""
-        row, harm = sample.row, sample.harm
-        asked = (
-            (sample.donor, row.donor_box, draw.TRUTH, "Known object", f"{row.score_before:.2f}"),
-            (sample.frame, harm.box, pictures.WRONG, "What hurt", "missed"),
-            (sample.image, row.donor_box, draw.TRUTH, "Drawn", f"{row.score_after:.2f}"),
-        )
+        row = sample.row
         panels = []
-        for image, box, colour, title, score in asked:
+        for part in parts_of(row, sample.harm):
+            image = {"donor": sample.donor, "harm": sample.frame, "drawn": sample.image}[part.of]
             pixels = self._open(image)
             if pixels is None:
                 return []
             view = View.whole(pixels, SAMPLE_PX)
-            marks = [Mark(box, colour, f"{harm.label} {score}")]
+            marks = [Mark(part.box, part.colour, part.text)]
             panels.append(
-                Panel(self.ledger.encode(pictures.frame(view, pixels, marks)), title, image.name)
+                Panel(
+                    self.ledger.encode(pictures.frame(view, pixels, marks)), part.title, image.name
+                )
             )
         panels[-1] = replace(panels[-1], note=words.drawn_state(row))
         return panels

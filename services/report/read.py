@@ -30,6 +30,7 @@ from services.db.tables import (
     ModeMember,
     ModeRow,
     ModeSighting,
+    SecondLook,
 )
 from services.errors import NotFound
 from services.modes import trends as mode_trends
@@ -47,6 +48,7 @@ class Sample:
     candidate: CandidateRow
     image: Image
     task: LabelTask | None
+    look: str | None
     annotation: Annotation | None
 
 
@@ -249,19 +251,20 @@ def _typical_first(failures: list[FailureRow], seen: ModeSighting) -> list[Failu
 def _samples(session: Session, cycle_id: int) -> dict[int | None, list[Sample]]:
     found: dict[int | None, list[Sample]] = defaultdict(list)
     rows = session.execute(
-        select(CandidateRow, Image, LabelTask, Annotation)
+        select(CandidateRow, Image, LabelTask, SecondLook.state, Annotation)
         .join(Image, Image.id == CandidateRow.image_id)
         .outerjoin(
             LabelTask,
             (LabelTask.image_id == CandidateRow.image_id)
             & (LabelTask.cycle_id == CandidateRow.cycle_id),
         )
+        .outerjoin(SecondLook, SecondLook.task_id == LabelTask.id)
         .outerjoin(Annotation, Annotation.id == LabelTask.annotation_id)
         .where(CandidateRow.cycle_id == cycle_id)
         .order_by(CandidateRow.rank)
     )
-    for candidate, image, task, annotation in rows:
-        found[candidate.mode_id].append(Sample(candidate, image, task, annotation))
+    for candidate, image, task, look, annotation in rows:
+        found[candidate.mode_id].append(Sample(candidate, image, task, look, annotation))
     return found
 
 

@@ -14,8 +14,8 @@ from services.db.tables import (
     FailureRow,
     FailureState,
     GeneratedRow,
-    LabelTask,
 )
+from services.labeling import outcomes
 from services.modes.trends import FAMILY_KINDS, state_in_words
 from services.plain import beside
 from services.report.page import Lineage, Outcome
@@ -144,12 +144,7 @@ def sample_state(sample: Sample) -> str:
     """What became of an image that was asked for."""
     if sample.annotation is not None:
         return f"labelled: {objects_in_words(sample.annotation.objects)}"
-    return "not asked yet" if sample.task is None else _task_state(sample.task)
-
-
-def _task_state(task: LabelTask) -> str:
-    words = {"waiting": "waits for a label", "leased": "is being labelled"}
-    return words.get(task.state, task.state)
+    return outcomes.words_of(None if sample.task is None else sample.task.state, sample.look)
 
 
 def best_matches(candidate: CandidateRow) -> list[dict[str, Any]]:
@@ -225,14 +220,29 @@ def drawn_in_words(drawing: dict[str, Any] | None, mode_id: int) -> str:
     if own is None or own["why"]:
         return f"Nothing was drawn: {own['why']}." if own else ""
     told = f"{own['drawn']} drawn, {own['kept']} passed the checks."
-    if own.get("difference") is not None:
-        told += (
-            f" What was blamed makes {own['difference']:.0%} more of the known objects fail than "
-            f"what does no harm ({own['low']:.0%} to {own['high']:.0%})."
-        )
-        if not own["works"]:
-            told += " That is too little: none is kept."
+    if any(own.get("sources", {}).values()):
+        parts = [f"{count} from the {place}" for place, count in own["sources"].items()]
+        told += f" Pixels of what hurt: of {' and of '.join(parts)}."
+    for one in own.get("by", [own]):
+        told += _against_controls(one)
     return told
+
+
+_DOES = {
+    "lookalike": "What was blamed is taken for an object {:.0%} more often, where nothing is, than "
+    "what is none",
+    "insert": "In scenes of the pool that resemble what hurt, {:.0%} more of the known objects "
+    "fail than in others",
+}
+
+
+def _against_controls(one: dict[str, Any]) -> str:
+    if one.get("difference") is None:
+        return " No control could be drawn: none is kept." if one.get("works") is False else ""
+    usual = "What was blamed makes {:.0%} more of the known objects fail than what does no harm"
+    said = _DOES.get(one.get("staging", ""), usual).format(one["difference"])
+    told = f" {said} ({one['low']:.0%} to {one['high']:.0%})."
+    return told if one["works"] else told + " That is too little: none is kept."
 
 
 def drawing_facts(cycle: Cycle) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,8 +34,8 @@ from services.db.tables import (
 )
 from services.models.classes import TRAINING_ROLES
 from services.selection.label_cost import boxes_estimate, rate_of
+from services.store import embeddings
 from services.store.drawings import explanation_arrays
-from services.store.storage import read_npz
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +69,8 @@ def _one_evidence(
     names: tuple[str, ...],
 ) -> FailureEvidence | None:
     """What one explanation points at; None where its file is lost."""
-    path = context.project.explanations / explanation.file
     whose = f"failure {failure.id}"
-    arrays = _arrays(path, whose, lambda _: explanation_arrays(context, explanation))
+    arrays = _arrays(explanation.file, whose, lambda _: explanation_arrays(context, explanation))
     if arrays is None:
         return None
     return FailureEvidence(
@@ -89,17 +87,17 @@ def _one_evidence(
 
 
 def _arrays(
-    path: Path, whose: str, read: Callable[[Path], dict[str, npt.NDArray[Any]]]
-) -> dict[str, npt.NDArray[Any]] | None:
+    file: str, whose: str, read: Callable[[str], embeddings.Arrays]
+) -> embeddings.Arrays | None:
     """Arrays of a file; None where it is lost or damaged, which costs only those it is about."""
     try:
-        return read(path)
+        return read(file)
     except (FileNotFoundError, ShardCorrupt) as error:
         logger.warning(
             "left out of the selection: %s, since %s is lost or damaged (%s); put it back from a "
             "backup of the project folder",
             whose,
-            path,
+            file,
             error,
         )
         return None
@@ -195,9 +193,9 @@ def _wholes(context: Context, places: Sequence[tuple[str, int]]) -> list[npt.NDA
     matrix, found = None, [False] * len(places)
     for file, numbers in by_file.items():
         arrays = _arrays(
-            context.project.embeddings / file,
+            file,
             f"{len(numbers)} images",
-            lambda path: read_npz(path, ("wholes",)),
+            lambda file: embeddings.read(context, file, ("wholes",)),
         )
         if arrays is None:
             continue

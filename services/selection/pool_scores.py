@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import tempfile
 from collections import OrderedDict
@@ -16,13 +17,13 @@ from sqlalchemy.orm import Session
 
 from curation.kernel.errors import CurationError, ShardCorrupt
 from curation.kernel.types import Detections
-from services.config.project import Project
 from services.context import Context
 from services.db.engine import reading
 from services.db.parts import in_parts
 from services.db.tables import Cycle, Image, Model, Role, Unit, UnitState
 from services.models.predict import Predict
-from services.store.storage import open_image, read_npz, write_npz
+from services.store.project_store import OF_RUNS, store_of
+from services.store.storage import open_image, packed, read_arrays, read_npz, write_npz
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +44,15 @@ class PoolScores(Mapping[str, Detections]):
     of a pool of a hundred thousand half a gigabyte.
 
     Args:
-        files: as :func:`write` writes them; of an image that is in two, the later counts. A
-            damaged one costs those that are in it: nobody has looked at them.
+        files: as :func:`write` writes them, or keys as of :func:`keep`; of an image that is in
+            two, the later counts. A damaged or lost one costs those that are in it: nobody has
+            looked at them.
+        context: wiring, where there are keys.
     """
 
-    def __init__(self, files: Iterable[Path] = ()) -> None:
-        self._files: list[Path] = []
+    def __init__(self, files: Iterable[Path | str] = (), context: Context | None = None) -> None:
+        self._context = context
+        self._files: list[Path | str] = []
         self._places: dict[str, tuple[int, int]] = {}
         self._open: OrderedDict[int, tuple[Arrays, npt.NDArray[np.int64]]] = OrderedDict()
         self._own: tempfile.TemporaryDirectory[str] | None = None
@@ -82,10 +86,17 @@ class PoolScores(Mapping[str, Detections]):
             write(file, found)
             self._take(file)
 
-    def _take(self, file: Path) -> None:
+    def _read(self, file: Path | str) -> Arrays:
+        if isinstance(file, Path):
+            return read_npz(file)
+        if self._context is None:
+            raise TypeError(f"{file} is a key, and there is no store")
+        return read_arrays(self._context, file)
+
+    def _take(self, file: Path | str) -> None:
         try:
-            arrays = read_npz(file)  # all of it: what is damaged is found before a choice begins
-        except ShardCorrupt as error:
+            arrays = self._read(file)  # all of it: what is damaged is found before a choice begins
+        except (FileNotFoundError, ShardCorrupt) as error:
             logger.warning("what the champion saw in some of the pool is left out: %s", error)
             return
         number = len(self._files)
@@ -95,7 +106,7 @@ class PoolScores(Mapping[str, Detections]):
 
     def _arrays(self, number: int) -> tuple[Arrays, npt.NDArray[np.int64]]:
         if number not in self._open:
-            arrays = read_npz(self._files[number])
+            arrays = self._read(self._files[number])
             self._open[number] = arrays, np.cumsum(arrays["counts"])
             while len(self._open) > OPEN_FILES:
                 self._open.popitem(last=False)
@@ -109,16 +120,43 @@ def write(file: Path, found: Mapping[str, Detections]) -> None:
     Raises:
         DiskFull: there is no space.
     """
+    write_npz(file, **_arrays_of(found))
+
+
+def keep(context: Context, folder: str, name: str, found: Mapping[str, Detections]) -> str:
+    """Store what a champion sees in images, one at least; whole or not at all.
+
+    The name tells the content too: of two hosts that looked at the same images neither replaces
+    what the other may be reading.
+
+    Args:
+        context: wiring.
+        folder: as of :func:`folder_of_cycle` or :func:`folder_of_plans`.
+        name: of the images.
+        found: what was seen.
+
+    Returns:
+        The key.
+
+    Raises:
+        DiskFull: there is no space; StoreUnavailable: the bucket does not answer.
+    """
+    data = packed(_arrays_of(found))
+    key = f"{folder}/pool-{name}-{hashlib.sha256(data).hexdigest()[:12]}.npz"
+    store_of(context).put_new(key, data)
+    return key
+
+
+def _arrays_of(found: Mapping[str, Detections]) -> Arrays:
     seen = list(found.values())
-    write_npz(
-        file,
-        images=np.array(list(found)),
-        counts=np.array([len(one) for one in seen], np.int64),
-        boxes=np.concatenate([one.boxes_xyxy for one in seen]),
-        scores=np.concatenate([one.scores for one in seen]),
-        labels=np.concatenate([one.labels for one in seen]),
-        default_boxes=np.concatenate([one.default_boxes for one in seen]),
-    )
+    return {
+        "images": np.array(list(found)),
+        "counts": np.array([len(one) for one in seen], np.int64),
+        "boxes": np.concatenate([one.boxes_xyxy for one in seen]),
+        "scores": np.concatenate([one.scores for one in seen]),
+        "labels": np.concatenate([one.labels for one in seen]),
+        "default_boxes": np.concatenate([one.default_boxes for one in seen]),
+    }
 
 
 def known_scores(context: Context, champion: Model) -> PoolScores:
@@ -126,23 +164,28 @@ def known_scores(context: Context, champion: Model) -> PoolScores:
     with reading(context.sessions) as session:
         query = select(Cycle.id).where(Cycle.champion_id == champion.id).order_by(Cycle.id)
         numbers = session.scalars(query).all()
-    files = sorted(folder_of_plans(context.project, champion.id).glob("pool-*.npz"))
-    files += [file for number in numbers for file in _files_of(context.project, number)]
-    return PoolScores(files)
+    folders = [folder_of_plans(champion.id), *map(folder_of_cycle, numbers)]
+    return PoolScores([key for one in folders for key in _keys_in(context, one)], context)
 
 
-def folder_of_plans(project: Project, model_id: str) -> Path:
-    """Where lies what a model saw in pool images as plans were made."""
-    return project.runs / f"plan-{model_id[:16]}"
+def folder_of_plans(model_id: str) -> str:
+    """Where in the store lies what a model saw in pool images as plans were made."""
+    return f"runs/plan-{model_id[:16]}"
 
 
-def read_pool_scores(project: Project, cycle_id: int) -> PoolScores:
+def folder_of_cycle(cycle_id: int | None) -> str:
+    """Where in the store lies what a cycle's champion saw."""
+    return f"runs/cycle-{cycle_id}"
+
+
+def read_pool_scores(context: Context, cycle_id: int) -> PoolScores:
     """Detections of every pool image that the cycle's champion has looked at."""
-    return PoolScores(_files_of(project, cycle_id))
+    return PoolScores(_keys_in(context, folder_of_cycle(cycle_id)), context)
 
 
-def _files_of(project: Project, cycle_id: int) -> list[Path]:
-    return sorted((project.runs / f"cycle-{cycle_id}").glob("pool-*.npz"))
+def _keys_in(context: Context, folder: str) -> list[str]:
+    keys = (entry.key for entry in store_of(context).walk(folder))
+    return sorted(key for key in keys if OF_RUNS.fullmatch(key))
 
 
 def seconds_an_image(session: Session) -> float | None:

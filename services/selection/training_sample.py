@@ -13,7 +13,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.tables import DatasetVersion, Image, Model, Role
 from services.models.datasets import labelled_set, read_version
-from services.store.storage import open_image, read_npz, write_npz
+from services.store.storage import key_of, open_image, read_arrays, write_arrays
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +73,9 @@ def training_sample(
     )
     told = repr((names, [(item.image, item.boxes_xyxy, item.labels) for item in sample]))
     digest = hashlib.sha256(told.encode()).hexdigest()
-    path = context.project.embeddings / f"training-{embedder.version[:16]}-{digest[:16]}.npz"
-    arrays = _kept(path)
+    file = f"training-{embedder.version[:16]}-{digest[:16]}.npz"
+    key = key_of(context, context.project.embeddings, file)
+    arrays = _kept(context, key)
     if arrays is None:
         arrays, lost = _arrays(context, sample, names, embedder)
         if lost:  # not kept: the next cycle asks whether they are back
@@ -85,13 +85,15 @@ def training_sample(
                 len(sample),
             )
         else:
-            write_npz(path, **arrays)
+            write_arrays(context, key, **arrays)
     return TrainingSample(KnownObjects(arrays["vectors"], arrays["labels"]), arrays["wholes"])
 
 
-def _kept(path: Path) -> dict[str, npt.NDArray[Any]] | None:
+def _kept(context: Context, key: str) -> dict[str, npt.NDArray[Any]] | None:
     try:
-        return read_npz(path) if path.exists() else None
+        return read_arrays(context, key)
+    except FileNotFoundError:
+        return None
     except ShardCorrupt as error:
         logger.warning("the training images are embedded again: %s", error)
         return None

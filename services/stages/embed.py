@@ -19,7 +19,9 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Embedding, Image
 from services.models.loaded import embedder_of
-from services.store.storage import open_image, write_npz
+from services.store import embeddings as batches
+from services.store.project_store import store_of
+from services.store.storage import open_image
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
@@ -45,12 +47,12 @@ def run(stage: StageContext, claim: Claim) -> Store:
         return lambda _session: {"embedded": 0, "unreadable": len(wanted)}
     names, embeddings = list(found), list(found.values())
     file = f"{embedder.version[:16]}/{_name(names)}.npz"
-    write_npz(
-        context.project.embeddings / file,
-        counts=np.array([len(one.vectors) for one in embeddings], np.int64),
-        vectors=np.concatenate([one.vectors for one in embeddings]).astype(np.float16),
-        boxes=np.concatenate([one.boxes_xyxy for one in embeddings]),
-        wholes=np.stack([one.whole for one in embeddings]).astype(np.float16),
+    batches.write(
+        context,
+        file,
+        [one.vectors for one in embeddings],
+        [one.boxes_xyxy for one in embeddings],
+        np.stack([one.whole for one in embeddings]),
     )
 
     def store(session: Session) -> dict[str, Any]:
@@ -89,8 +91,11 @@ def embedded_already(context: Context, image_ids: Sequence[str], encoder_version
                 Embedding.image_id.in_(image_ids), Embedding.encoder_version == encoder_version
             )
         ).all()
-    folder = context.project.embeddings
-    return {row.image_id for row in rows if context.project.inside(folder, row.file).is_file()}
+    store = store_of(context)
+    there = {
+        file for file in {row.file for row in rows} if store.exists(batches.key(context, file))
+    }
+    return {row.image_id for row in rows if row.file in there}
 
 
 def readable(context: Context, image_ids: Sequence[str]) -> Iterator[dict[str, ImageArray]]:

@@ -24,7 +24,7 @@ from services.models import holding
 from services.models.loaded import detector_of, embedder_of, explainer_of
 from services.store import drawings
 from services.store.storage import key_of, open_image, write_arrays
-from services.store.superpixels import segments_of
+from services.store.superpixels import segments_of, shared_by_hosts
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
@@ -66,6 +66,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         detector.input_size_hw,
         wanted.num_segments,
         wanted.segmentation,
+        shared_by_hosts(context),
     )
     attributions = explainer.explain(
         detector, pixels, [failure.target for failure in failures], segments

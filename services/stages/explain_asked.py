@@ -27,7 +27,7 @@ from services.models.loaded import detector_of
 from services.store import drawings
 from services.store.project_store import store_of
 from services.store.storage import key_of, open_image, write_arrays
-from services.store.superpixels import segments_of
+from services.store.superpixels import segments_of, shared_by_hosts
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
@@ -65,6 +65,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
             detector.input_size_hw,
             settings.explanation.num_segments,
             settings.explanation.segmentation,
+            shared_by_hosts(context),
         )
         if standard is None
         else standard.segments

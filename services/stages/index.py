@@ -1,11 +1,10 @@
-"""Index: the vectors of one embedded batch into the region index, whose only writer this is."""
+"""Index: the vectors of one embedded batch into the region index, which only this stage writes."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-import numpy as np
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
@@ -13,9 +12,8 @@ from curation.index import RegionIndex
 from curation.index.shards import CODE_ROWS
 from services import units
 from services.db.tables import Embedding
-from services.store.embeddings import drop_regions, has_regions
+from services.store import embeddings
 from services.store.region_index import open_index
-from services.store.storage import read_npz
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 from services.units.requests import request_embed
@@ -30,28 +28,22 @@ weigh more than it saves."""
 def run(stage: StageContext, claim: Claim) -> Store:
     """Add ``payload['images']``; adding them twice leaves one set of vectors.
 
-    The file then keeps what the index does not hold. In this order a unit that is killed and run
-    again finds the vectors in the one or in the other.
+    In a project folder the index alone then holds them. In this order a unit that is killed and
+    run again finds the vectors in the one or in the other.
     """
     context, payload = stage.context, claim.payload
-    path = context.project.embeddings / payload["file"]
-    arrays = read_npz(path)
+    regions = embeddings.regions_of(context, payload["file"])
     # Kept between units: who opens an index reads the name of every image in it, so that a pool
     # indexed in batches would be read through once for each of them.
     index: RegionIndex = stage.resident.get(
         f"index:{payload['encoder']}",
         lambda: open_index(context, payload["encoder"], payload["width"]),
     )
-    if has_regions(arrays):
-        ends = np.cumsum(arrays["counts"])[:-1]
-        index.add(
-            payload["images"],
-            np.split(arrays["vectors"].astype(np.float32), ends),
-            np.split(arrays["boxes"], ends),
-        )
-        drop_regions(path, arrays)
+    if regions is not None:
+        index.add(payload["images"], regions.vectors, regions.boxes_xyxy)
+        embeddings.drop_regions(context, payload["file"])
     elif any(image not in index for image in payload["images"]):
-        return _again(claim, path.name)
+        return _again(claim, payload["file"])
     if index.waiting() >= context.settings.selection.seal_rows:
         index.seal()
     elif index.uncoded() >= CODE_AT:

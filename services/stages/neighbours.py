@@ -14,7 +14,7 @@ from services.db.engine import reading
 from services.db.tables import Neighbours
 from services.failures.neighbours import MOST_SHOWN
 from services.store import drawings
-from services.store.region_index import open_index
+from services.store.region_index import has_index, open_index
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
 
@@ -30,7 +30,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     if explanation is None:
         return _stored(failure_id, [], "it is not explained any more")
     encoder = explanation.encoder_version
-    if not (context.project.index / encoder[:16]).is_dir():
+    if not has_index(context, encoder):
         return _stored(failure_id, [], "nothing of the pool is indexed yet")
     arrays = drawings.explanation_arrays(context, explanation, ["vectors", "object_vector"])
     vectors: FloatArray = arrays["vectors"].astype(np.float32)

@@ -48,8 +48,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
             found = looked_at(context, detector_of(stage, champion.id), part)
             if found:
                 name = hashlib.sha256(",".join(part).encode()).hexdigest()[:16]
-                file = pool_scores.folder_of_plans(context.project, champion.id)
-                pool_scores.write(file / f"pool-{name}.npz", found)
+                pool_scores.keep(context, pool_scores.folder_of_plans(champion.id), name, found)
                 scores.add(found)
             stage.heartbeat()
 

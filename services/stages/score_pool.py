@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from curation.kernel.types import Detections
 from services.context import Context
 from services.models.loaded import detector_of
-from services.selection.pool_scores import SECONDS, write
+from services.selection.pool_scores import SECONDS, folder_of_cycle, keep
 from services.stages.embed import readable
 from services.units import Claim
 from services.units.pipeline import StageContext, Store
@@ -27,7 +27,7 @@ FLOOR = 0.01
 
 
 def run(stage: StageContext, claim: Claim) -> Store:
-    """Detections of ``payload['images']`` into a file of the cycle.
+    """Detections of ``payload['images']`` into an object of the cycle.
 
     An image that cannot be read is left out and said: it counts as not looked at.
     """
@@ -38,8 +38,8 @@ def run(stage: StageContext, claim: Claim) -> Store:
     found = looked_at(context, detector, wanted)
     if not found:
         return lambda _session: {"images": 0, "unreadable": len(wanted)}
-    file = f"cycle-{claim.cycle_id}/pool-{claim.payload['number']:05d}.npz"
-    write(context.project.runs / file, found)
+    folder = folder_of_cycle(claim.cycle_id)
+    file = keep(context, folder, f"{claim.payload['number']:05d}", found)
     seconds = round(time.perf_counter() - began, 3)
 
     def store(_session: Session) -> dict[str, Any]:

@@ -15,17 +15,22 @@ from services.store.project_store import ProjectStore, store_of
 
 LAST = "config.json"
 """Names the version of the weights beside it: what it is written after is all there."""
+LAST_OF = {"models": LAST, "generators": "bridge.safetensors"}
+"""The same of whatever is kept likewise, by its place."""
 REPORTS = "report-"
 """Beginning of what is found out about a model later, beside it."""
 
 
-def keep(context: Context, model_id: str, write: Callable[[Path], object]) -> str:
+def keep(
+    context: Context, model_id: str, write: Callable[[Path], object], place: str = "models"
+) -> str:
     """Write a model to its lasting place, whole or not at all; twice is once.
 
     Args:
         context: wiring.
         model_id: 64 hex digits.
         write: given a folder that does not exist yet, makes it.
+        place: folder of the store.
 
     Returns:
         The place, relative to the project.
@@ -33,11 +38,11 @@ def keep(context: Context, model_id: str, write: Callable[[Path], object]) -> st
     Raises:
         DiskFull: there is no space; StoreUnavailable: the bucket does not answer.
     """
-    relative = f"models/{model_id[:16]}"
+    relative = f"{place}/{model_id[:16]}"
     store = store_of(context)
     root = store.root
     if root is None:
-        if not store.exists(f"{relative}/{LAST}"):
+        if not store.exists(f"{relative}/{LAST_OF[place]}"):
             _upload(context, store, relative, write)
         return relative
     target = root / relative
@@ -82,8 +87,10 @@ def for_run(context: Context, folder: str, run: Path) -> Path:
         folder: as its row names it.
         run: folder of the run.
     """
-    if store_of(context).root is not None:
-        return context.project.inside(context.project.root, folder)
+    context.project.inside(context.project.root, folder)
+    root = store_of(context).root
+    if root is not None:
+        return root / folder
     target = run / f"from-{Path(folder).name}"
     if not target.exists():
         temporary = temporary_beside(target)
@@ -106,7 +113,7 @@ def _upload(
         write(temporary)
         files = sorted(
             (path for path in temporary.rglob("*") if path.is_file()),
-            key=lambda path: path.name == LAST,
+            key=lambda path: path.name == LAST_OF[Path(relative).parts[0]],
         )
         for path in files:
             store.put(f"{relative}/{path.relative_to(temporary).as_posix()}", path)

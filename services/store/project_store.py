@@ -18,11 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from curation.kernel.errors import CurationError
+from services.config.setting_groups import StorageSettings
 from services.config.settings import Settings
 from services.context import Context
+from services.errors import InvalidRequest
 from services.store.cache import Cache
 from services.store.groups import AT_A_TIME, BucketGroup, FolderGroup
+from services.store.hashes import ObjectDamaged as ObjectDamaged  # where users look for it
+from services.store.hashes import damaged, hash_in, is_named, require_named
 from services.store.objects import (
     Entry,
     ObjectLost,
@@ -31,21 +34,37 @@ from services.store.objects import (
     open_objects,
     walk,
 )
+from services.store.references import References, reference_key
 from services.store.space import DiskFull
 
 logger = logging.getLogger(__name__)
 
-IMMUTABLE = ("images/", "models/", "manifests/", "explanations/", "segments/")
+IMMUTABLE = (
+    "images/",
+    "models/",
+    "generators/",
+    "manifests/",
+    "explanations/",
+    "segments/",
+    "embeddings/",
+    "runs/cycle-",
+    "runs/plan-",
+)
 """Keys under which nothing is ever replaced by anything else."""
-FOLDERS = ("images", "models", "manifests", "explanations", "modes")
-"""What is kept in the store; the rest of a project lies in its folder."""
-_NAMED_BY_HASH = re.compile(r"images/[0-9a-f]{2}/([0-9a-f]{64})\.[A-Za-z0-9]+")
-
-
-class ObjectDamaged(CurationError):
-    """An object does not hold the bytes that it is named by."""
-
-    code = "object_damaged"
+FOLDERS = (
+    "images",
+    "references",
+    "models",
+    "generators",
+    "manifests",
+    "explanations",
+    "modes",
+    "embeddings",
+    "segments",
+)
+"""What is kept in the store, besides the region index and some of what runs leave."""
+OF_RUNS = re.compile(r"runs/(cycle|plan)-[^/]+/pool-[^/]+\.npz")
+"""What the champion saw in the pool."""
 
 
 class ProjectStore:
@@ -54,16 +73,22 @@ class ProjectStore:
     Args:
         objects: where everything is.
         cache: of what is not on this machine.
+        references: pictures that stay where they are.
     """
 
-    def __init__(self, objects: Objects, cache: Cache) -> None:
+    def __init__(self, objects: Objects, cache: Cache, references: References) -> None:
         self.objects = objects
         self._cache = cache
+        self._references = references
 
     @property
     def root(self) -> Path | None:
         """The folder, where the store is one; key and relative path are the same."""
         return self.objects.root
+
+    def is_apart(self, project: Path) -> bool:
+        """Whether it is another place than the project folder, as several hosts need one."""
+        return self.root is None or self.root.resolve() != project.resolve()
 
     def get(self, key: str) -> bytes:
         """The bytes of an object.
@@ -74,12 +99,17 @@ class ProjectStore:
             StoreUnavailable: the bucket does not answer; StoreRefused: it answers and refuses.
         """
         if self.root is not None or not key.startswith(IMMUTABLE):
-            data = self.objects.get(key)[0]
-            _require_named(key, data)
-            return data
+            try:
+                data = self.objects.get(key)[0]
+            except ObjectLost:
+                if self._references.of(key) is None:
+                    raise
+            else:
+                require_named(key, data)
+                return data
         try:
             data = self._cache.read(checked(key), partial(self._fetch, key))
-            if _is_named(key, data):
+            if is_named(key, data):
                 return data
             logger.warning("the copy of %s is damaged: fetched again", key)
             self._cache.drop(key)
@@ -87,8 +117,21 @@ class ProjectStore:
         except DiskFull as error:
             logger.warning("%s is read without keeping it: %s", key, error)
             data = self.objects.get(key)[0]
-            _require_named(key, data)
+            require_named(key, data)
             return data
+
+    def original(self, key: str) -> bytes:
+        """The bytes as they are where they lie, and not a copy of them; nothing is compared.
+
+        Raises: as :meth:`get`.
+        """
+        try:
+            return self.objects.get(key)[0]
+        except ObjectLost:
+            reference = self._references.of(key)
+            if reference is None:
+                raise
+            return self._references.get(reference)
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Store bytes or a file, whole or not at all.
@@ -106,14 +149,27 @@ class ProjectStore:
             self.objects.put(key, data)
 
     def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
-        return self.objects.head(key) is not None
+        """Whether there is such an object, here or where a reference says."""
+        return self.objects.head(key) is not None or self._references.of(key) is not None
+
+    def link(self, key: str, seconds: int) -> str | None:
+        """A URL under which whoever has it may read an object for so long; None: through us.
+
+        Raises:
+            StoreUnavailable, StoreRefused: see :meth:`get`.
+        """
+        link = self.objects.link(key, seconds)
+        if self.root is not None or (link is not None and self.objects.head(key) is None):
+            reference = self._references.of(key)
+            return link if reference is None else self._references.link(reference, seconds)
+        return link
 
     def delete(self, key: str) -> None:
         """Delete an object; twice is once."""
         self.objects.delete(key)
-        if self.root is None:
-            self._cache.drop(key)
+        if key.startswith("images/"):
+            self.objects.delete(reference_key(key))  # the picture itself is its owner's
+        self._cache.drop(key)
 
     def walk(self, folder: str = "") -> Iterator[Entry]:
         """What there is below a folder."""
@@ -131,10 +187,11 @@ class ProjectStore:
         """
         if self.root is not None:
             path = self.root / checked(key)
-            if not path.is_file():
+            if path.is_file():
+                yield path
+                return
+            if self._references.of(key) is None:
                 raise ObjectLost(key, self.objects.name)
-            yield path
-            return
         with self._cache.borrowed() as folder:
             path = folder / key.rpartition("/")[2]
             self._lend(key, path)
@@ -180,7 +237,8 @@ class ProjectStore:
         Raises:
             StoreUnavailable, StoreRefused: see :meth:`get`.
         """
-        if self.root is not None:
+        files = set(files)
+        if self.root is not None and not any(map(self._is_elsewhere, files)):
             yield self.root / "images"
             return
         with contextlib.ExitStack() as stack:
@@ -190,11 +248,26 @@ class ProjectStore:
             else:
                 local = stack.enter_context(self._cache.borrowed())
             with ThreadPoolExecutor(AT_A_TIME) as pool:
-                list(pool.map(partial(self._stage, local), set(files)))
+                list(pool.map(partial(self._stage, local), files))
             yield local
 
+    def _is_elsewhere(self, file: str) -> bool:
+        """Whether an image of a folder is only referred to."""
+        key = f"images/{file}"
+        return not (self._folder / key).is_file() and self._references.of(key) is not None
+
+    @property
+    def _folder(self) -> Path:
+        return self.root or Path()
+
     def _stage(self, local: Path, file: str) -> None:
+        own = self._folder / "images" / file
         try:
+            if self.root is not None and own.is_file():
+                (local / file).parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    (local / file).symlink_to(own)
+                return
             self._lend(f"images/{file}", local / file)
         except (ObjectLost, ObjectDamaged) as error:
             logger.warning("an image cannot be used: %s", error)
@@ -204,12 +277,20 @@ class ProjectStore:
 
     def _fetch(self, key: str, file: Path) -> None:
         """Fill a file with an object that is what its name says."""
-        self.objects.fetch(key, file)
+        where = key
+        try:
+            self.objects.fetch(key, file)
+        except ObjectLost:
+            reference = self._references.of(key)
+            if reference is None:
+                raise
+            where = reference.url
+            self._references.fetch(reference, file)
         if said := hash_in(key):
             with file.open("rb") as opened:
                 found = hashlib.file_digest(opened, "sha256").hexdigest()
             if found != said:
-                raise _damaged(key)
+                raise damaged(key, where)
 
 
 def store_of(context: Context) -> ProjectStore:
@@ -235,35 +316,27 @@ def opened(settings: Settings, project: Path) -> ProjectStore:
         known = _stores.get(key)
         if known is None:
             cache = Cache(cache_folder(settings, project), wanted.cache_bytes)
-            known = _stores[key] = ProjectStore(open_objects(wanted, project), cache)
+            objects = open_objects(wanted, project)
+            references = References(objects, partial(bucket_at, wanted, project))
+            known = _stores[key] = ProjectStore(objects, cache, references)
     return known
+
+
+def bucket_at(wanted: StorageSettings, project: Path, url: str) -> Objects:
+    """Another bucket, with the endpoint and the credentials of the project's store.
+
+    Raises:
+        InvalidRequest: it is no URL of a bucket, or the library for those is not installed.
+    """
+    try:
+        settings = type(wanted).model_validate(wanted.model_dump() | {"url": url})
+    except ValueError as error:
+        raise InvalidRequest(f"{url!r}: name s3://bucket/prefix") from error
+    return open_objects(settings, project, any_name=True)
 
 
 _stores: dict[tuple[object, ...], ProjectStore] = {}
 _opening = threading.Lock()
-
-
-def hash_in(key: str) -> str:
-    """The SHA-256 that an object is named by, as 64 hex digits; "" where the name says none."""
-    found = _NAMED_BY_HASH.fullmatch(key)
-    return "" if found is None else found[1]
-
-
-def _is_named(key: str, data: bytes) -> bool:
-    said = hash_in(key)
-    return not said or hashlib.sha256(data).hexdigest() == said
-
-
-def _require_named(key: str, data: bytes) -> None:
-    if not _is_named(key, data):
-        raise _damaged(key)
-
-
-def _damaged(key: str) -> ObjectDamaged:
-    return ObjectDamaged(
-        f"{key} does not hold what it is named by: it was changed; import the same picture again, "
-        "or restore it from a backup"
-    )
 
 
 def _remove(folder: Path) -> None:

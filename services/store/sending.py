@@ -9,7 +9,7 @@ from fastapi import Response
 from fastapi.responses import FileResponse, RedirectResponse
 
 from services.context import Context
-from services.store.objects import ObjectLost, checked
+from services.store.objects import checked
 from services.store.project_store import store_of
 
 UNTIL_EXPIRY = 0.5
@@ -31,10 +31,9 @@ def sent(context: Context, key: str, headers: Mapping[str, str] | None = None) -
     store, settings = store_of(context), context.settings.storage
     if store.root is not None:
         path = store.root / checked(key)
-        if not path.is_file():
-            raise ObjectLost(key, store.objects.name)
-        return FileResponse(path, headers=dict(headers or {}))
-    link = store.objects.link(key, settings.link_s)
+        if path.is_file():
+            return FileResponse(path, headers=dict(headers or {}))
+    link = store.link(key, settings.link_s)
     if link is not None:
         kept = f"private, max-age={int(settings.link_s * UNTIL_EXPIRY)}"
         return RedirectResponse(link, 307, {"Cache-Control": kept})

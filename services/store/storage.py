@@ -147,10 +147,11 @@ def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
     Raises:
         DiskFull: there is no space.
     """
-    write_bytes(path, _npz(arrays))
+    write_bytes(path, packed(arrays))
 
 
-def _npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+def packed(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Named arrays as the bytes of a file."""
     buffer = io.BytesIO()
     # numpy's own signature has keywords that an array name could meet
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
@@ -163,7 +164,7 @@ def write_arrays(context: Context, key: str, **arrays: npt.NDArray[Any]) -> None
     Raises:
         DiskFull: there is no space; StoreUnavailable: the bucket does not answer.
     """
-    store_of(context).put(key, _npz(arrays))
+    store_of(context).put(key, packed(arrays))
 
 
 def read_arrays(
@@ -186,17 +187,19 @@ def key_of(context: Context, folder: Path, file: str) -> str:
     return f"{folder.relative_to(context.project.root).as_posix()}/{file}"
 
 
-def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+def read_npz(
+    path: Path | io.BytesIO, only: Collection[str] | None = None
+) -> dict[str, npt.NDArray[Any]]:
     """Named arrays of a file; pickled objects are refused.
 
     Args:
-        path: of the file.
+        path: of the file, or its bytes.
         only: names of those wanted; the others are not decompressed. None for all.
 
     Raises:
         ShardCorrupt: the file is damaged.
     """
-    return _arrays_of(path, path.name, only)
+    return _arrays_of(path, path.name if isinstance(path, Path) else "an object", only)
 
 
 def _arrays_of(

@@ -7,6 +7,7 @@ seconds of making it again, nothing else.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -18,7 +19,10 @@ from curation import superpixels
 from curation.kernel.errors import ShardCorrupt
 from curation.kernel.types import ImageArray
 from curation.superpixels import SegmentArray, Segmentation
-from services.store.storage import DiskFull, read_npz, write_npz
+from services.context import Context
+from services.errors import ServiceError
+from services.store.project_store import ProjectStore, store_of
+from services.store.storage import packed, read_npz, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +37,7 @@ def segments_of(
     size_hw: tuple[int, int],
     num_segments: int,
     method: Segmentation,
+    store: ProjectStore | None = None,
 ) -> SegmentArray:
     """The superpixels of an image: those kept, or new ones that are then kept.
 
@@ -43,6 +48,7 @@ def segments_of(
         size_hw: (h, w) of the network input.
         num_segments: how many are asked for.
         method: see :func:`curation.superpixels.segment`.
+        store: where those of all hosts lie; None: each has its own.
 
     Returns:
         [h, w] int32 in 0..S-1.
@@ -52,13 +58,38 @@ def segments_of(
     kept = _read(file, size_hw)
     if kept is not None:
         return kept
-    segments = superpixels.segment(image, size_hw, num_segments, method)
+    shared = f"segments/{key[:2]}/{key}.npz"
+    known = None if store is None else _fetched(store, shared, size_hw)
+    segments = known
+    if segments is None:
+        segments = superpixels.segment(image, size_hw, num_segments, method)
+    data = packed({"segments": _small(segments)})
     try:
-        write_npz(file, segments=_small(segments))
+        write_bytes(file, data)
         _forget_oldest(file.parent)
-    except (OSError, DiskFull) as error:
+        if store is not None and known is None:
+            store.put(shared, data)
+    except (OSError, ServiceError) as error:
         logger.warning("superpixels are not kept: %s", error)
     return segments
+
+
+def shared_by_hosts(context: Context) -> ProjectStore | None:
+    """Where superpixels of all hosts lie; None where the project folder is the store."""
+    store = store_of(context)
+    return store if store.is_apart(context.project.root) else None
+
+
+def _fetched(store: ProjectStore, key: str, size_hw: tuple[int, int]) -> SegmentArray | None:
+    """What another host has kept, None where there is none that can be used."""
+    try:
+        data = store.objects.get(key)[0]
+        return _whole(io.BytesIO(data), size_hw)
+    except FileNotFoundError:
+        return None
+    except (ShardCorrupt, ServiceError, OSError) as error:
+        logger.warning("%s is made again: %s", key, error)
+        return None
 
 
 def _key(image_id: str, size_hw: tuple[int, int], num_segments: int, method: str) -> str:
@@ -72,16 +103,27 @@ def _read(file: Path, size_hw: tuple[int, int]) -> SegmentArray | None:
     if not file.is_file():
         return None
     try:
-        segments = read_npz(file)["segments"].astype(np.int32)
-        present = np.unique(segments)
-        whole = segments.shape == size_hw and np.array_equal(present, np.arange(len(present)))
-    except (ShardCorrupt, KeyError, OSError) as error:
+        segments = _whole(file, size_hw)
+    except (ShardCorrupt, OSError) as error:
         logger.warning("%s is made again: %s", file.name, error)
         return None
-    if not whole:
-        logger.warning("%s is made again: it is no partition of %s", file.name, size_hw)
-        return None
     _touch(file)
+    return segments
+
+
+def _whole(file: Path | io.BytesIO, size_hw: tuple[int, int]) -> SegmentArray:
+    """A partition that is one.
+
+    Raises:
+        ShardCorrupt: it is damaged, or of another size.
+    """
+    arrays = read_npz(file)
+    if "segments" not in arrays:
+        raise ShardCorrupt("it holds no partition")
+    segments = arrays["segments"].astype(np.int32)
+    present = np.unique(segments)
+    if segments.shape != size_hw or not np.array_equal(present, np.arange(len(present))):
+        raise ShardCorrupt(f"it is no partition of {size_hw}")
     return segments
 
 

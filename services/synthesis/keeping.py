@@ -91,6 +91,7 @@ def _prepared(
         "harm_id": harm["id"],
         "donor_id": plan.donor.image,
         "donor_box": _rounded(plan.donor.box_xyxy),
+        "box": _here(sample),
         "staging": str(plan.staging),
         "generator": sample.generator,
         "generator_version": sample.version,
@@ -130,6 +131,13 @@ def _prepared(
     )
 
 
+def _here(sample: Sample) -> list[float] | None:
+    """Where the known object is in the drawn picture, where that is not where it was."""
+    if not sample.plan.staging.is_insert or sample.truth is None or not len(sample.truth):
+        return None
+    return _rounded(sample.truth.boxes_xyxy[0])
+
+
 def _state(context: Context, sample: Sample) -> SampleState:
     if not sample.kept:
         return SampleState.REFUSED
@@ -138,7 +146,7 @@ def _state(context: Context, sample: Sample) -> SampleState:
 
 
 def _harm(harm: Harm, failure: str | None, names: Sequence[str]) -> dict[str, Any]:
-    content = {
+    content: dict[str, Any] = {
         "image_id": harm.image,
         "failure_id": failure,
         "box": _rounded(harm.box_xyxy),
@@ -146,8 +154,17 @@ def _harm(harm: Harm, failure: str | None, names: Sequence[str]) -> dict[str, An
         "light": harm.light,
         "mask": run_lengths(harm.mask),
     }
+    if harm.vacant:
+        content["vacant"] = True
+    if harm.colours is not None:
+        content["colours"] = [[float(value) for value in part] for part in harm.colours]
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return {"id": hashlib.sha256(text.encode()).hexdigest(), **content}
+    return {
+        "id": hashlib.sha256(text.encode()).hexdigest(),
+        "vacant": False,
+        "colours": None,
+        **content,
+    }
 
 
 def _objects(truth: Truth, names: Sequence[str]) -> list[dict[str, Any]]:

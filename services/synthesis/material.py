@@ -14,7 +14,7 @@ from curation import synthesis
 from curation.kernel.errors import CurationError
 from curation.kernel.manifest import ManifestItem
 from curation.kernel.types import ImageArray, Truth
-from curation.synthesis import CheckContext, Donor, Missed
+from curation.synthesis import CheckContext, Donor, Labelled, Missed
 from services.context import Context
 from services.db import sides
 from services.db.convert import latest_annotations, truth_of
@@ -24,7 +24,7 @@ from services.db.tables import EVALUATION_ROLES, Annotation, FailureRow, Image, 
 from services.failures.findings import overlap_of
 from services.failures.places import SAME_IOU
 from services.store.storage import open_image
-from services.store.superpixels import segments_of
+from services.store.superpixels import segments_of, shared_by_hosts
 from services.synthesis.scope import Scope, ScopeMode
 
 if TYPE_CHECKING:
@@ -34,8 +34,16 @@ logger = logging.getLogger(__name__)
 
 MOST_PIXELS = 200_000_000
 """Of all pictures that are held at once, as many of them as known objects as of frames: 0.6 GB."""
+BARELY = 0.05
+"""Score from which the champion sees something at a place that is to be empty."""
+ON_IT = 0.1
+"""Overlap with a labelled object, from which a false detection may be that object."""
 TEXTURES = 60
 """Pictures that tell how rough real ones are."""
+
+
+class FailureUnusable(Exception):
+    """Nothing can be drawn of a failure, though its frame can be read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +53,8 @@ class Material:
     Attributes:
         misses: of the modes, each with its frame.
         donors: known objects.
+        pictures: labelled ones, with places at which nothing stands; none where no mode of false
+            detections wants them.
         context: what samples are held against.
         lost: failures and images that could not be opened, and why.
     """
@@ -52,6 +62,7 @@ class Material:
     misses: tuple[Missed, ...]
     donors: tuple[Donor, ...]
     context: CheckContext
+    pictures: tuple[Labelled, ...] = ()
     lost: tuple[str, ...] = ()
 
 
@@ -59,7 +70,8 @@ def load(context: Context, scope: Scope, detector: SsdDetector) -> Material:
     """Open the pictures of a scope, and let the champion look at those with known objects."""
     lost: list[str] = []
     names = detector.class_names
-    donors = tuple(_donors(context, scope, detector, lost))
+    pictures = tuple(_pictures(context, scope, detector, lost))
+    donors = tuple(_donors(context, scope, detector, pictures))
     misses = tuple(_misses(context, scope.drawable, detector, lost))
     ids = {one.image for one in donors} | {one.image for one in misses}
     rules, wanted = context.settings.failures, context.settings.synthesis
@@ -68,8 +80,8 @@ def load(context: Context, scope: Scope, detector: SsdDetector) -> Material:
         "%d misses, %d known objects of %d classes", len(misses), len(donors), len(names) - 1
     )
     rng = np.random.default_rng(scope.cycle.seed)
-    pictures = [one.pixels for one in donors[:TEXTURES]]
-    texture = synthesis.texture_bounds(pictures, rng) if pictures else (0.0, 0.0)
+    shown = [one.pixels for one in donors[:TEXTURES] or pictures[:TEXTURES]]
+    texture = synthesis.texture_bounds(shown, rng) if shown else (0.0, 0.0)
     held_against = CheckContext(
         champion=synthesis.finder(detector, rules.iou_threshold),
         barred=judging,
@@ -79,23 +91,32 @@ def load(context: Context, scope: Scope, detector: SsdDetector) -> Material:
         threshold=rules.score_threshold,
         min_reproduced=wanted.min_reproduced,
     )
-    return Material(misses, donors, held_against, tuple(lost))
+    return Material(misses, donors, held_against, pictures, tuple(lost))
+
+
+def _pictures(
+    context: Context, scope: Scope, detector: SsdDetector, lost: list[str]
+) -> Iterator[Labelled]:
+    """Labelled pictures, and all that the champion sees in them."""
+    images = _images(context, [item.image for item in scope.donors])
+    for item, pixels in _opened(context, scope.donors, images, lost):
+        (seen,) = detector.predict([pixels], BARELY)
+        role: synthesis.Role = "field" if scope.roles[item.image] == Role.FIELD else "train"
+        yield Labelled(item.image, role, pixels, item.truth(detector.class_names), seen)
 
 
 def _donors(
-    context: Context, scope: Scope, detector: SsdDetector, lost: list[str]
+    context: Context, scope: Scope, detector: SsdDetector, pictures: Sequence[Labelled]
 ) -> Iterator[Donor]:
     """Labelled objects that the champion finds, of the classes that are missed."""
     rules, names = context.settings.failures, detector.class_names
-    wanted = {names.index(mode.label) for mode in scope.drawable if mode.label in names}
-    images = _images(context, [item.image for item in scope.donors])
-    for item, pixels in _opened(context, scope.donors, images, lost):
-        truth = item.truth(names)
-        (seen,) = detector.predict([pixels], rules.score_threshold)
-        for row, score in synthesis.found_rows(seen, truth, rules.iou_threshold):
-            if int(truth.labels[row]) in wanted:
-                role: synthesis.Role = "field" if scope.roles[item.image] == Role.FIELD else "train"
-                yield Donor(item.image, role, pixels, truth, row, score)
+    missed = [mode for mode in scope.drawable if not mode.alike]
+    wanted = {names.index(mode.label) for mode in missed if mode.label in names}
+    for one in pictures:
+        seen = one.seen.above(rules.score_threshold)
+        for row, score in synthesis.found_rows(seen, one.truth, rules.iou_threshold):
+            if int(one.truth.labels[row]) in wanted:
+                yield Donor(one.image, one.role, one.pixels, one.truth, row, score)
 
 
 def _opened(
@@ -129,7 +150,7 @@ def _misses(
                 continue
             try:
                 yield _missed(context, mode, failure, image, detector, truths.get(image.id))
-            except (CurationError, OSError) as error:
+            except (CurationError, OSError, FailureUnusable) as error:
                 lost.append(f"failure {failure.id}: {error}")
 
 
@@ -149,8 +170,10 @@ def _missed(
         detector.input_size_hw,
         wanted.num_segments,
         wanted.segmentation,
+        shared_by_hosts(context),
     )
     x1, y1, x2, y2 = (float(side) for side in failure.box)
+    truth = None if annotation is None else _others(failure, annotation, detector.class_names, mode)
     return Missed(
         mode=str(mode.id),
         failure=failure.id,
@@ -160,13 +183,28 @@ def _missed(
         segments=segments,
         box_xyxy=(x1, y1, x2, y2),
         label=detector.class_names.index(failure.label),
-        truth=None if annotation is None else _others(failure, annotation, detector.class_names),
+        truth=truth,
+        alike=mode.alike,
     )
 
 
-def _others(failure: FailureRow, annotation: Annotation, names: Sequence[str]) -> Truth:
-    """What else is labelled in a frame: without the object that was missed."""
+def _others(
+    failure: FailureRow, annotation: Annotation, names: Sequence[str], mode: ScopeMode
+) -> Truth:
+    """What else is labelled in a frame: without the object that was missed.
+
+    Raises:
+        FailureUnusable: a false detection that lies on an object of its class.
+    """
     objects = list(annotation.objects)
+    if mode.alike:
+        for entry in objects:
+            if entry["label"] == failure.label and overlap_of(entry["box"], failure.box) > ON_IT:
+                raise FailureUnusable(
+                    f"it lies on a {entry['label']} that is labelled: what is seen there is that "
+                    "object, twice or badly, and would be trained on as none"
+                )
+        return truth_of(objects, names)
     overlaps = [
         overlap_of(entry["box"], failure.box) if entry["label"] == failure.label else 0.0
         for entry in objects

@@ -151,6 +151,23 @@ def _new_to(session: Session, cycle: Cycle) -> tuple[ColumnElement[bool], ...]:
     )
 
 
+def allowed(row: GeneratedRow) -> tuple[str, ...]:
+    """What a person may decide about a sample now; nothing where there is no picture of it."""
+    if row.image_id is None:
+        return ()
+    words = {
+        SampleState.KEPT: "accept",
+        SampleState.REFUSED: "refuse",
+        SampleState.WITHDRAWN: "withdraw",
+    }
+    waiting = SampleState.DRAWN
+    return tuple(
+        word
+        for state, word in words.items()
+        if row.state in _FROM[state] and (word != "withdraw" or row.state != waiting)
+    )
+
+
 def _decide(session: Session, ids: Sequence[int], state: SampleState, who: str, note: str) -> int:
     rows = _locked(session, GeneratedRow.id.in_(sorted(set(ids))))
     missing = set(ids) - {row.id for row in rows}
@@ -213,6 +230,7 @@ def told(session: Session, row: GeneratedRow) -> dict[str, Any]:
             "name": donor.name,
             "box": row.donor_box,
         },
+        "box": row.box or row.donor_box,
         "harm": {
             "id": harm.id,
             "image_id": frame.id,
@@ -222,6 +240,8 @@ def told(session: Session, row: GeneratedRow) -> dict[str, Any]:
             "box": harm.box,
             "label": harm.label,
             "light": harm.light,
+            "vacant": harm.vacant,
+            "colours": harm.colours,
             "mask": harm.mask,
         },
         "score_before": row.score_before,

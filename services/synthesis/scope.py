@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +21,7 @@ from services.db.parts import in_parts
 from services.db.tables import (
     EVALUATION_ROLES,
     TAKEN_BACK,
+    CandidateRow,
     Cycle,
     DatasetVersion,
     FailureRow,
@@ -35,9 +36,10 @@ from services.db.tables import (
 )
 from services.models import datasets, registry
 
-MISSED = "missed"
-"""Family of the modes that samples are drawn for: what is put around a known object makes the
-champion miss it. Of what makes it see something where nothing is, no recipe has been measured."""
+FALSE = "false"
+"""Family of the modes for which look-alikes are drawn: what was taken for an object is put where
+nothing is. For all others, objects that were missed, found as another class or found badly, what
+hurt is put around a known object."""
 MOST_DONORS = 200
 """Pictures with known objects that the champion looks at: seconds, not minutes."""
 
@@ -50,7 +52,8 @@ class ScopeMode:
         id: of the mode.
         name: what people call it.
         label: class that is missed.
-        failures: in frames that teach, with their frames; those that are tried.
+        failures: with their frames, those that are tried: in frames that teach where the frame
+            itself gives pixels.
         seen: failures of the mode in all.
         why: why nothing can be drawn for it; "" where it can.
     """
@@ -61,6 +64,10 @@ class ScopeMode:
     failures: tuple[tuple[FailureRow, Image], ...]
     seen: int
     why: str = ""
+    alike: bool = False
+    """Whether it is of false detections."""
+    teaching: frozenset[str] = frozenset()
+    """Those of the failures whose frames may give pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,8 @@ class Scope:
         cycle: whose modes.
         champion: whose failures.
         modes: that are not fixed, the largest first.
-        donors: labelled images that the champion was trained on and that may hold known objects.
+        donors: labelled images that the champion was trained on and that may hold known objects,
+            or places at which nothing stands; the former come first.
         budget: samples that may be kept, controls included.
         controls: of these.
         share: drawn among the training images now, in 0..1.
@@ -103,21 +111,21 @@ def read_scope(context: Context, cycle_id: int) -> Scope:
         champion = session.get_one(Model, cycle.champion_id)
         in_use = registry.champion(session)
         modes = _modes(session, settings, cycle_id)
-        version = champion.dataset_version_id
-        row = None if version is None else session.get_one(DatasetVersion, version)
-        seeds = datasets.labelled_set(session, Role.SEED) if row is None else None
-    manifest = seeds if seeds is not None else datasets.read_version(context, row)  # type: ignore[arg-type]  # one of the two is there
+    manifest = taught_with(context, champion)
     if in_use is None or in_use.id != champion.id:
         why = "another model has become the champion since: it misses other things"
         return Scope(cycle, champion, tuple(modes), why=why)
-    labels = {mode.label for mode in modes if not mode.why}
-    wanted = [
-        item
-        for item in _shuffled(manifest, cycle.seed)
-        if not item.generated and _holds(item, labels)
-    ]
+    labels = {mode.label for mode in modes if not mode.why and not mode.alike}
+    places = any(mode.alike and not mode.why for mode in modes)
+    usable = [item for item in _shuffled(manifest, cycle.seed) if not item.generated]
+    wanted = sorted(
+        (item for item in usable if places or _holds(item, labels)),
+        key=lambda item: not _holds(item, labels),
+    )
     with reading(context.sessions) as session:
-        roles = _may_give(session, wanted)
+        roles = may_give(session, wanted)
+        if settings.synthesis.harm_from == "pool":  # nothing of the field, known objects neither
+            roles = {image: role for image, role in roles.items() if role != Role.FIELD}
         drawn = _kept_before(session)
     donors = tuple(item for item in wanted if item.image in roles)[:MOST_DONORS]
     real = sum(not item.generated for item in manifest.items)
@@ -127,6 +135,16 @@ def read_scope(context: Context, cycle_id: int) -> Scope:
     why = _why(settings, modes, donors, budget, share)
     controls = round(budget * settings.synthesis.controls)
     return Scope(cycle, champion, tuple(modes), donors, budget, controls, share, why, roles)
+
+
+def taught_with(context: Context, model: Model) -> Manifest:
+    """What a model was trained on; of one that came from elsewhere the labelled start set."""
+    with reading(context.sessions) as session:
+        version = model.dataset_version_id
+        row = None if version is None else session.get_one(DatasetVersion, version)
+        if row is None:
+            return datasets.labelled_set(session, Role.SEED)
+    return datasets.read_version(context, row)
 
 
 def _modes(session: Session, settings: Settings, cycle_id: int) -> list[ScopeMode]:
@@ -145,31 +163,62 @@ def _modes(session: Session, settings: Settings, cycle_id: int) -> list[ScopeMod
     )
     rows: dict[int, ModeRow] = {}
     seen: dict[int, int] = defaultdict(int)
-    teaching: dict[int, dict[str, tuple[FailureRow, Image]]] = defaultdict(dict)
+    asking: dict[int, dict[str, tuple[FailureRow, Image]]] = defaultdict(dict)
+    teaching = set[str]()
+    harm_from = settings.synthesis.harm_from
     for mode, failure, image, is_parent in session.execute(query):
         rows[mode.id] = mode
         seen[mode.id] += 1
-        if is_parent and image.role == Role.FIELD:
-            teaching[mode.id].setdefault(image.id, (failure, image))  # a frame gives once
+        teaches = is_parent and image.role == Role.FIELD
+        if teaches:
+            teaching.add(image.id)
+        # A frame that gives no pixels may ask for those of the pool and judge all the same.
+        if teaches or (harm_from != "field" and mode.family != FALSE and image.role == Role.FIELD):
+            asking[mode.id].setdefault(image.id, (failure, image))  # a frame asks once
+    found = _found_in_pool(session, cycle_id)
     return [
-        _mode(row, teaching[number], seen[number], settings.synthesis.failures_mode)
+        _mode(row, asking[number], seen[number], settings, teaching, found[number])
         for number, row in sorted(rows.items(), key=lambda one: (-seen[one[0]], one[0]))
     ]
 
 
+def _found_in_pool(session: Session, cycle_id: int) -> Counter[int]:
+    """How many pool images the selection of a cycle asked for on account of each mode."""
+    query = (
+        select(CandidateRow.mode_id, func.count())
+        .where(CandidateRow.cycle_id == cycle_id, CandidateRow.mode_id.is_not(None))
+        .group_by(CandidateRow.mode_id)
+    )
+    return Counter({int(mode): count for mode, count in session.execute(query)})
+
+
 def _mode(
-    row: ModeRow, teaching: dict[str, tuple[FailureRow, Image]], seen: int, most: int
+    row: ModeRow,
+    asking: dict[str, tuple[FailureRow, Image]],
+    seen: int,
+    settings: Settings,
+    teaching: set[str],
+    found: int,
 ) -> ScopeMode:
-    taken = tuple(teaching[frame] for frame in by_hash(set(teaching))[:most])
+    wanted, alike = settings.synthesis, row.family == FALSE
+    taken = tuple(asking[frame] for frame in by_hash(set(asking))[: wanted.failures_mode])
     why = ""
-    if row.family != MISSED:
-        why = "samples are drawn for objects that are missed, not for false detections"
+    if alike and wanted.harm_from == "pool":
+        why = (
+            "what was taken for an object is in frames of the field only, whose pixels are not "
+            "wanted (`synthesis.harm_from`)"
+        )
+    elif wanted.modes == "lacking" and found:
+        why = f"the pool is not lacking it: {found} images were asked for (`synthesis.modes`)"
+    elif seen < wanted.least_failures:
+        why = f"only {seen} failures (`synthesis.least_failures`)"
     elif not taken:
         why = (
             "none of its frames teaches: those that judge give no pixels "
             "(`selection.learn_from_field`)"
         )
-    return ScopeMode(row.id, row.name, row.label, taken, seen, why)
+    gives = frozenset(failure.id for failure, image in taken if image.id in teaching)
+    return ScopeMode(row.id, row.name, row.label, taken, seen, why, alike, gives)
 
 
 def _shuffled(manifest: Manifest, seed: int) -> list[ManifestItem]:
@@ -183,7 +232,7 @@ def _holds(item: ManifestItem, labels: set[str]) -> bool:
     return any(label in labels and not ignored for label, ignored in counted)
 
 
-def _may_give(session: Session, items: Sequence[ManifestItem]) -> dict[str, str]:
+def may_give(session: Session, items: Sequence[ManifestItem]) -> dict[str, str]:
     """Roles of those images that may give pixels: none that evaluates, judges or was drawn."""
     ids, found = [item.image for item in items], dict[str, str]()
     kept = sides.kept_for_judges(session, {}).images

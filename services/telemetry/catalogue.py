@@ -222,6 +222,26 @@ PART_SECONDS = Metric(
     "e2x_part_read_seconds", _G, _P, "How long this part took to answer.", ("part",)
 )
 
+DRIFT = Metric(
+    "e2x_drift_detected",
+    Kind.GAUGE,
+    Source.DATABASE,
+    "1 where the newest day that was judged has drifted, else 0.",
+)
+DRIFT_DISTANCE = Metric(
+    "e2x_drift_distance",
+    Kind.GAUGE,
+    Source.DATABASE,
+    "How far field frames of the newest day that was judged are from the reference, in 0..1.",
+    ("figure",),
+)
+DRIFT_AGE = Metric(
+    "e2x_drift_day_age_seconds",
+    Kind.GAUGE,
+    Source.DATABASE,
+    "Seconds since the newest day of field frames was judged; 0 where none was.",
+)
+
 METRICS: dict[str, Metric] = {
     metric.name: metric for metric in list(globals().values()) if isinstance(metric, Metric)
 }

@@ -38,6 +38,7 @@ from services.db.tables import (
     Unit,
     UnitState,
 )
+from services.drift import days
 from services.telemetry import catalogue as of
 from services.telemetry.catalogue import OTHER, Figures, Samples
 from services.units.pipeline import STAGES
@@ -49,6 +50,8 @@ COST = 20
 """Totals are not read again before so many times what reading them took: a twentieth of one core,
 however large the project is."""
 VERSION_CHARS = 12
+DRIFT_FIGURES = ("embedding", "classes", "sizes", "empty")
+"""As :mod:`curation.drift.compare` names them, which is not loaded for that."""
 VERDICTS = {True: "promoted", False: "not_promoted"}
 
 
@@ -101,7 +104,7 @@ def live(session: Session, now: datetime) -> Samples:
 
 
 def totals(session: Session) -> Samples:
-    """What there is in all: four statements."""
+    """What there is in all: five statements."""
     failures = _by_state(session, FailureRow.state, FailureState)
     ended: Figures = {(*_kind(kind), str(state)): 0.0 for kind in _kinds() for state in ENDED}
     query = select(Unit.kind, Unit.state, func.count()).where(Unit.state.in_(ENDED))
@@ -113,6 +116,7 @@ def totals(session: Session) -> Samples:
         of.FAILURES_FOUND.name: {(): sum(failures.values())},
         of.IMAGES.name: _by_state(session, Image.role, Role),
         **_index(session),
+        **_drift(session),
     }
 
 
@@ -210,6 +214,18 @@ def _index(session: Session) -> Samples:
         images[("indexed",) if indexed else ("waiting",)] = float(count)
         regions += float(held) if indexed else 0.0
     return {of.INDEX_IMAGES.name: images, of.INDEX_REGIONS.name: {(): regions}}
+
+
+def _drift(session: Session) -> Samples:
+    row = next(iter(days.latest(session, 1)), None)
+    figures = {} if row is None else row.figures
+    return {
+        of.DRIFT.name: {(): float(row is not None and row.drifted)},
+        of.DRIFT_DISTANCE.name: {
+            (name,): float(figures.get(name, {}).get("distance", 0.0)) for name in DRIFT_FIGURES
+        },
+        of.DRIFT_AGE.name: {(): _age_s(None if row is None else row.created_at, utc_now())},
+    }
 
 
 def _by_state(

@@ -7,7 +7,8 @@
                    score_pool ──────┴── select ─┬ (people label) ┬ train ── gate ── scan …
                                                 └─ synthesize ───┘   └ train_drawn ┘
 
-    a person asks ── explain_asked, neighbours
+    a person asks ── explain_asked, neighbours, train_generator
+    a day is over ── drift
 
 A stage is a function ``run(stage_context, claim)`` that does the slow work and returns a
 ``Store``: a function that writes the rows. The shell calls the store in the same transaction that
@@ -89,12 +90,14 @@ STAGES: dict[str, Stage] = {
         Stage("index", "index", "services.stages.index:run"),
         Stage("neighbours", "index", "services.stages.neighbours:run"),
         Stage("score_pool", "embed", "services.stages.score_pool:run"),
+        Stage("drift", "embed", "services.stages.drift:run"),
         Stage("plan", "index", "services.stages.plan:run"),
         Stage("select", "index", "services.stages.select:run"),
         Stage("synthesize", "explain", "services.stages.synthesize:run"),
         Stage("train", "train", "services.stages.train:run", max_attempts=5),
         Stage("train_drawn", "train", "services.stages.train:run_drawn"),
         Stage("gate", "train", "services.stages.gate:run"),
+        Stage("train_generator", "train", "services.stages.train_generator:run", max_attempts=5),
     )
 }
 

@@ -43,6 +43,7 @@ def enqueue(
     *,
     cycle_id: int | None = None,
     priority: int = 0,
+    queue: str | None = None,
 ) -> Unit:
     """Ask for a piece of work, once.
 
@@ -54,6 +55,7 @@ def enqueue(
         payload: JSON that the stage reads.
         cycle_id: the cycle that waits for the unit.
         priority: greater is published earlier.
+        queue: another than the stage's usual one, for what needs other hardware this time.
 
     Returns:
         The new row, or the one that has this key already.
@@ -70,7 +72,7 @@ def enqueue(
     unit = Unit(
         kind=kind,
         key=key,
-        queue=stage.queue,
+        queue=queue or stage.queue,
         payload=payload,
         cycle_id=cycle_id,
         priority=priority,

@@ -30,6 +30,7 @@ from services.context import Context
 from services.db.engine import sqlite_file
 from services.errors import Conflict, InvalidRequest
 from services.store.project_store import FOLDERS, ProjectStore, store_of
+from services.store.region_index import encoders_in, follow
 from services.upkeep.backup_manifest import FORMAT, MANIFEST, described
 
 DATABASE, DUMP = "state/e2x.db", "state/database.dump"
@@ -106,11 +107,14 @@ def _fill(
         _copy_tree(index, root / "index", "index", tell, link=False)
     store = store_of(context)
     for name in FOLDERS:
+        if name == "segments":  # they are made again
+            continue
         if store.root is None:
             _download(store, root, name, tell)
         else:
             _copy_tree(store.root / name, root / name, name, tell, link=link)
-    _copy_tree(project.embeddings, root / "embeddings", "embeddings", tell, link=link)
+    if store.is_apart(project.root):
+        _download(store, root, "runs", tell)
     for folder in (project.runs, project.reports):  # these change where they lie
         _copy_tree(folder, root / folder.name, folder.name, tell, link=False)
     for name in (PROJECT_FILE, f"state/{TOKEN_FILE}"):
@@ -153,12 +157,20 @@ def _index_as_now(context: Context, root: Path, tell: Tell, dump: Path | None) -
     index = context.project.index
     held = temporary_beside(index / "any")
     try:
-        with contextlib.ExitStack() as still:
-            for folder in sorted(index.glob("[!.]*/")):
-                still.enter_context(held_still(folder, INDEX_WAIT_S))
+        if store_of(context).is_apart(context.project.root):
+            # Rows first: an image that is indexed later does no harm, one that lacks would.
             tell("database", 0, 1)
             _copy_database(context, root, dump)
             tell("database", 1, 1)
+            for encoder in encoders_in(context):
+                follow(context, encoder)
+        with contextlib.ExitStack() as still:
+            for folder in sorted(index.glob("[!.]*/")):
+                still.enter_context(held_still(folder, INDEX_WAIT_S))
+            if not store_of(context).is_apart(context.project.root):
+                tell("database", 0, 1)
+                _copy_database(context, root, dump)
+                tell("database", 1, 1)
             _copy_tree(index, held, "index", lambda *_: None, link=True)
         yield held
     finally:

@@ -20,8 +20,10 @@ from curation.kernel.files import write_bytes
 from services.config.settings import PROJECT_FILE
 from services.context import Context
 from services.errors import Conflict, InvalidRequest
+from services.store.depots import INDEX
 from services.store.objects import Entry, ObjectLost, Objects, open_objects, walk
-from services.store.project_store import FOLDERS, hash_in
+from services.store.project_store import FOLDERS, OF_RUNS, hash_in
+from services.upkeep.move_index import is_project, move_indexes
 
 JOURNAL = "store-move.jsonl"
 AT_A_TIME = 8
@@ -84,7 +86,7 @@ def move(context: Context, source: Objects, target: Objects, tell: Tell) -> Move
         raise Conflict(f"{source.name} is where the files are already")
     journal = _Journal(context.project.state / JOURNAL, source.name, target.name)
     moved = Moved()
-    entries = [entry for folder in FOLDERS for entry in walk(source, folder)]
+    entries = list(_entries(context, source, target))
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         for start in range(0, len(entries), BATCH):
             batch = entries[start : start + BATCH]
@@ -98,7 +100,19 @@ def move(context: Context, source: Objects, target: Objects, tell: Tell) -> Move
                 journal.note(entry, digest)
             journal.write()
             tell("objects", min(start + BATCH, len(entries)), len(entries))
+    moved.wrong += move_indexes(context, source, target)
     return moved
+
+
+def _entries(context: Context, source: Objects, target: Objects) -> Iterator[Entry]:
+    """What is copied as it is."""
+    for folder in FOLDERS:
+        yield from walk(source, folder)
+    apart = not is_project(context, source) and not is_project(context, target)
+    if apart:
+        yield from walk(source, INDEX)
+    # In a project folder there lies besides what training processes work with.
+    yield from (one for one in walk(source, "runs") if apart or OF_RUNS.fullmatch(one.key))
 
 
 def switch(context: Context, target: str) -> None:

@@ -40,6 +40,7 @@ from services.web import (
     pictures,
     plan,
     render,
+    samples,
     session,
     start,
     turns,
@@ -52,7 +53,7 @@ Said: TypeAlias = Callable[[Exception], tuple[str, str] | None]
 """Code and message where the database fails; None: it is not to blame."""
 ROUTES = (
     *(about, account, assets, data, decisions, explanations, failures, label, live, login),
-    *(looks, models, modes, near, people, pictures, plan, start, turns, work),
+    *(looks, models, modes, near, people, pictures, plan, samples, start, turns, work),
 )
 
 

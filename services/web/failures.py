@@ -13,7 +13,7 @@ from services.cycle import dismissals
 from services.db.engine import reading
 from services.db.tables import FailureState
 from services.errors import InvalidRequest
-from services.failures import neighbours
+from services.failures import listing, neighbours
 from services.web import cursors, explanations, failure_rows, lineage, render, session
 
 router = APIRouter()
@@ -31,14 +31,15 @@ def failures_page(
     mechanism: Text = "",
     mode: Text = "",
     model: Text = "",
+    drive: Text = "",
     since: Text = "",
     until: Text = "",
     before: Text = "",
 ) -> Response:
     """A page of the list; a form sends an empty field for what it does not filter by."""
-    wanted = failure_rows.Wanted(
+    wanted = listing.Wanted(
         state, kind, label, mechanism, _number("mode", mode), _number("model", model),
-        _day("since", since), _day("until", until),
+        drive, _day("since", since), _day("until", until),
     )  # fmt: skip
     context: Context = request.app.state.context
     with reading(context.sessions) as opened:

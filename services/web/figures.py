@@ -12,21 +12,26 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from services import units
-from services.cycle import cycles
+from services.context import Context
+from services.cycle import cycles, time_left
+from services.cycle.time_left import TimeLeft
 from services.db.base import utc_now
 from services.db.tables import (
     OPEN_TASKS,
     TAKEN_BACK,
     Audit,
     Cycle,
+    DriftDay,
     FailureRow,
     FailureState,
     LabelTask,
     Model,
     ModelState,
     ModeRow,
+    SecondLook,
     TaskState,
 )
+from services.drift import days as drift
 from services.models import holding, registry
 from services.report.extra import Tile
 
@@ -68,6 +73,7 @@ class RunningCycle:
     row: Cycle
     tasks: dict[str, int]
     units: dict[str, int]
+    left: TimeLeft | None
 
     @property
     def answered(self) -> int:
@@ -91,6 +97,7 @@ class Figures:
     champion: Model | None
     before: Model | None
     tiles: list[Tile] = field(default_factory=list)
+    drift: DriftDay | None = None
 
     @property
     def most(self) -> int:
@@ -98,7 +105,7 @@ class Figures:
         return max((max(day.found, day.fixed) for day in self.days), default=0)
 
 
-def read(session: Session) -> Figures:
+def read(session: Session, context: Context) -> Figures:
     """Count everything."""
     champion = registry.champion(session)
     before = None if champion is None else registry.champion_before(session, champion.id)
@@ -107,10 +114,11 @@ def read(session: Session) -> Figures:
         waits=_waits(session, running),
         days=_days(session),
         modes=_counted(session, select(ModeRow.state, func.count()).group_by(ModeRow.state)),
-        cycle=None if running is None else _cycle(session, running),
+        cycle=None if running is None else _cycle(session, context, running),
         champion=champion,
         before=before,
         tiles=[] if champion is None or before is None else compared(before, champion),
+        drift=next(iter(drift.latest(session, 1)), None),
     )
 
 
@@ -121,6 +129,13 @@ def _counted(session: Session, query: Any) -> dict[str, int]:
 def _waits(session: Session, running: int | None) -> list[Waits]:
     tasks = select(LabelTask.state, func.count()).where(LabelTask.state.in_(OPEN_TASKS))
     open_tasks = _counted(session, tasks.group_by(LabelTask.state))
+    again = session.scalar(
+        select(func.count())
+        .select_from(LabelTask)
+        .join(SecondLook, SecondLook.task_id == LabelTask.id)
+        .where(LabelTask.state == TaskState.WAITING)
+    )
+    again = again or 0
     unseen = session.scalar(
         select(func.count()).where(
             FailureRow.state.in_((FailureState.FOUND, FailureState.EXPLAINED)),
@@ -132,7 +147,10 @@ def _waits(session: Session, running: int | None) -> list[Waits]:
     )
     work = units.counts(session)
     wanted = [
-        Waits("labellers", "images to label", open_tasks.get(TaskState.WAITING, 0), "/label"),
+        Waits(
+            "labellers", "images to label", open_tasks.get(TaskState.WAITING, 0) - again, "/label"
+        ),
+        Waits("labellers", "answers that wait for a second look", again, "/label"),
         Waits(
             "curators",
             "images that two people saw differently",
@@ -201,12 +219,14 @@ def _utc(at: datetime) -> datetime:
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _cycle(session: Session, number: int) -> RunningCycle:
+def _cycle(session: Session, context: Context, number: int) -> RunningCycle:
     tasks = select(LabelTask.state, func.count()).where(LabelTask.cycle_id == number)
+    row = cycles.find(session, number)
     return RunningCycle(
-        cycles.find(session, number),
+        row,
         _counted(session, tasks.group_by(LabelTask.state)),
         units.counts(session, number),
+        time_left.of(session, context, row),
     )
 
 

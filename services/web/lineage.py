@@ -20,8 +20,10 @@ from services.db.tables import (
     Model,
     ModeRow,
     Observation,
+    SecondLook,
 )
 from services.errors import NotFound
+from services.labeling import outcomes
 
 LINES = 50
 """Of each list: the first."""
@@ -34,7 +36,7 @@ class Asked:
     candidate: CandidateRow
     image: str
     cycle: Cycle
-    state: str | None
+    state: str
     boxes: int | None
     author: str | None
     dataset: str | None
@@ -129,6 +131,7 @@ def _asked(session: Session, failure_id: str) -> list[Asked]:
             Image.name,
             Cycle,
             LabelTask.state,
+            SecondLook.state,
             Annotation,
             DatasetVersion.id,
             Model.number,
@@ -142,6 +145,7 @@ def _asked(session: Session, failure_id: str) -> list[Asked]:
                 LabelTask.image_id == CandidateRow.image_id,
             ),
         )
+        .outerjoin(SecondLook, SecondLook.task_id == LabelTask.id)
         .outerjoin(Annotation, Annotation.id == LabelTask.annotation_id)
         .outerjoin(DatasetVersion, DatasetVersion.id == Cycle.dataset_version_id)
         .outerjoin(Model, Model.id == Cycle.challenger_id)
@@ -154,11 +158,11 @@ def _asked(session: Session, failure_id: str) -> list[Asked]:
             candidate,
             name,
             cycle,
-            state,
+            outcomes.words_of(state, look),
             None if answer is None else len(answer.objects),
             None if answer is None else answer.author,
             dataset,
             number,
         )
-        for candidate, name, cycle, state, answer, dataset, number in session.execute(query)
+        for candidate, name, cycle, state, look, answer, dataset, number in session.execute(query)
     ]

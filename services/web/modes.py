@@ -19,12 +19,14 @@ from services.db.tables import (
     Image,
     LabelTask,
     ModeRow,
+    SecondLook,
 )
+from services.labeling import outcomes
 from services.modes import decision_rows, trends
 from services.report import words
 from services.report.page import Outcome, Sparkline
 from services.report.trends import sparkline
-from services.web import cursors, render, session
+from services.web import cursors, render, sample_rows, session
 from services.web.cursors import MAX_ROW
 from services.web.decisions import mergeable
 
@@ -95,6 +97,7 @@ def mode_page(
         merged = decision_rows.merged_into(opened)
         root = merged.get(mode_id)
         others = mergeable(opened, trend.mode, merged) if user.may("curate") else []
+        drawn, drawing = sample_rows.of_mode(opened, mode_id)
     values = {
         "decided": decided,
         "told": told,
@@ -106,6 +109,9 @@ def mode_page(
         "typical": typical,
         "asked": asked,
         "most": ASKED,
+        "drawn": drawn,
+        "drawn_most": sample_rows.ON_A_MODE,
+        "came": words.drawn_in_words(drawing, mode_id),
     }
     return render.page(request, "mode.html", values, user)
 
@@ -123,25 +129,31 @@ class Asked:
 
     candidate: CandidateRow
     image: str
-    state: str | None
+    state: str
     boxes: int | None
 
 
 def _asked(opened: Session, mode_id: int) -> list[Asked]:
     query = (
-        select(CandidateRow, Image.name, LabelTask.state, Annotation)
+        select(CandidateRow, Image.name, LabelTask.state, SecondLook.state, Annotation)
         .join(Image, Image.id == CandidateRow.image_id)
         .outerjoin(
             LabelTask,
             (LabelTask.cycle_id == CandidateRow.cycle_id)
             & (LabelTask.image_id == CandidateRow.image_id),
         )
+        .outerjoin(SecondLook, SecondLook.task_id == LabelTask.id)
         .outerjoin(Annotation, Annotation.id == LabelTask.annotation_id)
         .where(CandidateRow.mode_id == mode_id)
         .order_by(CandidateRow.id.desc())
         .limit(ASKED)
     )
     return [
-        Asked(candidate, name, state, None if answer is None else len(answer.objects))
-        for candidate, name, state, answer in opened.execute(query)
+        Asked(
+            candidate,
+            name,
+            outcomes.words_of(state, look),
+            None if answer is None else len(answer.objects),
+        )
+        for candidate, name, state, look, answer in opened.execute(query)
     ]

@@ -20,7 +20,8 @@ SEGMENTS = frozenset(
             "looks",
             "logout",
         ),
-        *("models", "modes", "pictures", "plan", "settings", "users", "work"),
+        *("models", "modes", "pictures", "plan", "samples", "settings", "users"),
+        "work",
     )
 )
 """The first parts of the pages' paths."""

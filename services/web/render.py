@@ -31,6 +31,7 @@ NAVIGATION = (
     ("/failures", "Failures", "look"),
     ("/modes", "Modes", "look"),
     ("/plan", "Plan", "look"),
+    ("/samples", "Samples", "look"),
     ("/models", "Models", "look"),
     ("/data", "Data", "look"),
     ("/work", "Work", "look"),

@@ -21,7 +21,7 @@ BAR, GAP, HIGH, FOOT = 10, 5, 90, 14
 def figures(context: Context) -> dict[str, str]:
     """The live part of the page by what its readers may do, from one look at the database."""
     with reading(context.sessions) as opened:
-        found = counts.read(opened)
+        found = counts.read(opened, context)
     values = {
         "figures": found,
         "chart": chart(found),

@@ -22,7 +22,8 @@ from celery.exceptions import CPendingDeprecationWarning
 
 from services import context as wiring
 from services import logs
-from services.config.project import Project, open_project
+from services.config.hosts import open_host
+from services.config.project import Project
 from services.config.settings import Settings, get_settings
 from services.store import private
 from services.store.ready_file import announce_ready
@@ -34,8 +35,8 @@ TRAINER_KIB = 300 * 1024
 """A child that has only watched training processes has 100 MB; PyTorch alone makes it 700."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program that the arguments name."""
+def parser() -> argparse.ArgumentParser:
+    """What the programs are told on their command line."""
     parser = argparse.ArgumentParser(prog="python -m services.worker", description=__doc__)
     programs = parser.add_subparsers(dest="program", required=True)
     worker = programs.add_parser("worker")
@@ -44,10 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     worker.add_argument("--children", type=int, default=1, help="units at a time")
     programs.add_parser("relay")
     programs.add_parser("beat")
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program that the arguments name."""
+    given = parser().parse_args(arguments)
     private.only_ours()
     settings = get_settings()
-    project = open_project(settings)
+    project = open_host(settings)
     match given.program:
         case "worker":
             run_worker(settings, project, given.queues, given.name, given.children)
@@ -66,7 +72,7 @@ def run_worker(settings: Settings, project: Project, queues: str, name: str, chi
     app = make_app(settings, project)
     lifecycle.connect(app, name, settings, project)
     url = redis_server.broker_url(settings, project)
-    app.steps["consumer"].add(alive.step(url, name, queues.split(",")))
+    app.steps["consumer"].add(alive.step(url, name, queues.split(","), settings.workers.alive_file))
     options = {
         "hostname": f"{name}@%h",
         "queues": queues,

@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -51,10 +52,11 @@ class Giver:
     Args:
         url: of the broker.
         sign: what is said.
+        file: touched too, also while the broker is away; None: none is.
     """
 
-    def __init__(self, url: str, sign: Sign) -> None:
-        self._url = url
+    def __init__(self, url: str, sign: Sign, file: Path | None = None) -> None:
+        self._url, self._file = url, file
         owner = f"{socket.gethostname()}:{os.getpid()}"
         self._key = f"{PREFIX}{sign.kind}:{sign.name}@{owner}"
         self._value = json.dumps({"kind": sign.kind, "name": sign.name, "queues": sign.queues})
@@ -65,6 +67,7 @@ class Giver:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + EVERY_S / 2  # a timer may come a little early
+        self._touch()
         try:
             connection = redis_server.client(self._url)
             try:
@@ -73,6 +76,14 @@ class Giver:
                 connection.close()
         except (redis.RedisError, OSError, ValueError) as error:
             logger.debug("no sign of life: %s", error)
+
+    def _touch(self) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.touch()
+        except OSError as error:  # a full disk; who looks at the file judges by its age
+            logger.debug("no sign of life in %s: %s", self._file, error)
 
 
 def signs(url: str) -> list[Sign]:
@@ -95,7 +106,9 @@ def _sign(said: dict[str, Any]) -> Sign:
     return Sign(str(said["kind"]), str(said["name"]), tuple(said["queues"]))
 
 
-def step(url: str, name: str, queues: Sequence[str]) -> type[bootsteps.StartStopStep]:
+def step(
+    url: str, name: str, queues: Sequence[str], file: Path | None = None
+) -> type[bootsteps.StartStopStep]:
     """A part of a Celery worker that gives its signs of life from the loop that takes messages."""
     giver: list[Giver] = []
 
@@ -105,7 +118,7 @@ def step(url: str, name: str, queues: Sequence[str]) -> type[bootsteps.StartStop
         def start(self, consumer: Any) -> None:
             # After each new connection: the loop forgets its timers with the old one.
             if not giver:  # here: the process may have forked since it was set up
-                giver.append(Giver(url, Sign(WORKER, name, tuple(queues))))
+                giver.append(Giver(url, Sign(WORKER, name, tuple(queues)), file))
             giver[0].give()
             consumer.timer.call_repeatedly(EVERY_S, giver[0].give)
 

@@ -15,6 +15,7 @@ from services.config.project import Project
 from services.config.settings import Settings
 from services.units.pipeline import QUEUES
 from services.worker import tasks
+from services.worker.beat import ALIVE_FILE
 from services.worker.redis_server import broker_url
 
 CHILD_ALIVE_S = 60.0
@@ -64,4 +65,5 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         },
         "beat_schedule": tasks.schedule(settings),
         "beat_max_loop_interval": 1.0,
+        ALIVE_FILE: workers.alive_file,
     }

@@ -15,6 +15,9 @@ from celery.beat import Scheduler
 
 from services.worker import alive
 
+ALIVE_FILE = "e2x_alive_file"
+"""Name in the application's configuration, which is all of ours that a scheduler is given."""
+
 
 class SteadyScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
     """Sends each entry as it starts, and then whenever the entry's seconds have passed.
@@ -31,7 +34,8 @@ class SteadyScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
         self._next_s: dict[str, float] = {}
         super().__init__(*arguments, **options)
         sign = alive.Sign(alive.SCHEDULER, alive.SCHEDULER)
-        self._alive = alive.Giver(str(self.app.conf.broker_url), sign)
+        file = self.app.conf.get(ALIVE_FILE)
+        self._alive = alive.Giver(str(self.app.conf.broker_url), sign, file)
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Send what is due; seconds until something is."""

@@ -45,7 +45,8 @@ class Relay:
         """Sent, and not marked yet: on a full disk nothing can be."""
         self._troubles = Troubles(logger)
         url = redis_server.broker_url(context.settings, context.project)
-        self._alive = alive.Giver(url, alive.Sign(alive.RELAY, alive.RELAY))
+        file = context.settings.workers.alive_file
+        self._alive = alive.Giver(url, alive.Sign(alive.RELAY, alive.RELAY), file)
 
     def publish(self, limit: int = BATCH) -> int:
         """Send what is due.

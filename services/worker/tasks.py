@@ -25,6 +25,7 @@ LABEL_TOOLS_S = 5.0
 """Most often it only looks whether the time of an exchange has come, or news were told."""
 TRIGGERS_FUNCTION, UPKEEP_FUNCTION = "services.cycle.triggers:check", "services.upkeep.rows:run"
 LABEL_TOOLS_FUNCTION = "services.labeling.connectors.sync:due"
+DRIFT_FUNCTION = "services.drift.days:ask"
 """Named, not imported: they reach far into the loop, and only the scheduler's worker runs them."""
 
 
@@ -68,6 +69,8 @@ def housekeeping() -> None:
     """Delete what nobody needs any more, and what processes have left on the disk."""
     context = lifecycle.own().context
     module, name = UPKEEP_FUNCTION.split(":")
+    getattr(import_module(module), name)(context)
+    module, name = DRIFT_FUNCTION.split(":")
     getattr(import_module(module), name)(context)
     sweep.again(context)
     log_files.clean(context.project.logs, context.settings.logs)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from curation.index import RegionIndex
 from curation.index import names as names_module
 from curation.index.names import NameTable
-from curation.index.vectors import ENTRY
+from curation.index.records import ENTRY
 
 NAME = st.text(st.characters(blacklist_characters="\0", codec="utf-8"), min_size=1).filter(
     lambda name: len(name.encode()) <= 64

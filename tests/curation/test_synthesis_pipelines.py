@@ -14,11 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from curation import synthesis
 from curation.kernel.errors import GeneratorUnusable
-from curation.synthesis import Drawn, ModeHarm, Staging, SynthesisRequest, Undrawn, plan
+from curation.kernel.types import Truth
+from curation.synthesis import Drawn, ModeHarm, Plan, Staging, SynthesisRequest, Undrawn, plan
 from curation.synthesis.packages import require_packages
 from curation.synthesis.pipelines import release
 from tests.curation import tiny_pipelines as tiny
 from tests.curation.synthesis_pictures import donor, harm
+from tests.curation.test_synthesis_alike import one_place, pool_place
 
 ASKED = {"steps": 2, "strength": 1.0, "guidance": 1.0, "device": "cpu"}
 
@@ -148,12 +150,19 @@ def test_it_starts_from_the_composite_as_far_as_strength_says(sd):
     assert moved[0] > 3 * moved[1]
 
 
-def test_a_lookalike_is_drawn_too(sd):
-    wanted = plans(staging=Staging.LOOKALIKE)[0]
+def test_a_look_alike_is_not_drawn_since_what_is_invented_may_be_an_object(sd):
+    (undrawn,) = get(sd).draw([Plan("m", "f", Staging.LOOKALIKE, 0, harm(1), one_place())])
+    assert isinstance(undrawn, Undrawn)
+    assert "drawn by compose" in undrawn.reason
+
+
+def test_the_rim_of_an_inserted_object_is_drawn_and_ignored(sd):
+    wanted = Plan("m", "f", Staging.INSERT, 0, pool_place(1, Truth.empty()), donor(3))
     drawn = one(get(sd), wanted)
-    assert drawn.staged.row is None
     stays = drawn.staged.keep >= 1
     assert np.array_equal(drawn.image[stays], drawn.staged.base[stays])
+    assert not np.array_equal(drawn.image, drawn.staged.base)
+    assert drawn.staged.truth.ignore.tolist() == [False, True]
 
 
 def test_pictures_of_any_size_come_back_at_their_size(sd):

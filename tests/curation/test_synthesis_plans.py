@@ -124,14 +124,6 @@ def test_an_object_that_is_covered_loses_its_label():
     assert staged.truth.labels.tolist() == [CAR, 3]
 
 
-def test_a_lookalike_has_no_label_of_its_own():
-    (one, *_) = plan(request())
-    staged = stage(replace(one, staging=Staging.LOOKALIKE))
-    assert staged.row is None
-    assert len(staged.truth) == 0  # the donor's object is covered
-    assert staged.hole.any()
-
-
 def test_the_registry_knows_compose_and_refuses_others():
     assert "compose" in synthesis.names()
     assert synthesis.get("compose", blending="hard").version != synthesis.get("compose").version

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,8 @@ from services.db.tables import (
 from services.demo.run import DemoOptions, run_demo
 from services.demo.sizes import DemoSize
 from services.upkeep import invariants
+from tests.services import docs_pictures
+from tests.services.browser import browser as browser
 
 pytestmark = pytest.mark.timeout(600)  # whichever test is first runs the demo
 SIZE = DemoSize(
@@ -45,6 +50,7 @@ SIZE = DemoSize(
     finetune_epochs=1,
     num_samples=4,
 )
+FEW_SAMPLES = 16
 KEYS = {
     "failures_before",
     "failures_after",
@@ -148,3 +154,23 @@ def test_lineage_can_be_walked_from_failure_to_model(project: Context) -> None:
     manifest = (project.project.manifests / version.file).read_text()
     assert f'"image":"{label.image_id}"' in manifest
     assert f'"origin":"{failure.id}"' in manifest
+
+
+def test_the_pictures_of_the_documentation_are_of_pages_that_fit(
+    request: pytest.FixtureRequest, tmp_path: Path, browser: Any
+) -> None:
+    """``E2X_PICTURES_OF=demo/project`` takes them of a whole demo, and writes them to docs/."""
+    docs, whole = Path(__file__).parents[2] / "docs", os.environ.get("E2X_PICTURES_OF")
+    source = Path(whole) if whole else request.getfixturevalue("project").project.root
+    with docs_pictures.copy_of(source, tmp_path / "project") as context:
+        addresses = docs_pictures.prepare(context, None if whole else FEW_SAMPLES)
+        docs_pictures.work(context)
+        docs_pictures.take(context, browser, addresses, tmp_path)
+    taken = sorted(tmp_path.glob("pages_*.jpg"))
+    shown = re.findall(r"!\[[^]]+\]\((pages_\w+\.jpg)\)", (docs / "pages.md").read_text())
+    assert set(shown) <= {file.name for file in taken}
+    for file in (*taken, *(docs / name for name in shown)):
+        assert file.stat().st_size <= docs_pictures.MOST_BYTES, file
+    if whole:
+        for file in taken:
+            shutil.copy(file, docs)

@@ -1,32 +1,49 @@
-"""After the demo: whoever reads what is printed gets in."""
+"""After the demo: what is printed lets somebody in, in a real service."""
 
 from __future__ import annotations
 
-import io
 import re
+from io import StringIO
+from pathlib import Path
 
 import httpx
+import pytest
 from rich.console import Console
 
-from services.context import Context
+from benchmarks.common.projects import make_context
 from services.demo.stay import stay
 from services.worker.supervisor import Supervisor
+from tests.services.accounts import log_in
+from tests.services.builders import add_champion, add_holdout_image
+
+pytestmark = pytest.mark.whole
+NARROW = 40
+"""Columns: what is printed is longer."""
 
 
-def test_the_printed_login_opens_the_pages(sqlite_context: Context) -> None:
-    printed = io.StringIO()
-    titles: list[str] = []
+def test_whoever_stays_is_told_the_address_and_a_login_that_works(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    context = make_context(tmp_path / "project", sqlite_url, api={"port": 0})
+    with context.sessions.begin() as session:
+        add_champion(session)
+        add_holdout_image(session)
+    said = StringIO()
+    seen: list[str] = []
 
-    def look(up: Supervisor) -> None:
-        name, password = re.search(r"name: (\S+)  password: (\S+)", printed.getvalue()).groups()  # type: ignore[union-attr]
-        with httpx.Client(base_url=str(up.api_url), headers={"accept": "text/html"}) as client:
-            asked = client.get("/", follow_redirects=True)
-            form = {"name": name, "password": password}
-            page = client.post("/login", data=form, follow_redirects=True)
-            titles.extend(re.findall(r"<title>(.*?) ·", asked.text + page.text))
+    def look_around(up: Supervisor) -> None:
+        found = re.search(r"pages: (\S+)/  name: (\S+)  password: (\S+)\n", said.getvalue())
+        assert found is not None, said.getvalue()
+        address, name, password = found.groups()
+        with httpx.Client(base_url=address, headers={"accept": "text/html"}, timeout=60) as client:
+            assert client.get("/").headers["location"].startswith("/login")
+            assert log_in(client, name, password).status_code == 200
+            seen.extend(client.get(path).text for path in ("/", "/users", "/settings"))
 
-    with Supervisor(sqlite_context, workers={}) as up:
-        stay(sqlite_context, up, Console(file=printed, width=200), look)
+    with Supervisor(context, {}) as up:
+        stay(context, up, Console(file=said, width=NARROW), look_around)
+    context.engine.dispose()
 
-    assert titles == ["Sign in", "Start"]
-    assert "no further cycle: there is no champion yet" in printed.getvalue()
+    start, users, _ = seen
+    assert "What waits for whom" in start
+    assert "demo" in users  # an admin, who sees everything

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from sqlalchemy import func, select
 
-from benchmarks.common.processes import StartServices
+from benchmarks.common.processes import supervisor_of
 from benchmarks.common.projects import QUICK_WORKERS, make_context
 from benchmarks.common.waiting import wait_until
 from services import context as wiring
 from services.config.settings import Settings
 from services.context import Context
+from services.cycle import drawing as cycle_drawing
 from services.db.engine import reading
 from services.db.tables import (
     Annotation,
@@ -43,9 +46,17 @@ WORKERS = {"explain": ("explain",), "default": ("default",)}
 STAGE = "tests.integration.drawn_stage"
 
 
-def started(tmp_path: Path, database_url: str, **workers: object) -> tuple[Context, int]:
-    plain = make_context(tmp_path / "p", database_url, workers={**QUICK_WORKERS, **workers})
-    return make_world(plain, explained=True)
+@dataclass(frozen=True)
+class Drawing:
+    """What was to be seen while real workers drew twice for one cycle."""
+
+    note: str
+    states: dict[str, str]
+    before: int
+    found: list[GeneratedRow]
+    unit: Unit
+    labels: int
+    workers: set[int]
 
 
 def at_work(context: Context) -> list[int]:
@@ -53,59 +64,72 @@ def at_work(context: Context) -> list[int]:
     return [int(file.name.split("-")[-1]) for file in context.project.runs.glob("at-work-*")]
 
 
-def test_a_worker_that_is_killed_draws_nothing_twice(
-    tmp_path: Path, sqlite_url: str, services: StartServices
-) -> None:
-    context, cycle_id = started(tmp_path, sqlite_url)
-    (context.project.runs / HANG).touch()
-    services(context, WORKERS, STAGE)
-    begin(context, cycle_id)
-    wait_until(lambda: bool(at_work(context)), 200, "a worker to draw")
-    (pid,) = at_work(context)
-    os.kill(pid, signal.SIGKILL)
-    (context.project.runs / HANG).unlink()
-    wait_until(
-        lambda: cycle_of(context, cycle_id).state == CycleState.TRAINING, 200, "another to draw"
-    )
-    found = rows(context)
+def states_of(context: Context) -> dict[str, str]:
+    with context.sessions() as session:
+        return dict(session.execute(select(Unit.kind, Unit.state)).all())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Drawing]:
+    """Workers that run out of memory, and then, asked again, one that is killed: started once."""
+    folder = tmp_path_factory.mktemp("workers")
+    shutil.copyfile(sqlite_template, folder / "p.db")
+    wanted = {**QUICK_WORKERS, "max_attempts": 1}
+    plain = make_context(folder / "p", f"sqlite:///{folder / 'p.db'}", workers=wanted)
+    context, cycle_id = make_world(plain, explained=True)
+    runs = context.project.runs
+    with supervisor_of(context, WORKERS, STAGE) as up:
+        up.wait_ready()
+        (runs / FAIL).touch()
+        begin(context, cycle_id)
+        training = lambda: cycle_of(context, cycle_id).state == CycleState.TRAINING  # noqa: E731
+        wait_until(training, 200, "the cycle to go on")
+        note, states = str(cycle_of(context, cycle_id).note), states_of(context)
+        before = len(rows(context))
+        (runs / FAIL).unlink()
+        for file in runs.glob("at-work-*"):
+            file.unlink()
+        (runs / HANG).touch()
+        with context.sessions.begin() as session:  # as if its labels were not in yet
+            cycle = session.get_one(Cycle, cycle_id)
+            cycle.state = CycleState.LABELLING
+            cycle_drawing.ask_by_hand(session, context, cycle)
+        wait_until(lambda: bool(at_work(context)), 200, "a worker to draw")
+        (pid,) = at_work(context)
+        os.kill(pid, signal.SIGKILL)
+        (runs / HANG).unlink()
+        wait_until(lambda: bool(rows(context)), 200, "another to draw")
+    with context.sessions() as session:
+        query = select(Unit).where(Unit.kind == "synthesize").order_by(Unit.id.desc()).limit(1)
+        unit = session.scalars(query).one()
+        told = select(func.count()).where(Annotation.author == "synthesis:compose")
+        labels = session.scalar(told) or 0
+    yield Drawing(note, states, before, rows(context), unit, labels, set(at_work(context)))
+    context.engine.dispose()
+
+
+def test_drawing_that_runs_out_of_memory_holds_up_no_repair(drawing: Drawing) -> None:
+    assert "no memory is left for so many pictures" in drawing.note
+    assert drawing.before == 0
+    assert drawing.states["synthesize"] == UnitState.DEAD
+    assert "train" in drawing.states
+
+
+def test_a_worker_that_is_killed_draws_nothing_twice(drawing: Drawing) -> None:
+    found = drawing.found
     assert len({row.key for row in found}) == len(found) > 0
-    with context.sessions() as session:
-        unit = session.scalars(select(Unit).where(Unit.kind == "synthesize")).one()
-        labels = session.scalar(
-            select(func.count()).where(Annotation.author == "synthesis:compose")
-        )
-    assert unit.state == UnitState.DONE
-    assert unit.lost >= 1  # a busy machine may lose a short lease beside it
-    assert labels == sum(row.image_id is not None for row in found)
-    assert len(set(at_work(context))) == 2
-    context.engine.dispose()
-
-
-def test_drawing_that_runs_out_of_memory_holds_up_no_repair(
-    tmp_path: Path, sqlite_url: str, services: StartServices
-) -> None:
-    context, cycle_id = started(tmp_path, sqlite_url, max_attempts=1)
-    (context.project.runs / FAIL).touch()
-    services(context, WORKERS, STAGE)
-    begin(context, cycle_id)
-    wait_until(
-        lambda: cycle_of(context, cycle_id).state == CycleState.TRAINING, 120, "the cycle to go on"
-    )
-    assert "no memory is left for so many pictures" in str(cycle_of(context, cycle_id).note)
-    assert rows(context) == []
-    with context.sessions() as session:
-        states = dict(session.execute(select(Unit.kind, Unit.state)).all())  # type: ignore[arg-type]
-    assert states["synthesize"] == UnitState.DEAD
-    assert "train" in states
-    context.engine.dispose()
+    assert drawing.unit.state == UnitState.DONE
+    assert drawing.unit.lost >= 1  # a busy machine may lose a short lease beside it
+    assert drawing.labels == sum(row.image_id is not None for row in found)
+    assert len(drawing.workers) == 2
 
 
 SIZE = DemoSize(
     seed_images=40,
     pool_images=6,
     field_frames=10,
-    sibling_frames=4,
-    holdout_images=8,
+    sibling_frames=2,
+    holdout_images=4,
     budget_boxes=6,
     cycles=1,
     epochs=8,

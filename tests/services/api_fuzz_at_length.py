@@ -2,7 +2,8 @@
 
     python -m tests.services.api_fuzz_at_length --cases 10000 [--seed 0] [--role viewer]
 
-With `--role` as a user of that role, without it with the project's token.
+With `--role` as a user of that role, or as a stranger by `--role none`; without it with the
+project's token.
 
 Prints schemathesis's report, and ends with 0 where it found nothing: no server error, no answer
 that is not described, nothing refused that is described, nothing taken that is not.
@@ -22,12 +23,14 @@ from services.db.tables import UserRole
 from tests.services import api_fuzz
 from tests.services.api_server import serving
 
+NOBODY = "none"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--role", type=UserRole, choices=list(UserRole), default=None)
+    parser.add_argument("--role", choices=[*UserRole, NOBODY], default=None)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -35,7 +38,10 @@ def main() -> None:
         context = make_context(folder / "project", url, api={"token": api_fuzz.TOKEN})
         migrate.upgrade(context.engine)
         api_fuzz.populate(context, folder)
-        token = api_fuzz.token_for(context, given.role) if given.role else api_fuzz.TOKEN
+        token: str | None = api_fuzz.TOKEN
+        if given.role:
+            stranger = given.role == NOBODY
+            token = None if stranger else api_fuzz.token_for(context, UserRole(given.role))
         with serving(create_app(context)) as (address, _):
             status, report = api_fuzz.fuzz(address, folder, given.cases, given.seed, token=token)
         context.engine.dispose()

@@ -69,6 +69,15 @@ def person(browser: Any, address: str, cookie: str = "", **how: Any) -> Iterator
     assert not bad, bad
 
 
+def fits(page: Any, width: int = 390) -> bool:
+    """Whether a page needs no scrolling to the side on a screen so wide, px."""
+    before = page.viewport_size
+    page.set_viewport_size({"width": width, "height": 800})
+    found = page.evaluate("document.documentElement.scrollWidth")
+    page.set_viewport_size(before)
+    return bool(found <= width)
+
+
 def barriers(page: Any) -> list[str]:
     """What axe finds in a page that keeps somebody out, but for trifles."""
     from axe_playwright_python.sync_playwright import Axe

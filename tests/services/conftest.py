@@ -7,4 +7,5 @@ from tests.services.commands import champion, line  # noqa: F401
 from tests.services.explain_frames import found, small  # noqa: F401
 from tests.services.field_frames import field, lite  # noqa: F401
 from tests.services.label_queue import waiting  # noqa: F401
+from tests.services.label_studio_server import label_studio_server, people  # noqa: F401
 from tests.services.plan_project import planned  # noqa: F401

@@ -6,7 +6,7 @@ waits for labels, and the stage that draws.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -47,6 +47,8 @@ from tests.services.builders import (
 HEIGHT, WIDTH = 96, 128
 BOX = [56.0, 40.0, 72.0, 56.0]
 MAGENTA = (200, 30, 180)
+SIGN = [34.0, 34.0, 54.0, 62.0]
+"""What is magenta in a picture that is guilty."""
 SEEDS, PARENTS, JUDGES = 16, 4, 2
 
 
@@ -60,6 +62,42 @@ def picture(seed: int, guilty: bool = False) -> ImageArray:
         image[34:62, 34:54] = MAGENTA
     image[42:54, 58:70] = (230, 220, 40)
     return np.clip(image + rng.normal(0, 5, image.shape), 0, 255).astype(np.uint8)
+
+
+class Misled:
+    """Takes what is magenta for a car, and sees nothing else."""
+
+    version = "misled"
+    class_names = ("background", "car")
+    input_size_hw = (HEIGHT, WIDTH)
+
+    def predict(
+        self, images: Sequence[ImageArray], score_threshold: float = 0.01
+    ) -> list[Detections]:
+        answers = []
+        for image in images:
+            boxes, scores = self._seen(image)
+            seen = Detections(
+                boxes, scores, np.ones(len(scores), np.int64), np.zeros(len(scores), np.int64)
+            )
+            answers.append(seen.above(score_threshold))
+        return answers
+
+    def propose(self, images: Sequence[ImageArray]) -> list[Proposals]:
+        answers = []
+        for image in images:
+            boxes, scores = self._seen(image)
+            probabilities = np.stack([1 - scores, scores], axis=1)
+            answers.append(Proposals(boxes, probabilities, boxes))
+        return answers
+
+    def _seen(self, image: ImageArray) -> tuple[FloatArray, FloatArray]:
+        magenta = (np.abs(image.astype(int) - MAGENTA).sum(-1) < 90).astype(np.uint8)
+        count, _, blobs, _ = cv2.connectedComponentsWithStats(magenta)
+        large = [blob for blob in blobs[1:count] if blob[4] > 60]
+        boxes = [[x, y, x + width, y + height] for x, y, width, height, _ in large]
+        scores = np.array([min(0.95, blob[4] / 500) for blob in large], np.float32)
+        return np.array(boxes, np.float32).reshape(-1, 4), scores
 
 
 class Champion:
@@ -99,7 +137,13 @@ class Champion:
 
 
 def make_world(
-    context: Context, *, truth: bool = True, explained: bool = False, **synthesis: object
+    context: Context,
+    *,
+    truth: bool = True,
+    explained: bool = False,
+    alike: bool = False,
+    parents: int = PARENTS,
+    **synthesis: object,
 ) -> tuple[Context, int]:
     """The project with these settings of ``[synthesis]``, and the number of its cycle.
 
@@ -107,6 +151,8 @@ def make_world(
         context: of an empty project.
         truth: whether the truth of its frames is known: those that teach are trained on then.
         explained: whether failures have explanations, as the upkeep of running services wants it.
+        alike: whether its failures are false detections of what is magenta.
+        parents: how many of its frames teach.
         synthesis: settings.
     """
     wanted = context.settings.synthesis.model_copy(
@@ -131,7 +177,8 @@ def make_world(
         )
         session.add(cycle)
         session.flush()
-        mode = ModeRow(name="missed car 1", family="missed", label="car", opened_cycle_id=cycle.id)
+        family = "false" if alike else "missed"
+        mode = ModeRow(name=f"{family} car 1", family=family, label="car", opened_cycle_id=cycle.id)
         session.add(mode)
         session.flush()
         seen = ModeSighting(
@@ -144,8 +191,9 @@ def make_world(
             frame = _stored(context, session, 100 + number, Role.FIELD, guilty=True)
             if truth:
                 _label(session, frame)
-            dealt[sides.group_of(frame)] = Side.PARENT if number < PARENTS else Side.JUDGE
-            failure = make_failure(100 + number, frame, champion, box=BOX)
+            dealt[sides.group_of(frame)] = Side.PARENT if number < parents else Side.JUDGE
+            told = {"kind": "false_positive", "box": SIGN} if alike else {"box": BOX}
+            failure = make_failure(100 + number, frame, champion, **told)
             session.add(failure)
             session.flush()
             if explained:
@@ -188,10 +236,15 @@ def begin(context: Context, cycle_id: int) -> None:
         cycles.begin_labelling(session, context, session.get_one(Cycle, cycle_id))
 
 
-def work(context: Context, kind: str = "synthesize") -> str:
+def work(
+    context: Context,
+    kind: str = "synthesize",
+    champion: Callable[[], object] = Champion,
+    resident: Resident | None = None,
+) -> str:
     """Do the newest unit of a kind as a worker does; what came of it."""
-    resident = Resident()
-    resident.get(f"detector:{1:064x}", Champion)
+    resident = resident or Resident()
+    resident.get(f"detector:{1:064x}", champion)
     query = select(Unit.id).where(Unit.kind == kind).order_by(Unit.id.desc()).limit(1)
     with context.sessions() as session:
         unit_id = session.scalars(query).one()

@@ -30,11 +30,13 @@ START_S = 500.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where it listens, the token of its first user, its database."""
+    """Where it listens, the token of its first user, its database, that user."""
 
     url: str
     token: str
     database: Path
+    user: str = ""
+    """The mail address that the first user signs in with."""
 
     def client(self, token: str | None = None) -> httpx.Client:
         """A client of somebody."""
@@ -77,7 +79,7 @@ def executable() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def label_studio_server(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[Server]:
@@ -88,12 +90,15 @@ def label_studio_server(
         shutil.copy(template, folder / DATABASE)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    server = Server(f"http://127.0.0.1:{port}", secrets.token_hex(20), folder / DATABASE)
+    token = secrets.token_hex(20)
+    # of a known one the token stays
+    user = f"admin-{token[:8]}@example.com"
+    server = Server(f"http://127.0.0.1:{port}", token, folder / DATABASE, user)
     log = folder / "log"
     with log.open("wb") as out:
         process = subprocess.Popen(
             [program, "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)],
-            env=_environment(folder, server.token),
+            env=_environment(folder, server),
             stdout=out,
             stderr=out,
             cwd=folder,
@@ -116,13 +121,21 @@ def label_studio_server(
         process.wait(60)
 
 
-def _environment(folder: Path, token: str) -> dict[str, str]:
+@pytest.fixture(scope="session")
+def people(label_studio_server: Server) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+    """Two who label."""
+    server = label_studio_server
+    with server.person("anna@example.com") as anna, server.person("bert@example.com") as bert:
+        yield anna, bert
+
+
+def _environment(folder: Path, server: Server) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
-        "LABEL_STUDIO_USERNAME": f"admin-{token[:8]}@example.com",  # of a known one the token stays
+        "LABEL_STUDIO_USERNAME": server.user,
         "LABEL_STUDIO_PASSWORD": PASSWORD,
-        "LABEL_STUDIO_USER_TOKEN": token,
+        "LABEL_STUDIO_USER_TOKEN": server.token,
         "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
         "SSRF_PROTECTION_ENABLED": "false",
         "LATEST_VERSION_CHECK": "0",

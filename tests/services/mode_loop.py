@@ -34,11 +34,11 @@ from services.db.tables import (
 from services.failures import findings
 from services.labeling import queue
 from services.models import registry
-from services.store.region_index import open_index
-from services.store.storage import put_image, read_npz, write_npz
+from services.store import embeddings
+from services.store.region_index import open_index, width_of
+from services.store.storage import key_of, put_image, write_arrays
 from services.units.requests import request_embed
 from services.units.resident import Resident
-from services.upkeep.invariants.index import width_of
 from services.worker import shell
 from tests.services.builders import (
     add_champion,
@@ -75,12 +75,10 @@ class ModeLoop:
         self._work("index")
         with self.context.sessions() as session:
             row = session.scalars(select(Embedding).limit(1)).one()
-        arrays = read_npz(context.project.embeddings / row.file)
+        arrays = embeddings.read(context, row.file)
         self.encoder = row.encoder_version
         self._whole = arrays["wholes"].shape[1]
-        index = open_index(
-            context, self.encoder, width_of(context.project.index / self.encoder[:16])
-        )
+        index = open_index(context, self.encoder, width_of(context, self.encoder))
         vectors = np.concatenate([index.regions_of(image)[0] for image in index.images()])
         self.width = vectors.shape[1]
         # Causes stand out from what the pool's regions have in common: the metric removes that.
@@ -203,8 +201,9 @@ class ModeLoop:
         """Store what hurt: the cause, with the noise of an explanation."""
         harm, found = (self._near(vector) for vector in self._causes[cause])
         file = f"{failure.id}.npz"
-        write_npz(
-            self.context.project.explanations / file,
+        write_arrays(
+            self.context,
+            key_of(self.context, self.context.project.explanations, file),
             vectors=harm[None],
             weights=np.ones(1, np.float32),
             object_vector=found,

@@ -26,6 +26,9 @@ from services.db.tables import (
     Cycle,
     CycleState,
     DatasetVersion,
+    FailureRow,
+    GeneratedRow,
+    HarmRow,
     Image,
     LabelTask,
     Model,
@@ -34,6 +37,7 @@ from services.db.tables import (
     ModeSighting,
     Observation,
     Role,
+    SampleState,
     UserRole,
 )
 from services.store.storage import put_image, write_npz
@@ -180,6 +184,7 @@ def _add_one(
     )
     session.add_all([version, answer, sighting])
     session.flush()
+    add_sample(session, context, number, text, failure, pool)
     session.add_all(
         [
             make_explanation(failure, file=file, regions=regions, method=text[:32]),
@@ -203,6 +208,38 @@ def _add_one(
                   detail={"cycle": cycle.id, "to": "open", "why": text}),
         ]
     )  # fmt: skip
+
+
+def add_sample(
+    session: Session,
+    context: Context,
+    number: int,
+    text: str,
+    failure: FailureRow,
+    donor: Image,
+    state: SampleState = SampleState.DRAWN,
+) -> GeneratedRow:
+    """A drawn sample with its picture, which waits for a person."""
+    made = add_picture(session, context, 500 + number, Role.GENERATED, name=text)
+    cycle_id = session.scalars(select(Cycle.id)).first()
+    harm = HarmRow(
+        id=f"{number:064x}", image_id=failure.image_id, failure_id=failure.id,
+        box=[40.0, 30.0, 80.0, 60.0], label=text, light=True,
+        mask={"size": [SIZE[1], SIZE[0]], "counts": [2400, 4800, 12000]},
+    )  # fmt: skip
+    session.add(harm)
+    session.flush()
+    row = GeneratedRow(
+        key=f"{number:064x}", cycle_id=cycle_id, mode_id=failure.mode_id, failure_id=failure.id,
+        model_id=failure.model_id, image_id=made.id, harm_id=harm.id, donor_id=donor.id,
+        donor_box=[20.0, 20.0, 60.0, 50.0], staging="surround", generator="compose",
+        generator_version="1", parameters={"said": text}, seed=number, score_before=0.9,
+        score_after=0.2, state=state, reason=text, decided_by=text[:120],
+        checks=[{"name": "integrity", "value": 0.0, "bound": 0.0, "passed": True, "reason": text}],
+    )  # fmt: skip
+    session.add(row)
+    session.flush()
+    return row
 
 
 def sign_in(app: Any, name: str = "anna", role: str = "labeller") -> str:

@@ -184,8 +184,8 @@ ELSEWHERE = {
     "POST /v1/looks/{task_id:row}/settle",
     "POST /v1/plan/{plan_id}/approve",
 }
-"""They need an explained failure, a drawn sample, a tool, a second look or a plan: their own tests
-make these, and look at the trail."""
+"""They need an explained failure, a drawn sample, a tool, a second look or a plan:
+``test_accounts_audit_rest.py`` makes these, and walks them."""
 ASKS = {"POST /v1/plan", "POST /v1/labels/news"}
 """They have something computed or pulled, and change nothing that anybody decided."""
 SIGNS_OF_LIFE = {"POST /v1/tasks/{task_id:row}/renew"}

@@ -15,9 +15,12 @@ from services.api import app as api_app
 from services.api.roles import LEAST, Roles, addresses
 from services.context import Context
 from services.db.tables import UserRole
+from services.web.app import pages_of
+from services.web.roles import LEAST_OF_PAGES
 from tests.services.accounts import add_user, token_of
 from tests.services.api_server import Switch, error_of
 
+LIVE = "GET /events"
 MALFORMED: dict[str, Any] = {"content": b"{", "headers": {"Content-Type": "application/json"}}
 
 OTHER_REASONS = ("not a token", "not begun in this browser")
@@ -39,17 +42,26 @@ def by_role(api: Context, address: str) -> Iterator[dict[UserRole, httpx.Client]
 def _asked(address: str) -> tuple[str, str]:
     """Method and a path that fits a template; no row has this number."""
     method, path = address.split(" ")
-    return method, re.sub(r"\{[a-z_]+:row\}", "999999", re.sub(r"\{[a-z_]+\}", "none", path))
+    path = re.sub(r"\{[a-z_]+:(row|path)\}", "999999", re.sub(r"\{[a-z_]+\}", "none", path))
+    return method, path
+
+
+EVERYTHING = {**LEAST, **LEAST_OF_PAGES}
 
 
 def test_every_route_is_answered_from_its_role_on(
     by_role: dict[UserRole, httpx.Client], address: str
 ) -> None:
-    """A body that is no JSON would be 422: where the role is too low, it was not read."""
+    """A body that is no JSON would be 422: where the role is too low, it was not read.
+
+    Pages too; the one that goes on for as long as somebody looks has a test of its own.
+    """
     wrong = []
-    for route, least in LEAST.items():
+    for route, least in EVERYTHING.items():
+        if route == LIVE:
+            continue
         method, path = _asked(route)
-        stranger = httpx.request(method, address + path, **MALFORMED)
+        stranger = httpx.request(method, address + path, timeout=60, **MALFORMED)
         if (stranger.status_code == 401) is not (least is not None):
             wrong.append(f"{route} for strangers: {stranger.status_code}")
         for role, client in by_role.items():
@@ -70,12 +82,23 @@ def _is_as_it_should(answer: httpx.Response, role: UserRole, least: UserRole | N
     return answer.status_code not in (401, 405, 500)
 
 
+def test_whoever_may_not_look_follows_nothing_live(
+    by_role: dict[UserRole, httpx.Client], address: str
+) -> None:
+    assert LEAST_OF_PAGES[LIVE] is UserRole.VIEWER
+    assert httpx.get(f"{address}/events").status_code == 401
+    for client in by_role.values():
+        with client.stream("GET", "/events") as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+
+
 def test_all_routes_are_in_the_table_and_the_table_has_no_other() -> None:
     found = [
         one for router, prefix, _ in api_app._routers() for one in addresses(prefix, router.routes)
     ]
 
     assert sorted([*found, "GET /openapi.json"]) == sorted(LEAST)
+    assert sorted(addresses("", pages_of())) == sorted(LEAST_OF_PAGES)
 
 
 def test_a_route_that_is_not_in_the_table_keeps_the_process_from_starting(
@@ -110,7 +133,7 @@ def test_of_two_routes_that_fit_the_higher_role_counts() -> None:
 
 
 def test_the_description_names_role_and_refusal(address: str) -> None:
-    document = httpx.get(f"{address}/openapi.json").json()
+    document = httpx.get(f"{address}/openapi.json", timeout=60).json()
     for path, methods in document["paths"].items():
         for operation in methods.values():
             role = operation["x-least-role"]

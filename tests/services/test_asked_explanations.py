@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sqlalchemy import func, select
 
+from curation import explain
 from curation.explain.what import OFFSETS, What
 from services import units
+from services.config.setting_groups import ExplanationSettings
 from services.context import Context
 from services.db.actors import Actor, Door, acting
 from services.db.tables import (
@@ -136,7 +139,7 @@ def test_a_cost_is_told_before_and_becomes_what_was_measured(small: Context) -> 
         failure = session.get_one(FailureRow, MISSED)
         offsets = [Wish(what) for what in OFFSETS]
         of_boxes = asked_rows.prices(session, small.settings, failure, lambda _: offsets)
-    able = {one.method for one in of_boxes}
+    able = {one.method for one in of_boxes if one.offered}
     assert {"gp_shap", "e2x", "crp"} <= able
     assert "odam" not in able
     assert next(one for one in of_boxes if one.method == "e2x").passes == 32 * 9
@@ -195,7 +198,8 @@ def test_what_failed_says_why_and_is_tried_again(small: Context) -> None:
 def test_what_cannot_be_asked_is_said_and_leaves_nothing(small: Context) -> None:
     for wrong, words in (
         ({"method": "tea_leaves"}, "no method"),
-        ({"method": "vebi"}, "no method"),
+        ({"method": "vebi"}, "vebi is not offered .* fitted to labelled images"),
+        ({"method": "exact_shapley"}, "at most 14 superpixels, and explanation.num_segments is 20"),
         ({"method": "odam", "num_samples": 10}, "takes no number"),
         ({"num_samples": 1}, "must lie in"),
         ({"method": "odam", "wishes": [Wish(What.LEFT)]}, "gp_shap"),
@@ -248,3 +252,28 @@ def test_two_that_ask_the_same_at_once_get_one_answer(context: Context) -> None:
     with context.sessions() as session:
         row = session.scalars(select(AskedExplanation)).one()
         assert session.get_one(Unit, row.unit_id).state == UnitState.QUEUED
+
+
+def test_every_method_is_told_with_its_cost_or_why_it_is_not_offered(small: Context) -> None:
+    """Also for a question that some cannot answer, and with few enough superpixels for all."""
+    with small.sessions() as session:
+        failure = session.get_one(FailureRow, MISSED)
+        told = {one.method: one for one in asked_rows.prices(session, small.settings, failure)}
+        assert set(told) == set(explain.names())
+        assert {name for name, one in told.items() if not one.offered} == {"vebi", "exact_shapley"}
+        assert all(one.passes for one in told.values() if one.method != "exact_shapley")
+        left = asked_rows.prices(session, small.settings, failure, lambda _: [Wish(What.LEFT)])
+        mute = {one.method: one.why_not for one in left if one.method in ("odam", "d_rise")}
+        assert set(mute.values()) == {"it cannot answer about left"}
+    few = replace(
+        small,
+        settings=small.settings.model_copy(
+            update={"explanation": ExplanationSettings(num_segments=9, num_samples=16)}
+        ),
+    )
+    (name,) = ask(few, "exact_shapley")
+    assert answer(few) == ["done"]
+    with small.sessions() as session:
+        row = session.get_one(AskedExplanation, name)
+        assert (row.passes, row.to_score) == (2**9, 2**9)
+        assert row.file is not None

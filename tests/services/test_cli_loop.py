@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from benchmarks.common.projects import make_model
 from benchmarks.common.waiting import wait_until
+from curation import explain
 from curation.kernel import images
 from retrain.gate import Check, Verdict
 from services import units
@@ -215,6 +216,26 @@ def test_a_failure_is_shown_and_drawn(failed: CommandLine, tmp_path: Path) -> No
     assert "several" in failed.refused("failures", "show", "")
 
 
+def test_a_failure_is_explained_by_a_method_whose_cost_was_told(failed: CommandLine) -> None:
+    told = failed.done("failures", "explain", "abc", "--json").json
+    costs = {one["method"]: one for one in told["methods"]}
+    assert set(costs) == set(explain.names())
+    assert costs["lime"]["passes"] == 1000
+    assert not costs["vebi"]["offered"]
+    assert "superpixels" in costs["exact_shapley"]["why_not"]
+    assert "fitted" in failed.refused("failures", "explain", "abc", "--method", "vebi")
+    assert "of which method" in failed.refused("failures", "explain", "abc", "--samples", "9")
+    wanted = ("failures", "explain", "abc", "--method", "lime", "--samples", "64")
+    for _ in range(2):
+        (one,) = failed.done(*wanted, "--json").json["asked"]
+        assert (one["method"], one["state"]) == ("lime", "waiting")
+    shown = failed.done("failures", "explain", "abc").out
+    assert "not offered" not in shown
+    assert "waiting" in shown
+    (unit,) = failed.done("units", "list", "--json").json["units"]
+    assert unit["kind"] == "explain_asked"
+
+
 def test_units_are_shown_and_redriven(line: CommandLine) -> None:
     with line.opened() as context, context.sessions.begin() as session:
         for number in range(3):
@@ -306,6 +327,15 @@ def test_failures_of_one_mode_and_model(failed: CommandLine) -> None:
     assert failed.done("failures", "list", "--mode", "3", "--json").json == []
     assert len(failed.done("failures", "list", "--model", "1", "--json").json) == 2
     assert len(failed.done("failures", "list", "--limit", "1", "--json").json) == 1
+    with failed.opened() as context, context.sessions.begin() as session:
+        session.scalars(select(Image).where(Image.role == Role.FIELD)).one().group = "night"
+        session.get_one(FailureRow, f"{0xABC << 244:064x}").mechanism = "background"
+    for options, many in (
+        (("--mode", "0"), 2), (("--drive", "night"), 2), (("--drive", "day"), 0),
+        (("--mechanism", "background"), 1), (("--since", "2020-01-01"), 2),
+        (("--until", "2020-01-01"), 0), (("--drive", "night", "--kind", "false_positive"), 1),
+    ):  # fmt: skip
+        assert len(failed.done("failures", "list", *options, "--json").json) == many, options
     with failed.opened() as context, context.sessions() as session:
         assert len(session.scalars(select(FailureRow)).all()) == 2
         field = select(Image).where(Image.role == Role.FIELD)

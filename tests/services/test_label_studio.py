@@ -44,7 +44,6 @@ from tests.services.label_studio_server import (
     line_to,
     tasks_of,
 )
-from tests.services.label_studio_server import label_studio_server as label_studio_server
 
 pytestmark = pytest.mark.timeout(600)
 """The server's first start takes minutes where much else runs."""
@@ -52,14 +51,6 @@ SIZE = (bad_images.WIDTH, bad_images.HEIGHT)
 PRELABEL = {"box": [1.0, 2.0, 9.5, 8.0], "label": "car", "score": 0.7}
 CAR = {"box": [2.33, 3.0, 12.07, 11.4], "label": "car"}
 OTHER = {"box": [20.0, 10.0, 50.0, 30.0], "label": "car"}
-
-
-@pytest.fixture(scope="module")
-def people(label_studio_server: Server) -> Iterator[tuple[httpx.Client, httpx.Client]]:
-    """Two who label."""
-    server = label_studio_server
-    with server.person("anna@example.com") as anna, server.person("bert@example.com") as bert:
-        yield anna, bert
 
 
 @pytest.fixture(scope="module")
@@ -200,14 +191,14 @@ def test_a_cycle_labelled_there_gives_the_version_that_the_api_gives(
     assert {row.actor for row in trail} == {"anna@example.com", "bert@example.com"}
     assert {row.action for row in trail} == {"task.answer"}
 
-    alone = make_context(tmp_path / "alone", _second(sqlite_url, context))
+    alone = make_context(tmp_path / "alone", second_database(sqlite_url, context))
     ask(alone, count)
     by_api(alone)
     assert version_of(context) == version_of(alone)
     alone.engine.dispose()
 
 
-def _second(sqlite_url: str, context: Context) -> str:
+def second_database(sqlite_url: str, context: Context) -> str:
     """A database for a second project: the template is copied once a test."""
     from benchmarks.common.databases import migrated
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import stat
@@ -156,3 +157,20 @@ def test_configured_logs_carry_their_limits(tmp_path: Path) -> None:
             root.addHandler(handler)
         root.setLevel(level)
         logging.captureWarnings(False)
+
+
+def test_logs_go_to_standard_error_where_that_is_set(tmp_path: Path) -> None:
+    program = (
+        "import logging, pathlib, sys\n"
+        "from services import logs\n"
+        "from services.config.setting_groups import LogSettings\n"
+        "logs.configure('relay', 'INFO', pathlib.Path(sys.argv[1]), LogSettings(to='stderr'))\n"
+        "logging.getLogger('x').info('said')\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+
+    assert json.loads(done.stderr)["message"] == "said"
+    assert list(tmp_path.iterdir()) == []

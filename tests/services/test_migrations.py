@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import MetaData, Table, inspect, text
 
 from services.db import migrate
 from services.db.engine import make_engine
@@ -79,6 +81,36 @@ def test_processes_may_upgrade_at_once(tmp_path: Path) -> None:
     engine.dispose()
     assert errors == []
     assert len(versions) == 1
+
+
+def test_a_project_of_the_first_schema_is_upgraded_with_all_that_it_has(tmp_path: Path) -> None:
+    """SQLite makes tables anew, and others refer to their rows."""
+    engine = make_engine(f"sqlite:///{tmp_path / 'e2x.db'}")
+    with engine.begin() as connection:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        tables = MetaData()
+        tables.reflect(connection)
+        for name in ("images", "models", "cycles", "modes", "failures", "label_tasks"):
+            connection.execute(tables.tables[name].insert(), _row(tables.tables[name]))
+    assert migrate.upgrade(engine)
+    with engine.connect() as connection:
+        for name in ("cycles", "label_tasks", "failures"):
+            assert connection.execute(text(f"SELECT count(*) FROM {name}")).scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall() == []
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+    engine.dispose()
+
+
+def _row(table: Table) -> dict[str, Any]:
+    """A row that refers to the first of each table that it has to refer to."""
+    of_type = {int: 1, float: 1.0, str: "1", bool: False, datetime: datetime(2026, 1, 2)}
+    return {
+        column.name: of_type.get(column.type.python_type, [])
+        for column in table.columns
+        if not column.nullable or column.name == "cycle_id"
+    }
 
 
 def test_a_database_that_was_brought_up_to_date_is_told_from_one_that_was(tmp_path: Path) -> None:

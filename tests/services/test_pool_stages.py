@@ -106,7 +106,7 @@ def test_a_damaged_pool_image_does_not_cost_its_neighbours_their_scores(
     result = done(context, Resident(), "score_pool")
 
     assert (result["images"], result["unreadable"]) == (3, 2)
-    scores = read_pool_scores(context.project, cycle)
+    scores = read_pool_scores(context, cycle)
     assert set(scores) == {ids[0], ids[2], ids[4]}
     for image_id in (ids[1], ids[3]):
         assert f"image {image_id} is left out" in caplog.text
@@ -118,7 +118,7 @@ def test_the_scores_are_those_of_the_image_they_stand_under(sqlite_context: Cont
     break_files(context, torn=ids[0], lost=None)
     cycle = ask_scores(context)
     done(context, Resident(), "score_pool")
-    scores = read_pool_scores(context.project, cycle)
+    scores = read_pool_scores(context, cycle)
     for image_id, picture in zip(ids[1:], pictures[1:], strict=True):
         (alone,) = tiny_ssd().predict([picture], 0.01)
         assert len(scores[image_id]) == len(alone)
@@ -133,7 +133,7 @@ def test_damaged_scores_count_as_not_looked_at(
     done(sqlite_context, Resident(), "score_pool")
     [file] = (sqlite_context.project.runs / f"cycle-{cycle}").glob("pool-*.npz")
     file.write_bytes(file.read_bytes()[:200])
-    assert read_pool_scores(sqlite_context.project, cycle) == {}
+    assert read_pool_scores(sqlite_context, cycle) == {}
     assert f"{file.name}: damaged" in caplog.text
 
 
@@ -142,7 +142,7 @@ def test_a_batch_of_which_nothing_can_be_read_is_no_failure(sqlite_context: Cont
     break_files(sqlite_context, torn=ids[0], lost=ids[1])
     cycle = ask_scores(sqlite_context)
     assert done(sqlite_context, Resident(), "score_pool") == {"images": 0, "unreadable": 2}
-    assert read_pool_scores(sqlite_context.project, cycle) == {}
+    assert read_pool_scores(sqlite_context, cycle) == {}
 
 
 def test_an_image_whose_vectors_are_not_finite_is_not_embedded(

@@ -264,7 +264,7 @@ def test_a_pool_that_was_asked_for_already_is_told(loop: ModeLoop) -> None:
 def test_a_choice_says_why_it_is_empty(loop: ModeLoop) -> None:
     context = loop.context
     cycle = cycle_of(loop, "random", 5, pool_of(context))
-    scores = read_pool_scores(context.project, cycle.id)
+    scores = read_pool_scores(context, cycle.id)
     embedder = builders.region_embedder(context.settings, builders.load_encoder(context.settings))
     empty_one = choose(context, loop.champion(), embedder, scores, Terms("random", 0, 5))
     assert (empty_one.candidates, "buys none" in empty_one.note) == ([], True)

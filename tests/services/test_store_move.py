@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import secrets
+import shutil
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.common.buckets import Seaweed
 from benchmarks.common.projects import make_context
+from curation.kernel.types import Detections
 from services.context import Context
 from services.errors import Conflict, InvalidRequest
-from services.store import storage
+from services.selection import pool_scores
+from services.store import embeddings, storage
 from services.store.objects import Objects, StoreUnavailable, walk
 from services.store.project_store import store_of
+from services.store.region_index import open_index
 from services.upkeep import move_store
 from tests import bad_images
 from tests.services.builders import make_image
 
 COUNT = 5
+ENCODER = "e" * 64
 
 
 def nobody(_what: str, _done: int, _total: int) -> None:
@@ -135,3 +142,44 @@ def test_the_file_of_settings_keeps_what_else_it_says(
 def test_only_a_store_can_be_named(filled: Context) -> None:
     with pytest.raises(InvalidRequest, match="name s3://bucket/prefix, file:///folder or project"):
         move_store.store_at(filled, "/some/folder")
+
+
+def test_indexes_embeddings_and_scores_go_there_and_back(filled: Context, tmp_path: Path) -> None:
+    seen = Detections(
+        np.ones((2, 4), np.float32),
+        np.ones(2, np.float32),
+        np.ones(2, np.int64),
+        np.ones(2, np.int64),
+    )
+    embeddings.write(filled, "e/batch.npz", [np.ones((2, 4))], [np.ones((2, 4))], np.ones((1, 3)))
+    pool_scores.keep(filled, pool_scores.folder_of_cycle(1), "00000", {"image": seen})
+    (filled.project.runs / "train-first").mkdir()
+    (filled.project.runs / "train-first/resume.pt").write_bytes(b"of this machine")
+    index = open_index(filled, ENCODER, 4)
+    index.add(["image"], [np.ones((2, 4), np.float32)], [np.ones((2, 4), np.float32)])
+    bucket = filled.settings.storage.model_copy(
+        update={"url": f"s3://e2x/moved-{secrets.token_hex(4)}"}
+    )
+    here = store_of(filled).objects
+    there = move_store.store_at(filled, bucket.url)
+    for _ in range(2):  # a second run finds all of it
+        assert move_store.move(filled, here, there, nobody).wrong == []
+    assert "runs/train-first/resume.pt" not in keys(there)
+    moved = make_context(tmp_path / "two", str(filled.engine.url), storage=bucket.model_dump())
+    assert open_index(moved, ENCODER, 4).images() == ("image",)
+    assert list(pool_scores.read_pool_scores(moved, 1)) == ["image"]
+    regions = embeddings.regions_of(moved, "e/batch.npz")
+    assert regions is not None
+    more = open_index(moved, ENCODER, 4)
+    more.add(["later"], [np.ones((2, 4), np.float32)], [np.ones((2, 4), np.float32)])
+    moved.engine.dispose()
+
+    (filled.project.state / move_store.JOURNAL).unlink()
+    assert move_store.move(filled, there, here, nobody).wrong == []
+    assert open_index(filled, ENCODER, 4).images() == ("image", "later")
+    damaged = next(key for key in keys(there) if key.endswith(".part"))
+    there.put(damaged, b"x" * 100)
+    shutil.rmtree(filled.project.index)
+    (filled.project.state / move_store.JOURNAL).unlink()
+    (wrong,) = move_store.move(filled, there, here, nobody).wrong
+    assert wrong.startswith(f"index/{ENCODER[:16]} is not moved: ")

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from services.config.builders import detector_config
 from services.config.settings import Settings
 from services.db.tables import DatasetVersion, Model, ModelState
-from services.models import training
+from services.models import registration
 from services.models.training import Trained
 from tests.services.builders import add_champion, add_holdout_image
 from tests.services.commands import CommandLine
@@ -96,7 +96,7 @@ def test_one_that_was_trained_again_takes_the_place_of_one_that_finds_less(
             "f" * 64, "models/f", ("background", "car"), dataset.id, None,
             {"architecture": old.architecture, "unreadable": []}, {"holdout": figures},
         )  # fmt: skip
-        made_model = training.register_first(session, made)
+        made_model = registration.register_first(session, made)
         assert made_model.state == state
         expected = ModelState.RETIRED if state == "champion" else ModelState.CHAMPION
         assert old.state == expected

@@ -10,6 +10,7 @@ from services.cycle import cycles
 from services.db import sides
 from services.db.tables import (
     Annotation,
+    CandidateRow,
     Cycle,
     CycleState,
     DatasetVersion,
@@ -17,6 +18,7 @@ from services.db.tables import (
     GeneratedRow,
     HarmRow,
     Image,
+    ModeRow,
     Role,
     SampleState,
     Unit,
@@ -25,6 +27,7 @@ from services.errors import Conflict, InvalidRequest, NotFound
 from services.models import datasets
 from services.stages import synthesize
 from services.synthesis import provenance, samples
+from services.synthesis.scope import read_scope
 from services.units import Claim
 from services.units.pipeline import StageContext
 from services.units.resident import Resident
@@ -258,6 +261,27 @@ def test_an_unknown_generator_parks_the_unit_and_says_which_there_are(
     assert work(context) == "dead"
     assert "there are bridge, compose" in str(cycle_of(context, cycle_id).note)
     assert cycle_of(context, cycle_id).state == CycleState.TRAINING
+
+
+def test_modes_that_the_pool_has_images_of_are_left_to_it(sqlite_context: Context) -> None:
+    context, cycle_id = make_world(sqlite_context, modes="lacking", least_failures=7)
+    (few,) = read_scope(context, cycle_id).modes
+    assert few.why == "only 6 failures (`synthesis.least_failures`)"
+    wanted = context.settings.synthesis.model_copy(update={"least_failures": 6})
+    settings = context.settings.model_copy(update={"synthesis": wanted})
+    context = Context(settings, context.project, context.engine, context.sessions)
+    assert read_scope(context, cycle_id).why == ""
+    with context.sessions.begin() as session:
+        mode = session.scalars(select(ModeRow.id)).one()
+        image = session.scalars(select(Image.id).where(Image.role == Role.SEED)).first()
+        session.add(
+            CandidateRow(
+                cycle_id=cycle_id, image_id=image, mode_id=mode, rank=1, score=0.9, reasons=[]
+            )
+        )
+    scope = read_scope(context, cycle_id)
+    assert scope.why == scope.modes[0].why
+    assert "1 images were asked for" in scope.why
 
 
 def test_nothing_is_asked_for_where_it_is_off(sqlite_context: Context) -> None:

@@ -15,12 +15,24 @@ from tests.services.pages import HOSTILE, add_field, sign_in
 
 PAGES = (
     *("/", "/failures", f"/failures/{1:064x}", "/modes", "/modes/1", "/modes/1/split"),
-    *("/plan", "/models", "/models/1", "/looks"),
+    *("/plan", "/models", "/models/1", "/looks", "/samples", "/samples/1"),
     *("/data", "/work", "/settings", "/help", "/account", "/users", "/audit", "/label"),
+    "/label/answers",
 )
 
 
-WITHOUT = ("/", "/models", "/settings", "/help", "/data", "/account", "/users", "/plan", "/looks")
+WITHOUT = (
+    "/",
+    "/models",
+    "/settings",
+    "/help",
+    "/data",
+    "/account",
+    "/users",
+    "/plan",
+    "/looks",
+    "/label/answers",
+)
 """Pages that show no text of strangers in this project."""
 
 

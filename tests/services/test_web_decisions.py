@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from services.context import Context
 from services.db.tables import Audit, Decision, FailureRow, ModeMember, ModeRow, ModeSighting
-from tests.services.browser import barriers, person
+from tests.services.browser import barriers, fits, person
 from tests.services.pages import HOSTILE, add_field, sign_in
 from tests.services.test_web_pages import Site
 
@@ -39,10 +39,12 @@ def test_a_curator_renames_merges_undoes_and_splits(site: Site, browser: Any) ->
         page.keyboard.press("Enter")
         page.locator("td", has_text="takes effect in the next plan").wait_for()
         assert barriers(page) == []
+        assert fits(page)
         page.goto("/modes/2")
         page.locator(".notice", has_text="part of mode 1").wait_for()
         page.goto("/modes")
         page.locator("td", has_text="part of mode 1").wait_for()
+        assert fits(page)
         page.goto("/modes/1")
         page.locator("button[aria-label='Undo decision 2']").press("Enter")
         page.locator("td", has_text="undone by cora").wait_for()

@@ -34,6 +34,12 @@ def test_a_method_is_asked_for_on_the_page_and_its_cost_is_told_before(
     text = labeller.get(page).text
     assert "kernel_shap: 320 passes" in text
     assert "Nothing has been measured" in text
+    assert '<option value="vebi"' not in text
+    assert "<strong>vebi</strong> (21 passes): it needs features that were fitted" in text
+    assert "<strong>exact_shapley</strong>: it takes at most 14 superpixels" in text
+    analysis = labeller.get(f"{page}/analysis").text
+    assert "<strong>lime</strong>" not in analysis
+    assert "it cannot answer about high, left, up, wide" in analysis
     assert ">Explain</button>" not in viewer.get(page).text
     assert _form(viewer, f"{page}/explanations", method="kernel_shap").status_code == 403
     sent = {"method": "kernel_shap", "num_samples": "32"}
@@ -71,6 +77,13 @@ def test_the_api_asks_tells_the_cost_answers_and_deletes(door: Door, small: Cont
     costs = client.get(f"{path}/explanation-costs", params={"what": "left,up"}).json()
     assert {"gp_shap", "e2x", "crp"} <= {one["method"] for one in costs}
     assert all(one["seconds"] is None for one in costs)
+    reasons = {one["method"]: (one["offered"], one["why_not"]) for one in costs}
+    assert reasons["gp_shap"] == (True, "")
+    assert reasons["lrp"] == (False, "it cannot answer about left, up")
+    assert not reasons["vebi"][0]
+    assert "superpixels" in reasons["exact_shapley"][1]
+    body = {"method": "vebi"}
+    assert "fitted" in client.post(f"{path}/explanations", json=body).json()["message"]
     body = {
         "method": "gp_shap",
         "num_samples": 16,

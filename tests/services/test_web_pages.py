@@ -25,18 +25,20 @@ LISTS = (
     "/failures",
     "/modes",
     "/plan",
+    "/samples",
     "/models",
     "/data",
     "/work",
     "/settings",
     "/help",
     "/label",
+    "/label/answers",
     "/looks",
     "/account",
     "/users",
     "/audit",
 )
-ONE = (f"/failures/{1:064x}", "/modes/1", "/modes/1/split", "/models/2")
+ONE = (f"/failures/{1:064x}", "/modes/1", "/modes/1/split", "/models/2", "/samples/1")
 LOGIN = "POST /login"
 MANY = 60
 """More than a page of any list."""
@@ -109,6 +111,7 @@ def test_the_pages_of_a_list_hold_every_row_once(on_each: Site) -> None:
     for path, pattern in (
         ("/failures", r'<li><a href="/failures/([0-9a-f]{64})"'),
         ("/modes", r'<td><a href="/modes/(\d+)"'),
+        ("/samples", r'<a href="/samples/(\d+)"><strong>'),
         ("/models", r'<td><a href="/models/(\d+)"'),
         ("/data", r'<tr id="([0-9a-f]+)"'),
         ("/work", r"<tr><td>(\d+)</td><td>scan<"),
@@ -189,6 +192,7 @@ def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: st
     curator = {"/account/tokens", "/failures/N/dismiss", "/work/N/redrive", "/plan/ask", *asking}
     curator |= {"/cycles/N/cancel", "/cycles/N/train"}
     curator |= {f"/modes/N/{one}" for one in ("merge", "rename", "split")}
+    curator |= {f"/samples/N/{one}" for one in ("accept", "refuse")}
     assert (
         offered
         == {

@@ -24,6 +24,7 @@ from curation.synthesis.bridge.verdict import (
     Worth,
     conditioned,
     read_verdict,
+    verdict_of,
     write_verdict,
 )
 
@@ -40,5 +41,6 @@ __all__ = [
     "prepare",
     "read_verdict",
     "train",
+    "verdict_of",
     "write_verdict",
 ]

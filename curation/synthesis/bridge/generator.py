@@ -50,6 +50,7 @@ class Bridge:
         encoder: the one that the weights were trained with; without it the plan's own region
             vectors are taken.
         unproven: draw although the weights have no verdict that passes.
+        proven: what was measured of the weights; None: what ``verdict.json`` beside them says.
         strength: in (0, 1]; how far from the composite it may go: 1 starts from noise alone.
         steps: of denoising; ``steps * strength`` of them are done.
         guidance: by the region vectors, 1 at least; 1 halves the time and only tells them.
@@ -62,6 +63,7 @@ class Bridge:
     folder: str = ""
     encoder: Encoder | None = field(default=None, repr=False)
     unproven: bool = False
+    proven: verdict.Verdict | None = field(default=None, repr=False)
     strength: float = 0.6
     steps: int = 20
     guidance: float = 2.0
@@ -113,12 +115,14 @@ class Bridge:
             )
         if self.unproven:
             return
-        found = verdict.read_verdict(Path(self.folder))
-        why = found.why_not(digest) if found else "nothing was measured of it (verdict.json)"
+        found = self.proven or verdict.read_verdict(Path(self.folder))
+        why = found.why_not(digest) if found else "nothing was measured of it"
         if why:
             raise GeneratorUnusable(
-                f"the network in {self.folder} is not relied on: {why}. Set unproven = true to "
-                f"draw with it all the same, or take the generator compose"
+                f"the network in {self.folder} is not relied on: {why}. It must pass bars G1 (it "
+                "follows what hurt) and G6 (it repairs as well as composition): see `e2x "
+                "synthesis generators`. Take the generator compose, or set unproven = true among "
+                "`synthesis.parameters` to draw with it all the same"
             )
 
     def draw(self, plans: Sequence[Plan]) -> Iterator[Drawn | Undrawn]:
@@ -160,7 +164,7 @@ class Bridge:
             return staged.composite.astype(np.float32)
         box = np.zeros(free.shape, np.bool_)
         if staged.row is not None:
-            x1, y1, x2, y2 = (round(side) for side in plan.donor.box_xyxy)
+            x1, y1, x2, y2 = (round(float(side)) for side in staged.truth.boxes_xyxy[staged.row])
             box[max(0, y1) : y2, max(0, x1) : x2] = True
         window = Window.square(free | box, about.size.side_px)
         device = next(network.parameters()).device

@@ -77,6 +77,7 @@ def train(
     recipe: Recipe | None = None,
     device: str = "",
     progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> str:
     """Train, or go on with what was begun in the folder.
 
@@ -90,6 +91,7 @@ def train(
         recipe: see :class:`Recipe`.
         device: "cpu", "cuda"; "": a GPU where there is one.
         progress: is told the step, how many there are, and its loss.
+        enough: asked before each step; where it says so, what is done is saved and training ends.
 
     Returns:
         Hash of the weights that draw.
@@ -109,7 +111,7 @@ def train(
     state = checkpoint.State.begun(network, recipe.learning_rate)
     step = checkpoint.resume(folder, begun, state)
     schedule = noise_schedule()
-    while step < recipe.steps:
+    while step < recipe.steps and not enough():
         loss = _step(state, examples, recipe, schedule, step)
         if not np.isfinite(loss):
             raise GeneratorUnusable(
@@ -120,6 +122,8 @@ def train(
         if step % recipe.save_every == 0 or step == recipe.steps:
             checkpoint.save(folder, begun.at(step), state)
         progress(step, recipe.steps, loss)
+    if step < recipe.steps and not (step and step % recipe.save_every == 0):
+        checkpoint.save(folder, begun.at(step), state)
     return checkpoint.digest(folder)
 
 

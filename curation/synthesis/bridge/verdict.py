@@ -103,6 +103,26 @@ class Verdict:
         return ""
 
 
+def verdict_of(read: dict[str, Any]) -> Verdict:
+    """What :func:`write_verdict` wrote, as read from JSON.
+
+    Raises:
+        GeneratorUnusable: it is no such thing.
+    """
+    try:
+        conditioned, worth = read["conditioned"], read["worth"]
+        return Verdict(
+            str(read["weights"]),
+            Conditioned(**conditioned) if conditioned else None,
+            Worth(**worth) if worth else None,
+        )
+    except (ValueError, KeyError, TypeError) as problem:
+        raise GeneratorUnusable(
+            "a verdict has weights, conditioned and worth, as `curation.synthesis.bridge` writes "
+            f"it: {type(problem).__name__}: {problem}"
+        ) from problem
+
+
 def write_verdict(folder: Path, verdict: Verdict) -> None:
     """Store it beside the weights."""
     write_json(folder / FILE, asdict(verdict))
@@ -118,14 +138,8 @@ def read_verdict(folder: Path) -> Verdict | None:
     if not file.is_file():
         return None
     try:
-        read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        conditioned, worth = read["conditioned"], read["worth"]
-        return Verdict(
-            read["weights"],
-            Conditioned(**conditioned) if conditioned else None,
-            Worth(**worth) if worth else None,
-        )
-    except (ValueError, KeyError, TypeError, OSError) as problem:
+        return verdict_of(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, GeneratorUnusable, OSError) as problem:
         raise GeneratorUnusable(f"{file} cannot be read: {problem}") from problem
 
 

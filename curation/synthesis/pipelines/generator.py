@@ -152,7 +152,7 @@ class Diffusers:
         if not free.any():
             return staged.composite.astype(np.float32)
         seen = free.copy()
-        x1, y1, x2, y2 = (round(side) for side in plan.donor.box_xyxy)
+        x1, y1, x2, y2 = (round(float(side)) for side in staged.truth.boxes_xyxy[0])
         seen[max(0, y1) : y2, max(0, x1) : x2] = True
         window = Window.around(seen, self._side(loaded.pipe), multiple(loaded.pipe))
         canvas = Canvas(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from curation.kernel.types import BoolArray, Box, ImageArray
-from curation.synthesis.base import Plan, Staging
+from curation.synthesis.base import Plan
 from curation.synthesis.composite import Surroundings
 
 MARGIN = 0.1
@@ -16,23 +16,18 @@ def of_harm(plan: Plan) -> ImageArray:
     """[S, S, 3] uint8: what hurt, and nothing else.
 
     What does not hurt has the mean colour of what does. The object that was missed is painted
-    over, since it would be drawn a second time; a false detection is what hurts, and stays.
+    over, since it would be drawn a second time.
     """
     harm = plan.harm
     if not harm.mask.any():
         return _square(harm.pixels)
-    pixels = harm.pixels
-    if plan.staging is not Staging.LOOKALIKE:
-        pixels = Surroundings.of(pixels, harm.box_xyxy).pixels
+    pixels = Surroundings.of(harm.pixels, harm.box_xyxy, harm.vacant).pixels
     return _square(_only(pixels, harm.mask))
 
 
 def of_object(plan: Plan) -> ImageArray:
-    """[S, S, 3] uint8: the known object in its box; of a look-alike, the scene it is put into."""
-    pixels = plan.donor.pixels
-    if plan.staging is Staging.LOOKALIKE:
-        return _square(pixels)
-    return _square(_cut(pixels, plan.donor.box_xyxy))
+    """[S, S, 3] uint8: the known object in its box."""
+    return _square(_cut(plan.donor.pixels, plan.donor.box_xyxy))
 
 
 def _only(pixels: ImageArray, mask: BoolArray) -> ImageArray:

@@ -55,7 +55,7 @@ def list_costs(
         ),
     ] = "class",
 ) -> list[PriceOut]:
-    """What every method that can answer would cost for this failure, before it runs."""
+    """What every method would cost for this failure, before it runs, or why it is not offered."""
     failure = _failure(session, failure_id)
     wishes = [Wish(What(one)) for one in what.split(",")]
     found = asked_rows.prices(session, context.settings, failure, lambda _: wishes)

@@ -11,6 +11,7 @@ from services.api.deps import (
     IN_A_PLACE_TO_DRAW,
     MAX_ROW,
     ContextOf,
+    Day,
     IdCursor,
     Limit,
     SessionOf,
@@ -21,8 +22,9 @@ from services.api.schemas import DismissIn, ExplanationOut, FailureDetail, Failu
 from services.api.strict import StrictRoute
 from services.cycle import dismissals
 from services.db import actors
-from services.db.tables import TAKEN_BACK, Explanation, FailureRow
+from services.db.tables import Explanation, FailureRow
 from services.errors import NotFound
+from services.failures import listing
 from services.store import drawings
 
 router = APIRouter(tags=["failures"], route_class=StrictRoute)
@@ -36,25 +38,24 @@ def list_failures(
     state: Word = None,
     kind: Word = None,
     label: Word = None,
+    mechanism: Annotated[Word, Query(description="How the object was lost.")] = None,
     mode: Annotated[
-        int | None, Query(ge=1, le=MAX_ROW, description="Of this failure mode.")
+        int | None, Query(ge=0, le=MAX_ROW, description="Of this failure mode; 0: of none.")
     ] = None,
     model: Annotated[Word, Query(description="Made by this model.")] = None,
+    drive: Annotated[Word, Query(description="In frames that came in with this group.")] = None,
+    since: Annotated[Day | None, Query(description="Found on this day, in UTC, or later.")] = None,
+    until: Annotated[Day | None, Query(description="Found on this day, or before.")] = None,
 ) -> Page[FailureOut]:
     """Failures by id; those that were withdrawn or dismissed only where `state` names them."""
-    query = select(FailureRow).order_by(FailureRow.id).limit(limit + 1)
-    if state is None:
-        query = query.where(FailureRow.state.not_in(TAKEN_BACK))
-    wanted = (
-        (FailureRow.state, state),
-        (FailureRow.kind, kind),
-        (FailureRow.label, label),
-        (FailureRow.mode_id, mode),
-        (FailureRow.model_id, model),
-    )
-    for column, value in wanted:
-        if value is not None:
-            query = query.where(column == value)
+    wanted = listing.Wanted(
+        state or "", kind or "", label or "", mechanism or "", mode,
+        drive=drive or "", since=since, until=until,
+    )  # fmt: skip
+    query = select(FailureRow).where(*listing.conditions(wanted))
+    query = query.order_by(FailureRow.id).limit(limit + 1)
+    if model is not None:
+        query = query.where(FailureRow.model_id == model)
     if cursor is not None:
         query = query.where(FailureRow.id > cursor)
     rows = session.scalars(query).all()

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from services.api.deps import ContextOf, Cursor, Limit, RowId, SessionOf, ViewOf, row_after
+from fastapi import APIRouter, Query
+
+from services.api.deps import (
+    NO_ZERO_BYTE,
+    ContextOf,
+    Cursor,
+    Limit,
+    RowId,
+    SessionOf,
+    ViewOf,
+    row_after,
+)
 from services.api.schemas import AgreementOut, AgreementPage, LookOut, Page, SettleIn
+from services.api.schemas_looks import GivenOut
 from services.api.strict import StrictRoute
+from services.db import actors
 from services.db.tables import SecondLook
-from services.labeling import queue, second_look
+from services.errors import InvalidRequest
+from services.labeling import outcomes, queue, second_look
+from services.labeling.outcomes import Outcome
 
 router = APIRouter(tags=["second looks"], route_class=StrictRoute)
 
@@ -39,6 +54,37 @@ def settle_look(
     objects = [entry.model_dump() for entry in body.objects]
     queue.settle(session, context, task_id, body.taken, objects, body.note)
     return second_look.find(session, task_id)
+
+
+@router.get("/answers", response_model=Page[GivenOut])
+def list_answers(
+    session: ViewOf,
+    author: Annotated[str, Query(max_length=120, pattern=NO_ZERO_BYTE)] = "",
+    limit: Limit = 100,
+    cursor: Annotated[str | None, Query(max_length=80, pattern=NO_ZERO_BYTE)] = None,
+) -> Page[GivenOut]:
+    """What became of somebody's answers, the newest first; without an author: of one's own.
+
+    An answer that waits for a second look is no truth yet. How many boxes it has is told to nobody
+    else before the second answer is given.
+    """
+    own = actors.current()
+    mine = own.name if own.user_id is not None else ""
+    who = author or mine
+    if not who:
+        raise InvalidRequest("author: say whose answers; this token is nobody's")
+    before = None if cursor is None else outcomes.read_cursor(cursor)
+    rows = outcomes.given_by(session, who, limit + 1, before)
+    items = [
+        GivenOut.model_validate(row).model_copy(
+            update={"boxes": None}
+            if row.outcome == Outcome.SECOND_LOOK and who.lower() != mine.lower()
+            else {}
+        )
+        for row in rows[:limit]
+    ]
+    more = len(rows) > limit
+    return Page(items=items, next=outcomes.cursor_of(rows[limit - 1]) if more else None)
 
 
 @router.get("/agreement", response_model=AgreementPage)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from services.api.deps import (
     ContextOf,
@@ -21,7 +24,7 @@ from services.api.strict import StrictRoute
 from services.db import actors
 from services.db.actors import Door
 from services.db.tables import LabelTask
-from services.labeling import answers, queue
+from services.labeling import answers, outcomes, queue, second_look
 
 router = APIRouter(tags=["label tasks"], route_class=StrictRoute)
 
@@ -31,7 +34,7 @@ def lease_tasks(body: LeaseIn, session: SessionOf, context: ContextOf) -> Page[T
     """Reserve the most urgent tasks; an unanswered one goes back when its lease ends."""
     lease_s = body.lease_s or context.settings.labels.lease_s
     tasks = queue.lease(session, _name(body.owner), body.count, lease_s, body.cycle_id)
-    return Page(items=[TaskOut.model_validate(task) for task in tasks])
+    return Page(items=_shown(session, tasks))
 
 
 @router.get("/tasks", response_model=Page[TaskOut])
@@ -52,14 +55,14 @@ def list_tasks(
     if after is not None:
         query = query.where(LabelTask.id > after)
     rows = session.scalars(query).all()
-    items = [TaskOut.model_validate(row) for row in rows[:limit]]
+    items = _shown(session, rows[:limit])
     return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
 
 
 @router.get("/tasks/{task_id:row}", response_model=TaskOut)
-def show_task(task_id: RowId, session: ViewOf) -> LabelTask:
+def show_task(task_id: RowId, session: ViewOf) -> TaskOut:
     """One task."""
-    return queue.find(session, task_id)
+    return _one(session, queue.find(session, task_id))
 
 
 @router.post("/tasks/{task_id:row}/submit", response_model=AnnotationOut)
@@ -75,38 +78,70 @@ def submit_task(
     objects = [entry.model_dump() for entry in body.objects]
     author = _name(body.author)
     stored = queue.submit(session, context, task_id, body.token, objects, author)
+    task = queue.find(session, task_id)
+    outcome = _one(session, task).outcome
     if stored is None:
-        image = queue.find(session, task_id).image_id
         return AnnotationOut(
-            id=None, image_id=image, revision=None, objects=objects, author=author, undecided=True
+            id=None,
+            image_id=task.image_id,
+            revision=None,
+            objects=objects,
+            author=author,
+            undecided=True,
+            outcome=outcome,
         )
-    late = answers.is_late(queue.find(session, task_id))
-    return AnnotationOut.model_validate(stored).model_copy(update={"late": late})
+    return AnnotationOut(
+        id=stored.id,
+        image_id=stored.image_id,
+        revision=stored.revision,
+        objects=stored.objects,
+        author=stored.author,
+        late=answers.is_late(task),
+        outcome=outcome,
+    )
 
 
 @router.post("/tasks/{task_id:row}/skip", response_model=TaskOut)
-def skip_task(task_id: RowId, body: CloseIn, session: SessionOf, context: ContextOf) -> LabelTask:
+def skip_task(task_id: RowId, body: CloseIn, session: SessionOf, context: ContextOf) -> TaskOut:
     """Leave it unanswered; the image stays in the pool."""
-    return queue.skip(session, context, task_id, body.token, body.note)
+    return _one(session, queue.skip(session, context, task_id, body.token, body.note))
 
 
 @router.post("/tasks/{task_id:row}/reject", response_model=TaskOut)
-def reject_task(task_id: RowId, body: CloseIn, session: SessionOf, context: ContextOf) -> LabelTask:
+def reject_task(task_id: RowId, body: CloseIn, session: SessionOf, context: ContextOf) -> TaskOut:
     """Say that the image is unusable; it is never asked for again."""
-    return queue.reject(session, context, task_id, body.token, body.note)
+    return _one(session, queue.reject(session, context, task_id, body.token, body.note))
 
 
 @router.post("/tasks/{task_id:row}/renew", response_model=TaskOut)
-def renew_task(task_id: RowId, body: RenewIn, session: SessionOf, context: ContextOf) -> LabelTask:
+def renew_task(task_id: RowId, body: RenewIn, session: SessionOf, context: ContextOf) -> TaskOut:
     """Keep it for longer while somebody works on it; one that another has leased is lost."""
     lease_s = body.lease_s or context.settings.labels.lease_s
-    return queue.renew(session, task_id, body.token, lease_s)
+    return _one(session, queue.renew(session, task_id, body.token, lease_s))
 
 
 @router.post("/tasks/{task_id:row}/release", response_model=TaskOut)
-def release_task(task_id: RowId, body: CloseIn, session: SessionOf) -> LabelTask:
+def release_task(task_id: RowId, body: CloseIn, session: SessionOf) -> TaskOut:
     """Give it back to the queue."""
-    return queue.release(session, task_id, body.token)
+    return _one(session, queue.release(session, task_id, body.token))
+
+
+def _shown(session: Session, tasks: Sequence[LabelTask]) -> list[TaskOut]:
+    """Tasks with what became of them, which their rows alone do not tell."""
+    looks = second_look.of_all(session, [task.id for task in tasks])
+    return [
+        TaskOut.model_validate(
+            {
+                **{name: getattr(task, name) for name in TaskOut.model_fields if name != "outcome"},
+                "outcome": outcomes.of(task, looks.get(task.id)),
+            }
+        )
+        for task in tasks
+    ]
+
+
+def _one(session: Session, task: LabelTask) -> TaskOut:
+    return _shown(session, [task])[0]
 
 
 def _name(said: str) -> str:

@@ -11,6 +11,7 @@ from services.config.setting_groups.doors import (
     IngestSettings,
     LabelSettings,
 )
+from services.config.setting_groups.drift import DriftSettings
 from services.config.setting_groups.loop import (
     ExplanationSettings,
     FailureSettings,
@@ -33,6 +34,7 @@ __all__ = [
     "AccountSettings",
     "ApiSettings",
     "DetectorSettings",
+    "DriftSettings",
     "ExplanationSettings",
     "FailureSettings",
     "GateSettings",

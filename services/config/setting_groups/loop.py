@@ -115,6 +115,10 @@ class TriggerSettings(Group):
         default=0, ge=0, description="Retrain when so many new labels wait; 0: never."
     )
     retrain_cron: str = Field(default="", description="Cron expression for retraining, in UTC.")
+    drift: bool = Field(
+        default=False,
+        description="Start a cycle when a day of field frames has drifted (`drift.daily`).",
+    )
     interval_s: float = Field(default=10.0, gt=0, description="How often triggers are looked at.")
 
     @field_validator("cycle_cron", "retrain_cron")

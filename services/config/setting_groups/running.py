@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from pathlib import Path
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -45,6 +46,11 @@ class WorkerSettings(Group):
     )
     soft_limit_s: int = Field(default=1800, ge=1, description="Soft time limit of a unit.")
     hard_limit_s: int = Field(default=2100, ge=1, description="Hard time limit of a unit.")
+    alive_file: Path | None = Field(
+        default=None,
+        description="File touched at each sign of life of a process, for the probe of a container "
+        "engine: one that is minutes old is of a process that hangs; empty: none.",
+    )
     threads: int = Field(
         default=0, ge=0, description="PyTorch threads a process; 0: cores divided by busy workers."
     )
@@ -60,8 +66,13 @@ class WorkerSettings(Group):
 
 
 class LogSettings(Group):
-    """Log files of the processes."""
+    """Logs of the processes."""
 
+    to: Literal["files", "stderr"] = Field(
+        default="files",
+        description="`files` in the project, or `stderr` for who collects that, as the engine of "
+        "containers does.",
+    )
     max_file_bytes: int = Field(
         default=20 * 2**20, ge=4096, description="A larger log is set aside, in bytes."
     )

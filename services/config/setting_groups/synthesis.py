@@ -39,12 +39,22 @@ class SynthesisSettings(Group):
     candidates: int = Field(
         default=3, ge=1, le=20, description="Drawn for each sample that is to be kept."
     )
+    modes: Literal["all", "lacking"] = Field(
+        default="all",
+        description="Which modes get samples: `all` that are not fixed, or those that the pool "
+        "is `lacking`, for which the cycle's selection found no image.",
+    )
+    least_failures: int = Field(
+        default=1, ge=1, description="Failures of a mode in a cycle, below which it gets none."
+    )
     failures_mode: int = Field(
         default=8, ge=1, description="Failures of a mode whose surroundings are tried."
     )
-    harm_from: Literal["field"] = Field(
+    harm_from: Literal["field", "pool", "pool_then_field"] = Field(
         default="field",
-        description="Whose pixels are put around known objects: `field`, frames that teach.",
+        description="Whose pixels are put around known objects: `field`, frames that teach; "
+        "`pool`, unlabelled pool images that resemble what hurt, so that frames that judge may "
+        "ask as well; `pool_then_field`, frames that teach where the pool has nothing.",
     )
     min_reproduced: float = Field(
         default=0.3,

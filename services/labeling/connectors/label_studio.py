@@ -108,6 +108,10 @@ class LabelStudio:
             arrived |= self.find({one.task_id for one in part}, after)
         return arrived
 
+    def ask(self, remote_id: str, people: int) -> None:
+        """Offer a task to so many people; one who has answered it is not offered it again."""
+        self._http.send("PATCH", f"/api/tasks/{int(remote_id)}", None, {"overlap": people})
+
     def find(self, task_ids: Collection[int], after: str | None) -> dict[int, str]:
         """Which of these have arrived."""
         found: dict[int, str] = {}

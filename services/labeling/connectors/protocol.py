@@ -127,6 +127,10 @@ class Tool(Protocol):
         """Give tasks; the tool's ids of those that are known to have arrived, by ours."""
         ...
 
+    def ask(self, remote_id: str, people: int) -> None:
+        """Have so many people answer a task, where the tool offers a task to several at all."""
+        ...
+
     def find(self, task_ids: Collection[int], after: str | None) -> dict[int, str]:
         """Which of these have arrived.
 

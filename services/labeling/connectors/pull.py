@@ -25,12 +25,13 @@ from services.db.races import in_transaction
 from services.db.tables import (
     Connection,
     LabelTask,
+    SecondLook,
     SentState,
     SentTask,
     TaskState,
 )
 from services.errors import ServiceError
-from services.labeling import answers, queue, taking
+from services.labeling import answers, outcomes, queue, second_look, taking
 from services.labeling.connectors.connections import give_back
 from services.labeling.connectors.protocol import Remote, Said
 from services.labeling.taking import Answer, LabelImport, Unsaid, same_boxes
@@ -79,6 +80,22 @@ class _News:
         given = [one for one in self.said if not one.skipped]
         return max(given, key=lambda one: (one.settled, one.at, one.key), default=None)
 
+    def turns(self, look: SecondLook | None) -> list[Said]:
+        """What two people say who do not see each other's answer, the earlier first.
+
+        Of each the latest; of one whose answer is here already, only where nobody else says more.
+        """
+        latest: dict[str, Said] = {}
+        for one in sorted(self.said, key=lambda one: (one.at, one.key)):
+            if not one.skipped:
+                latest[one.author.lower()] = one
+        known = set()
+        if look is not None:
+            known = {look.first_author.lower(), (look.second_author or "").lower()}
+        given = sorted(latest.values(), key=lambda one: (one.at, one.key))
+        new = [one for one in given if one.author.lower() not in known]
+        return new[:1] if new and known else (new or given)[:2]
+
 
 def store(
     context: Context, number: int, remotes: Sequence[Remote], cursor: str | None, unseen: bool
@@ -99,8 +116,18 @@ def store(
         pulled = Pulled()
         news = _news(session, number, remotes)
         queue.hold(session, [one.row.task_id for one in news])
-        found = [answer for one in news if (answer := _read(session, context, one, unseen))]
-        tasks = taking.store(session, context.settings.labels, found, "", False, pulled.report)
+        turns = _turns(session, context, news)
+        for one in news:
+            one.row.problem = None
+        for turn in (0, 1):  # the second answer to a task is held against the first
+            given = [(one, said[turn]) for one, said in turns if len(said) > turn]
+            found = [
+                answer
+                for one, said in given
+                if (answer := _read(session, context, one, said, unseen))
+            ]
+            taking.store(session, context.settings.labels, found, "", False, pulled.report)
+        tasks = queue.hold(session, [one.row.task_id for one in news])
         _note(session, news, pulled)
         queue.moved(session, context, *tasks)
         for one in news:
@@ -125,13 +152,33 @@ def _news(session: Session, number: int, remotes: Sequence[Remote]) -> list[_New
     return [one for one in news if one.row.problem or one.seen != one.row.seen]
 
 
-def _read(session: Session, context: Context, one: _News, unseen: bool) -> Answer | None:
-    """The answer that counts, checked; None where there is none, or it is not fit."""
-    row, said = one.row, one.answer
-    if said is None:
-        return None
-    row.problem = f"by {said.author}: {said.problem}" if said.problem else None
+def _turns(
+    session: Session, context: Context, news: Sequence[_News]
+) -> list[tuple[_News, Sequence[Said]]]:
+    """The answers to take to each task: the one that counts, or of two people each their own."""
+    labels, looks = (
+        context.settings.labels,
+        second_look.of_all(session, [n.row.task_id for n in news]),
+    )
+    found: list[tuple[_News, Sequence[Said]]] = []
+    for one in news:
+        task, look = session.get_one(LabelTask, one.row.task_id), looks.get(one.row.task_id)
+        # What was decided without a second look is corrected like any other answer.
+        twice = look is not None or task.state != TaskState.SUBMITTED
+        if twice and second_look.is_for_two(labels, task, look):
+            found.append((one, one.turns(look)))
+        elif one.answer is not None:
+            found.append((one, [one.answer]))
+    return found
+
+
+def _read(
+    session: Session, context: Context, one: _News, said: Said, unseen: bool
+) -> Answer | None:
+    """An answer, checked; None where it is not fit."""
+    row = one.row
     if said.problem:
+        row.problem = f"by {said.author}: {said.problem}"
         return None
     task = session.get_one(LabelTask, row.task_id)
     most = context.settings.ingest.max_objects
@@ -146,7 +193,9 @@ def _read(session: Session, context: Context, one: _News, unseen: bool) -> Answe
         unsaid = "" if objects else "empty"
         unsaid = "untouched" if objects and same_boxes(objects, task.prelabels) else unsaid
     _open_again(session, task, row)
-    return Answer(where, row.task_id, objects, unsaid, said.author, row.token, row.annotation_id)
+    # What two people have agreed on, or a curator has settled, no edit of one of them undoes.
+    corrects = None if second_look.of(session, task) is not None else row.annotation_id
+    return Answer(where, row.task_id, objects, unsaid, said.author, row.token, corrects)
 
 
 def _open_again(session: Session, task: LabelTask, row: SentTask) -> None:
@@ -189,7 +238,10 @@ def _note(session: Session, news: Sequence[_News], pulled: Pulled) -> None:
         if row.problem is None:
             task = session.get_one(LabelTask, row.task_id)
             row.state, row.annotation_id = SentState.ANSWERED, task.annotation_id
-            row.note = _differ(one, said)
+            look = second_look.of(session, task)
+            row.note = (
+                _differ(one, said) if look is None else outcomes.WORDS[outcomes.of(task, look)]
+            )
 
 
 def _differ(one: _News, counts: Said) -> str | None:

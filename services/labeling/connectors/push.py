@@ -22,7 +22,7 @@ from services.db.tables import (
     SentState,
     SentTask,
 )
-from services.labeling import queue
+from services.labeling import queue, second_look
 from services.labeling.connectors import addresses
 from services.labeling.connectors.protocol import Outgoing, Tool
 
@@ -45,7 +45,7 @@ def again(context: Context, number: int, tool: Tool) -> int:
         return 0
     after = max((int(one) for one in last if one and one.isdigit()), default=None)
     arrived = tool.find({row.task_id for row in lost}, None if after is None else str(after))
-    _arrived(context, number, arrived)
+    _arrived(context, number, tool, arrived)
     _send(context, number, tool, [row.task_id for row in lost if row.task_id not in arrived])
     return len(lost)
 
@@ -92,11 +92,16 @@ def _send(context: Context, number: int, tool: Tool, task_ids: Sequence[int]) ->
         with reading(context.sessions) as session:
             bodies = outgoing(session, number, part, until)
         _good_until(context, number, part, until)  # rather too early a renewal than none
-        _arrived(context, number, tool.push(bodies))
+        _arrived(context, number, tool, tool.push(bodies))
 
 
-def _arrived(context: Context, number: int, remote: dict[int, str]) -> None:
-    """Write down what the tool has."""
+def _arrived(context: Context, number: int, tool: Tool, remote: dict[int, str]) -> None:
+    """Write down what the tool has; before, that two people shall answer some of it."""
+    for part in in_parts(list(remote)):
+        with reading(context.sessions) as session:
+            twice = second_look.for_two(session, context.settings.labels, part)
+        for task_id in twice:
+            tool.ask(remote[task_id], 2)
     with context.sessions.begin() as session:
         rows = session.scalars(
             select(SentTask).where(

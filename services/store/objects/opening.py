@@ -11,12 +11,13 @@ from services.store.objects.base import Objects
 from services.store.objects.folder import FolderObjects
 
 
-def open_objects(settings: StorageSettings, project: Path) -> Objects:
+def open_objects(settings: StorageSettings, project: Path, any_name: bool = False) -> Objects:
     """The store of a project; nothing is asked of it yet.
 
     Args:
         settings: whose ``url`` says which; empty for the project's own folder.
         project: the project folder.
+        any_name: whether objects of a bucket are other people's, called what they like.
 
     Raises:
         InvalidRequest: it is a bucket, and the library for those is not installed.
@@ -30,4 +31,4 @@ def open_objects(settings: StorageSettings, project: Path) -> Objects:
         raise InvalidRequest(
             f"{settings.url} needs the library for buckets: pip install 'e2x[s3]'"
         ) from error
-    return S3Objects(settings, parts.netloc, unquote(parts.path).strip("/"))
+    return S3Objects(settings, parts.netloc, unquote(parts.path).strip("/"), any_name)

@@ -54,10 +54,14 @@ class S3Objects:
         settings: endpoint, credentials, patience.
         bucket: its name.
         prefix: of all keys, "" for none.
+        any_name: whether keys are of other people, who call objects what they like.
     """
 
-    def __init__(self, settings: StorageSettings, bucket: str, prefix: str) -> None:
+    def __init__(
+        self, settings: StorageSettings, bucket: str, prefix: str, any_name: bool = False
+    ) -> None:
         self.root: Path | None = None
+        self._checked = str if any_name else checked
         self._settings = settings
         self._bucket, self._prefix = bucket, prefix
         self._seen = False  # that the bucket is there
@@ -77,7 +81,7 @@ class S3Objects:
         """Upload bytes or a file; large ones in parts that appear together."""
         with self._told(key):
             done = obstore.put(
-                self._store, checked(key), data, attributes=_attributes(key), chunk_size=PIECE
+                self._store, self._checked(key), data, attributes=_attributes(key), chunk_size=PIECE
             )
         return done["e_tag"] or ""
 
@@ -94,7 +98,7 @@ class S3Objects:
         with self._told(key):
             done = obstore.put(
                 self._store,
-                checked(key),
+                self._checked(key),
                 data,
                 attributes=attributes,
                 mode=mode,
@@ -135,14 +139,14 @@ class S3Objects:
         """Ask for the headers."""
         try:
             with self._told(key):
-                return _entry(obstore.head(self._store, checked(key)))
+                return _entry(obstore.head(self._store, self._checked(key)))
         except ObjectLost:
             self._require_bucket()  # an answer without a body does not say which of both is lost
             return None
 
     def page(self, folder: str = "", after: str = "", most: int = PAGE) -> list[Entry]:
         """One answer of a listing."""
-        where = checked(folder) if folder else None
+        where = self._checked(folder) if folder else None
         with self._told(folder):
             listed = obstore.list(self._store, where, offset=after or None, chunk_size=most)
             for part in listed:
@@ -152,18 +156,18 @@ class S3Objects:
     def delete(self, key: str) -> None:
         """Delete; S3 does not say whether it was there."""
         with self._told(key), contextlib.suppress(FileNotFoundError):
-            obstore.delete(self._store, checked(key))
+            obstore.delete(self._store, self._checked(key))
 
     def link(self, key: str, seconds: int) -> str | None:
         """A presigned URL for browsers, where there is an address for them."""
         if self._public is None:
             return None
         with self._told(key):
-            return obstore.sign(self._public, "GET", checked(key), timedelta(seconds=seconds))
+            return obstore.sign(self._public, "GET", self._checked(key), timedelta(seconds=seconds))
 
     def _pieces(self, key: str) -> tuple[Entry, Iterator[bytes]]:
         """What is known of an object, and its bytes; all of one version of it."""
-        first = obstore.get(self._store, checked(key))
+        first = obstore.get(self._store, self._checked(key))
         entry = _entry(first.meta)
         if entry.size <= PIECE:
             return entry, iter([bytes(first.bytes())])

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import select
 
-from curation.index.version import VERSION_FILE
 from curation.kernel.errors import CurationError
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import TERMINAL, Embedding, Unit
-from services.store.region_index import open_index
-from services.store.storage import read_npz
+from services.store import embeddings as embeddings_store
+from services.store.project_store import store_of
+from services.store.region_index import has_index, open_index, width_of
 from services.upkeep.invariants.files import spread
 from services.upkeep.invariants.finding import Finding, OnProgress, told
 
@@ -40,15 +38,15 @@ def index(context: Context, sample: int | None, tell: OnProgress) -> Iterator[Fi
         if not row.indexed and row.file not in waiting:
             found = f"image {row.image[:12]} is embedded, and nothing will index it"
             yield Finding("index", "fail", found, MADE_AGAIN)
-    paths = {row.file: context.project.inside(context.project.embeddings, row.file) for row in rows}
+    files = {row.file for row in rows}
     there = []
-    for file, path in paths.items():
-        if path.is_file():
-            there.append(path)
+    for file in sorted(files):
+        if store_of(context).exists(embeddings_store.key(context, file)):
+            there.append(file)
         else:
             yield Finding("index", "fail", f"embeddings/{file} is missing", MADE_AGAIN)
-    for path in told("embeddings", spread(there, sample), tell):
-        why = damage_of(path)
+    for file in told("embeddings", spread(there, sample), tell):
+        why = damage_of(context, file)
         if why:
             yield Finding("index", "fail", why, MADE_AGAIN)
     for encoder, known in told("index", list(by_encoder(rows).items()), tell):
@@ -72,10 +70,11 @@ def by_encoder(rows: Sequence[Known]) -> dict[str, dict[str, Known]]:
     return dict(found)
 
 
-def damage_of(path: Path) -> str:
-    """Why a file of arrays cannot be read; "" where it can."""
+def damage_of(context: Context, file: str) -> str:
+    """Why a batch of embeddings cannot be read; "" where it can."""
     try:
-        read_npz(path)
+        embeddings_store.read(context, file)
+        embeddings_store.regions_of(context, file)
     except (CurationError, OSError) as error:
         return str(error)
     return ""
@@ -89,25 +88,11 @@ def held(context: Context, encoder: str) -> set[str] | None:
         OSError: a file cannot be read.
         ValueError: the index does not say what it is.
     """
-    folder = context.project.index / encoder[:16]
-    if not (folder / VERSION_FILE).is_file():  # opening would make the folder
+    if not has_index(context, encoder):  # opening would make it
         return None
-    opened = open_index(context, encoder, width_of(folder))
+    opened = open_index(context, encoder, width_of(context, encoder))
     opened.verify()
     return set(opened.images())
-
-
-def width_of(folder: Path) -> int:
-    """Width of an index's vectors.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it does not say.
-    """
-    try:
-        return int(json.loads((folder / VERSION_FILE).read_bytes())["width"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{VERSION_FILE} is damaged") from error
 
 
 def _of_encoder(context: Context, encoder: str, known: Mapping[str, Known]) -> Iterator[Finding]:

@@ -6,11 +6,11 @@ workers do it. Pictures, labels, manifests and weights cannot be made again.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
-import numpy as np
 from sqlalchemy import delete, select, update
 
 from curation.kernel.errors import CurationError
@@ -20,9 +20,9 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.parts import in_parts
 from services.db.tables import AskedExplanation, Embedding, Explanation
-from services.store.embeddings import drop_regions, has_regions
-from services.store.region_index import open_index
-from services.store.storage import key_of, read_arrays, read_npz
+from services.store import embeddings as store
+from services.store.region_index import begin_anew, open_index, width_of
+from services.store.storage import key_of, read_arrays
 from services.units.requests import request_embed, request_scan
 from services.upkeep import rows as upkeep
 from services.upkeep.invariants.index import (
@@ -31,7 +31,6 @@ from services.upkeep.invariants.index import (
     damage_of,
     embeddings,
     held,
-    width_of,
 )
 from services.upkeep.invariants.rows import never_looked_at
 
@@ -93,8 +92,7 @@ def _embeddings(context: Context) -> Iterator[str]:
     checked: dict[str, bool] = {}
     for row in embeddings(context):
         if row.file not in checked:
-            path = context.project.inside(context.project.embeddings, row.file)
-            checked[row.file] = bool(damage_of(path))
+            checked[row.file] = bool(damage_of(context, row.file))
         if checked[row.file]:
             lost[row.encoder].append(row)
     for encoder, rows in lost.items():
@@ -119,40 +117,48 @@ def _index(context: Context) -> Iterator[str]:
     Vectors that only the lost index held are made anew.
     """
     for encoder, known in by_encoder(embeddings(context)).items():
-        folder = context.project.index / encoder[:16]
+        name = f"index/{encoder[:16]}"
         try:
             images = held(context, encoder) or set()
         except (CurationError, OSError, ValueError):
-            aside = folder.with_name(f"{folder.name}.damaged-{secrets.token_hex(4)}")
-            folder.rename(aside)
+            aside = begin_anew(context, encoder, _width(context, encoder, known))
             images = set()
-            yield f"index/{folder.name} is damaged: put aside as {aside.name}, delete it at will"
+            put = f"put aside as {aside}, delete it at will" if aside else "it begins anew"
+            yield f"{name} is damaged: {put}"
         strangers = images - set(known)
         if strangers:
-            opened = open_index(context, encoder, width_of(folder))
+            opened = open_index(context, encoder, width_of(context, encoder))
             for image in sorted(strangers):
                 opened.delete(image)
-            yield f"{len(strangers)} images without an embedding are out of index/{folder.name}"
+            yield f"{len(strangers)} images without an embedding are out of {name}"
         files = {row.file for row in known.values() if row.image not in images or not row.indexed}
         for file in sorted(files):
             _ask_index(context, encoder, file, images)
         if files:
-            yield f"{len(files)} files of vectors are put into index/{folder.name} again"
+            yield f"{len(files)} files of vectors are put into {name} again"
         slimmed = _slim(context, known, files)
         if slimmed:
-            yield f"{slimmed} files no longer hold the vectors that index/{folder.name} holds too"
+            yield f"{slimmed} files no longer hold the vectors that {name} holds too"
 
 
 def _slim(context: Context, known: Mapping[str, Known], asked: Collection[str]) -> int:
     """Take the regions out of the files of an earlier version that the index stands for."""
     done = 0
     for file in sorted({row.file for row in known.values()} - set(asked)):
-        path = context.project.embeddings / file
-        arrays = read_npz(path)
-        if has_regions(arrays):
-            drop_regions(path, arrays)
-            done += 1
+        done += store.drop_regions(context, file)
     return done
+
+
+def _width(context: Context, encoder: str, known: Mapping[str, Known]) -> int:
+    """Width of an encoder's vectors, by the index or by what it was made from."""
+    with contextlib.suppress(CurationError, OSError, ValueError):
+        return width_of(context, encoder)
+    for file in sorted({row.file for row in known.values()}):
+        with contextlib.suppress(CurationError, OSError):
+            regions = store.regions_of(context, file)
+            if regions is not None:
+                return int(regions.vectors[0].shape[1])
+    return 0  # nothing is left of it: what is embedded again says
 
 
 def _ask_index(context: Context, encoder: str, file: str, held: Collection[str]) -> None:
@@ -164,24 +170,20 @@ def _ask_index(context: Context, encoder: str, file: str, held: Collection[str])
         file: of a batch.
         held: images in the index.
     """
-    arrays = read_npz(context.project.embeddings / file)
+    counts, regions = store.read(context, file)["counts"], store.regions_of(context, file)
     with context.sessions.begin() as session:
         mine = (Embedding.file == file, Embedding.encoder_version == encoder)
         stored = list(
             session.scalars(select(Embedding.image_id).where(*mine).order_by(Embedding.row))
         )
         # Some of its images were embedded anew since, or the index that held them is lost.
-        gone = not has_regions(arrays) and not set(stored) <= set(held)
-        if gone or len(stored) != len(arrays["counts"]):
+        gone = regions is None and not set(stored) <= set(held)
+        if gone or len(stored) != len(counts):
             session.execute(delete(Embedding).where(*mine))
             request_embed(session, stored, len(stored), encoder=_once(encoder))
             return
         session.execute(update(Embedding).where(*mine).values(indexed=False))
-        width = (
-            int(np.shape(arrays["vectors"])[1])
-            if has_regions(arrays)
-            else width_of(context.project.index / encoder[:16])
-        )
+        width = width_of(context, encoder) if regions is None else regions.vectors[0].shape[1]
         payload = {"file": file, "images": stored, "encoder": encoder, "width": width}
         units.enqueue(session, "index", _once(f"index:{file}"), payload)
 

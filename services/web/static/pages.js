@@ -63,3 +63,16 @@ document.addEventListener("input", (event) => {
   const shown = output === undefined ? null : document.getElementById(output);
   if (shown !== null) shown.textContent = /** @type {HTMLInputElement} */ (event.target).value;
 });
+/** Presses what a key is named for, unless somebody writes, or holds another key with it. */
+document.addEventListener("keydown", (event) => {
+  const at = /** @type {HTMLElement} */ (event.target);
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (at.closest("input, select, textarea, [contenteditable]") !== null) return;
+  if (!/^[a-z]$/.test(event.key)) return;
+  const wanted = /** @type {HTMLElement | null} */ (
+    document.querySelector(`[data-key="${event.key}"]`)
+  );
+  if (wanted === null) return;
+  event.preventDefault();
+  wanted.click();
+});

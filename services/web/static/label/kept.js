@@ -81,11 +81,16 @@ export class Kept {
 
 /** Sends answers in their order, and again until the server has them. */
 export class Outbox extends EventTarget {
-  /** @param {Kept} kept @param {(entry: Entry, error: Refused) => void} onRefused */
-  constructor(kept, onRefused) {
+  /**
+   * @param {Kept} kept
+   * @param {(entry: Entry, error: Refused) => void} onRefused
+   * @param {(entry: Entry, told: any) => void} onTaken what the server says of it
+   */
+  constructor(kept, onRefused, onTaken) {
     super();
     this.kept = kept;
     this.onRefused = onRefused;
+    this.onTaken = onTaken;
     this.waitMs = FIRST_WAIT_MS;
     /** @type {number | undefined} */
     this.timer = undefined;
@@ -119,11 +124,12 @@ export class Outbox extends EventTarget {
     clearTimeout(this.timer);
     for (const entry of this.kept.answers()) {
       try {
-        await call("POST", `/v1/tasks/${entry.id}/${entry.what}`, entry.body,
+        const told = await call("POST", `/v1/tasks/${entry.id}/${entry.what}`, entry.body,
           { waitMs: SEND_WAIT_MS });
         this.kept.dropAnswer(entry);
         this.kept.dropDraft(entry.id);
         this.waitMs = FIRST_WAIT_MS;
+        this.onTaken(entry, told);
       } catch (error) {
         if (error instanceof Refused && error.status !== 401 && error.status !== 403) {
           this.kept.dropAnswer(entry);

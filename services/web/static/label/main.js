@@ -5,7 +5,7 @@ import { Canvas } from "./canvas.js";
 import { moved, rounded, sized } from "./geometry.js";
 import { listen } from "./keys.js";
 import { Kept, Outbox } from "./kept.js";
-import { byId, notice, say, showClasses, showObjects, showWhy } from "./panel.js";
+import { byId, notice, say, showClasses, showLatest, showObjects, showWhy } from "./panel.js";
 import { Refused, call } from "./server.js";
 import { Tasks } from "./tasks.js";
 import { Work } from "./work.js";
@@ -24,7 +24,10 @@ const user = root.dataset.user ?? "";
 /** @type {string[]} */
 const names = JSON.parse(root.dataset.classes ?? "[]");
 const kept = new Kept(user);
-const outbox = new Outbox(kept, refused);
+/** @type {Record<string, string>} */
+const words = JSON.parse(root.dataset.words ?? "{}");
+const outbox = new Outbox(kept, refused,
+  (entry, told) => showLatest(`Image ${entry.id}: ${words[told.outcome] ?? told.outcome}`));
 const tasks = new Tasks(user, Number(root.dataset.leaseS), lost, () => true);
 const canvas = new Canvas(byId("scroller"), byId("stage"), drawn);
 

@@ -74,6 +74,17 @@ export function showWhy(task) {
   /** @type {HTMLAnchorElement} */ (byId("why-link")).href = `/failures/${reason.failure}`;
 }
 
+const LATEST = 3;
+
+/** What became of an answer; the newest stand first. @param {string} text */
+export function showLatest(text) {
+  const row = document.createElement("li");
+  row.textContent = shown(text);
+  const list = byId("latest");
+  list.prepend(row);
+  while (list.children.length > LATEST) list.lastElementChild?.remove();
+}
+
 /** @param {string} text @param {"bad" | "good" | ""} [kind] */
 export function say(text, kind = "") {
   const status = byId("status");

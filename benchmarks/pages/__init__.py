@@ -1,0 +1,1 @@
+"""What every page costs with ten thousand failures stored, with one, and with none."""

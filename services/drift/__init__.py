@@ -1,0 +1,1 @@
+"""Drift: which days are judged, with which frames; :mod:`curation.drift` judges them."""
