@@ -21,8 +21,9 @@ from services.config.settings import PROJECT_FILE
 from services.context import Context
 from services.errors import Conflict, InvalidRequest
 from services.store.depots import INDEX
+from services.store.hashes import hash_in
 from services.store.objects import Entry, ObjectLost, Objects, open_objects, walk
-from services.store.project_store import FOLDERS, OF_RUNS, hash_in
+from services.store.project_store import FOLDERS, OF_RUNS
 from services.upkeep.move_index import is_project, move_indexes
 
 JOURNAL = "store-move.jsonl"
