@@ -156,7 +156,9 @@ def _stream(container: av.container.InputContainer, name: str) -> av.video.strea
     """The track of moving pictures; a cover is a track of one picture."""
     if not container.streams.video:
         raise VideoUnreadable(f"{name}: there are no pictures in it")
-    return container.streams.best("video") or container.streams.video[0]
+    best: Any = container.streams.best("video")
+    found: av.video.stream.VideoStream = best or container.streams.video[0]
+    return found
 
 
 def _check(stream: av.video.stream.VideoStream, name: str, limits: ImageLimits) -> None:
