@@ -115,7 +115,7 @@ class _Filler:
     def _frames(self) -> None:
         rng = np.random.default_rng(0)
         pictured = min(self.frames, PICTURED // FAILURES_A_FRAME + 1)
-        self.frame_ids = []
+        self.frame_ids: list[str] = []
         for number in range(pictured):
             coarse = rng.integers(0, 255, (18, 32, 3), np.uint8)
             picture = coarse.repeat(FRAME_HW[0] // 18, 0).repeat(FRAME_HW[1] // 32, 1)

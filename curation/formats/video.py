@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def frames(
     _judge(path.name, found)
 
 
-def _library() -> av:  # type: ignore[valid-type]  # a module
+def _library() -> Any:  # a module that need not be there
     try:
         import av
     except ImportError as error:
@@ -156,7 +156,9 @@ def _stream(container: av.container.InputContainer, name: str) -> av.video.strea
     """The track of moving pictures; a cover is a track of one picture."""
     if not container.streams.video:
         raise VideoUnreadable(f"{name}: there are no pictures in it")
-    return container.streams.best("video") or container.streams.video[0]
+    best: Any = container.streams.best("video")
+    found: av.video.stream.VideoStream = best or container.streams.video[0]
+    return found
 
 
 def _check(stream: av.video.stream.VideoStream, name: str, limits: ImageLimits) -> None:

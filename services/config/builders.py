@@ -139,7 +139,8 @@ def generator(settings: Settings, **more: Any) -> Generator:
 
     wanted = settings.synthesis
     try:
-        usual = synthesis.accepted(wanted.generator, {"blending": "varied"})
+        # Seams that vary are composition's; a network draws over the one that it starts from.
+        usual = {"blending": "varied"} if wanted.generator == "compose" else {}
         own = {key: value for key, value in wanted.parameters.items() if key != TRAINED}
         return synthesis.get(wanted.generator, **(usual | own | more))
     except (TypeError, ValueError) as slip:

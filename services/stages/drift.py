@@ -50,6 +50,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     found = compare(*sides, rng, level=settings.level, frames_per_group=settings.frames_per_group)
 
     def store(session: Session) -> dict[str, Any]:
+        session.execute(delete(DriftView).where(DriftView.model_id != model_id))  # asked no more
         keys = ("image_id", "model_id", "encoder_version")
         for row in fresh:
             insert_new(session, DriftView, [row], keys)

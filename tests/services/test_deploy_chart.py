@@ -172,7 +172,7 @@ def test_settings_reach_the_processes(
 @pytest.mark.parametrize(
     ("which", "sharing"),
     [
-        ("objects", {"embed", "index", "train", "default"}),
+        ("objects", {"default"}),
         ("plain", {*QUEUES, "api", "relay", "beat"}),
     ],
 )

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from curation.synthesis.bridge import Conditioned, Verdict, Worth, write_verdict
 from curation.synthesis.bridge.checkpoint import FILE
 from services import context as wiring
+from services.config import builders
 from services.config.settings import Settings
 from services.context import Context
 from services.db.tables import GeneratorRow, SampleState, Unit, UnitState
@@ -85,6 +86,7 @@ def trained(line: CommandLine) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.whole
 def test_it_makes_way_for_a_repair_and_goes_on_where_it_was(
     line: CommandLine, trained: dict[str, Any]
 ) -> None:
@@ -103,6 +105,7 @@ def test_it_makes_way_for_a_repair_and_goes_on_where_it_was(
     context.engine.dispose()
 
 
+@pytest.mark.whole
 def test_it_is_refused_until_it_has_proven_itself_and_says_how_to_see(
     line: CommandLine, trained: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -139,6 +142,7 @@ def test_it_is_refused_until_it_has_proven_itself_and_says_how_to_see(
     assert "no trained generator 7" in line.refused("synthesis", "verdict", "7", file)
 
 
+@pytest.mark.whole
 def test_it_draws_for_a_cycle_with_the_encoder_of_the_project(
     line: CommandLine, trained: dict[str, Any]
 ) -> None:
@@ -167,6 +171,12 @@ def test_a_network_that_is_not_there_is_told_before_anything_is_looked_at(
     with context.sessions() as session:
         unit = session.scalars(select(Unit).where(Unit.kind == "synthesize")).one()
     assert unit.error_code == "generator_unusable"
+
+
+@pytest.mark.parametrize("name", ["compose", "diffusers", "bridge"])
+def test_every_generator_can_be_named_by_the_settings_alone(name: str) -> None:
+    made = builders.generator(Settings(synthesis={"generator": name}))
+    assert made.name == name
 
 
 def test_two_are_not_trained_at_once_and_slips_are_refused(sqlite_context: Context) -> None:
@@ -198,6 +208,7 @@ def test_only_what_waits_now_makes_a_training_make_way(sqlite_context: Context) 
         assert not training.others_wait(session)
 
 
+@pytest.mark.whole
 def test_the_api_asks_for_a_training_and_lists_who_was_trained(
     line: CommandLine, trained: dict[str, Any]
 ) -> None:

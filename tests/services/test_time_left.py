@@ -147,7 +147,7 @@ def test_the_start_page_and_the_command_line_tell_it(
 ) -> None:
     switch, url = served
     with line.opened() as context:
-        (*_,) = add_tasks(context, 4)
+        add_tasks(context, 4)
         switch.app = create_app(context)
         with person(browser, url, sign_in(switch.app, "vera", "viewer")) as page:
             page.goto("/")

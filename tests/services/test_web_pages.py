@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Pillow
 from sqlalchemy import event
 
+from benchmarks.common.projects import make_model
 from services.api.app import create_app
 from services.context import Context
 from services.db.tables import Cycle, FailureRow, Image
@@ -357,3 +358,21 @@ def test_a_picture_to_draw_on_is_upright_in_every_browser(site: Site) -> None:
         with Pillow.open(io.BytesIO(answer.content)) as shown:
             assert shown.size == (stored.width_px, stored.height_px) == (20, 40), kind
             assert shown.getexif().get(0x0112, 1) == 1
+
+
+def test_a_model_that_finds_little_says_so_and_how_it_was_trained(site: Site) -> None:
+    looks = [{"step": 50, "loss": 9.0, "ap50": 0.01}, {"step": 100, "loss": 5.0, "ap50": 0.02}]
+    history = {"ended": "bound", "steps": 100, "cooled_from": 77, "looks": looks}
+    with site.context.sessions.begin() as session:
+        model = make_model(9, reports={"holdout": {"objects": 797, "found": 11}})
+        model.training = {"history": history}
+        session.add(model)
+    client = site.as_("curator")
+
+    page = client.get("/models/9").text
+
+    assert "finds 1 % of the holdout (11 of 797 objects)" in page
+    assert page.count("<polyline") == 2
+    assert 'class="cooled"' in page
+    assert client.post("/models/9/explain", data={"csrf": _csrf(client)}).status_code == 303
+    assert "Explain its failures anyway" not in client.get("/models/9").text
