@@ -210,7 +210,9 @@ class CycleOut(Row):
     promoted: bool | None
     decision: dict[str, Any] | None
     error: str | None
-    unreadable: UnreadableOut = UnreadableOut()
+    unreadable: UnreadableOut | None = Field(
+        default=None, description="Null in the list: counting goes over all units of a cycle."
+    )
     created_at: datetime
     finished_at: datetime | None
 

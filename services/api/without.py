@@ -1,8 +1,6 @@
-"""Cycles and models as answers, each with what it has gone on without."""
+"""A cycle or a model as an answer, with what it has gone on without."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
 
@@ -11,22 +9,10 @@ from services.cycle import unreadable
 from services.db.tables import Cycle, Model
 
 
-def cycles_told(session: Session, rows: Iterable[Cycle]) -> list[CycleOut]:
-    """Several cycles, in three queries however many they are."""
-    cycles = list(rows)
-    lost = unreadable.of_cycles(session, cycles)
-    return [
-        CycleOut.model_validate(cycle).model_copy(
-            update={"unreadable": UnreadableOut.model_validate(lost[cycle.id])}
-        )
-        for cycle in cycles
-    ]
-
-
 def cycle_told(session: Session, cycle: Cycle) -> CycleOut:
-    """One cycle."""
-    (told,) = cycles_told(session, [cycle])
-    return told
+    """One cycle; of a list this would go over all units of all cycles."""
+    lost = UnreadableOut.model_validate(unreadable.of_cycle(session, cycle))
+    return CycleOut.model_validate(cycle).model_copy(update={"unreadable": lost})
 
 
 def model_told(model: Model) -> ModelOut:

@@ -144,6 +144,9 @@ def repaired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
     folder = tmp_path_factory.mktemp("drawn")
     wanted = {
         "E2X_SYNTHESIS__ENABLED": "true",
+        "E2X_SYNTHESIS__ABLATION": "always",
+        "E2X_SYNTHESIS__MODES": "all",
+        "E2X_SYNTHESIS__LEAST_FAILURES": "1",
         "E2X_SYNTHESIS__CONTROLS": "0",
         "E2X_SYNTHESIS__CANDIDATES": "5",
         "E2X_SYNTHESIS__BUDGET_IMAGES": "6",

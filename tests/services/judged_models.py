@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
 from benchmarks.common.projects import make_model
+from retrain.config import DetectorConfig
+from retrain.description import CONFIG_FILE
 from retrain.report import ClassMetrics, EvaluationReport, ObjectOutcome
 from services import units
 from services.context import Context
@@ -75,6 +78,9 @@ def add_report(session: Session, context: Context, model: Model, quality: float 
     )
     folder = context.project.root / model.folder
     folder.mkdir(parents=True, exist_ok=True)
+    config = DetectorConfig(model.architecture, tuple(model.class_names))
+    told = {"version": model.id, "detector": config.to_dict()}
+    (folder / CONFIG_FILE).write_text(json.dumps(told))  # default boxes are compared with objects
     # also what it is compared by with a model that knows cars alone
     for names in (tuple(model.class_names), report.class_names):
         key = training.report_key(context, manifest, names)

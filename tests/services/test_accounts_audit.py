@@ -179,6 +179,7 @@ ELSEWHERE = {
     "POST /v1/generated/{sample_id:row}/accept",
     "POST /v1/generated/{sample_id:row}/refuse",
     "POST /v1/generated/withdraw",
+    "POST /v1/generators",
     "POST /v1/labels/tools",
     "DELETE /v1/labels/tools/{kind}",
     "POST /v1/looks/{task_id:row}/settle",

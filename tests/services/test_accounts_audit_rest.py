@@ -52,7 +52,7 @@ def project(api: Context) -> Context:
                     mask={"size": [1, 1], "counts": [1]})
         )  # fmt: skip
         session.flush()
-        for number in (1, 2):
+        for number in (101, 102):
             drawn = make_image(900 + number, Role.GENERATED)
             session.add(drawn)
             session.flush()
@@ -105,12 +105,13 @@ def _changes(admin: Browser, context: Context) -> Iterator[tuple[str, str, httpx
     yield send(near, "neighbours.ask", f"{of_failure}/neighbours")
     note = {"note": "well put"}
     accept = "POST /v1/generated/{sample_id:row}/accept"
-    yield send(accept, "sample.kept", "/generated/1/accept", json=note)
+    yield send(accept, "sample.kept", "/generated/101/accept", json=note)
     refuse = "POST /v1/generated/{sample_id:row}/refuse"
-    yield send(refuse, "sample.refused", "/generated/2/refuse", json=note)
-    some = {"ids": [1], "note": "of no use"}
+    yield send(refuse, "sample.refused", "/generated/102/refuse", json=note)
+    some = {"ids": [101], "note": "of no use"}
     withdraw = "POST /v1/generated/withdraw"
     yield send(withdraw, "sample.withdrawn", "/generated/withdraw", json=some)
+    yield send("POST /v1/generators", "generator.train", "/generators", json={"steps": 10})
     tool = {"kind": "label-studio", "url": "http://127.0.0.1:9", "token": "0123456789abcdef" * 2}
     yield send("POST /v1/labels/tools", "labels.connect", "/labels/tools", json=tool)
     gone = "DELETE /v1/labels/tools/{kind}"

@@ -39,7 +39,7 @@ from services.telemetry.exposition import Exposition
 from services.worker.environment import environment_of
 from tests.services.builders import add_champion, make_failure, make_image
 
-LIVE, TOTALS = 6, 4
+LIVE, TOTALS = 6, 5
 """Statements of one look, and of one that reads the totals too."""
 NOW = utc_now()
 

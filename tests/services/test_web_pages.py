@@ -102,7 +102,8 @@ def test_pages_ask_as_much_of_the_database_for_many_rows_as_for_one(on_each: Sit
     many = {path: on_each.queries(client, path) for path in (*LISTS, *ONE)}
 
     assert many == few
-    assert max(many.values()) <= 25
+    assert max(many.values()) <= 32  # the start page, which tells of everything
+    assert sorted(many.values())[-2] <= 26
 
 
 def test_the_pages_of_a_list_hold_every_row_once(on_each: Site) -> None:

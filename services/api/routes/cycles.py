@@ -8,7 +8,7 @@ from sqlalchemy import select
 from services.api.deps import ContextOf, Cursor, Limit, RowId, SessionOf, ViewOf, row_after
 from services.api.schemas import CycleIn, CycleOut, Page
 from services.api.strict import StrictRoute
-from services.api.without import cycle_told, cycles_told
+from services.api.without import cycle_told
 from services.cycle import cycles
 from services.db import actors
 from services.db.tables import Cycle
@@ -30,7 +30,7 @@ def list_cycles(session: ViewOf, limit: Limit = 100, cursor: Cursor = None) -> P
     if after is not None:
         query = query.where(Cycle.id < after)
     rows = session.scalars(query).all()
-    items = cycles_told(session, rows[:limit])
+    items = [CycleOut.model_validate(row) for row in rows[:limit]]
     return Page(items=items, next=str(items[-1].id) if len(rows) > limit else None)
 
 
