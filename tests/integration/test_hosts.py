@@ -55,7 +55,7 @@ SETTINGS = {
     "seed": 3,
     "detector": {"weights": "random", "input_height_px": 64, "input_width_px": 64},
     "training": {"epochs": 8, "finetune_epochs": 2, "batch_size": 4},
-    "explanation": {"num_samples": 16, "max_failures_per_image": 1},
+    "explanation": {"num_samples": 16, "max_failures_per_image": 1, "min_recall": 0.0},
     "selection": {"encoder_height_px": 64, "encoder_width_px": 96, "batch_images": 3},
     "workers": {**QUICK_WORKERS, "lease_s": 20.0, "threads": 1},
 }
