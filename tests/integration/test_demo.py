@@ -105,17 +105,15 @@ def test_no_unit_is_left_or_parked(project: Context) -> None:
         states = session.execute(select(Unit.kind, Unit.state)).all()
     assert {state for _, state in states} == {UnitState.DONE}
     assert {kind for kind, _ in states} == {
-        *(
-            "scan",
-            "explain",
-            "embed",
-            "index",
-            "score_pool",
-            "select",
-            "synthesize",
-            "train",
-            "gate",
-        )
+        "scan",
+        "explain",
+        "embed",
+        "index",
+        "score_pool",
+        "select",
+        "synthesize",
+        "train",
+        "gate",
     }
 
 
