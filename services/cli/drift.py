@@ -32,6 +32,7 @@ def drift(
     With `drift.daily` each day is judged once it is over. Distances are 0 for none and 1 at most,
     with a 95 % interval; p says how often chance does as much. `*` marks what has drifted.
     """
+    from services.db.engine import reading
     from services.drift import days as judged
     from services.models import registry
 
@@ -40,7 +41,7 @@ def drift(
             day = _day(ask)
             with context.sessions.begin() as session:
                 judged.request(session, day, registry.require_champion(session).id)
-        with context.sessions() as session:
+        with reading(context.sessions) as session:
             rows = [_as_json(row) for row in judged.latest(session, days)]
         if as_json:
             print_json({"days": rows, "asked": ask})

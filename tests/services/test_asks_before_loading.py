@@ -22,9 +22,10 @@ from services.context import Context
 from services.cycle import cycle_units, cycles
 from services.db.tables import CandidateRow, Cycle, CycleState, Image, LabelTask, Role, Unit
 from services.selection import choose as chooser
-from services.selection import inputs, rois
 from services.selection import looks as pool_looks
+from services.selection import rois
 from services.selection.choose import Terms, choose
+from services.store import embeddings
 from tests.services.builders import finish_units
 from tests.services.mode_loop import ModeLoop
 
@@ -163,18 +164,19 @@ def measured(context: Context, size: int, monkeypatch: pytest.MonkeyPatch) -> Wo
     settings = loop.context.settings
     embedder = builders.region_embedder(settings, builders.load_encoder(settings))
     work = Work()
-    whole, read, score = chooser.pool_of, inputs.read_npz, RegionIndex.score_images
+    whole, read, score = chooser.pool_of, embeddings.read, RegionIndex.score_images
 
     def loaded(*args: Any, **kwargs: Any) -> list[PoolImage]:
         images = whole(*args, **kwargs)
         work.images_loaded += len(images)
         return images
 
-    def opened(path: Path, only: Collection[str] | None = None) -> dict[str, Any]:
-        arrays = read(path, only)
-        if path.is_relative_to(loop.context.project.embeddings):
-            work.files_read += 1
-            work.arrays_read += len(arrays)
+    def opened(
+        context: Context, file: str, only: Collection[str] | None = None
+    ) -> embeddings.Arrays:
+        arrays = read(context, file, only)
+        work.files_read += 1
+        work.arrays_read += len(arrays)
         return arrays
 
     def scored(index: RegionIndex, *args: Any, **kwargs: Any) -> ImageScores:
@@ -189,7 +191,7 @@ def measured(context: Context, size: int, monkeypatch: pytest.MonkeyPatch) -> Wo
 
     with monkeypatch.context() as patch:
         patch.setattr(chooser, "pool_of", loaded)
-        patch.setattr(inputs, "read_npz", opened)
+        patch.setattr(embeddings, "read", opened)
         patch.setattr(RegionIndex, "score_images", scored)
         event.listen(loop.context.engine, "before_cursor_execute", stated)
         choose(loop.context, loop.champion(), embedder, {}, Terms("e2x", 1, 3), found.shown)
