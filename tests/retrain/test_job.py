@@ -121,7 +121,7 @@ def test_evaluates_in_this_process(project, tmp_path, detector):
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"train": {"epochs": 0}}, "config_invalid"),
+        ({"train": {"epochs": -1}}, "config_invalid"),
         ({"image_root": "nowhere"}, "images_unreadable"),
         ({"init": "nowhere"}, "checkpoint_corrupt"),
         ({"manifest": None}, "config_invalid"),

@@ -72,7 +72,7 @@ def test_what_is_no_form_is_told(
     ("path", "why"),
     [
         ("/failures?limit=1&limit=2", "query.limit: sent 2 times"),
-        ("/failures?stat=queued", "query.stat: unknown; there is: cursor, kind, label"),
+        ("/failures?stat=queued", "query.stat: unknown; there is: cursor, drive, kind, label"),
         ("/models?limit=5", "query.limit: unknown; there is: none"),
         ("/tasks/1?x=", "query.x: unknown"),
     ],
