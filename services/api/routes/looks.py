@@ -21,7 +21,7 @@ from services.api.schemas_looks import GivenOut
 from services.api.strict import StrictRoute
 from services.db import actors
 from services.db.tables import SecondLook
-from services.errors import InvalidRequest
+from services.errors import Conflict
 from services.labeling import outcomes, queue, second_look
 from services.labeling.outcomes import Outcome
 
@@ -72,7 +72,7 @@ def list_answers(
     mine = own.name if own.user_id is not None else ""
     who = author or mine
     if not who:
-        raise InvalidRequest("author: say whose answers; this token is nobody's")
+        raise Conflict("say whose answers (author=NAME): this token is nobody's")
     before = None if cursor is None else outcomes.read_cursor(cursor)
     rows = outcomes.given_by(session, who, limit + 1, before)
     items = [
