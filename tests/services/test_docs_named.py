@@ -100,7 +100,7 @@ def _check_command(said: str) -> None:
             assert word.split("=")[0] in options, f"e2x {said}: no {word}"
 
 
-OF_TESTS = {"E2X_PAUSES", "E2X_PICTURES_OF"}
+OF_TESTS = {f"E2X_{name}" for name in ("PAUSES", "PICTURES_OF", "LABEL_STUDIO", "HELM", "HADOLINT")}
 """Variables that tests read, and no program."""
 
 
