@@ -20,7 +20,9 @@ _Answer = TypeVar("_Answer")
 
 
 class IndexReader:
-    """The regions of a pool, searchable by region; what :class:`RegionIndex` does besides writing.
+    """The regions of a pool, searchable by region.
+
+    It is what :class:`~curation.index.region_index.RegionIndex` does besides writing.
 
     Args:
         folder: where it lives; made if it is absent.

@@ -5,6 +5,7 @@ Also what docstrings point to: a reader who follows one must arrive.
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -80,12 +81,18 @@ def test_commands_and_their_options_exist(page: Path) -> None:
             _check_command(said.split(" -- ")[0])
 
 
+@functools.cache
+def _program() -> Any:
+    """The command line; to make it takes a third of a second, and the pages name hundreds."""
+    return get_command(make_app())
+
+
 def _check_command(said: str) -> None:
     try:
         words = shlex.split(said.rstrip("&"))
     except ValueError:  # a quotation that goes on elsewhere
         words = said.split()
-    command: Any = get_command(make_app())
+    command = _program()
     for word in list(words):
         children = getattr(command, "commands", {})
         if not children:

@@ -69,7 +69,8 @@ def average_images(
         model: names the channels.
         images: [H, W, 3] uint8 each.
         boxes_xyxy: [N, 4] px of each image.
-        features: in 0..F-1, see :meth:`FeatureModel.relevant`.
+        features: in 0..F-1, see
+            :meth:`~curation.explain.methods.vebi_features.FeatureModel.relevant`.
         num_crops: that are averaged, fewer where there are fewer boxes.
         on_image: called after each image of the first pass.
 
