@@ -25,6 +25,8 @@ from services.worker import redis_repair, redis_server
 from services.worker.supervisor import Supervisor
 from tests.integration.small_disk import fill, small_disk
 
+pytestmark = pytest.mark.whole
+
 NEWER = shutil.which("redis-server") or shutil.which("valkey-server")
 
 

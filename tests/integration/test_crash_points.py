@@ -42,6 +42,8 @@ from tests.services.builders import make_image
 from tests.services.datasets_on_disk import pictures, write_coco
 from tests.services.whole_project import ENCODER, NAMES, WIDTH, make_whole
 
+pytestmark = pytest.mark.whole
+
 MOMENTS = 8
 """So many of an operation's moments are tried, spread over all."""
 CAR = {"box": [2, 3, 12, 11], "label": "car"}

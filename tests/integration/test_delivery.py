@@ -27,7 +27,7 @@ from services.worker.supervisor import Supervisor
 from services.worker.tasks import RUN_UNIT
 
 WORKERS = {"explain": ("explain",), "default": ("default",)}
-pytestmark = pytest.mark.usefixtures("light")
+pytestmark = [pytest.mark.whole, pytest.mark.usefixtures("light")]
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ from services.upkeep import invariants
 from tests.integration.drawn_stage import FAIL, HANG
 from tests.services.drawn_world import begin, cycle_of, make_world, rows
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(600)]
 WORKERS = {"explain": ("explain",), "default": ("default",)}
 STAGE = "tests.integration.drawn_stage"
 

@@ -19,6 +19,8 @@ from services import units
 from services.context import Context
 from services.worker import watched
 
+pytestmark = pytest.mark.whole
+
 WORKERS = {"explain": ("explain",), "default": ("default",)}
 
 

@@ -12,6 +12,8 @@ from services.db.tables import UserRole
 from tests.services.api_fuzz import TOKEN, fuzz, populate, token_for
 from tests.services.api_server import serving
 
+pytestmark = pytest.mark.whole
+
 CASES = 80
 """One for each route, and what goes with it: the costly part, of chosen requests, is below."""
 

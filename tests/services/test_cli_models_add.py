@@ -20,6 +20,8 @@ from tests.services.commands import CommandLine
 from tests.services.datasets_on_disk import pictures, write_coco
 from tests.tiny_ssd import tiny_ssd
 
+pytestmark = pytest.mark.whole
+
 CLASS_NAMES = ("background", "car", "bus")
 SETTINGS = """[detector]
 input_height_px = 96

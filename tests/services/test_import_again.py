@@ -14,6 +14,8 @@ from tests.services.datasets_on_disk import pictures, write_coco
 from tests.services.label_queue import answered
 from tests.services.test_labels_cli import asked as asked
 
+pytestmark = pytest.mark.whole
+
 ROLES = ("seed", "holdout", "siblings", "field", "pool")
 
 
