@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.common.waiting import wait_until
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -32,6 +34,15 @@ def browser() -> Iterator[Any]:
         opened = engine.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield opened
         opened.close()
+
+
+def until(page: Any, expression: str) -> None:
+    """Wait until an expression is true in a page of ours.
+
+    Playwright's own way evaluates it from within the page, which the pages' Content-Security-Policy
+    forbids unless it is true at once.
+    """
+    wait_until(lambda: bool(page.evaluate(expression)), 60, expression)
 
 
 @contextmanager

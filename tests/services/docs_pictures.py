@@ -47,7 +47,7 @@ from services.selection import plans
 from services.units.resident import Resident
 from services.worker import shell
 from tests.services.api_server import serving
-from tests.services.browser import barriers, person
+from tests.services.browser import barriers, person, until
 from tests.services.pages import sign_in
 
 WIDE, HIGH, PHONE = 1280, 860, 390
@@ -154,8 +154,9 @@ def take(context: Context, browser: Any, addresses: dict[str, str], out: Path) -
 def _show(page: Any, name: str, path: str) -> None:
     page.goto(path)
     page.locator(READY.get(name, "main")).first.wait_for()
-    page.wait_for_function(
-        "[...document.images].every(one => one.complete || one.getBoundingClientRect().top > 900)"
+    until(
+        page,
+        "[...document.images].every(one => one.complete || one.getBoundingClientRect().top > 900)",
     )
 
 

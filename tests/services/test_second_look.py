@@ -21,7 +21,7 @@ from services.errors import Conflict, LeaseLost, NotFound
 from services.labeling import queue, second_look
 from services.labeling.coco import export_coco, import_coco
 from tests.services.accounts import trail
-from tests.services.browser import barriers, person
+from tests.services.browser import barriers, person, until
 from tests.services.label_queue import CAR, TASKS, add_labelling, annotations, answered, lease
 from tests.services.pages import HOSTILE, add_tasks, sign_in
 from tests.services.test_web_pages import Site
@@ -229,7 +229,7 @@ def test_a_curator_settles_what_two_people_saw_differently(
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             if width > 1000:
                 assert barriers(page) == []
-            page.wait_for_function("[...document.images].every(one => one.naturalWidth > 0)")
+            until(page, "[...document.images].every(one => one.naturalWidth > 0)")
             page.locator("input[name=note]").fill("tighter")
             page.locator("button[value=first]").press("Enter")
             page.locator("h2", has_text="Agreement by labeller").wait_for()

@@ -13,7 +13,7 @@ from services.context import Context
 from services.db.tables import Audit, Cycle, Decision, DecisionKind, Image, LabelTask, PlanRow, Unit
 from services.models import registry
 from services.selection import plans
-from tests.services.browser import barriers, fits, person
+from tests.services.browser import barriers, fits, person, until
 from tests.services.builders import add_champion, add_holdout_image
 from tests.services.pages import HOSTILE, add_field, sign_in
 from tests.services.plan_project import copy_of, work
@@ -39,7 +39,7 @@ def test_a_curator_looks_at_the_plan_strikes_from_it_and_approves_what_is_left(
             pictures = page.locator("#plan .gallery img")
             assert pictures.count() > 1
             pictures.first.scroll_into_view_if_needed()
-            page.wait_for_function("document.querySelector('#plan .gallery img').naturalWidth > 0")
+            until(page, "document.querySelector('#plan .gallery img').naturalWidth > 0")
 
             page.locator("#plan .gallery summary").first.press("Enter")
             page.locator("#plan .gallery input[name=note]").first.fill("private ground")

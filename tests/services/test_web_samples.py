@@ -10,7 +10,7 @@ from sqlalchemy import select
 from curation.kernel.images import decode
 from services.context import Context
 from services.db.tables import Audit, FailureRow, GeneratedRow, Image, Role, SampleState
-from tests.services.browser import barriers, person
+from tests.services.browser import barriers, person, until
 from tests.services.pages import HOSTILE, add_field, add_sample, sign_in
 from tests.services.test_web_pages import Site
 
@@ -43,7 +43,7 @@ def test_samples_are_looked_at_and_decided_by_keyboard_alone(site: Site, browser
         page.goto("/samples/1")
         assert page.locator(".strip img").count() == 4  # donor, what hurt, its pixels, drawn
         loaded = "[...document.images].every(one => one.complete && one.naturalWidth > 0)"
-        page.wait_for_function(loaded)
+        until(page, loaded)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert barriers(page) == []
         page.locator("form[action$='/accept'] input[name=note]").press_sequentially("a bus, or a")
