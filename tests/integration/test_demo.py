@@ -176,7 +176,7 @@ def test_the_pictures_of_the_documentation_are_of_pages_that_fit(
         docs_pictures.take(context, browser, addresses, tmp_path)
     taken = sorted(tmp_path.glob("pages_*.jpg"))
     shown = re.findall(r"!\[[^]]+\]\((pages_\w+\.jpg)\)", (docs / "pages.md").read_text())
-    assert set(shown) <= {file.name for file in taken}
+    assert sorted(shown) == [file.name for file in taken]
     for file in (*taken, *(docs / name for name in shown)):
         assert file.stat().st_size <= docs_pictures.MOST_BYTES, file
     if whole:

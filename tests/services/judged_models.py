@@ -78,9 +78,10 @@ def add_report(session: Session, context: Context, model: Model, quality: float 
     )
     folder = context.project.root / model.folder
     folder.mkdir(parents=True, exist_ok=True)
-    config = DetectorConfig(model.architecture, tuple(model.class_names))
-    told = {"version": model.id, "detector": config.to_dict()}
-    (folder / CONFIG_FILE).write_text(json.dumps(told))  # default boxes are compared with objects
+    if not (folder / CONFIG_FILE).exists():  # default boxes are compared with objects
+        config = DetectorConfig(model.architecture, tuple(model.class_names))
+        told = {"version": model.id, "detector": config.to_dict()}
+        (folder / CONFIG_FILE).write_text(json.dumps(told))
     # also what it is compared by with a model that knows cars alone
     for names in (tuple(model.class_names), report.class_names):
         key = training.report_key(context, manifest, names)
