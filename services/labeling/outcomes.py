@@ -23,7 +23,7 @@ from services.db.tables import (
     SecondLook,
     TaskState,
 )
-from services.errors import InvalidRequest
+from services.errors import Conflict
 from services.labeling import answers
 
 _BETWEEN = "~"
@@ -119,7 +119,7 @@ def read_cursor(cursor: str) -> tuple[datetime, int]:
     """Time and task of the last answer of a page.
 
     Raises:
-        InvalidRequest: it is not one of ours.
+        Conflict: it is not one of ours.
     """
     text, _, task = cursor.partition(_BETWEEN)
     try:
@@ -128,7 +128,7 @@ def read_cursor(cursor: str) -> tuple[datetime, int]:
     except ValueError:
         fits = False
     if not fits:
-        raise InvalidRequest("cursor: hand in what `next` of the page before says")
+        raise Conflict("cursor: hand in what `next` of the page before says")
     return at, number
 
 
