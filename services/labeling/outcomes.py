@@ -5,9 +5,10 @@ Every door says it in these words, so that nobody takes what waits for another p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -23,10 +24,12 @@ from services.db.tables import (
     SecondLook,
     TaskState,
 )
-from services.errors import Conflict
+from services.errors import InvalidRequest
 from services.labeling import answers
 
-_BETWEEN = "~"
+CURSOR = "^[0-9]{1,16}~[1-9][0-9]{0,14}$"
+"""Microseconds since 1970 and the number of a task: whatever fits it can be read."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Outcome(StrEnum):
@@ -112,24 +115,19 @@ class Given:
 
 def cursor_of(last: Given) -> str:
     """Where the next page of a list begins."""
-    return f"{last.at.isoformat()}{_BETWEEN}{last.task_id}"
+    return f"{(last.at - _EPOCH) // timedelta(microseconds=1)}~{last.task_id}"
 
 
 def read_cursor(cursor: str) -> tuple[datetime, int]:
     """Time and task of the last answer of a page.
 
     Raises:
-        Conflict: it is not one of ours.
+        InvalidRequest: it is not one of ours.
     """
-    text, _, task = cursor.partition(_BETWEEN)
-    try:
-        at, number = datetime.fromisoformat(text), int(task)
-        fits = task.isascii() and at.tzinfo is not None and 0 < number < 2**53
-    except ValueError:
-        fits = False
-    if not fits:
-        raise Conflict("cursor: hand in what `next` of the page before says")
-    return at, number
+    if not re.fullmatch(CURSOR, cursor):
+        raise InvalidRequest("cursor: hand in what `next` of the page before says")
+    microseconds, task = map(int, cursor.split("~"))
+    return _EPOCH + timedelta(microseconds=microseconds), task
 
 
 def given_by(

@@ -61,7 +61,7 @@ def list_answers(
     session: ViewOf,
     author: Annotated[str, Query(max_length=120, pattern=NO_ZERO_BYTE)] = "",
     limit: Limit = 100,
-    cursor: Annotated[str | None, Query(max_length=80, pattern=NO_ZERO_BYTE)] = None,
+    cursor: Annotated[str | None, Query(pattern=outcomes.CURSOR)] = None,
 ) -> Page[GivenOut]:
     """What became of somebody's answers, the newest first; without an author: of one's own.
 
