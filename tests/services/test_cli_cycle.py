@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from services import units
+from services.cli import follow
 from services.cycle import cycle_units
 from services.db.tables import (
     Cycle,
@@ -120,8 +121,22 @@ def test_waiting_ends_where_people_are_asked(champion: CommandLine) -> None:
     assert "labels export --out" in said
 
 
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """Released whenever the command has looked at its cycle; it may take long to begin."""
+    looks, count = threading.Semaphore(0), follow._counts
+
+    def counted(session: Session, cycle: Cycle, most: int) -> tuple[int, int, int]:
+        found = count(session, cycle, most)
+        looks.release()
+        return found
+
+    monkeypatch.setattr(follow, "_counts", counted)
+    return looks
+
+
 def test_waiting_follows_a_cycle_to_its_end(
-    champion: CommandLine, monkeypatch: pytest.MonkeyPatch
+    champion: CommandLine, monkeypatch: pytest.MonkeyPatch, looked: threading.Semaphore
 ) -> None:
     # A broker of one's own means that workers run elsewhere: here, in the thread.
     monkeypatch.setenv("E2X_BROKER_URL", "redis://127.0.0.1:1/0")
@@ -130,7 +145,7 @@ def test_waiting_follows_a_cycle_to_its_end(
     def work() -> None:
         with champion.opened() as context:
             for state in (CycleState.TRAINING, CycleState.GATING, CycleState.DONE):
-                time.sleep(0.5)
+                assert looked.acquire(timeout=60)
                 with context.sessions.begin() as session:
                     cycle = session.get_one(Cycle, 1)
                     cycle.state = state
@@ -147,7 +162,7 @@ def test_waiting_follows_a_cycle_to_its_end(
 
 
 def test_the_bar_counts_older_explanations_that_a_cycle_waits_for(
-    champion: CommandLine, monkeypatch: pytest.MonkeyPatch
+    champion: CommandLine, monkeypatch: pytest.MonkeyPatch, looked: threading.Semaphore
 ) -> None:
     monkeypatch.setenv("E2X_BROKER_URL", "redis://127.0.0.1:1/0")
     with champion.opened() as context, context.sessions.begin() as session:
@@ -160,7 +175,7 @@ def test_the_bar_counts_older_explanations_that_a_cycle_waits_for(
     def work() -> None:
         with champion.opened() as context:
             for number in (1, 2, 3):
-                time.sleep(0.7)
+                assert looked.acquire(timeout=60)
                 with context.sessions.begin() as session:
                     session.get_one(Unit, number).state = UnitState.DONE
                     if number == 3:
