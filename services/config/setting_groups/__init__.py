@@ -25,7 +25,7 @@ from services.config.setting_groups.running import (
     TelemetrySettings,
     WorkerSettings,
 )
-from services.config.setting_groups.storage import StorageSettings
+from services.config.setting_groups.storage import IndexSettings, StorageSettings
 from services.config.setting_groups.synthesis import SynthesisSettings
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "FailureSettings",
     "GateSettings",
     "Group",
+    "IndexSettings",
     "IngestSettings",
     "LabelSettings",
     "LogSettings",
