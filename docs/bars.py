@@ -132,6 +132,7 @@ SYNTHESIS = {
             ("elsewhere", "the same shape from a random place"),
             ("pasted", "pasting at random"),
             ("random", "a random part of the window"),
+            ("supporting", "regions that support"),
             ("unblamed", "what is not blamed"),
             ("whole", "all of twice the box with its light"),
         )

@@ -45,12 +45,16 @@ GROUP = 5
 def rows_of(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     """The rows of one seed; misses that are done are not done again."""
     size = f"{arguments.blending}-{arguments.coalitions}-{arguments.num_samples}"
-    path = arguments.cache / f"reproduction-{seed}-{size}.jsonl"
+    of_world = "" if arguments.world == "street" else f"{arguments.world}-"
+    path = arguments.cache / f"reproduction-{of_world}{seed}-{size}.jsonl"
     known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     done = {row["miss"] for row in known}
     if arguments.report:
         return known
-    ready = prepare.ready(arguments.cache, seed)
+    if arguments.world == "carla":
+        ready = prepare.carla(arguments.cache, arguments.data, seed)
+    else:
+        ready = prepare.ready(arguments.cache, seed)
     rules = GameRules(coalitions=arguments.coalitions)
     misses = recipes.dealt(ready.misses)[: arguments.misses or None]
     misses = misses[arguments.first :: arguments.every]
@@ -73,6 +77,8 @@ def main() -> None:
     parser.add_argument(
         "--part", choices=("reproduction", "pictures", "training", "leaks"), default="reproduction"
     )
+    parser.add_argument("--world", choices=("street", "carla"), default="street")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="with CARLA")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 3])
     parser.add_argument("--misses", type=int, default=0, help="of a seed at most; 0 for all")
     parser.add_argument("--every", type=int, default=1, help="takes each Nth miss")
@@ -106,6 +112,9 @@ def main() -> None:
         reached, told = trained(arguments)
     else:
         reached, told = reproduced(arguments)
+        if arguments.world != "street":
+            reached = {f"{name}@{arguments.world}": said for name, said in reached.items()}
+            arguments.part += f"_{arguments.world}"
     for name, entry in reached.items():
         print(name, json.dumps(entry))
     known = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}

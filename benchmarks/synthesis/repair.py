@@ -24,7 +24,7 @@ FRAMES, SAME, RETRIEVAL = "field_frames", "same_data", "retrieval_lacking"
 SELECTION, BOTH = "selection", "selection_compose"
 PASTING = {"elsewhere": 8.0, "pasted": 8.0}
 """What is pasted without what hurt, and by how many points what hurt must be above it."""
-EXPLAINED = {"random": 5.0, "unblamed": 5.0, "whole": 5.0}
+EXPLAINED = {"random": 5.0, "supporting": 5.0, "unblamed": 5.0, "whole": 5.0}
 """Other parts of the failing frame: what knows no explanation, or its opposite."""
 HARMLESS = {"field_frames_compose": FRAMES, "compose": SAME, "pool": SAME}
 """Arms with drawn samples, and the same without: what they do to the holdout."""
