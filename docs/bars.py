@@ -76,6 +76,12 @@ SCALE = {
         "statements an image, last import over the first, into one growing project", "<="
     ),
     "stored_bytes_an_image": Bar("bytes a pool image of 35 regions takes beside the picture", "<="),
+    **{
+        f"frames_full_to_empty_{name}": Bar(
+            f"frames accepted a second with 20 000 labelled images, over none, {words}", ">="
+        )
+        for name, words in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL"))
+    },
     "killed_import_is_whole": Bar(
         "an import that is killed three times loses and doubles nothing (1: so it is)", ">="
     ),
