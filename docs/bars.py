@@ -144,6 +144,8 @@ SYNTHESIS = {
         )
         for end, told in (("", ""), ("_at_all", ", at all"))
     },
+    "G8_spoiled": Bar("samples spoiled on purpose that are refused, share", ">="),
+    "G8_good": Bar("good samples that are refused, share", "<="),
     "G5": Bar("75 boxes by E2X and samples above the boxes alone, points of siblings", ">="),
     "G5_at_all": Bar("the same, above them at all", ">="),
     **{

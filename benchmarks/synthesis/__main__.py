@@ -24,6 +24,7 @@ from benchmarks.synthesis import (
     repair,
     report,
     reproduction,
+    spoiled,
     training,
 )
 from benchmarks.synthesis.material import ready
@@ -75,7 +76,9 @@ def rows_of(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Can the missing sample be made?")
     parser.add_argument(
-        "--part", choices=("reproduction", "pictures", "training", "leaks"), default="reproduction"
+        "--part",
+        choices=("reproduction", "pictures", "training", "leaks", "checks"),
+        default="reproduction",
     )
     parser.add_argument("--world", choices=("street", "carla"), default="street")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="with CARLA")
@@ -108,6 +111,9 @@ def main() -> None:
         sizes = arguments.epochs, arguments.threads, arguments.num_samples
         of_seeds = [ready(seed, *sizes) for seed in arguments.seeds]
         reached, told = leaks.reached(of_seeds, (arms.BLAMED, arms.POOL)), {}
+    elif arguments.part == "checks":
+        sizes = arguments.epochs, arguments.threads, arguments.num_samples
+        reached, told = spoiled.measure([ready(seed, *sizes) for seed in arguments.seeds])
     elif arguments.part == "training":
         reached, told = trained(arguments)
     else:

@@ -234,6 +234,14 @@ def _interval(seeds: Sequence[Counts]) -> tuple[float, float, float]:
     return 100 * count / max(1.0, of), float(low), float(high)
 
 
+def bootstrapped(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of single values, and its 95 % interval."""
+    rows = np.asarray(values, np.float64)
+    draws = np.random.default_rng(0).integers(0, len(rows), (REPEATS, len(rows)))
+    low, high = np.quantile(rows[draws].mean(axis=1), [0.025, 0.975])
+    return float(rows.mean()), float(low), float(high)
+
+
 def _by_arm(units: Sequence[Unit]) -> dict[str, list[Unit]]:
     found: dict[str, list[Unit]] = defaultdict(list)
     for unit in sorted(units, key=lambda one: int(one["seed"])):
