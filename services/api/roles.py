@@ -103,6 +103,8 @@ LEAST: Mapping[str, UserRole | None] = {
     "GET /v1/models": VIEWER,
     "GET /v1/models/{name}": VIEWER,
     "POST /v1/models/{name}/promote": ADMIN,
+    "POST /v1/models/{name}/pin": ADMIN,
+    "POST /v1/models/{name}/unpin": ADMIN,
     "POST /v1/models/{name}/explain": CURATOR,
     "POST /v1/models/rollback": ADMIN,
     "GET /v1/datasets": VIEWER,

@@ -194,13 +194,14 @@ def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: st
     curator |= {"/cycles/N/cancel", "/cycles/N/train"}
     curator |= {f"/modes/N/{one}" for one in ("merge", "rename", "split")}
     curator |= {f"/samples/N/{one}" for one in ("accept", "refuse")}
+    models = {"/models/N/pin", "/models/N/promote", "/models/rollback"}
     assert (
         offered
         == {
             "viewer": {"/account/tokens"},
             "labeller": {"/account/tokens", *asking},
             "curator": curator,
-            "admin": {*curator, "/models/N/promote", "/models/rollback", "/users", "/users/change"},
+            "admin": {*curator, *models, "/users", "/users/change"},
         }[role]
     )
 
