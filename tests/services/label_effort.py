@@ -1,7 +1,8 @@
 """A scripted labeller: what the same boxes cost on our page and in Label Studio's editor.
 
-They are drawn from nothing, or what a detector proposes is put right. Hands count what they do. Their time is told by the keystroke-level model, with a fixed seed, and
-what the machine lets them wait for is measured.
+They are drawn from nothing, or what a detector proposes is put right. Hands count what they do.
+Their time is told by the keystroke-level model, with a fixed seed, and what the machine lets them
+wait for is measured.
 
 Source:
     S. K. Card, T. P. Moran and A. Newell, "The keystroke-level model for user performance time with

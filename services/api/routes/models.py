@@ -65,8 +65,7 @@ def rollback_model(session: SessionOf, context: ContextOf) -> ModelOut:
 
 @router.post("/models/{name}/pin", response_model=ModelOut)
 def pin_model(name: str, session: SessionOf, context: ContextOf) -> ModelOut:
-    """Pin the champion: until it is unpinned no challenger takes its place, whatever the gate says,
-    and promoting and rolling back are refused."""
+    """Pin the champion: until it is unpinned nothing takes its place, whatever the gate says."""
     model = registry.find(session, name)
     pins.pin(session, model)
     return _whole(session, context, model)
