@@ -86,6 +86,9 @@ SCALE = {
         "peak memory of the selecting process at a million images, GiB", "<="
     ),
 }
+LATENCY = {
+    "own_share_s": Bar("from a report to its label task, the service's own share, s", "<="),
+}
 SPEED = {
     "floor_ratio_cpu": Bar("an E2X explanation, times its passes alone", "<="),
     "embedding_share": Bar("embedding a pool image, share of the encoder's own speed", ">="),
@@ -173,6 +176,7 @@ FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "detectors.json": ("Detectors", DETECTORS),
     "retrieval.json": ("Index at size", RETRIEVAL),
     "scale.json": ("A pool that grows", SCALE),
+    "latency.json": ("From a report to its label task", LATENCY),
     "speed-cpu.json": ("Speed without a GPU", SPEED),
 }
 
