@@ -6,8 +6,8 @@ the master that they watch::
     sentinel://:password@one:26379;sentinel://two:26379;sentinel://three:26379/0?master_name=e2x
 
 ``password`` is Redis' own; ``sentinel_password`` that of the Sentinels. ``ssl_ca_certs=FILE`` in
-the query means TLS to both. Certificates are checked unless ``ssl_cert_reqs=none`` says not to: Celery
-by itself would take any.
+the query means TLS to both. Certificates are checked unless ``ssl_cert_reqs=none`` says not to:
+Celery by itself would take any.
 """
 
 from __future__ import annotations

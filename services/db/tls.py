@@ -17,7 +17,8 @@ def connecting(url: str) -> tuple[URL, dict[str, Any]]:
 
     Args:
         url: ``…?sslmode=verify-full&sslrootcert=FILE``; without a file the system's certificates
-            are trusted. ``require`` encrypts and takes any certificate.
+            are trusted. ``require`` encrypts and takes any certificate; a URL that says nothing
+            does so where the server can, and else goes without.
 
     Raises:
         ValueError: no such mode, or a file cannot be read.
@@ -27,11 +28,11 @@ def connecting(url: str) -> tuple[URL, dict[str, Any]]:
     if not said or not parsed.drivername.endswith("pg8000"):
         return parsed, {}
     bare = parsed.difference_update_query(OPTIONS)
-    mode = said.get("sslmode", "verify-full" if "sslrootcert" in said else "disable")
+    mode = said.get("sslmode", "verify-full")
     if mode not in MODES:
         raise ValueError(f"database_url: sslmode={mode}: there are {', '.join(MODES)}")
     if mode == "disable":
-        return bare, {}
+        return bare, {"ssl_context": False}  # else the driver encrypts where the server can
     try:
         context = ssl.create_default_context(cafile=said.get("sslrootcert"))
         if "sslcert" in said:

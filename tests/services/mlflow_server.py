@@ -87,11 +87,11 @@ def metrics(run: dict[str, Any]) -> dict[str, float]:
 
 def executable() -> str:
     """The program; the test is skipped where there is none."""
-    found = os.environ.get("E2X_MLFLOW") or shutil.which("mlflow")
+    found = os.environ.get("E2X_MLFLOW_SERVER") or shutil.which("mlflow")
     if not found:
         pytest.skip(
-            "NO TEST WITH MLFLOW RUNS: set E2X_MLFLOW to its program, from an environment of its "
-            "own (pip install mlflow)"
+            "NO TEST WITH MLFLOW RUNS: set E2X_MLFLOW_SERVER to its program, from an environment "
+            "of its own (pip install mlflow)"
         )
     return found
 

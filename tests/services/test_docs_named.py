@@ -107,7 +107,7 @@ def _check_command(said: str) -> None:
             assert word.split("=")[0] in options, f"e2x {said}: no {word}"
 
 
-PROGRAMS = ("LABEL_STUDIO", "MLFLOW", "HELM", "HADOLINT")
+PROGRAMS = ("LABEL_STUDIO", "MLFLOW_SERVER", "HELM", "HADOLINT")
 OF_TESTS = {f"E2X_{name}" for name in ("PAUSES", "PICTURES_OF", *PROGRAMS)}
 """Variables that tests read, and no program."""
 

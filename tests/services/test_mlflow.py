@@ -31,6 +31,8 @@ from services.worker.environment import environment_of
 from tests.services.commands import CommandLine
 from tests.services.mlflow_server import Server, metrics, params, tags
 
+pytestmark = pytest.mark.timeout(900)
+"""The first that needs the server waits for its start."""
 HISTORY = {
     "ended": "epochs",
     "steps": 30,

@@ -94,7 +94,7 @@ def test_a_database_of_nobody_is_refused(
     ca = f"sslrootcert={certificate[0]}"
     for options in (f"?sslmode=verify-full&{ca}", f"?{ca}", "?sslmode=require"):
         assert is_encrypted(postgres_url + options)
-    assert not is_encrypted(postgres_url)
+    assert not is_encrypted(f"{postgres_url}?sslmode=disable")
     with pytest.raises(SQLAlchemyError, match=r"(?i)certificate"):
         is_encrypted(f"{postgres_url}?sslmode=verify-full")
     elsewhere = postgres_url.replace("127.0.0.1", "localhost")
@@ -119,7 +119,9 @@ def test_a_mode_or_a_file_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         tls.connecting(f"{url}?sslrootcert=/no/such/file")
     bare, arguments = tls.connecting(f"{url}?sslmode=disable&application_name=e2x")
-    assert (dict(bare.query), arguments) == ({"application_name": "e2x"}, {})
+    assert dict(bare.query) == {"application_name": "e2x"}
+    assert arguments == {"ssl_context": False}
+    assert tls.connecting(url)[1] == {}
 
 
 def test_the_url_of_sentinels_says_what_is_needed() -> None:
