@@ -194,6 +194,9 @@ def page() -> str:
         "",
     ]
     for file, (title, bars) in FILES.items():
+        if not (RESULTS / file).is_file():
+            lines += [f"## {title}", "", "Not measured yet.", ""]
+            continue
         document = json.loads((RESULTS / file).read_text())
         lines += [f"## {title}", "", f"`benchmarks/results/{file}`", ""]
         lines += ["| bar | goal | measured | |", "|---|---|---|---|"]

@@ -13,6 +13,8 @@ FILE = "latency.json"
 
 def page() -> str:
     """The page as Markdown."""
+    if not (bars.RESULTS / FILE).is_file():
+        return UNMEASURED
     document = json.loads((bars.RESULTS / FILE).read_text())
     lines = [
         "<!-- Written by docs/generated.py from benchmarks/results: measure, do not edit. -->",
@@ -39,13 +41,21 @@ def page() -> str:
         "",
         "## How it was measured",
         "",
-        wrapped(HOW.format(frames=document["frames"], cores=document["machine"]["cores"])),
+        wrapped(HOW.format(frames=document["frames"], **document["machine"])),
         "",
         f"`{document['command']}`",
     ]
     return "\n".join(lines) + "\n"
 
 
+UNMEASURED = """\
+<!-- Written by docs/generated.py from benchmarks/results: measure, do not edit. -->
+
+# From a frame's report to its label task
+
+Not measured yet: `python -m benchmarks.latency` does, on a machine that does nothing else, and
+`python docs/generated.py` writes this page from what it finds.
+"""
 INTRODUCTION = """
 How long it takes from the first byte of a report to the moment in which somebody can be given the
 label task that the frame asked for. Every moment is given to one part: what stages compute, which
@@ -56,8 +66,8 @@ is a setting and in none of these figures.
 HOW = """
 {frames} frames of the street world, one after another, each reported by `POST /v1/frames` to a
 service that had nothing else to do: relay, scheduler, API and two workers with one thread each on
-{cores} cores, SQLite, the embedded broker, the demo's detector and encoder at 192 x 256 px, a pool
-of 200 images. A cycle is begun by `POST /v1/cycles` as soon as the report is answered, waits for
+{cores} cores (load average {load_average} as it began), SQLite, the embedded broker, the demo's detector and encoder at 192 x 256 px, a pool
+of 120 images. A cycle is begun by `POST /v1/cycles` as soon as the report is answered, waits for
 scan and explanation by itself, and is cancelled once it asks for labels. The times are those of the
 service's own [traces](../watching.md#traces), so that they hold what making these costs. The first
 frame, with which the workers load the networks, is not counted.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -47,9 +48,10 @@ def main() -> None:
                 headers={"Authorization": f"Bearer {project_token(context)}"},
                 timeout=FRAME_S,
             )
+            beside = os.getloadavg()[0]  # of the minutes in which this program trained, too
             measured = measure(context, client, collector, given.frames)
         context.engine.dispose()
-    document = told(measured, given.frames)
+    document = told(measured, given.frames, beside)
     RESULT.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     show(document)
 
@@ -148,14 +150,14 @@ def _is_a_look(span: Seen) -> bool:
     return span.name.startswith("GET ")
 
 
-def told(frames: list[Frame], asked: int) -> dict[str, Any]:
-    """The result file."""
+def told(frames: list[Frame], asked: int, load: float) -> dict[str, Any]:
+    """The result file; ``load`` is the load average of the machine as it began."""
     own = sorted(frame["own_s"] for frame in frames)
     low, high = _interval(own)
     kinds = sorted({kind for frame in frames for kind in frame["stages_s"]})
     return {
         "command": f"python -m benchmarks.latency --frames {asked}",
-        "machine": machine(),
+        "machine": machine(load_average=round(load, 1)),
         "versions": versions(),
         "frames": len(frames),
         "bars": {"own_share_s": entry(median(own), low, high, bound=GOAL_S, sense="<=")},

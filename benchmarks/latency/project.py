@@ -24,13 +24,13 @@ from services.models import registry, training
 from services.worker.supervisor import Supervisor
 
 SIZE = DemoSize(
-    seed_images=120,
-    pool_images=200,
+    seed_images=60,
+    pool_images=120,
     field_frames=0,
     sibling_frames=0,
-    holdout_images=40,
+    holdout_images=20,
     budget_boxes=20,
-    epochs=8,
+    epochs=5,
 )
 LONG_S = 3600.0
 WORKERS = {"explain": ("explain",), "rest": ("embed", "index", "default", "train")}

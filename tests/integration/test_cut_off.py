@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from benchmarks.common import light_stage
 from benchmarks.common.processes import LIGHT, ROOT, supervisor_of
-from benchmarks.common.projects import QUICK_WORKERS, make_context
+from benchmarks.common.projects import QUICK_WORKERS, make_context, make_project
 from benchmarks.common.waiting import wait_until
 from services import units
 from services.context import Context
@@ -139,7 +139,8 @@ def redis_on(folder: Path, *addresses: str) -> Iterator[int]:
 
 @contextmanager
 def worker_on(where: Host, folder: Path, context: Context, ahead_s: int = 0) -> Iterator[Path]:
-    """``e2x worker`` on a host with nothing but variables; the folder of its logs."""
+    """``e2x worker`` on a host with a folder of its own; where its logs lie."""
+    make_project(folder)
     reached = {
         "E2X_DATABASE_URL": context.settings.database_url.replace("127.0.0.1", where.here),
         "E2X_BROKER_URL": context.settings.broker_url.replace("127.0.0.1", where.here),
