@@ -66,11 +66,12 @@ is a setting and in none of these figures.
 HOW = """
 {frames} frames of the street world, one after another, each reported by `POST /v1/frames` to a
 service that had nothing else to do: relay, scheduler, API and two workers with one thread each on
-{cores} cores (load average {load_average} as it began), SQLite, the embedded broker, the demo's detector and encoder at 192 x 256 px, a pool
-of 120 images. A cycle is begun by `POST /v1/cycles` as soon as the report is answered, waits for
-scan and explanation by itself, and is cancelled once it asks for labels. The times are those of the
-service's own [traces](../watching.md#traces), so that they hold what making these costs. The first
-frame, with which the workers load the networks, is not counted.
+{cores} cores (load average {load_average} as it began), SQLite, the embedded broker, the demo's
+detector and encoder at 192 x 256 px, a pool of 120 images. A cycle is begun by `POST /v1/cycles` as
+soon as the report is answered, waits for scan and explanation by itself, and is cancelled once it
+asks for labels. The times are those of the service's own [traces](../watching.md#traces), so that
+they hold what making these costs. The first frame, with which the workers load the networks, is not
+counted.
 """
 
 

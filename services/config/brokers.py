@@ -33,7 +33,7 @@ class Sentinels:
         username: at Redis; None: the default user.
         password: at Redis.
         sentinel_password: at the Sentinels.
-        tls: options of :class:`redis.SSLConnection`; empty: without TLS.
+        tls: options of redis' TLS connection; empty: without TLS.
     """
 
     hosts: tuple[tuple[str, int], ...]

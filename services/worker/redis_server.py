@@ -128,9 +128,10 @@ def client(url: str, timeout_s: float = 2.0) -> redis.Redis:
 def _of_sentinels(group: brokers.Sentinels, timeout_s: float) -> redis.Redis:
     """A client of the master that Sentinels name; they are asked anew for each connection."""
     timed = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-    asked = Sentinel(group.hosts, sentinel_kwargs={**group.for_sentinels, **timed})
+    options = {**group.for_sentinels, **timed}
+    asked = Sentinel(group.hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
     secured = {"ssl": True, **group.tls} if group.tls else {}
-    return asked.master_for(
+    master: redis.Redis = asked.master_for(  # type: ignore[no-untyped-call]
         group.master_name,
         db=group.database,
         username=group.username,
@@ -139,6 +140,7 @@ def _of_sentinels(group: brokers.Sentinels, timeout_s: float) -> redis.Redis:
         **timed,
         **secured,
     )
+    return master
 
 
 def answers(url: str) -> bool:

@@ -135,7 +135,11 @@ def test_variables_and_settings_exist(page: Path) -> None:
         for name in re.findall(r"\bE2X_[A-Z_]+\b", code):
             assert name in variables | OF_TESTS, name
         whole = re.fullmatch(r"([a-z]+)\.([a-z_]+)", code)
-        if whole and whole[1] in groups and whole[2] not in ("json", "py", "html", "md", "toml"):
+        if (
+            whole
+            and whole[1] in groups
+            and whole[2] not in ("json", "py", "html", "md", "svg", "toml")
+        ):
             assert code in settings, code
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import httpx
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import delete, select, update
 
 from benchmarks.common.projects import make_model
+from services.api.app import create_app
 from services.cli import doctor_project
 from services.config.setting_groups import MlflowSettings
 from services.context import Context
@@ -28,8 +30,10 @@ from services.models import registration, registry
 from services.models.training import Trained
 from services.worker import tasks
 from services.worker.environment import environment_of
+from tests.services.api_server import serving
 from tests.services.commands import CommandLine
 from tests.services.mlflow_server import Server, metrics, params, tags
+from tests.services.pages import sign_in
 
 pytestmark = pytest.mark.timeout(900)
 """The first that needs the server waits for its start."""
@@ -220,6 +224,18 @@ def test_the_command_line_says_what_is_not_told(line: CommandLine, nobody: str) 
     assert found["waiting"] == [1]
     assert "MLflow" in found["error"]
     assert "no" in line.done("mlflow", "status").out
+
+
+def test_the_page_of_a_model_says_what_is_not_told(sqlite_context: Context, nobody: str) -> None:
+    trained(sqlite_context, 1)
+    for url in ("", nobody):
+        app = create_app(with_server(sqlite_context, url))
+        name, _, value = sign_in(app, "viewer", "viewer").partition("=")
+        with serving(app) as (address, _):
+            headers = {"accept": "text/html"}
+            page = httpx.get(f"{address}/models/1", cookies={name: value}, headers=headers)
+        assert page.status_code == 200, page.text
+        assert ("not told yet" in page.text) is bool(url)
 
 
 @pytest.fixture
