@@ -218,7 +218,9 @@ def lookalikes(study: Study, sizes: Sizes) -> Iterator[Row]:
         for name in NAMES:
             samples = int(explain.default(methods.OURS, "num_samples"))
             found = study.maps(case, ASKED, name, samples)
-            for row, t in enumerate(false if found and known else ()):
+            if found is None or known is None:
+                continue
+            for row, t in enumerate(false):
                 truth: FloatArray = -np.array(known[row], np.float32)
                 ours: FloatArray = -np.array(found["values"][t], np.float32)
                 yield row_of(study, case, case.subjects[t], name) | {

@@ -62,8 +62,8 @@ def test_a_value_is_parted_among_the_pixels_of_its_superpixel():
 def test_a_map_of_what_the_detector_stands_on_beats_its_opposite(tmp_path):
     here, told = study(tmp_path), {}
     shown = case(ScoreTarget(200, 1), ScoreTarget(300, 2))
-    for name in ("gp_shap", "random"):
-        rival = rivals.Rival(name, "equal", name)
+    for name, given in (("gp_shap", {"num_samples": 64}), ("random", {})):
+        rival = rivals.Rival(name, "equal", name, given)
         told[name] = rivals._curves(here, shown, rival)
         assert len(told[name]) == 2
         for row in told[name]:

@@ -168,8 +168,7 @@ class VxCode:
                 for start in range(0, len(turned), self.batch_size)
             ]
         )
-        signed: FloatArray = self._sign * rewards
-        return signed
+        return rewards if self.mode == "insertion" else -rewards
 
     def _within(
         self, reward: Reward, shown: BoolArray, group: np.ndarray
