@@ -101,11 +101,11 @@ SMALL = Sizes(
     sanity_images={"street": 2, "bccd": 1},
     fgvis_images={"street": 3, "bccd": 1},
     pair_images={"street": 16, "bccd": 8, "carla": 4},
-    rival_images={"street": 8},
-    published_images={},
-    rival_planted=10,
-    pulled_images={"street": 5},
-    lookalike_images=2,
+    rival_images={"street": 20},
+    published_images={"street": 3},
+    rival_planted=30,
+    pulled_images={"street": 12},
+    lookalike_images=6,
 )
 FULL = Sizes(
     exact_images={"street": 20, "bccd": 10, "carla": 10},
