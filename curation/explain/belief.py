@@ -40,12 +40,15 @@ class Posterior:
         scores: [N] float32.
         distances: [S] of the superpixels from the default box, which the prior falls with.
         kernel: of the Gaussian process; None where no mask changes the score.
+        later: so many of the masks, the last, were chosen by what the others told; the kernel is
+            fitted to the others.
     """
 
     masks: FloatArray
     scores: FloatArray
     distances: coalition_gp.Float64Array
     kernel: coalition_gp.Kernel | None
+    later: int = 0
 
     def shapley(self) -> tuple[FloatArray, FloatArray]:
         """Shapley values [S] float32 and their standard deviations [S]."""
@@ -102,6 +105,7 @@ class Posterior:
             self,
             masks=np.concatenate([self.masks, masks]),
             scores=np.concatenate([self.scores, scores]),
+            later=self.later + len(masks),
         )
 
     def interactions(self, shown: float) -> FloatArray:

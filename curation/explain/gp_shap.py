@@ -107,6 +107,33 @@ class GPShap:
             )
         ]
 
+    def repeat(
+        self,
+        detector: Detector,
+        image: ImageArray,
+        found: Sequence[Attribution],
+        segments: SegmentArray,
+    ) -> list[Attribution]:
+        """See :class:`~curation.explain.base.Repeats`; ``found`` is an answer of this method."""
+        before = [each.belief for each in found if isinstance(each.belief, Posterior)]
+        if not before:
+            return []
+        check_segments(segments, detector.input_size_hw)
+        targets = [each.target for each in found]
+        masks, first = before[0].masks, len(before[0].masks) - before[0].later
+        x = detector.preprocess([image])
+        scores = masked_scores(detector, x, segments, masks, targets, self.kind, self.batch_size)
+        return [
+            self._attribution(
+                target,
+                segments,
+                believed(masks[:first], scores[:first, t], known.distances).and_more(
+                    masks[first:], scores[first:, t]
+                ),
+            )
+            for t, (target, known) in enumerate(zip(targets, before, strict=True))
+        ]
+
     def _attribution(
         self, target: ScoreTarget, segments: SegmentArray, posterior: Posterior
     ) -> Attribution:
