@@ -33,8 +33,8 @@ class RegionRules:
         focus_min_share: the window spans at least this share of each side of the image, since
             what hides a small object is often beside it.
         away_z: outside of the window a superpixel counts too, if its harm exceeds this many
-            standard errors, which the largest error of a hundred superpixels does once in ten
-            images; where the method gives none, no other counts.
+            standard errors, which at 3.3 the largest error of a hundred superpixels does once in
+            ten images; where the method gives none, no other counts. Infinity for the window alone.
         away_share: and if it reaches this share of the strongest harm in the window.
     """
 
@@ -44,7 +44,7 @@ class RegionRules:
     min_weight: float = 0.05
     focus_scale: float = 2.0
     focus_min_share: float = 0.25
-    away_z: float = 3.3
+    away_z: float = float("inf")
     away_share: float = 1.0
 
     def __post_init__(self) -> None:

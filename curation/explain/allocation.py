@@ -22,6 +22,9 @@ from curation.regions import RegionRules, harmful_regions
 RULES = RegionRules(max_regions=3)
 """So many regions are removed at most before the first is taken as it is."""
 _DRAWS = 512
+# Kernels are fitted anew once there are so many times the masks that they were fitted to: a fit
+# takes as long as some ten passes, and a few masks more change little.
+_REFIT = 1.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +102,7 @@ def in_turns(
     first: int,
     certain: float,
 ) -> list[Posterior]:
-    """Beliefs from a first block of masks, from regions removed, and from more masks where needed.
+    """Beliefs from a first block of masks, from regions removed, and from more masks.
 
     Args:
         masks: [N, S], of which the first are taken.
@@ -107,43 +110,61 @@ def in_turns(
         distances: [T], as of :func:`~curation.explain.coalition_gp.fit`.
         looked: what is known of every target by its belief.
         most: masks at most.
-        first: masks in any case.
-        certain: the probability from which a target asks for no more masks.
+        first: masks in any case, before any region is removed.
+        certain: the probability from which no more masks are asked for, once every target has it;
+            above 1 all are used.
     """
-    count, block = first - first % 2, max(2, first // 4 * 2)
-    removed = np.zeros((0, masks.shape[1]), np.float32)
-    taken, removals = scored(masks[:count]), np.zeros((0, len(distances)), np.float32)
+    count = fitted = first - first % 2
+    block = max(2, first // 4 * 2)
+    scores = scored(masks[:count])
+    found = [believed(masks[:count], scores[:, t], far) for t, far in enumerate(distances)]
     while True:
-        found = [
-            believed(masks[:count], taken[:, t], far).and_more(removed, removals[:, t])
-            for t, far in enumerate(distances)
-        ]
-        seen = looked(found)
-        while count + len(removed) < most:
-            asked = [group for each in seen if (group := each.untested()) is not None]
-            rows = _new(asked, removed, most - count - len(removed))
-            if not len(rows):
-                break
-            scores = scored(rows)
-            removed, removals = np.concatenate([removed, rows]), np.concatenate([removals, scores])
-            found = [each.and_more(rows, scores[:, t]) for t, each in enumerate(found)]
-            seen = looked(found)
-        left = most - count - len(removed)
-        if left < 2 or min(each.confidence() for each in seen) >= certain:
+        found = _removed(found, scored, looked, most)
+        left = most - len(found[0].masks)
+        rows = _new(masks[count : count + min(block, left - left % 2)], found[0].masks)
+        if not len(rows) or _is_certain(looked(found), certain):
             return found
-        added = masks[count : count + min(block, left - left % 2)]
-        if not len(added):
-            return found
-        count, taken = count + len(added), np.concatenate([taken, scored(added)])
+        count += block
+        found = _added(found, rows, scored)
+        if len(found[0].masks) >= _REFIT * fitted:
+            fitted = len(found[0].masks)
+            found = [believed(each.masks, each.scores, each.distances) for each in found]
 
 
-def _new(groups: Sequence[BoolArray], removed: FloatArray, most: int) -> FloatArray:
-    """[n, S] the images without each group, none twice and none that is known."""
-    known = {row.tobytes() for row in removed}
-    rows = []
-    for group in groups:
-        row = (~group).astype(np.float32)
-        if row.tobytes() not in known and len(rows) < most:
+def _removed(
+    found: list[Posterior],
+    scored: Callable[[FloatArray], FloatArray],
+    looked: Callable[[Sequence[Posterior]], Sequence[Looked]],
+    most: int,
+) -> list[Posterior]:
+    """Beliefs after regions were removed, one a target and call, until none is left to remove."""
+    while (left := most - len(found[0].masks)) > 0:
+        groups = [group for each in looked(found) if (group := each.untested()) is not None]
+        without = np.array([~group for group in groups], np.float32)
+        rows = _new(without.reshape(-1, found[0].masks.shape[1]), found[0].masks)[:left]
+        if not len(rows):
+            break
+        found = _added(found, rows, scored)
+    return found
+
+
+def _added(
+    found: list[Posterior], rows: FloatArray, scored: Callable[[FloatArray], FloatArray]
+) -> list[Posterior]:
+    scores = scored(rows)  # every row tells something of every target
+    return [each.and_more(rows, scores[:, t]) for t, each in enumerate(found)]
+
+
+def _is_certain(seen: Sequence[Looked], certain: float) -> bool:
+    return certain <= 1 and all(each.confidence() >= certain for each in seen)
+
+
+def _new(rows: FloatArray, seen: FloatArray) -> FloatArray:
+    """Of masks [n, S] those that are not seen, each once."""
+    known = {row.tobytes() for row in seen}
+    kept = []
+    for row in rows:
+        if row.tobytes() not in known:
             known.add(row.tobytes())
-            rows.append(row)
-    return np.array(rows, np.float32).reshape(-1, removed.shape[1])
+            kept.append(row)
+    return np.array(kept, np.float32).reshape(-1, seen.shape[1])

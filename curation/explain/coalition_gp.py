@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -213,42 +213,6 @@ def predicted(
     left = 1 - np.einsum("nm,nm->m", across, cho_solve(lower, across))
     left = left + (1 - ones @ across) ** 2 / ones.sum()  # the mean is not known either
     return mean + across.T @ solved, np.sqrt(scale * np.maximum(left, 0))
-
-
-class Untried(NamedTuple):
-    """What scores of masks that were not tried would tell, as shares of s.
-
-    A score at mask b lowers the variance of value i by ``with_values[i, b] ** 2 /
-    between[b, b]``, whatever it turns out to be.
-    """
-
-    with_values: Float64Array
-    """[S, M] covariance of each superpixel's value and each mask's score."""
-    between: Float64Array
-    """[M, M] covariance of the masks' scores, with their noise."""
-
-
-def untried(masks: Float64Array, kernel: Kernel, candidates: Float64Array, shown: float) -> Untried:
-    """Posterior covariances of weighted Banzhaf values and the scores of other masks.
-
-    Args:
-        masks: [N, S] of zeros and ones, those whose scores are known; the scores do not matter.
-        kernel: from :func:`fit`.
-        candidates: [M, S], others.
-        shown: as of :func:`banzhaf`.
-    """
-    lower = cho_factor(kernel.covariance(masks), lower=True)
-    ones = cho_solve(lower, np.ones(len(masks)))  # [N]
-    strengths, node, one = np.tanh(kernel.rates / 2), np.array([2 * shown - 1]), np.ones(1)
-    with_masks, _ = _moments(2 * masks - 1, strengths, node, one)  # [S, N]
-    with_candidates, _ = _moments(2 * candidates - 1, strengths, node, one)  # [S, M]
-    across = kernel.between(masks, candidates)  # [N, M]
-    missing = 1 - ones @ across  # [M]; the mean is not known either
-    solved = cho_solve(lower, across)
-    with_values = with_candidates - with_masks @ solved
-    with_values -= np.outer(with_masks @ ones, missing) / ones.sum()
-    between = kernel.covariance(candidates) - across.T @ solved
-    return Untried(with_values, between + np.outer(missing, missing) / ones.sum())
 
 
 def _differences(

@@ -40,10 +40,11 @@ class GPShap:
     Args:
         num_samples: masked images at most, those of all and of no superpixel among them; at least
             4. Where there are no more masks than that, all are taken and the values are exact.
-        first_samples: so many are masked in any case. Then passes go where the answer is open,
-            see :mod:`~curation.explain.allocation`; ``num_samples`` or more for all at once.
-        certain: an image is done once every target's first region was seen to hurt and is with
-            this probability where the most harm is.
+        first_samples: so many are masked before the regions that would be named are removed, see
+            :mod:`~curation.explain.allocation`; 0 for seven of eight, ``num_samples`` for no
+            removal. What is left is masked as the first were.
+        certain: no more images are masked once it is as probable as this, for every target, that
+            the superpixel that does most harm is in the region named first; above 1 all are.
         kind: unit of the explained score. Log-odds are nearest to a sum over superpixels.
         batch_size: masked images a forward pass; bounds memory, changes no value beyond
             rounding. None takes what suits the device.
@@ -59,8 +60,8 @@ class GPShap:
     """
 
     num_samples: int = 128
-    first_samples: int = 64
-    certain: float = 0.95
+    first_samples: int = 0
+    certain: float = 2.0
     kind: ScoreKind = ScoreKind.LOG_ODDS
     batch_size: int | None = None
     seed: int = 0
@@ -73,8 +74,8 @@ class GPShap:
             raise ValueError("num_samples must be at least 4 and batch_size at least 1")
         if not 0 <= self.region_share <= 1:
             raise ValueError(f"region_share must lie in 0..1, not {self.region_share}")
-        if self.first_samples < 4 or not 0 <= self.certain <= 1:
-            raise ValueError("first_samples must be at least 4 and certain must lie in 0..1")
+        if 0 < self.first_samples < 4 or self.first_samples < 0 or self.certain < 0:
+            raise ValueError("first_samples must be 0 or at least 4, and certain at least 0")
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -176,7 +177,7 @@ class GPShap:
         def looked(found: Sequence[Posterior]) -> list[Looked]:
             return [
                 Looked(
-                    self._attribution(target, segments, posterior),
+                    self._of_regions(target, segments, posterior),
                     _is_seen(float(posterior.scores[0]), self.kind),
                     size_wh,
                     _as_box(box),
@@ -184,13 +185,19 @@ class GPShap:
                 for target, posterior, box in zip(targets, found, boxes, strict=True)
             ]
 
+        first = self.first_samples or self.num_samples - self.num_samples // 8
         masks = self.masks(superpixels.count(segments))  # [N, S]
-        if len(masks) == 2 ** masks.shape[1] or self.first_samples >= self.num_samples:
+        if len(masks) == 2 ** masks.shape[1] or first >= self.num_samples:
             scores = scored(masks)
             return [believed(masks, scores[:, t], far) for t, far in enumerate(distances)]
-        return in_turns(
-            masks, scored, distances, looked, self.num_samples, self.first_samples, self.certain
-        )
+        return in_turns(masks, scored, distances, looked, self.num_samples, first, self.certain)
+
+    def _of_regions(
+        self, target: ScoreTarget, segments: SegmentArray, posterior: Posterior
+    ) -> Attribution:
+        values, errors = posterior.banzhaf(self.region_share)
+        ends = float(posterior.scores[0]), float(posterior.scores[1])
+        return Attribution(target, segments, values, errors, *ends, self.name, belief=posterior)
 
 
 def sample_masks(num_segments: int, num_samples: int, rng: np.random.Generator) -> FloatArray:

@@ -100,7 +100,7 @@ def test_heaviest_regions_are_kept():
 
 def test_window_looks_near_the_object_and_lifts_if_nothing_is_there():
     box = (40.0, 80.0, 60.0, 120.0)  # cell 12, in the middle
-    rules = RegionRules(focus_scale=3.5, away_z=float("inf"))
+    rules = RegionRules(focus_scale=3.5)
     near = harmful({11: -1.0, 0: -9.0}, rules=rules, box=box)
     assert [region.segments for region in near] == [(11,)]
     assert near[0].weight == 1
@@ -110,7 +110,7 @@ def test_window_looks_near_the_object_and_lifts_if_nothing_is_there():
 
 def test_harm_outside_of_the_window_counts_where_it_is_certain_and_as_strong():
     box, near, away = (40.0, 80.0, 60.0, 120.0), 12, 24
-    rules = RegionRules(focus_scale=1.0, focus_min_share=0.1)
+    rules = RegionRules(focus_scale=1.0, focus_min_share=0.1, away_z=3.3)
 
     def cut(at_box: float, elsewhere: float, errors: float | None) -> set[int]:
         regions = harmful({near: -at_box, away: -elsewhere}, False, rules, box, errors)
@@ -120,13 +120,13 @@ def test_harm_outside_of_the_window_counts_where_it_is_certain_and_as_strong():
     assert cut(1.0, 0.9, 0.1) == {near}  # certain, but less than what is near
     assert cut(1.0, 1.5, 0.49) == {near}  # as strong, but three errors are met by chance
     assert cut(1.0, 9.0, None) == {near}  # nothing says how certain it is
-    no_further = replace(rules, away_z=float("inf"))
-    assert not harmful({near: 1.0}, False, no_further, box)
+    rules = replace(rules, away_z=float("inf"))
+    assert cut(1.0, 9.0, 0.1) == {near}
 
 
 def test_window_of_a_small_object_reaches_its_surroundings():
     tiny = (49.0, 99.0, 51.0, 101.0)
-    rules = RegionRules(focus_min_share=0.5, away_z=float("inf"))
+    rules = RegionRules(focus_min_share=0.5)
     regions = harmful({11: -1.0, 12: -1.0, 10: -9.0}, rules=rules, box=tiny)
     assert [region.segments for region in regions] == [(11, 12)]
 
