@@ -181,6 +181,8 @@ def _window(
     inside: BoolArray = (np.abs(centres - centre) <= half / 2).all(axis=1)
     if not (harm[inside] > 0).any():
         return everywhere
+    if not np.isfinite(rules.away_z):
+        return inside
     certain = np.isfinite(errors) & (harm > rules.away_z * errors)
     away: BoolArray = certain & (harm >= rules.away_share * harm[inside].max())
     return inside | away
