@@ -121,7 +121,7 @@ def in_turns(
     while True:
         found = _removed(found, scored, looked, most)
         left = most - len(found[0].masks)
-        rows = _new(masks[count : count + min(block, left - left % 2)], found[0].masks)
+        rows = _new(masks[count : count + min(block, left)], found[0].masks)
         if not len(rows) or _is_certain(looked(found), certain):
             return found
         count += block
