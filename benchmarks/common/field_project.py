@@ -1,4 +1,4 @@
-"""A project whose champion is a small detector that has learned nothing: its looks cost the same."""
+"""A project whose champion is a small detector that has learned nothing: a look costs the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.common.projects import make_context
 from curation.kernel.images import encode_png
-from curation.kernel.types import UInt8Array
+from curation.kernel.types import ImageArray
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from retrain.ssd import build
@@ -48,7 +48,7 @@ def fill(context: Context) -> Context:
     return context
 
 
-def pixels(number: int, size_hw: tuple[int, int] = FRAME_HW) -> UInt8Array:
+def pixels(number: int, size_hw: tuple[int, int] = FRAME_HW) -> ImageArray:
     """A picture that no other number has: large shapes, some noise."""
     rng = np.random.default_rng((11, number))
     coarse = rng.integers(0, 255, (6, 8, 3), np.uint8)
