@@ -4,7 +4,8 @@
 
 Distinct pictures are imported into the pool; workers embed and index them while ``e2x backup``
 copies the project. The copy is restored as the command says (``cp -a``) and examined by ``e2x
-doctor --deep``; with ``--finish`` it is put to work until all its units are done, and examined again.
+doctor --deep``; with ``--finish`` it is put to work until all its units are done, and examined
+again.
 Writes ``benchmarks/results/backup.json``.
 """
 
