@@ -76,6 +76,12 @@ SCALE = {
         "statements an image, last import over the first, into one growing project", "<="
     ),
     "stored_bytes_an_image": Bar("bytes a pool image of 35 regions takes beside the picture", "<="),
+    **{
+        f"frames_full_to_empty_{name}": Bar(
+            f"frames accepted a second with 20 000 labelled images, over none, {words}", ">="
+        )
+        for name, words in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL"))
+    },
     "killed_import_is_whole": Bar(
         "an import that is killed three times loses and doubles nothing (1: so it is)", ">="
     ),
@@ -132,11 +138,14 @@ SYNTHESIS = {
             ("elsewhere", "the same shape from a random place"),
             ("pasted", "pasting at random"),
             ("random", "a random part of the window"),
+            ("supporting", "regions that support"),
             ("unblamed", "what is not blamed"),
             ("whole", "all of twice the box with its light"),
         )
         for end, told in (("", ""), ("_at_all", ", at all"))
     },
+    "G8_spoiled": Bar("samples spoiled on purpose that are refused, share", ">="),
+    "G8_good": Bar("good samples that are refused, share", "<="),
     "G5": Bar("75 boxes by E2X and samples above the boxes alone, points of siblings", ">="),
     "G5_at_all": Bar("the same, above them at all", ">="),
     **{

@@ -13,6 +13,7 @@ ARMS = {
     "field_frames_elsewhere": "frames, and the same shape from a random place of another frame",
     "field_frames_whole": "frames, and all of twice the box, with its light: no explanation",
     "field_frames_random": "frames, and a random part of the same window, as large",
+    "field_frames_supporting": "frames, and the regions that support a detection",
     "field_frames_unblamed": "frames, and what the game does not blame of the same window",
     "field_frames_pasted": "frames, and known objects pasted at random",
     "field_frames_pool": "frames, and what was blamed in pixels of the pool",
@@ -24,6 +25,11 @@ ARMS = {
     "random_boxes": "75 boxes at random",
     "field_frames_selection": "frames, and E2X buys 75 boxes",
     "selection_compose": "E2X buys 75 boxes, and samples with what the game blames",
+}
+RIVALS = {
+    "pasted": "known objects pasted at random",
+    "supporting": "the regions that support a detection",
+    "unblamed": "what the game does not blame of the same window",
 }
 INTRODUCTION = """
 The first detectors of the loop's street world are fine-tuned on the seed set and what an arm adds.
@@ -117,6 +123,18 @@ def sentences(
             if bars["G4_repair_random_at_all"]["low"] <= 0
             else f"What is blamed repairs more than a random part of the same window, as large: "
             f"{_points(bars['G4_repair_random_at_all'])}."
+        )
+    for rival, words in RIVALS.items():
+        said = bars.get(f"G4_repair_{rival}_at_all")
+        if said:
+            yield f"What is blamed {_verdict(said)} {words}: {_points(said)}."
+    if "pool_lacking" in lines:
+        yield (
+            "Samples in pixels of a pool that holds none of the causes fix "
+            f"{_share(lines, 'pool_lacking')}: what hurts has to be somewhere."
+            if lines["pool_lacking"]["fixed"][0] < lines["pool"]["fixed"][0] / 2
+            else "Samples in pixels of a pool that holds none of the causes fix "
+            f"{_share(lines, 'pool_lacking')}; with the causes, {_share(lines, 'pool')}."
         )
     if "G5_at_all" in bars:
         yield (

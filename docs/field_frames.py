@@ -106,8 +106,12 @@ def findings(rows: list[dict[str, Any]], own: dict[str, dict[str, Any]]) -> list
         f"By the rule of the service, judges and siblings say the same of {agreed['value']:.2f} "
         f"of {agreed['modes']} modes, those with a planted cause under all arms. Judges call "
         f"{agreed['fixed_by_judges']:.2f} of them fixed, siblings "
-        f"{agreed['fixed_by_siblings']:.2f}: where hardly any is fixed, to agree is no art."
+        f"{agreed['fixed_by_siblings']:.2f}: where hardly any is fixed, to agree is no art. Two "
+        "random samples as large as theirs, of places that fail at one and the same rate, would "
+        f"agree in {agreed['of_one_rate']:.2f}"
     )
+    beyond = agreed["of_one_rate"] < agreed["bar"]
+    judging += f": {agreed['bar']:g} takes more frames than these modes have." if beyond else "."
     mended = (
         f"In these modes {agreed['mended_parents']:.2f} of the places in frames that taught are "
         f"mended, {agreed['mended_judges']:.2f} in frames that judge and "
@@ -119,6 +123,11 @@ def findings(rows: list[dict[str, Any]], own: dict[str, dict[str, Any]]) -> list
         "Boxes needed count from none on, which is the frames alone: 0 says that these reach "
         "frames and random by themselves, and that no larger budget of E2X falls below."
     )
+    if own["F3"]["oracle"]:
+        needed += (
+            " The oracle, which buys by the planted cause itself, needs "
+            f"{cell(own['F3']['oracle'], 2)}: the frames leave a choice little to add here."
+        )
     told = [added, needed, judging, mended]
     measured = {row["arm"] for row in rows}
     lacking = [f"`field_frames_{one}`" for one in ON_TOP if f"field_frames_{one}" not in measured]

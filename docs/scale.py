@@ -29,7 +29,7 @@ def page() -> str:
     ]
     if grown := document.get("cycles"):
         lines += [*million(document), *sizes(grown), *policies(grown)]
-    lines += [*imports(document), *stored(document)]
+    lines += [*imports(document), *frames(document), *stored(document)]
     lines += ["## How it was measured", "", wrapped(HOW.format(**told(document))), ""]
     lines += [f"- {part}: `{command}`" for part, command in document.get("commands", {}).items()]
     return "\n".join(lines).rstrip() + "\n"
@@ -172,6 +172,32 @@ def policies(grown: dict[str, Any]) -> Iterator[str]:
                 number(one["peak_mib"]),
             )
             for one in grown["policies"]
+        ],
+    )
+
+
+def frames(document: dict[str, Any]) -> Iterator[str]:
+    """Frames that come in beside many labelled images, and beside none."""
+    part = document.get("frames")
+    if part is None:
+        return
+    yield from ("## Frames that come in", "")
+    yield wrapped(
+        f"{part['clients']} clients send frames with their truth to one API process, of a project "
+        f"with {part['labelled_images']:,} labelled images and of one with none, by turns; medians "
+        f"of {part['rounds']} rounds."
+    )
+    yield ""
+    yield from table(
+        ("database", "a second, none", "a second, all", "ratio, with 95 % interval"),
+        [
+            (
+                one["database"],
+                number(one["a_second_empty"]),
+                number(one["a_second_full"]),
+                f"{one['ratio']:.2f} [{one['low']:.2f}, {one['high']:.2f}]",
+            )
+            for one in part["databases"]
         ],
     )
 

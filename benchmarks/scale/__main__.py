@@ -10,11 +10,11 @@ from typing import Any
 
 from benchmarks.common import bars
 from benchmarks.common.machine import machine, versions
-from benchmarks.scale import cycles, imports, stored
+from benchmarks.scale import cycles, frames, imports, stored
 from curation.kernel import files
 
 OUT = Path(__file__).parents[1] / "results" / "scale.json"
-PARTS = ("import", "resume", "stored", "cycles")
+PARTS = ("import", "resume", "stored", "frames", "cycles")
 POLICIES = {
     "random": 100_000,
     "entropy": 100_000,
@@ -26,6 +26,8 @@ POLICIES = {
 }
 """Pool at which each is measured: the last two encode objects of real pictures."""
 IMAGES_A_SECOND, BYTES_AN_IMAGE, GROWTH, PEAK_GIB = 100.0, 20_000.0, 1.5, 2.0
+FRAMES = 0.8
+"""Of the frames a second that an empty project accepts."""
 
 
 def main() -> None:
@@ -35,6 +37,9 @@ def main() -> None:
     parser.add_argument("--imported", type=int, nargs="+", default=[256, 1024])
     parser.add_argument("--resume", type=int, default=100_000, help="images of the killed import")
     parser.add_argument("--stored", type=int, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--labelled", type=int, default=20_000, help="images beside the frames")
+    parser.add_argument("--clients", type=int, default=8, help="that send frames at once")
+    parser.add_argument("--rounds", type=int, default=12, help="of frames, eight of each client")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--regions", type=int, default=2, help="an image of the pool that grows")
     parser.add_argument("--policies", nargs="*", choices=list(POLICIES), default=list(POLICIES))
@@ -58,6 +63,8 @@ def main() -> None:
         made["resume"] = imports.resume(asked.resume)
     if "stored" in asked.parts:
         made["stored"] = stored.measure(asked.stored, asked.real)
+    if "frames" in asked.parts:
+        made["frames"] = frames.measure(asked.labelled, 8, asked.rounds, asked.clients)
     if "cycles" in asked.parts:
         made["cycles"] = cycles.measure(
             asked.sizes,
@@ -95,6 +102,10 @@ def judged(result: dict[str, Any]) -> dict[str, Any]:
     if sizes := result.get("stored"):
         found["stored_bytes_an_image"] = bars.entry(
             sizes[-1]["bytes_an_image_in_all"], bound=BYTES_AN_IMAGE, sense="<="
+        )
+    for one in result.get("frames", {}).get("databases", []):
+        found[f"frames_full_to_empty_{one['database']}"] = bars.entry(
+            one["ratio"], one["low"], one["high"], bound=FRAMES
         )
     by_size = {one["images"]: one for one in result.get("cycles", {}).get("sizes", [])}
     if {10_000, 1_000_000} <= by_size.keys():

@@ -7,7 +7,6 @@ machine that others use too, ``--threads 1 --clock cpu`` counts the processor ti
 process instead of the time that passed. Read ``scene`` (what is explained, and the clock), then
 the parts: ``floor`` (the bare passes, the whole explanation, and where its time goes), ``growth``
 (with samples, detections, segments; memory), ``workers`` (processes side by side), ``rivals``
-(lime, captum), ``embedding``, ``precision`` (half against full), ``frames`` (the API of a project
-with 20,000 labelled images beside a new one, on both databases; needs no detector). Detectors come
-from ``benchmarks.detectors``.
+(lime, captum), ``embedding``, ``precision`` (half against full). Detectors come from
+``benchmarks.detectors``.
 """

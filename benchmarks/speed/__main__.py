@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.common import machine
 from benchmarks.detectors import CACHE
-from benchmarks.speed import embedding, floor, frames, growth, precision, rivals, workers
+from benchmarks.speed import embedding, floor, growth, precision, rivals, workers
 from benchmarks.speed.scene import Clock, Row, Scene, bar, load
 from curation import explain
 from curation.kernel.detector import Precision
@@ -21,13 +21,11 @@ from retrain.memory import keep_freed_memory
 RESULTS = Path(__file__).parents[1] / "results"
 PARTS = (
     *("floor", "growth", "memory", "workers"),
-    *("lime", "captum", "embedding", "precision", "frames"),
+    *("lime", "captum", "embedding", "precision"),
 )
-WITHOUT_DETECTORS = ("frames",)
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-image", "captum", "lime")
 DEFAULT_METHOD = "gp_shap"
 FLOOR_BAR = {"cpu": 1.15, "gpu": 1.25}
-FRAMES_BAR = 0.8
 COMPARED = {"cpu": ["bf16"], "gpu": ["bf16", "fp16"]}
 
 
@@ -39,11 +37,8 @@ def main() -> None:
     first, *others = given.detectors
     scene = None
     for part in given.part:
-        if part in WITHOUT_DETECTORS:
-            tables, bars = service(given)
-        else:
-            scene = scene or load(given.models / first, given.data, given.device, given.precision)
-            tables, bars = run(part, given, clock, scene, others)
+        scene = scene or load(given.models / first, given.data, given.device, given.precision)
+        tables, bars = run(part, given, clock, scene, others)
         for title, rows in tables.items():
             show(title, rows)
         show("bars", [{"name": name, **entry} for name, entry in bars.items()])
@@ -86,8 +81,6 @@ def arguments() -> argparse.Namespace:
         help="of the precision part; without: both, or on a CPU, which has no fp16, bf16",
     )
     parser.add_argument("--images", type=int, default=8, help="of the precision part")
-    parser.add_argument("--labelled", type=int, default=20_000, help="images of the frames part")
-    parser.add_argument("--frames", type=int, default=40, help="a round of the frames part")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -146,16 +139,6 @@ def run(
     return {"embedding": [row]}, {"embedding_share": bar(share, 0.85, at_most=False)}
 
 
-def service(given: argparse.Namespace) -> tuple[dict[str, list[Row]], dict[str, Row]]:
-    """Tables and bars of the part that measures the API."""
-    table, ratios = frames.measure(given.labelled, given.frames, given.rounds)
-    judged = {
-        f"frames_full_to_empty_{name}": bar(values, FRAMES_BAR, at_most=False)
-        for name, values in ratios.items()
-    }
-    return {"frames": table}, judged
-
-
 def show(title: str, rows: list[Row]) -> None:
     print(f"\n{title}")
     for row in rows:
@@ -194,11 +177,6 @@ def write(
 
 
 def command(part: str, given: argparse.Namespace) -> str:
-    if part == "frames":
-        return (
-            f"python -m benchmarks.speed --part frames --labelled {given.labelled} "
-            f"--frames {given.frames} --rounds {given.rounds} --write"
-        )
     rows = f" --rows {given.rows}" if given.rows else ""
     if given.precision != "fp32":
         rows += f" --precision {given.precision}"

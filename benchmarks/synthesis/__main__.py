@@ -24,6 +24,7 @@ from benchmarks.synthesis import (
     repair,
     report,
     reproduction,
+    spoiled,
     training,
 )
 from benchmarks.synthesis.material import ready
@@ -45,12 +46,16 @@ GROUP = 5
 def rows_of(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     """The rows of one seed; misses that are done are not done again."""
     size = f"{arguments.blending}-{arguments.coalitions}-{arguments.num_samples}"
-    path = arguments.cache / f"reproduction-{seed}-{size}.jsonl"
+    of_world = "" if arguments.world == "street" else f"{arguments.world}-"
+    path = arguments.cache / f"reproduction-{of_world}{seed}-{size}.jsonl"
     known = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     done = {row["miss"] for row in known}
     if arguments.report:
         return known
-    ready = prepare.ready(arguments.cache, seed)
+    if arguments.world == "carla":
+        ready = prepare.carla(arguments.cache, arguments.data, seed)
+    else:
+        ready = prepare.ready(arguments.cache, seed)
     rules = GameRules(coalitions=arguments.coalitions)
     misses = recipes.dealt(ready.misses)[: arguments.misses or None]
     misses = misses[arguments.first :: arguments.every]
@@ -71,8 +76,12 @@ def rows_of(arguments: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Can the missing sample be made?")
     parser.add_argument(
-        "--part", choices=("reproduction", "pictures", "training", "leaks"), default="reproduction"
+        "--part",
+        choices=("reproduction", "pictures", "training", "leaks", "checks"),
+        default="reproduction",
     )
+    parser.add_argument("--world", choices=("street", "carla"), default="street")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="with CARLA")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 3])
     parser.add_argument("--misses", type=int, default=0, help="of a seed at most; 0 for all")
     parser.add_argument("--every", type=int, default=1, help="takes each Nth miss")
@@ -102,10 +111,16 @@ def main() -> None:
         sizes = arguments.epochs, arguments.threads, arguments.num_samples
         of_seeds = [ready(seed, *sizes) for seed in arguments.seeds]
         reached, told = leaks.reached(of_seeds, (arms.BLAMED, arms.POOL)), {}
+    elif arguments.part == "checks":
+        sizes = arguments.epochs, arguments.threads, arguments.num_samples
+        reached, told = spoiled.measure([ready(seed, *sizes) for seed in arguments.seeds])
     elif arguments.part == "training":
         reached, told = trained(arguments)
     else:
         reached, told = reproduced(arguments)
+        if arguments.world != "street":
+            reached = {f"{name}@{arguments.world}": said for name, said in reached.items()}
+            arguments.part += f"_{arguments.world}"
     for name, entry in reached.items():
         print(name, json.dumps(entry))
     known = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}

@@ -13,9 +13,11 @@ from benchmarks.common.keep import kept
 from benchmarks.loop.worlds import Sample, World
 from benchmarks.synthesis.material import Harms, Material, context
 from benchmarks.synthesis.pasting import pasted
+from benchmarks.synthesis.prepare import regions_of
 from curation import synthesis
 from curation.kernel.images import content_hash, encode_png
 from curation.kernel.types import ImageArray, Truth
+from curation.regions import Control
 from curation.synthesis import Harm, Missed, ModeHarm, Staging, SynthesisRequest, plan
 from curation.synthesis.blend import colours
 from curation.synthesis.cutout import cutout
@@ -63,6 +65,7 @@ ARMS = (
     Arm("field_frames_pasted", True, PASTED),
     Arm("selection", boxes=75),
     Arm("selection_compose", False, BLAMED, boxes=75),
+    Arm("field_frames_supporting", True, "supporting"),
     Arm("field_frames_unblamed", True, "unblamed"),
     Arm("pool_lacking", False, LACKING),
     Arm("field_frames_pool", True, POOL),
@@ -108,6 +111,22 @@ def unblamed(material: Material) -> Harms:
     return tuple(found)
 
 
+def supporting(material: Material) -> Harms:
+    """The regions that support a detection, as the service's own explanation has them."""
+    prepared, rng = material.prepared, np.random.default_rng([material.prepared.world.seed, 4])
+    by_name = {one.name: one.failure for one in prepared.failures}
+    found = []
+    for missed, harm in material.missed:
+        failure = by_name[missed.failure]
+        (attribution,) = prepared.explainer.explain(
+            prepared.detector, missed.pixels, [failure.target], missed.segments
+        )
+        size_wh = missed.pixels.shape[1], missed.pixels.shape[0]
+        masks = regions_of(failure, attribution, size_wh, rng)
+        found.append((missed, replace(harm, mask=masks[str(Control.POSITIVE)], light=True)))
+    return tuple(found)
+
+
 def at_random(material: Material) -> Harms:
     """As much of the same window, of groups of superpixels drawn by lot, with the light."""
     rng = np.random.default_rng([material.prepared.world.seed, 2])
@@ -128,6 +147,7 @@ SURROUNDINGS: dict[str, Callable[[Material], Harms]] = {
     LACKING: lambda material: material.from_pool(lacking=True),
     "elsewhere": elsewhere,
     "whole": whole,
+    "supporting": supporting,
     "unblamed": unblamed,
     "random": at_random,
 }

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import bars
+from benchmarks.synthesis.repair import bootstrapped
 from curation import synthesis
 from curation.kernel.boxes import overlaps
-from curation.kernel.types import FloatArray
 from curation.synthesis import Donor, Drawn, Harm, ModeHarm, Staging, SynthesisRequest, plan
 from curation.synthesis.cutout import cutout
 from curation.synthesis.geometry import window
@@ -18,7 +18,6 @@ from services.demo import street
 
 SECONDS, OVERLAP, LEAST_OVERLAP = 0.15, 0.9, 0.7
 LEAST_SIDE_PX = 12
-REPEATS = 4000
 
 
 def measure(seeds: Sequence[int], scenes: int, count: int) -> dict[str, Any]:
@@ -41,10 +40,10 @@ def measure(seeds: Sequence[int], scenes: int, count: int) -> dict[str, Any]:
             for first, second in pairs
         ]
     return {
-        "G9": bars.entry(*_interval(overlap), bound=OVERLAP),
+        "G9": bars.entry(*bootstrapped(overlap), bound=OVERLAP),
         "G9_share": bars.entry(float(np.mean(np.array(overlap) >= LEAST_OVERLAP)), bound=0.95),
         "G11": bars.entry(float(np.mean(again)), bound=1.0),
-        "G13": bars.entry(*_interval(seconds), bound=SECONDS, sense="<="),
+        "G13": bars.entry(*bootstrapped(seconds), bound=SECONDS, sense="<="),
     }
 
 
@@ -84,10 +83,3 @@ def _kept_box(donor: Donor) -> float:
         return 0.0
     around = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float64)
     return float(overlaps(donor.box_xyxy, around)[0])
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float, float]:
-    rows: FloatArray = np.asarray(values, np.float32)
-    draws = np.random.default_rng(0).integers(0, len(rows), (REPEATS, len(rows)))
-    low, high = np.quantile(rows[draws].mean(axis=1), [0.025, 0.975])
-    return float(rows.mean()), float(low), float(high)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common.keep import kept
-from benchmarks.loop import worlds
+from benchmarks.loop import real, worlds
 from benchmarks.loop.evidence import cause_of, shown
 from benchmarks.loop.prepare import train_base
 from benchmarks.loop.worlds import Sample, World, as_boxes
@@ -101,21 +101,53 @@ def ready(cache: Path, seed: int, epochs: int = 10, pool_share: float = 0.0) -> 
     world = worlds.street(folder, "street", seed, POOL, pool_share, FIELD)
     train_base(world, folder / "base", epochs, 1)
     detector = SsdDetector.load(folder / "base")
-    misses = kept(folder / "misses.pickle", lambda: missed(detector, world))
+    misses = kept(
+        folder / "misses.pickle",
+        lambda: (
+            Miss(name, sample, cause, failure, planted_mask(sample, failure))
+            for name, sample, failure in missed(detector, world, world.field[:FRAMES])
+            if (cause := cause_of(sample, failure))
+        ),
+    )
     known = kept(folder / "known.pickle", lambda: found_objects(detector, world, world.train))
     return Ready(world, detector, folder / "base", misses, known)
 
 
-def missed(detector: SsdDetector, world: World) -> Iterator[Miss]:
-    """All misses of the field that have a known cause."""
-    for sample in shown(world.field[:FRAMES], "field images looked at"):
+def carla(cache: Path, data: Path, seed: int, epochs: int = 10) -> Ready:
+    """CARLA: all misses in the towns that the detector does not know; their class for a cause.
+
+    Nobody planted anything here, and nothing is trained on these towns: all of their frames are
+    looked at. What is smaller than a known object may be is no place to put one.
+    """
+    world, folder = real.carla(data, seed), cache / f"carla-e{epochs}-{seed}"
+    base = cache.parent / "loop" / f"carla-e{epochs}-base"
+    train_base(world, base, epochs, 1)
+    detector = SsdDetector.load(base)
+    frames = sorted(
+        (*world.field, *world.pool, *world.siblings, *world.holdout), key=lambda one: one.name
+    )
+    misses = kept(
+        folder / "misses.pickle",
+        lambda: (
+            Miss(name, sample, world.class_names[failure.label], failure, None)
+            for name, sample, failure in missed(detector, world, frames)
+            if is_large(failure.box_xyxy)
+        ),
+    )
+    known = kept(folder / "known.pickle", lambda: found_objects(detector, world, world.train))
+    return Ready(world, detector, base, misses, known)
+
+
+def missed(
+    detector: SsdDetector, world: World, frames: Sequence[Sample]
+) -> Iterator[tuple[str, Sample, Failure]]:
+    """All objects of some frames that the detector does not find, with a name each."""
+    for sample in shown(frames, "field images looked at"):
         image = world.image(sample)
         (detections,), (proposals,) = detector.predict([image]), detector.propose([image])
         for failure in find_failures(detections, proposals, sample.truth, FailureRules()):
-            cause = cause_of(sample, failure)
-            if failure.kind is FailureKind.FALSE_NEGATIVE and cause:
-                name = f"{sample.name}#{failure.truth_index}"
-                yield Miss(name, sample, cause, failure, planted_mask(sample, failure))
+            if failure.kind is FailureKind.FALSE_NEGATIVE:
+                yield f"{sample.name}#{failure.truth_index}", sample, failure
 
 
 def explained(ready: Ready, miss: Miss, num_samples: int, rng: np.random.Generator) -> Explained:
@@ -175,9 +207,15 @@ def found_objects(
         boxes = as_boxes(sample.truth.boxes_xyxy)
         for row, detection in enumerate(rows):
             box = boxes[row]
-            if detection >= 0 and min(box[2] - box[0], box[3] - box[1]) >= LEAST_SIDE_PX:
+            if detection >= 0 and is_large(box):
                 label, score = int(sample.truth.labels[row]), float(found.scores[detection])
                 yield Known(sample, row, label, box, score)
+
+
+def is_large(box_xyxy: Box) -> bool:
+    """Whether a known object may be as small as this."""
+    x1, y1, x2, y2 = box_xyxy
+    return min(x2 - x1, y2 - y1) >= LEAST_SIDE_PX
 
 
 def alike(known: Sequence[Known], miss: Miss, count: int, rng: np.random.Generator) -> list[Known]:

@@ -24,7 +24,7 @@ FRAMES, SAME, RETRIEVAL = "field_frames", "same_data", "retrieval_lacking"
 SELECTION, BOTH = "selection", "selection_compose"
 PASTING = {"elsewhere": 8.0, "pasted": 8.0}
 """What is pasted without what hurt, and by how many points what hurt must be above it."""
-EXPLAINED = {"random": 5.0, "unblamed": 5.0, "whole": 5.0}
+EXPLAINED = {"random": 5.0, "supporting": 5.0, "unblamed": 5.0, "whole": 5.0}
 """Other parts of the failing frame: what knows no explanation, or its opposite."""
 HARMLESS = {"field_frames_compose": FRAMES, "compose": SAME, "pool": SAME}
 """Arms with drawn samples, and the same without: what they do to the holdout."""
@@ -232,6 +232,14 @@ def _interval(seeds: Sequence[Counts]) -> tuple[float, float, float]:
     sums = drawn[rows, np.arange(REPEATS)[:, None]].sum(axis=1)  # [R, 2]
     low, high = np.quantile(100 * sums[:, 0] / np.maximum(1, sums[:, 1]), [0.025, 0.975])
     return 100 * count / max(1.0, of), float(low), float(high)
+
+
+def bootstrapped(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of single values, and its 95 % interval."""
+    rows = np.asarray(values, np.float64)
+    draws = np.random.default_rng(0).integers(0, len(rows), (REPEATS, len(rows)))
+    low, high = np.quantile(rows[draws].mean(axis=1), [0.025, 0.975])
+    return float(rows.mean()), float(low), float(high)
 
 
 def _by_arm(units: Sequence[Unit]) -> dict[str, list[Unit]]:

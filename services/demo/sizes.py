@@ -35,7 +35,7 @@ class DemoSize:
     budget_boxes: int = 100
     cycles: int = 2
     epochs: int = 10
-    finetune_epochs: int = 4
+    finetune_epochs: int = 3
     num_samples: int = 16
 
     @property

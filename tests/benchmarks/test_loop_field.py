@@ -114,6 +114,35 @@ def test_judges_and_siblings_agree_by_the_rule_of_the_service() -> None:
     assert found["fixed_by_siblings"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize(
+    ("judges", "siblings", "chance"),
+    [
+        ((0, 5), (0, 9), 1.0),  # a rate of nothing: both always say fixed
+        ((5, 5), (9, 9), 1.0),
+        ((1, 1), (0, 1), 0.5),  # two tosses of a coin
+        ((1, 2), (1, 2), 1 / 4 * 1 / 4 + 3 / 4 * 3 / 4),
+    ],
+)
+def test_beside_it_stands_what_samples_of_one_rate_would_agree_in(
+    judges: tuple[int, int], siblings: tuple[int, int], chance: float
+) -> None:
+    units = study(0.5, {150: 0.56}, 0.53)
+    for one in units:
+        if one["arm"] == "field_frames":
+            one["result"]["modes"] = [verdict(judges, siblings)]
+    assert field_bars.field_bars(units)["F5"]["of_one_rate"] == pytest.approx(chance)
+
+
+def test_beside_the_boxes_needed_stand_those_of_the_oracle() -> None:
+    units = study(0.50, {150: 0.51}, 0.53)
+    assert field_bars.field_bars(units)["F3"]["oracle"] is None
+
+    for seed in SEEDS:
+        units += [unit("field_frames_oracle", seed, b, ap) for b, ap in ((75, 0.54), (150, 0.56))]
+
+    assert field_bars.field_bars(units)["F3"]["oracle"] == pytest.approx([0.5] * 3)
+
+
 def test_without_the_three_arms_there_is_no_bar() -> None:
     units = study(0.5, {150: 0.56}, 0.53)
     assert field_bars.field_bars([one for one in units if one["arm"] != "field_frames"]) == {}

@@ -1,14 +1,24 @@
 """Synthesis, checks: planted bad samples are refused, good ones are kept; likeness."""
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from benchmarks.synthesis.spoils import (
+    SPOILS,
+    Spoiler,
+    changed_object,
+    empty_hole,
+    labelled,
+    mislabelled_donor,
+    noise,
+    nothing_put,
+    of_a_judge,
+    wrong_box,
+)
 from curation import synthesis
 from curation.kernel.images import perceptual_hash
-from curation.kernel.types import Truth
 from curation.synthesis import (
     CheckContext,
     ModeHarm,
@@ -44,88 +54,21 @@ def drawn(count=20, controls=0.0):
     return list(synthesis.get("compose").draw(plan(asked)))
 
 
-def with_truth(one, boxes):
-    truth = one.staged.truth
-    moved = Truth(
-        np.array(boxes, np.float32), truth.labels[: len(boxes)], truth.ignore[: len(boxes)]
-    )
-    return replace(one, staged=replace(one.staged, truth=moved))
-
-
-def shifted(one, rng):
-    boxes = one.staged.truth.boxes_xyxy.copy()
-    width = boxes[0, 2] - boxes[0, 0]
-    boxes[0, [0, 2]] += width / 2 if boxes[0, 2] + width / 2 <= 128 else -width / 2
-    return with_truth(one, boxes)
-
-
-def wrong_box(one, rng):
-    boxes = one.staged.truth.boxes_xyxy.copy()
-    boxes[0] = (2, 2, 20, 18)
-    return with_truth(one, boxes)
-
-
-def mislabelled_donor(one, rng):
-    """The donor's own label is off: the sample inherits it."""
-    bad = shifted(one, rng)
-    return replace(
-        bad, plan=replace(one.plan, donor=replace(one.plan.donor, truth=bad.staged.truth))
-    )
-
-
-def filled(one, pixels):
-    image = one.image.copy()
-    free = one.staged.keep < 1
-    image[free] = pixels[free]
-    return replace(one, image=image)
-
-
-def empty_hole(one, rng):
-    return filled(one, np.zeros_like(one.image))
-
-
-def noise(one, rng):
-    return filled(one, rng.integers(0, 256, one.image.shape, np.uint8))
-
-
-def nothing_put(one, rng):
-    return replace(one, image=one.staged.base.copy())
-
-
-def changed_object(one, rng):
-    image = one.image.copy()
-    rows, columns = np.nonzero(one.staged.keep >= 1)
-    image[rows[::3], columns[::3]] ^= 64
-    return replace(one, image=image)
-
-
-def of_a_judge(one, rng):
-    return replace(one, plan=replace(one.plan, harm=replace(one.plan.harm, image="judge")))
-
-
-def a_holdout_picture(one, rng):
-    image = HOLDOUT[int(rng.integers(len(HOLDOUT)))].pixels
-    staged = replace(one.staged, base=image, keep=np.zeros_like(one.staged.keep))
-    return replace(one, image=image, staged=staged)
-
-
-BAD = (
-    *(shifted, wrong_box, mislabelled_donor, empty_hole, noise),
-    *(nothing_put, changed_object, of_a_judge, a_holdout_picture),
-)
+def spoiler(seed=0):
+    return Spoiler(np.random.default_rng(seed), "judge", [one.pixels for one in HOLDOUT])
 
 
 def test_planted_bad_samples_are_refused_and_good_ones_kept():
-    good, rng = drawn(), np.random.default_rng(0)
+    good, by = drawn(), spoiler()
     judged = check(good, context())
     assert sum(not one.kept for one in judged) <= 0.1 * len(good), Counter(
         one.reason for one in judged
     )
-    bad = [spoil(one, rng) for one in good[:12] for spoil in BAD]
+    bad = [spoil(one, by) for one in good[:12] for spoil in SPOILS]
     refused = [not one.kept for row in bad for one in check([row], context())]
     assert len(bad) > 100
     assert np.mean(refused) >= 0.95, Counter(
-        BAD[n % len(BAD)].__name__ for n, one in enumerate(refused) if not one
+        SPOILS[n % len(SPOILS)].__name__ for n, one in enumerate(refused) if not one
     )
 
 
@@ -143,7 +86,7 @@ def test_planted_bad_samples_are_refused_and_good_ones_kept():
 )
 def test_the_row_that_is_meant_is_the_one_that_fails(spoil, name):
     (one, *_) = drawn()
-    (judged,) = check([spoil(one, np.random.default_rng(0))], context())
+    (judged,) = check([spoil(one, spoiler())], context())
     assert name in {row.name for row in judged.rows if row.passed is False}
     assert judged.reason
     assert all(
@@ -169,7 +112,9 @@ def test_a_sample_of_another_mode_is_refused():
 
 def test_an_out_of_bounds_or_flat_label_is_named():
     (one, *_) = drawn()
-    (judged,) = check([with_truth(one, [(-5, 3, 200, 40)])], context())
+    boxes = one.staged.truth.boxes_xyxy.copy()
+    boxes[0] = (-5, 3, 200, 40)
+    (judged,) = check([labelled(one, boxes)], context())
     assert "boxes" in {row.name for row in judged.rows if row.passed is False}
 
 

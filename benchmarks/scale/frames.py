@@ -1,19 +1,24 @@
 """Frames a second through ``POST /v1/frames``: a project with many labelled images, and a new one.
 
 What a frame costs must not grow with what the project holds. Both projects have one class list of
-the same length; the frames are small, so that decoding them hides nothing.
+the same length; the frames are small, so that decoding them hides nothing. Several clients send at
+once, and the API is a process of its own, as it is in use.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import socket
+import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -22,7 +27,6 @@ import uvicorn
 from benchmarks.common.databases import Postgres, postgres_binaries, run_postgres
 from benchmarks.common.projects import make_context
 from benchmarks.common.waiting import wait_until
-from benchmarks.speed.scene import Row, interval
 from curation.kernel.images import encode_png
 from services.api.app import create_app
 from services.context import Context
@@ -35,36 +39,40 @@ OBJECTS = 6
 BATCH = 500
 FRAME_HW = (48, 64)
 TOKEN = "benchmark"
+REPEATS = 4000
 
 
-def measure(images: int, frames: int, rounds: int) -> tuple[list[Row], dict[str, list[float]]]:
+def measure(images: int, frames: int, rounds: int, clients: int) -> dict[str, Any]:
     """Frames a second of each database, empty and full, and the ratio of each round.
 
     Args:
         images: labelled ones in the full project; the empty one has one for each class.
-        frames: a round; the sides take turns.
+        frames: a client sends in a round; the sides take turns.
         rounds: that are counted, after one that is not.
+        clients: that send at once.
 
     Returns:
-        A row a database, and by database the ratios full to empty.
+        The arguments, and ``databases``: for each the median rates and ratio, full over empty, with
+        a 95 % interval of the rounds.
     """
-    rows: list[Row] = []
-    ratios: dict[str, list[float]] = {}
+    found = []
     for name, urls in _databases():
-        taken = _rates(urls, images, frames, rounds)
-        ratios[name] = [full / empty for empty, full in zip(*taken.values(), strict=True)]
-        value, low, high = interval(ratios[name])
-        rows.append(
-            {
-                "database": name,
-                "labelled_images": images,
-                **{f"frames_per_s_{side}": interval(rates)[0] for side, rates in taken.items()},
-                "ratio": value,
-                "low": low,
-                "high": high,
-            }
-        )
-    return rows, ratios
+        print(f"  frames, {name}", file=sys.stderr, flush=True)
+        taken = _rates(urls, images, frames, rounds, clients)
+        ratios = [full / empty for empty, full in zip(*taken.values(), strict=True)]
+        value, low, high = interval(ratios)
+        rates = {f"a_second_{side}": round(interval(one)[0], 1) for side, one in taken.items()}
+        found.append({"database": name, **rates, "ratio": value, "low": low, "high": high})
+    sizes = {"labelled_images": images, "clients": clients, "frames": frames, "rounds": rounds}
+    return {**sizes, "databases": found}
+
+
+def interval(values: Sequence[float], repeats: int = REPEATS) -> tuple[float, float, float]:
+    """The median and its 95 % bootstrap interval."""
+    rows = np.asarray(values, np.float64)
+    draws = np.random.default_rng(0).integers(0, len(rows), (repeats, len(rows)))
+    low, high = np.quantile(np.median(rows[draws], axis=1), [0.025, 0.975])
+    return float(np.median(rows)), float(low), float(high)
 
 
 def _databases() -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -83,22 +91,22 @@ def _created(server: Postgres, name: str) -> str:
 
 
 def _rates(
-    urls: Mapping[str, str], images: int, frames: int, rounds: int
+    urls: Mapping[str, str], images: int, frames: int, rounds: int, clients: int
 ) -> dict[str, list[float]]:
     """Frames a second of each round, by side."""
     rng = np.random.default_rng(0)
     rates: dict[str, list[float]] = {side: [] for side in urls}
     with ExitStack() as opened:
-        clients = {}
+        doors = {}
         for side, url in urls.items():
             context = opened.enter_context(_project(url))
             _fill(context, images if side == "full" else len(LABELS))
-            clients[side] = opened.enter_context(_client(context))
+            doors[side] = opened.enter_context(_door(context.project.root, url))
         for number in range(rounds + 1):
-            pictures = [_picture(rng) for _ in range(frames)]
-            turns = list(clients) if number % 2 else list(reversed(clients))
+            pictures = [_picture(rng) for _ in range(frames * clients)]
+            turns = list(doors) if number % 2 else list(reversed(doors))
             for side in turns:
-                rate = _send(clients[side], pictures)
+                rate = _send(doors[side], pictures, clients)
                 if number:
                     rates[side].append(rate)
     return rates
@@ -108,16 +116,21 @@ def _picture(rng: np.random.Generator) -> bytes:
     return encode_png(rng.integers(0, 256, (*FRAME_HW, 3), dtype=np.uint8))
 
 
-def _send(client: httpx.Client, pictures: list[bytes]) -> float:
-    """Frames a second, one after the other, each with its truth."""
+def _send(door: httpx.Client, pictures: list[bytes], clients: int) -> float:
+    """Frames a second that are accepted, each with its truth; every client sends its share."""
     truth = json.dumps([{"box": [4, 4, 40, 30], "label": label} for label in LABELS])
-    started = time.perf_counter()
-    for number, data in enumerate(pictures):
-        answer = client.post(
-            "/frames", files={"file": (f"{number}.png", data)}, data={"objects": truth}
-        )
-        answer.raise_for_status()
-    return len(pictures) / (time.perf_counter() - started)
+
+    def of_client(own: Sequence[bytes]) -> None:
+        for data in own:
+            answer = door.post(
+                "/frames", files={"file": ("frame.png", data)}, data={"objects": truth}
+            )
+            answer.raise_for_status()
+
+    with ThreadPoolExecutor(clients) as pool:
+        started = time.perf_counter()
+        list(pool.map(of_client, [pictures[number::clients] for number in range(clients)]))
+        return len(pictures) / (time.perf_counter() - started)
 
 
 @contextmanager
@@ -167,21 +180,28 @@ def _truth(number: int) -> Annotation:
 
 
 @contextmanager
-def _client(context: Context) -> Iterator[httpx.Client]:
-    """A client of the project's API, which listens on a socket of this process."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(context), log_config=None, access_log=False, lifespan="off")
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
+def _door(root: Path, url: str) -> Iterator[httpx.Client]:
+    """A client of the project's API, which is another process."""
+    own, its = multiprocessing.Pipe()
+    api = multiprocessing.get_context("spawn").Process(target=_serve, args=(root, url, its))
+    api.start()
     try:
-        wait_until(lambda: server.started, 30, "the API listens")
-        base = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        if not own.poll(120):
+            raise RuntimeError("the API of the benchmark does not start within two minutes")
+        base = f"http://127.0.0.1:{own.recv()}/v1"
         headers = {"Authorization": f"Bearer {TOKEN}"}
         with httpx.Client(base_url=base, headers=headers, timeout=120) as client:
+            wait_until(lambda: client.get("/failures").is_success, 60, "the API answers")
             yield client
     finally:
-        server.should_exit = True
-        thread.join(30)
-        listener.close()
+        api.terminate()
+        api.join(30)
+
+
+def _serve(root: Path, url: str, told: Connection) -> None:
+    """Serve a project that exists; the port is told once it can be connected to."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    context = make_context(root, url, api={"token": TOKEN})
+    config = uvicorn.Config(create_app(context), log_config=None, access_log=False, lifespan="off")
+    told.send(listener.getsockname()[1])
+    uvicorn.Server(config).run(sockets=[listener])
