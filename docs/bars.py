@@ -204,6 +204,14 @@ SYNTHESIS = {
     "G11": Bar("plans drawn again to the same bytes, share", ">="),
     "G13": Bar("processor seconds a candidate of 256 x 192", "<="),
 }
+UNITS = {
+    f"{name}_{database}": Bar(f"{words}, {shown}", ">=")
+    for database, shown in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL"))
+    for name, words in (
+        ("units_times_before", "empty units a second by two workers, times those of before"),
+        ("units_a_processor_second_times_before", "the same, a second of processor time"),
+    )
+}
 FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "loop-street.json": ("The loop, street world", LOOP),
     "loop-street-fog.json": ("The loop, street world, all of the field in fog", LOOP),
@@ -219,6 +227,7 @@ FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "scale.json": ("A pool that grows", SCALE),
     "latency.json": ("From a report to its label task", LATENCY),
     "speed-cpu.json": ("Speed without a GPU", SPEED),
+    "units.json": ("Units of work", UNITS),
 }
 
 
