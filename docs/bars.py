@@ -98,6 +98,10 @@ RETRIEVAL = {
     "p99_ms_1e6": Bar("a query at a million regions, p99 in ms of a core", "<="),
     "resident_bytes_a_vector_1e6": Bar("resident bytes a vector at a million", "<="),
     "peak_gib_1e7": Bar("peak memory at ten million, GiB", "<="),
+    "lancedb_recall_at_10_1e6": Bar("the same in LanceDB: recall@10 at a million regions", ">="),
+    "lancedb_deleted_that_came_back_1e6": Bar(
+        "images that a search found after they were deleted, both engines", "<="
+    ),
 }
 SCALE = {
     "import_images_a_second_of_a_core": Bar(
