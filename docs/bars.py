@@ -123,6 +123,9 @@ SCALE = {
         "peak memory of the selecting process at a million images, GiB", "<="
     ),
 }
+LATENCY = {
+    "own_share_s": Bar("from a report to its label task, the service's own share, s", "<="),
+}
 SPEED = {
     "floor_ratio_cpu": Bar("an E2X explanation, times its passes alone", "<="),
     "embedding_share": Bar("embedding a pool image, share of the encoder's own speed", ">="),
@@ -214,6 +217,7 @@ FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "detectors.json": ("Detectors", DETECTORS),
     "retrieval.json": ("Index at size", RETRIEVAL),
     "scale.json": ("A pool that grows", SCALE),
+    "latency.json": ("From a report to its label task", LATENCY),
     "speed-cpu.json": ("Speed without a GPU", SPEED),
 }
 
@@ -231,6 +235,9 @@ def page() -> str:
         "",
     ]
     for file, (title, bars) in FILES.items():
+        if not (RESULTS / file).is_file():
+            lines += [f"## {title}", "", "Not measured yet.", ""]
+            continue
         document = json.loads((RESULTS / file).read_text())
         lines += [f"## {title}", "", f"`benchmarks/results/{file}`", ""]
         lines += ["| bar | goal | measured | |", "|---|---|---|---|"]

@@ -21,6 +21,7 @@ from benchmarks.fidelity import (
     methods,
     mistakes,
     pairs,
+    ranks,
     references,
     report,
     results,
@@ -167,6 +168,7 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
     if found["exact"]:
         bars["rho_exact_128"] = report.exact_bar(found["exact"])
     bars |= report.best_bars(found["converged"], references.ASKED)
+    bars |= ranks.bars(found["converged"])
     for name, (table, entry) in {
         "fn_recovers": report.recovery(found["recovery"]),
         "pointing": report.pointing(found["pointing"]),

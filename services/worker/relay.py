@@ -11,9 +11,10 @@ import logging
 import threading
 
 from celery import Celery
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from services import tracing
 from services.context import Context
 from services.db.base import utc_now
 from services.db.engine import reading
@@ -62,8 +63,9 @@ class Relay:
         self._mark()
         sent = 0
         try:
-            for row in self._due(limit):
+            for row, traceparent in self._due(limit):
                 self._send(row)
+                _trace(row, traceparent)
                 self._unmarked.append(row.id)
                 sent += 1
         finally:
@@ -99,15 +101,15 @@ class Relay:
                     continue
             stop.wait(wait_s)
 
-    def _due(self, limit: int) -> list[Outbox]:
+    def _due(self, limit: int) -> list[Row[tuple[Outbox, str | None]]]:
         """Rows to send; a unit that must wait after a failed try is not announced before.
 
         One that somebody has taken, or that has ended, needs no message any more.
         """
         with reading(self._context.sessions) as session:
             return list(
-                session.scalars(
-                    select(Outbox)
+                session.execute(
+                    select(Outbox, Unit.traceparent)
                     .join(Unit, Unit.id == Outbox.unit_id)
                     .where(Outbox.published_at.is_(None), Patience.of(session).is_due(utc_now()))
                     .order_by(Outbox.priority.desc(), Outbox.id)
@@ -134,3 +136,16 @@ class Relay:
                 update(Outbox).where(Outbox.id.in_(self._unmarked)).values(published_at=utc_now())
             )
         self._unmarked.clear()
+
+
+def _trace(row: Outbox, traceparent: str | None) -> None:
+    """How long a message lay in the outbox, in the trace of its unit."""
+    if tracing.is_on() and traceparent is not None:
+        tracing.record(
+            "outbox",
+            parent=traceparent,
+            started_at=row.created_at,
+            ended_at=utc_now(),
+            kind="producer",
+            values={"e2x.unit": row.unit_id, "e2x.queue": row.queue},
+        )

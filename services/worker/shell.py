@@ -19,13 +19,14 @@ import sqlite3
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from services import logs, units
+from services import logs, tracing, units
 from services.context import Context
 from services.cycle import after_unit
 from services.db.base import utc_now
@@ -74,14 +75,17 @@ def run(
     if claim is None:
         return "skipped"
     payload = claim.payload
-    with logs.bound(
-        unit=claim.unit_id,
-        stage=claim.kind,
-        attempt=claim.attempt,
-        cycle=claim.cycle_id,
-        failure=payload.get("failure"),
-        image=payload.get("image"),
-        model=payload.get("model"),
+    with (
+        _span(claim) as span,
+        logs.bound(
+            unit=claim.unit_id,
+            stage=claim.kind,
+            attempt=claim.attempt,
+            cycle=claim.cycle_id,
+            failure=payload.get("failure"),
+            image=payload.get("image"),
+            model=payload.get("model"),
+        ),
     ):
         started, outcome = time.monotonic(), "given_back"  # as it is where this process must end
         logger.info("unit started")
@@ -89,10 +93,24 @@ def run(
             outcome = _run_claimed(context, resident, claim)
         finally:
             seconds = time.monotonic() - started
+            span.set("e2x.outcome", outcome)
+            if outcome != "done":
+                span.fail(outcome)
             logger.info("unit %s", outcome, extra={"seconds": round(seconds, 3)})
             if recorder is not None:
                 recorder.unit(claim.kind, outcome, seconds, claim.waited_s)
     return outcome
+
+
+def _span(claim: Claim) -> AbstractContextManager[tracing.Span]:
+    """A span around the unit, in the trace of what asked for it; each try has its own."""
+    values = {
+        "e2x.unit": claim.unit_id,
+        "e2x.attempt": claim.attempt,
+        "e2x.cycle": claim.cycle_id,
+        "e2x.waited_s": claim.waited_s,
+    }
+    return tracing.span(claim.kind, parent=claim.traceparent, kind="consumer", values=values)
 
 
 def _claim(context: Context, unit_id: int, owner: str) -> Claim | None:
@@ -107,9 +125,10 @@ def _claim(context: Context, unit_id: int, owner: str) -> Claim | None:
 
 def _run_claimed(context: Context, resident: Resident, claim: Claim) -> str:
     try:
-        with LeaseKeeper(context, claim) as keeper:
+        with LeaseKeeper(context, claim) as keeper, tracing.span(f"{claim.kind}: compute"):
             store = _compute(context, resident, claim, keeper.check)
-        _commit(context, claim, store)
+        with tracing.span(f"{claim.kind}: store"):
+            _commit(context, claim, store)
     except LeaseLost as error:
         logger.warning("dropped: %s", error)
         return "lost"
