@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.db.tables import Model, ModelState, Role
-from services.models import pins, registry
+from services.models import mirrored, pins, registry
 from services.models.training import Trained
 
 
@@ -32,6 +32,7 @@ def register(session: Session, trained: Trained, cycle_id: int | None) -> Model:
     )
     session.add(model)
     session.flush()
+    mirrored.want(session, model.id)
     return model
 
 

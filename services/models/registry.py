@@ -26,7 +26,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.errors import ChampionChanged, Conflict, NotFound
-from services.models import pins
+from services.models import mirrored, pins
 from services.units.requests import CHAMPION, ask_scans
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def promote(
             detail={"previous": previous, "reason": reason, "cycle": cycle_id},
         )
     )
-    session.flush()
+    mirrored.want(session, model.id, previous)
     _scan_anew(session, pointer, cycle_id)
     logger.info("promoted model %d", model.number)
 
@@ -167,6 +167,7 @@ def rollback(session: Session, actor: str) -> Model:
             detail={"previous": current.id},
         )
     )
+    mirrored.want(session, previous.id, current.id)
     session.execute(
         update(FailureRow)
         .where(FailureRow.fixed_by == current.id)

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Audit, Cycle, DatasetVersion, Model, ModelState
+from services.mirror import standing
 from services.models import holding, pins, registry
 from services.modes import recognise
 from services.report.curve import curve_of
@@ -72,6 +73,7 @@ def model_page(request: Request, user: session.UserOf, name: str) -> Response:
         pinned_id = pins.pinned_id(opened)
         judged = comparison.judged_against(opened, cycle, model)
         modes = [] if judged is None else comparison.by_mode(opened, model)
+        mirrored = standing.of_model(opened, context.settings.mlflow, model)
         audit = list(
             opened.scalars(
                 select(Audit)
@@ -100,6 +102,7 @@ def model_page(request: Request, user: session.UserOf, name: str) -> Response:
         "is_champion": model.state == ModelState.CHAMPION,
         "limits": holding.limits(context.settings, model),
         "held": held,
+        "mirrored": mirrored,
         "curve_of": curve_of("Training", (model.training or {}).get("history")),
     }
     return render.page(request, "model.html", values, user)
