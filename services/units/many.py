@@ -73,6 +73,7 @@ def claim_all(
             Unit.cycle_id,
             Unit.max_attempts,
             Unit.not_before,
+            Unit.traceparent,
         ),
         execution_options={"synchronize_session": False},
     ).all()
@@ -87,6 +88,7 @@ def claim_all(
             cycle_id=row.cycle_id,
             max_attempts=row.max_attempts,
             waited_s=max(0.0, (now - row.not_before).total_seconds()),
+            traceparent=row.traceparent,
         )
         for row in sorted(taken, key=lambda row: row.id)
     ]

@@ -28,6 +28,7 @@ from sqlalchemy import ColumnElement, CursorResult, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from services import tracing
 from services.db.engine import DEFAULT_ATTEMPTS, MAX_ATTEMPTS_INFO
 from services.db.tables import TERMINAL, Unit, UnitState
 from services.errors import Conflict, InvalidRequest
@@ -76,6 +77,7 @@ def enqueue(
         payload=payload,
         cycle_id=cycle_id,
         priority=priority,
+        traceparent=tracing.current(),
         max_attempts=stage.max_attempts or session.info.get(MAX_ATTEMPTS_INFO, DEFAULT_ATTEMPTS),
     )
     try:

@@ -29,6 +29,7 @@ class Claim:
         cycle_id: the cycle that the unit belongs to.
         max_attempts: tries before the unit is parked.
         waited_s: how long the unit could have been taken before it was.
+        traceparent: the span that asked for the unit; None where nothing is traced.
     """
 
     unit_id: int
@@ -39,6 +40,7 @@ class Claim:
     cycle_id: int | None
     max_attempts: int = DEFAULT_ATTEMPTS
     waited_s: float = 0.0
+    traceparent: str | None = None
 
 
 def announce(session: Session, unit: Unit) -> None:
@@ -165,4 +167,5 @@ def claim_of(unit: Unit) -> Claim:
         attempt=unit.attempts,
         cycle_id=unit.cycle_id,
         max_attempts=unit.max_attempts,
+        traceparent=unit.traceparent,
     )

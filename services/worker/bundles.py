@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import redis
 
@@ -42,6 +43,8 @@ class Waiting:
         priority: of the unit.
         kind: of the unit.
         tried: whether the unit was tried before; then it goes alone, whatever it takes.
+        created_at: since when the row waits, UTC.
+        traceparent: the span that asked for the unit; None where nothing is traced.
     """
 
     id: int
@@ -50,6 +53,8 @@ class Waiting:
     priority: int
     kind: str
     tried: bool
+    created_at: datetime
+    traceparent: str | None = None
 
 
 class Bundler:

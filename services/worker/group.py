@@ -16,10 +16,11 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from sqlalchemy.orm import Session
 
-from services import units
+from services import tracing, units
 from services.context import Context
 from services.cycle import after_unit
 from services.db.races import in_transaction
@@ -102,18 +103,22 @@ class _Group:
                 left = len(self._claims) - len(self._seconds)
                 logger.info("these units are slower than others were: %d given back", left)
                 return
-            with shell.bound(claim):
-                self._compute_one(claim, keeper)
+            with shell.unit_span(claim) as span, shell.bound(claim):
+                self._compute_one(claim, keeper, span)
 
-    def _compute_one(self, claim: Claim, keeper: LeaseKeeper) -> None:
+    def _compute_one(self, claim: Claim, keeper: LeaseKeeper, span: tracing.Span) -> None:
         logger.info("unit started")
         started = time.monotonic()
         try:
             heartbeat = partial(keeper.check, claim)
-            store = shell.compute(self._context, self._resident, claim, heartbeat)
+            with tracing.span(f"{claim.kind}: compute"):
+                store = shell.compute(self._context, self._resident, claim, heartbeat)
             self._computed.append((claim, store))
         except Exception as error:
-            self.outcomes[claim.unit_id] = shell.fail(self._context, claim, error)
+            outcome = shell.fail(self._context, claim, error)
+            self.outcomes[claim.unit_id] = outcome
+            span.set("e2x.outcome", outcome)
+            span.fail(outcome)
         self._seconds[claim.unit_id] = time.monotonic() - started
 
     def commit(self) -> None:
@@ -135,9 +140,12 @@ class _Group:
     def _finish(self, session: Session) -> set[int]:
         held = units.finish_all(session, [claim for claim, _ in self._computed])
         ended = [one for one in self._computed if one[0].unit_id in held]
-        units.record_results(session, {claim.unit_id: store(session) for claim, store in ended})
+        units.record_results(session, {one[0].unit_id: _stored(session, *one) for one in ended})
         session.flush()
-        after_unit.after_all(session, self._context, [claim for claim, _ in ended])
+        claims = [claim for claim, _ in ended]
+        # What a cycle asks for next is in the trace of one of those that it waited for.
+        with tracing.within(claims[-1].traceparent if claims else None):
+            after_unit.after_all(session, self._context, claims)
         return held
 
     def give_back(self) -> None:
@@ -167,3 +175,9 @@ class _Group:
             if ended:  # in the mean: one that is slow among many says little of the others
                 recorder.pace.took(self._claims[0].kind, sum(ended) / len(ended))
             recorder.send()
+
+
+def _stored(session: Session, claim: Claim, store: Store) -> dict[str, Any]:
+    """The rows of one unit, written in its own trace: what it asks for belongs there."""
+    with tracing.span(f"{claim.kind}: store", parent=claim.traceparent):
+        return store(session)

@@ -15,6 +15,7 @@ from celery import Celery
 from sqlalchemy import or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from services import tracing
 from services.context import Context
 from services.db.base import utc_now
 from services.db.engine import reading
@@ -67,6 +68,8 @@ class Relay:
         try:
             for bundle in self._bundler.divide(self._due(limit)):
                 self._send(bundle)
+                for row in bundle:
+                    _trace(row)
                 self._unmarked += [row.id for row in bundle]
                 sent += len(bundle)
         finally:
@@ -110,7 +113,10 @@ class Relay:
         tried = or_(Unit.attempts > 0, Unit.lost > 0)
         with reading(self._context.sessions) as session:
             found = session.execute(
-                select(Outbox.id, Outbox.unit_id, Outbox.queue, Outbox.priority, Unit.kind, tried)
+                select(
+                    *(Outbox.id, Outbox.unit_id, Outbox.queue, Outbox.priority, Unit.kind, tried),
+                    *(Outbox.created_at, Unit.traceparent),
+                )
                 .join(Unit, Unit.id == Outbox.unit_id)
                 .where(Outbox.published_at.is_(None), Patience.of(session).is_due(utc_now()))
                 .order_by(Outbox.priority.desc(), Outbox.id)
@@ -140,3 +146,16 @@ class Relay:
                 update(Outbox).where(Outbox.id.in_(self._unmarked)).values(published_at=utc_now())
             )
         self._unmarked.clear()
+
+
+def _trace(row: Waiting) -> None:
+    """How long a message lay in the outbox, in the trace of its unit."""
+    if tracing.is_on() and row.traceparent is not None:
+        tracing.record(
+            "outbox",
+            parent=row.traceparent,
+            started_at=row.created_at,
+            ended_at=utc_now(),
+            kind="producer",
+            values={"e2x.unit": row.unit_id, "e2x.queue": row.queue},
+        )

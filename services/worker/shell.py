@@ -26,7 +26,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from services import logs, units
+from services import logs, tracing, units
 from services.context import Context
 from services.cycle import after_unit
 from services.db.base import utc_now
@@ -74,17 +74,31 @@ def run(
     claim = _claim(context, unit_id, owner)
     if claim is None:
         return "skipped"
-    with bound(claim):
+    with unit_span(claim) as span, bound(claim):
         started, outcome = time.monotonic(), "given_back"  # as it is where this process must end
         logger.info("unit started")
         try:
             outcome = _run_claimed(context, resident, claim)
         finally:
             seconds = time.monotonic() - started
+            span.set("e2x.outcome", outcome)
+            if outcome != "done":
+                span.fail(outcome)
             logger.info("unit %s", outcome, extra={"seconds": round(seconds, 3)})
             if recorder is not None:
                 recorder.unit(claim.kind, outcome, seconds, claim.waited_s)
     return outcome
+
+
+def unit_span(claim: Claim) -> AbstractContextManager[tracing.Span]:
+    """A span around the unit, in the trace of what asked for it; each try has its own."""
+    values = {
+        "e2x.unit": claim.unit_id,
+        "e2x.attempt": claim.attempt,
+        "e2x.cycle": claim.cycle_id,
+        "e2x.waited_s": claim.waited_s,
+    }
+    return tracing.span(claim.kind, parent=claim.traceparent, kind="consumer", values=values)
 
 
 def bound(claim: Claim) -> AbstractContextManager[None]:
@@ -121,12 +135,13 @@ def _run_claimed(context: Context, resident: Resident, claim: Claim) -> str:
 
 def _compute_and_commit(context: Context, resident: Resident, claim: Claim) -> str:
     try:
-        with LeaseKeeper(context, claim) as keeper:
+        with LeaseKeeper(context, claim) as keeper, tracing.span(f"{claim.kind}: compute"):
             limit_threads(context, claim.kind)
             store = compute(context, resident, claim, keeper.check)
     except Exception as error:
         return fail(context, claim, error)
-    return commit(context, claim, store)
+    with tracing.span(f"{claim.kind}: store"):
+        return commit(context, claim, store)
 
 
 def limit_threads(context: Context, kind: str) -> None:

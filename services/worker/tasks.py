@@ -1,4 +1,4 @@
-"""The Celery tasks: one that wakes a worker for a unit, and four that the scheduler sends."""
+"""The Celery tasks: one that wakes a worker for a unit, and those that the scheduler sends."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ RECONCILE = "e2x.reconcile"
 TRIGGERS = "e2x.triggers"
 HOUSEKEEPING = "e2x.housekeeping"
 LABEL_TOOLS = "e2x.label_tools"
+TELL_MLFLOW = "e2x.mlflow"
 HOUSEKEEPING_S = 600.0
 LABEL_TOOLS_S = 5.0
 """Most often it only looks whether the time of an exchange has come, or news were told."""
 TRIGGERS_FUNCTION, UPKEEP_FUNCTION = "services.cycle.triggers:check", "services.upkeep.rows:run"
 LABEL_TOOLS_FUNCTION = "services.labeling.connectors.sync:due"
+MLFLOW_FUNCTION = "services.mirror.process:due"
 DRIFT_FUNCTION = "services.drift.days:ask"
 """Named, not imported: they reach far into the loop, and only the scheduler's worker runs them."""
 
@@ -38,6 +40,7 @@ def attach(app: Celery) -> None:
         (TRIGGERS, triggers),
         (HOUSEKEEPING, housekeeping),
         (LABEL_TOOLS, label_tools),
+        (TELL_MLFLOW, tell_mlflow),
     ):
         app.task(name=name)(function)
 
@@ -72,6 +75,12 @@ def label_tools() -> None:
     getattr(import_module(module), name)(lifecycle.own().context)
 
 
+def tell_mlflow() -> None:
+    """Tell MLflow of models that have changed, in a process that nobody waits for."""
+    module, name = MLFLOW_FUNCTION.split(":")
+    getattr(import_module(module), name)(lifecycle.own().context)
+
+
 def housekeeping() -> None:
     """Delete what nobody needs any more, and what processes have left on the disk."""
     context = lifecycle.own().context
@@ -91,6 +100,8 @@ def schedule(settings: Settings) -> dict[str, Any]:
         HOUSEKEEPING: HOUSEKEEPING_S,
         LABEL_TOOLS: min(LABEL_TOOLS_S, settings.labels.sync_interval_s),
     }
+    if settings.mlflow.tracking_uri:
+        every[TELL_MLFLOW] = settings.mlflow.interval_s
     return {
         name: {
             "task": name,

@@ -343,7 +343,7 @@ def test_quick_units_go_together_slow_ones_alone() -> None:
 
 def waiting(number: int, **values: Any) -> Waiting:
     told = {"unit_id": number, "queue": "explain", "priority": 0, "kind": KIND, "tried": False}
-    return Waiting(id=number, **{**told, **values})
+    return Waiting(id=number, **{**told, "created_at": utc_now(), **values})
 
 
 def told(broker: str, **paces: float) -> None:
