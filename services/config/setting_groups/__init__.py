@@ -22,10 +22,11 @@ from services.config.setting_groups.loop import (
 from services.config.setting_groups.models import DetectorSettings, GateSettings, TrainingSettings
 from services.config.setting_groups.running import (
     LogSettings,
+    MlflowSettings,
     TelemetrySettings,
     WorkerSettings,
 )
-from services.config.setting_groups.storage import StorageSettings
+from services.config.setting_groups.storage import IndexSettings, StorageSettings
 from services.config.setting_groups.synthesis import SynthesisSettings
 
 __all__ = [
@@ -39,9 +40,11 @@ __all__ = [
     "FailureSettings",
     "GateSettings",
     "Group",
+    "IndexSettings",
     "IngestSettings",
     "LabelSettings",
     "LogSettings",
+    "MlflowSettings",
     "ModeSettings",
     "SelectionSettings",
     "StorageSettings",
