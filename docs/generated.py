@@ -161,6 +161,14 @@ def scale_page() -> str:
     return scale.page()
 
 
+def latency_page() -> str:
+    """How long a frame takes to its label task."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import latency
+
+    return latency.page()
+
+
 def engines_page() -> str:
     """The engines of the region index beside each other."""
     sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -193,6 +201,7 @@ PAGES = {
     "results/bars.md": bars_page,
     "results/field_frames.md": field_frames_page,
     "results/scale.md": scale_page,
+    "results/latency.md": latency_page,
     "results/index_engines.md": engines_page,
     "results/drawn_samples.md": drawn_samples_page,
     "../deploy/helm/e2x/values.schema.json": chart_schema,

@@ -26,6 +26,7 @@ REAL_SERVERS = {
     "seaweed",
     "own_server",
     "label_studio_server",
+    "mlflow_server",
     "browser",
     "shared_data",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from services import context as wiring
-from services import logs
+from services import logs, tracing
 from services.api.app import create_app
 from services.api.log_repeats import RepeatLimit
 from services.api.server import server
@@ -18,9 +18,10 @@ def main() -> None:
     context = wiring.build()
     logs.configure("api", context.settings.log_level)
     (handler,) = logging.getLogger().handlers
+    tracing.configure("api", context.settings)
     repeats = RepeatLimit(handler.handle)
     handler.addFilter(repeats)
-    server(create_app(context), context.settings.api, repeats).run()
+    server(create_app(context), context.settings.api, repeats, tracing.end).run()
 
 
 if __name__ == "__main__":

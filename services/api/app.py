@@ -42,6 +42,7 @@ from services.api.routes import (
     users,
 )
 from services.api.routes import units as unit_routes
+from services.api.traced import Traced
 from services.context import Context
 from services.telemetry.requests import Requests
 from services.web.app import Split, create_pages, pages_of
@@ -125,7 +126,7 @@ def create_app(context: Context | None = None) -> FastAPI:
     )
     pages = create_pages(context, cookies, app_errors.said_of_the_database)
     roles.check("", pages_of())
-    # The last one stands in front: a number for all, then the token, then the bounds.
+    # The last one stands in front: a span and a number for all, then the token, then the bounds.
     app.add_middleware(Split, pages=pages)
     app.add_middleware(NoZeroBytes)
     app.add_middleware(
@@ -137,6 +138,7 @@ def create_app(context: Context | None = None) -> FastAPI:
     )
     app.add_middleware(Authenticate, context=context, roles=roles)
     app.add_middleware(Answers, requests=requests)
+    app.add_middleware(Traced, template=requests.template)
     return app
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import socket
+from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -36,11 +37,17 @@ class Server(uvicorn.Server):
     Args:
         config: as uvicorn takes it.
         repeats: what counts; None: nothing does.
+        at_end: called when the last request is answered; None: nothing is.
     """
 
-    def __init__(self, config: uvicorn.Config, repeats: RepeatLimit | None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        repeats: RepeatLimit | None,
+        at_end: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(config)
-        self._repeats = repeats
+        self._repeats, self._at_end = repeats, at_end
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop.
@@ -61,10 +68,15 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         if self._repeats is not None:
             self._repeats.look(all_of_them=True)
+        if self._at_end is not None:
+            self._at_end()
 
 
 def server(
-    app: ASGIApp, settings: ApiSettings, repeats: RepeatLimit | None = None
+    app: ASGIApp,
+    settings: ApiSettings,
+    repeats: RepeatLimit | None = None,
+    at_end: Callable[[], None] | None = None,
 ) -> uvicorn.Server:
     """The server of an application; ``run()`` serves until told to stop.
 
@@ -72,6 +84,7 @@ def server(
         app: what answers.
         settings: where it listens, and its bounds.
         repeats: what counts the lines of the log that strangers repeat.
+        at_end: called when it stops, after the last request.
     """
     limits = Limits(
         connections=room_for(settings.max_connections),
@@ -105,6 +118,7 @@ def server(
             server_header=False,
         ),
         repeats,
+        at_end,
     )
 
 

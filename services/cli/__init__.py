@@ -41,6 +41,7 @@ MODULES = (
     "services.cli.drift",
     "services.cli.explain",
     "services.cli.models",
+    "services.cli.mlflow",
     "services.cli.export",
     "services.cli.report",
     "services.cli.users",

@@ -34,6 +34,7 @@ def examine(context: Context) -> Iterator[Finding]:
         yield _accounts(context)
     if database.state != "fail":
         yield from _tools(context)
+        yield from _mlflow(context)
         yield from _contents(context)
 
 
@@ -144,6 +145,36 @@ def _tools(context: Context) -> Iterator[Finding]:
             yield Finding("labelling", "warn", told, "`e2x labels status` says why")
         else:
             yield Finding("labelling", "ok", found)
+
+
+def _mlflow(context: Context) -> Iterator[Finding]:
+    """The mirror of the registry, where one is set."""
+    from importlib.util import find_spec
+
+    from services.mirror import standing
+
+    with reading(context.sessions) as session:
+        found = standing.of_server(session, context.settings.mlflow)
+    if found is None:
+        return
+    told = f"{found['server']}: told of {found['told']} models"
+    waiting = ", ".join(map(str, reversed(found["waiting"])))
+    if find_spec("mlflow") is None:
+        told += ", and its client is not installed here"
+        yield Finding("mlflow", "warn", told, "pip install 'e2x[mlflow]' where `default` is served")
+    elif found["error"]:
+        told += f"; {found['failures']} exchanges in a row failed: {found['error']}"
+        advice = f"models {waiting} wait; `e2x mlflow sync` tries at once" if waiting else ""
+        yield Finding("mlflow", "warn", told, advice)
+    elif refused := [row for row in found["models"] if row["error"]]:
+        told += f"; model {refused[0]['model']} is not taken: {refused[0]['error']}"
+        yield Finding("mlflow", "warn", told, "`e2x mlflow status` shows all")
+    elif waiting:
+        yield Finding(
+            "mlflow", "ok", f"{told}; models {waiting} wait", "a worker of `default` does it"
+        )
+    else:
+        yield Finding("mlflow", "ok", told)
 
 
 def _contents(context: Context) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from services.config import brokers
 from services.config.setting_groups import (
     AccountSettings,
     ApiSettings,
@@ -31,6 +32,7 @@ from services.config.setting_groups import (
     IngestSettings,
     LabelSettings,
     LogSettings,
+    MlflowSettings,
     ModeSettings,
     SelectionSettings,
     StorageSettings,
@@ -59,11 +61,13 @@ class Settings(BaseSettings):
     database_url: str = Field(
         default="",
         description="SQLAlchemy URL; empty: SQLite (WAL) in the project. "
-        "PostgreSQL: `postgresql+pg8000://user:password@host/name`.",
+        "PostgreSQL: `postgresql+pg8000://user:password@host/name`, with TLS "
+        "`?sslmode=verify-full&sslrootcert=FILE`.",
     )
     broker_url: str = Field(
         default="",
-        description="Redis or Valkey URL; empty: an embedded server in the project.",
+        description="Redis or Valkey URL, or those of Sentinels with `?master_name=…`; empty: an "
+        "embedded server in the project. `rediss://` checks certificates.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of every random choice.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -88,6 +92,7 @@ class Settings(BaseSettings):
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
     logs: LogSettings = Field(default_factory=LogSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+    mlflow: MlflowSettings = Field(default_factory=MlflowSettings)
 
     @model_validator(mode="after")
     def _refuse_unsafe_production(self) -> Settings:
@@ -95,6 +100,15 @@ class Settings(BaseSettings):
             raise ValueError("production needs E2X_DATABASE_URL and E2X_BROKER_URL")
         if self.environment == "production" and (unsafe := self.storage.unsafe()):
             raise ValueError(f"production refuses its store: {unsafe}")
+        if slip := brokers.wrong(self.broker_url):
+            raise ValueError(f"broker_url: {slip}")
+        if self.environment == "production" and (unsafe := brokers.unsafe(self.broker_url)):
+            raise ValueError(f"production refuses its broker: {unsafe}")
+        if self.environment == "production" and "sslmode=require" in self.database_url:
+            raise ValueError(
+                "production refuses its database: sslmode=require takes any certificate, use "
+                "sslmode=verify-full"
+            )
         return self
 
     @classmethod

@@ -20,6 +20,8 @@ from services.config.settings import PROJECT_FILE, Settings
 MASK = "********"
 PASSWORD = re.compile(r"(://[^/@:]*:)[^@]+@")
 """In a URL of a database or broker."""
+WORD = re.compile(r"(password=)[^&;]+")
+"""The same in its query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def _shown(value: Any) -> str:
         return value.as_posix()
     if isinstance(value, dict):
         return json.dumps(value)
-    return PASSWORD.sub(rf"\1{MASK}@", str(value))
+    return WORD.sub(rf"\1{MASK}", PASSWORD.sub(rf"\1{MASK}@", str(value)))
 
 
 def _is_in(written: dict[str, Any], name: str) -> bool:

@@ -123,6 +123,8 @@ class Observation(Base):
     reports: Mapped[list[Any]] = mapped_column(default=list)
     has_truth: Mapped[bool] = mapped_column(default=False)
     reporter: Mapped[str] = mapped_column(String(120), default="")
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+    """The request that reported it last, as W3C Trace Context writes it."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from services.config.project import Project
 from services.config.settings import Settings
-from services.db import label_uses
+from services.db import label_uses, tls
 
 Sessions: TypeAlias = sessionmaker[Session]
 
@@ -45,7 +45,10 @@ def sqlite_file(engine: Engine) -> str | None:
 def make_engine(url: str) -> Engine:
     """An engine with what each database needs for several writing processes."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=10)
+        bare, arguments = tls.connecting(url)
+        return create_engine(
+            bare, pool_pre_ping=True, pool_size=5, max_overflow=10, connect_args=arguments
+        )
     # As many connections as threads ask for: they cost a file handle each, and a reader must not
     # queue behind writers that wait for each other.
     engine = create_engine(

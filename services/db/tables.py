@@ -41,6 +41,7 @@ from services.db.loop import (
     LabelTask,
     TaskState,
 )
+from services.db.mirror import MLFLOW, Mirror, MirroredModel
 from services.db.modes import FieldSide, ModeMember, ModeRow, ModeSighting
 from services.db.work import (
     TERMINAL,
@@ -58,6 +59,7 @@ __all__ = [
     "AWAITED",
     "EVALUATION_ROLES",
     "FINISHED_CYCLES",
+    "MLFLOW",
     "OPEN_TASKS",
     "STRIKES",
     "TAKEN_BACK",
@@ -91,6 +93,8 @@ __all__ = [
     "LoginTries",
     "Look",
     "LookState",
+    "Mirror",
+    "MirroredModel",
     "ModeMember",
     "ModeRow",
     "ModeSighting",

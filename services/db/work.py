@@ -62,6 +62,8 @@ class Unit(Base):
     error_code: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[str | None] = mapped_column(Text)
     cycle_id: Mapped[int | None] = mapped_column(ForeignKey("cycles.id"))
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+    """The span that asked for it, as W3C Trace Context writes it; None where nothing is traced."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     finished_at: Mapped[datetime | None]
 

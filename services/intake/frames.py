@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from services import tracing
 from services.accounts import audit
 from services.config import builders
 from services.context import Context
@@ -221,6 +222,7 @@ def _observe(session: Session, frame: _Frame, most_reports: int) -> Observation:
     fresh = [report for report in frame.reports if _key(report) not in said]
     _refuse_more_reports(len(known) + len(fresh) if fresh else 0, most_reports, frame.name)
     observation.reports = known + fresh
+    observation.traceparent = tracing.current() or observation.traceparent
     session.flush()
     return observation
 

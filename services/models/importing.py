@@ -21,7 +21,7 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Model, ModelState
 from services.errors import Conflict, InvalidRequest
-from services.models import registry
+from services.models import mirrored, registry
 from services.store import model_folders
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ def add(context: Context, detector: SsdDetector, path: Path, actor: str) -> Mode
         )
         session.add(model)
         session.flush()
+        mirrored.want(session, model.id)
         audit.record(session, "model.add", f"model:{model.id}", number=number, path=str(path))
         if registry.champion(session) is None:
             registry.promote(session, model, actor, {"added": str(path)})

@@ -27,7 +27,7 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Cycle, DatasetVersion, Model, Role, Unit, UnitState
 from services.errors import Conflict
-from services.models import checkpoints, datasets, registry, summaries
+from services.models import checkpoints, datasets, mirrored, registry, summaries
 from services.models.training_process import run_job
 from services.store import model_folders
 from services.store.project_store import ProjectStore, store_of
@@ -312,7 +312,10 @@ def evaluate_splits(context: Context, model_id: str) -> dict[str, EvaluationRepo
     reports = {role: evaluate_model(context, model_id, each) for role, each in sets.items()}
     told = summaries.summaries_of(context, folder, reports, sets)
     with context.sessions.begin() as session:
-        session.get_one(Model, model_id).reports = told
+        model = session.get_one(Model, model_id)
+        if model.reports != told:
+            model.reports = told
+            mirrored.want(session, model_id)
     return reports
 
 

@@ -19,6 +19,7 @@ from services.db.tables import CandidateRow, Cycle, LabelTask, ModeRow, ModeSigh
 from services.models import training
 from services.models.loaded import embedder_of
 from services.modes import recognise
+from services.selection import traced
 from services.selection.choose import Chosen, Terms, choose
 from services.selection.plan_content import as_planned
 from services.selection.pool_scores import known_scores
@@ -73,6 +74,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
         )
         sides.keep(session, cycle.id, chosen.parents.sides)
         _store_candidates(session, cycle.id, chosen, rows, scores, names)
+        traced.tell(session, cycle.id)
         recognise.settle(session, context.settings, cycle.id)
         cycles.begin_labelling(session, context, current, chosen.note)
         told = {"modes": len(chosen.modes), "candidates": len(chosen.candidates)}

@@ -37,14 +37,15 @@ class Requests:
             status: of the answer.
             seconds: from the head of the request to the end of the answer.
         """
-        labels = (bounded(scope["method"], METHODS), self._template(scope), str(status))
+        labels = (bounded(scope["method"], METHODS), self.template(scope), str(status))
         with self._lock:
             empty = [0.0] * (len(of.REQUEST_BUCKETS) + 1)
             counts = self._counts.setdefault(labels, empty)
             counts[bisect_left(of.REQUEST_BUCKETS, seconds)] += 1
             self._seconds[labels] = self._seconds.get(labels, 0.0) + seconds
 
-    def _template(self, scope: MutableMapping[str, Any]) -> str:
+    def template(self, scope: MutableMapping[str, Any]) -> str:
+        """The route that was found for a scope, as a template; :data:`UNROUTED` for none."""
         route = str(getattr(scope.get("route"), "path_format", None) or UNROUTED)
         included = scope["path"].startswith(f"{self._prefix}/")
         if route == UNROUTED or not included or route.startswith(f"{self._prefix}/"):

@@ -26,6 +26,7 @@ def enqueue_all(
     wanted: Mapping[str, dict[str, Any]],
     *,
     cycle_id: int | None = None,
+    traces: Mapping[str, str] | None = None,
 ) -> int:
     """Ask for pieces of work of one kind, each once; as :func:`services.units.enqueue` one.
 
@@ -34,6 +35,8 @@ def enqueue_all(
         kind: a stage of :data:`services.units.pipeline.STAGES`.
         wanted: payloads by key; those whose key is known stay as they are.
         cycle_id: the cycle that waits for them.
+        traces: ``traceparent`` by key; the others begin traces of their own, since one that holds
+            ten thousand looks shows none of them.
 
     Returns:
         How many are new.
@@ -54,6 +57,7 @@ def enqueue_all(
             "payload": payload,
             "cycle_id": cycle_id,
             "max_attempts": tries,
+            "traceparent": (traces or {}).get(key),
         }
         for key, payload in wanted.items()
     ]

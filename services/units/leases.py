@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import and_, case, func, or_
 from sqlalchemy.orm import Session
 
+from services import tracing
 from services.db.base import utc_now
 from services.db.patience import Patience
 from services.db.tables import Unit, UnitState
@@ -157,9 +158,10 @@ def fail(
     """
     error = {"error_code": code, "error": text[-MAX_ERROR_CHARS:]}
     if not retryable or claim.attempt >= claim.max_attempts:
-        fenced(session, claim, **ending(UnitState.DEAD), **error)
+        fenced(session, claim, **ending(UnitState.DEAD), **error, **_same_trace())
         return UnitState.DEAD
-    fenced(session, claim, **waiting(backoff_s * 2 ** (claim.attempt - 1)), **error)
+    delay_s = backoff_s * 2 ** (claim.attempt - 1)
+    fenced(session, claim, **waiting(delay_s), **error, **_same_trace())
     announce(session, read(session, claim.unit_id))
     return UnitState.QUEUED
 
@@ -170,5 +172,11 @@ def release(session: Session, claim: Claim) -> None:
     Raises:
         LeaseLost: somebody else owns the unit now.
     """
-    fenced(session, claim, **waiting(0.0), attempts=Unit.attempts - 1)
+    fenced(session, claim, **waiting(0.0), **_same_trace(), attempts=Unit.attempts - 1)
     announce(session, read(session, claim.unit_id))
+
+
+def _same_trace() -> dict[str, Any]:
+    """Have the next try in the trace of this one, where nobody's trace asked for the unit."""
+    now = tracing.current()
+    return {} if now is None else {"traceparent": func.coalesce(Unit.traceparent, now)}

@@ -28,6 +28,7 @@ from sqlalchemy import ColumnElement, CursorResult, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from services import tracing
 from services.db.engine import DEFAULT_ATTEMPTS, MAX_ATTEMPTS_INFO
 from services.db.tables import TERMINAL, Unit, UnitState
 from services.errors import Conflict, InvalidRequest
@@ -76,6 +77,7 @@ def enqueue(
         payload=payload,
         cycle_id=cycle_id,
         priority=priority,
+        traceparent=tracing.current(),
         max_attempts=stage.max_attempts or session.info.get(MAX_ATTEMPTS_INFO, DEFAULT_ATTEMPTS),
     )
     try:
@@ -152,9 +154,16 @@ def cancel(session: Session, unit_id: int) -> bool:
 def cancel_all(session: Session, *conditions: ColumnElement[bool]) -> int:
     """Stop many units in one statement, as :func:`cancel` does; how many."""
     session.flush()
+    running = (  # locked in one order: a worker may be ending many of them at this moment
+        select(Unit.id)
+        .where(Unit.state.not_in(TERMINAL), *conditions)
+        .order_by(Unit.id)
+        .with_for_update()
+        .correlate(None)
+    )
     done = session.execute(
         update(Unit)
-        .where(Unit.state.not_in(TERMINAL), *conditions)
+        .where(Unit.id.in_(running), Unit.state.not_in(TERMINAL))
         .values(**ending(UnitState.CANCELLED), token=Unit.token + 1),
         execution_options={"synchronize_session": False},
     )

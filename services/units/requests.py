@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from services import units
-from services.db.tables import Pointer
+from services import tracing, units
+from services.db.parts import in_parts
+from services.db.tables import Observation, Pointer
 from services.units.batches import enqueue_all
 
 CHAMPION = "champion"
@@ -57,7 +59,22 @@ def ask_scans(
         cycle_id: the cycle that waits for them.
     """
     wanted = dict(_scan(image_id, pointer, "") for image_id in image_ids)
-    enqueue_all(session, "scan", wanted, cycle_id=cycle_id)
+    traces = _traces_of(session, wanted) if tracing.is_on() else None
+    enqueue_all(session, "scan", wanted, cycle_id=cycle_id, traces=traces)
+
+
+def _traces_of(session: Session, wanted: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """The traces of the frames, by the key of the look that is asked for."""
+    key_of = {payload["image"]: key for key, payload in wanted.items()}
+    found = {}
+    for part in in_parts(list(key_of)):
+        query = select(Observation.image_id, Observation.traceparent).where(
+            Observation.image_id.in_(part), Observation.traceparent.is_not(None)
+        )
+        found |= {
+            key_of[image_id]: str(traceparent) for image_id, traceparent in session.execute(query)
+        }
+    return found
 
 
 def _scan(image_id: str, pointer: Pointer, said: str) -> tuple[str, dict[str, str]]:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from celery.exceptions import CPendingDeprecationWarning
 
 from services import context as wiring
-from services import logs
+from services import logs, tracing
 from services.config.hosts import open_host
 from services.config.project import Project
 from services.config.settings import Settings, get_settings
@@ -99,12 +99,14 @@ def run_relay(settings: Settings, project: Project) -> None:
     from services.worker.relay import Relay
 
     logs.configure("relay", settings.log_level, project.logs, settings.logs)
+    tracing.configure("relay", settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     relay = Relay(wiring.build(settings), make_app(settings, project))
     announce_ready(project, "relay")
     relay.run(stop)
+    tracing.end()
 
 
 def run_beat(settings: Settings, project: Project) -> None:

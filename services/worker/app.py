@@ -11,11 +11,12 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
+from services.config import brokers
 from services.config.project import Project
 from services.config.settings import Settings
 from services.units.pipeline import QUEUES
 from services.worker import tasks
-from services.worker.beat import ALIVE_FILE
+from services.worker.beat import ALIVE_FILE, BROKER
 from services.worker.redis_server import broker_url
 
 CHILD_ALIVE_S = 60.0
@@ -27,8 +28,11 @@ SOFT_SHUTDOWN_S = 8.0
 
 def make_app(settings: Settings, project: Project) -> Celery:
     """The application of a project, with its tasks and its schedule."""
-    app = Celery("e2x", broker=broker_url(settings, project), set_as_current=False)
-    app.conf.update(_configuration(settings))
+    url, more = brokers.for_celery(broker_url(settings, project))
+    app = Celery("e2x", broker=url, set_as_current=False)
+    configuration = _configuration(settings)
+    configuration["broker_transport_options"] |= more.pop("broker_transport_options", {})
+    app.conf.update({**configuration, **more, BROKER: broker_url(settings, project)})
     tasks.attach(app)
     return app
 

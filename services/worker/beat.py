@@ -19,6 +19,10 @@ ALIVE_FILE = "e2x_alive_file"
 """Name in the application's configuration, which is all of ours that a scheduler is given."""
 
 
+BROKER = "e2x_broker"
+"""The same: the broker as the setting names it."""
+
+
 class SteadyScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
     """Sends each entry as it starts, and then whenever the entry's seconds have passed.
 
@@ -35,7 +39,7 @@ class SteadyScheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
         super().__init__(*arguments, **options)
         sign = alive.Sign(alive.SCHEDULER, alive.SCHEDULER)
         file = self.app.conf.get(ALIVE_FILE)
-        self._alive = alive.Giver(str(self.app.conf.broker_url), sign, file)
+        self._alive = alive.Giver(str(self.app.conf[BROKER]), sign, file)
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Send what is due; seconds until something is."""

@@ -19,7 +19,7 @@ from typing import Any
 from celery import Celery, signals
 
 from services import context as wiring
-from services import logs
+from services import logs, tracing
 from services.config.project import Project
 from services.config.settings import Settings
 from services.context import Context
@@ -79,12 +79,17 @@ def connect(app: Celery, name: str, settings: Settings, project: Project) -> Non
     def child_started(**_: Any) -> None:
         signal.signal(signal.SIGTERM, _give_up)
         own()
+        tracing.configure(name, settings)  # a thread, which does not survive a fork
+
+    def child_ends(**_: Any) -> None:
+        tracing.end()
 
     def worker_ready(**_: Any) -> None:
         announce_ready(project, name)
 
     signals.setup_logging.connect(set_up_logs, weak=False)
     signals.worker_process_init.connect(child_started, weak=False)
+    signals.worker_process_shutdown.connect(child_ends, weak=False)
     signals.worker_ready.connect(worker_ready, weak=False)
 
 

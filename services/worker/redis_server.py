@@ -16,7 +16,9 @@ from pathlib import Path
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
+from services.config import brokers
 from services.config.project import Project
 from services.config.settings import Settings
 from services.errors import ToolUnavailable
@@ -116,9 +118,29 @@ def client(url: str, timeout_s: float = 2.0) -> redis.Redis:
         path, _, query = url.removeprefix("redis+socket://").partition("?")
         database = int(dict(p.split("=") for p in query.split("&") if p).get("virtual_host", 0))
         return redis.Redis(unix_socket_path=path, db=database, socket_timeout=timeout_s, retry=once)
+    if url.startswith(brokers.SENTINEL):
+        return _of_sentinels(brokers.Sentinels.of_url(url), timeout_s)
     return redis.Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=once
+        brokers.checked(url), socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=once
     )
+
+
+def _of_sentinels(group: brokers.Sentinels, timeout_s: float) -> redis.Redis:
+    """A client of the master that Sentinels name; they are asked anew for each connection."""
+    timed = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    options = {**group.for_sentinels, **timed}
+    asked = Sentinel(group.hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+    secured = {"ssl": True, **group.tls} if group.tls else {}
+    master: redis.Redis = asked.master_for(  # type: ignore[no-untyped-call]
+        group.master_name,
+        db=group.database,
+        username=group.username,
+        password=group.password,
+        retry=Retry(NoBackoff(), 0),
+        **timed,
+        **secured,
+    )
+    return master
 
 
 def answers(url: str) -> bool:

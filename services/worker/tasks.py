@@ -1,8 +1,9 @@
-"""The Celery tasks: one that wakes a worker for a unit, and four that the scheduler sends."""
+"""The Celery tasks: one that wakes a worker for a unit, and those that the scheduler sends."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +12,7 @@ from celery import Celery
 from services import log_files
 from services.config.settings import Settings
 from services.upkeep import sweep
-from services.worker import lifecycle, reconciler, shell
+from services.worker import lifecycle, reconciler, turn
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +21,13 @@ RECONCILE = "e2x.reconcile"
 TRIGGERS = "e2x.triggers"
 HOUSEKEEPING = "e2x.housekeeping"
 LABEL_TOOLS = "e2x.label_tools"
+TELL_MLFLOW = "e2x.mlflow"
 HOUSEKEEPING_S = 600.0
 LABEL_TOOLS_S = 5.0
 """Most often it only looks whether the time of an exchange has come, or news were told."""
 TRIGGERS_FUNCTION, UPKEEP_FUNCTION = "services.cycle.triggers:check", "services.upkeep.rows:run"
 LABEL_TOOLS_FUNCTION = "services.labeling.connectors.sync:due"
+MLFLOW_FUNCTION = "services.mirror.process:due"
 DRIFT_FUNCTION = "services.drift.days:ask"
 """Named, not imported: they reach far into the loop, and only the scheduler's worker runs them."""
 
@@ -37,15 +40,22 @@ def attach(app: Celery) -> None:
         (TRIGGERS, triggers),
         (HOUSEKEEPING, housekeeping),
         (LABEL_TOOLS, label_tools),
+        (TELL_MLFLOW, tell_mlflow),
     ):
         app.task(name=name)(function)
 
 
-def run_unit(unit_id: int) -> None:
-    """Work on a unit, if it can be had."""
+def run_unit(unit_id: int, more: Sequence[int] = (), kind: str = "") -> None:
+    """Work on a unit, and on more of its kind, if they can be had.
+
+    Args:
+        unit_id: its row.
+        more: rows of others.
+        kind: of all of them, where there are more.
+    """
     own = lifecycle.own()
     with own.idle.busy():
-        shell.run(own.context, own.resident, unit_id, own.owner, own.recorder)
+        turn.take(own.context, own.resident, (unit_id, *more), kind, own.owner, own.recorder)
 
 
 def reconcile() -> None:
@@ -62,6 +72,12 @@ def triggers() -> None:
 def label_tools() -> None:
     """Exchange tasks and answers with labelling tools that are connected."""
     module, name = LABEL_TOOLS_FUNCTION.split(":")
+    getattr(import_module(module), name)(lifecycle.own().context)
+
+
+def tell_mlflow() -> None:
+    """Tell MLflow of models that have changed, in a process that nobody waits for."""
+    module, name = MLFLOW_FUNCTION.split(":")
     getattr(import_module(module), name)(lifecycle.own().context)
 
 
@@ -84,6 +100,8 @@ def schedule(settings: Settings) -> dict[str, Any]:
         HOUSEKEEPING: HOUSEKEEPING_S,
         LABEL_TOOLS: min(LABEL_TOOLS_S, settings.labels.sync_interval_s),
     }
+    if settings.mlflow.tracking_uri:
+        every[TELL_MLFLOW] = settings.mlflow.interval_s
     return {
         name: {
             "task": name,

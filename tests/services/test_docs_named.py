@@ -107,7 +107,8 @@ def _check_command(said: str) -> None:
             assert word.split("=")[0] in options, f"e2x {said}: no {word}"
 
 
-OF_TESTS = {f"E2X_{name}" for name in ("PAUSES", "PICTURES_OF", "LABEL_STUDIO", "HELM", "HADOLINT")}
+PROGRAMS = ("LABEL_STUDIO", "MLFLOW_SERVER", "HELM", "HADOLINT")
+OF_TESTS = {f"E2X_{name}" for name in ("PAUSES", "PICTURES_OF", *PROGRAMS)}
 """Variables that tests read, and no program."""
 
 
@@ -134,7 +135,11 @@ def test_variables_and_settings_exist(page: Path) -> None:
         for name in re.findall(r"\bE2X_[A-Z_]+\b", code):
             assert name in variables | OF_TESTS, name
         whole = re.fullmatch(r"([a-z]+)\.([a-z_]+)", code)
-        if whole and whole[1] in groups and whole[2] not in ("json", "py", "html", "md", "toml"):
+        if (
+            whole
+            and whole[1] in groups
+            and whole[2] not in ("json", "py", "html", "md", "svg", "toml")
+        ):
             assert code in settings, code
 
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from benchmarks.common.buckets import MISSING, SECRET_KEY, Seaweed, weed
 from services.config.setting_groups import StorageSettings
 from services.config.settings import Settings
 from services.store.objects import Objects, StoreRefused, StoreUnavailable, open_objects
+from tests.certificates import certificate
 from tests.service_fixtures import run_seaweed
+
+__all__ = ["certificate"]
 
 
 def opened(settings: dict[str, object]) -> Objects:
@@ -163,38 +160,6 @@ def test_a_link_lets_its_bearer_read_one_object_for_a_while(seaweed: Seaweed) ->
     assert (answer.content, answer.headers["content-type"]) == (b"a picture", "image/jpeg")
     assert httpx.get(str(link).replace("a.jpg", "b.jpg")).status_code == 403
     assert opened(settings).link("images/a.jpg", 60) is None
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """One that no authority of this machine has signed, and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    chain, secret = folder / "chain.pem", folder / "key.pem"
-    chain.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return chain, secret
 
 
 TRUSTING = """

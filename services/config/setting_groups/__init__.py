@@ -22,6 +22,7 @@ from services.config.setting_groups.loop import (
 from services.config.setting_groups.models import DetectorSettings, GateSettings, TrainingSettings
 from services.config.setting_groups.running import (
     LogSettings,
+    MlflowSettings,
     TelemetrySettings,
     WorkerSettings,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "IngestSettings",
     "LabelSettings",
     "LogSettings",
+    "MlflowSettings",
     "ModeSettings",
     "SelectionSettings",
     "StorageSettings",

@@ -1,9 +1,10 @@
-"""Settings of the processes: workers, leases and retries, log files, metrics."""
+"""Settings of the processes: workers, leases and retries, log files, what is told outside."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -83,7 +84,7 @@ class LogSettings(Group):
 
 
 class TelemetrySettings(Group):
-    """Metrics."""
+    """Metrics and traces."""
 
     token: SecretStr | None = Field(
         default=None,
@@ -95,3 +96,52 @@ class TelemetrySettings(Group):
         ge=0,
         description="How long totals hold, such as images by role; what waits is read each time.",
     )
+    traces_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://.+)?$",
+        description="Where spans go by OTLP over HTTP, such as `http://collector:4318/v1/traces`; "
+        "empty: where `OTEL_EXPORTER_OTLP_ENDPOINT` says, or nowhere. Needs `e2x[traces]`.",
+    )
+
+
+class MlflowSettings(Group):
+    """A mirror of the registry in MLflow."""
+
+    tracking_uri: str = Field(
+        default="",
+        description="Tracking server that is told of every model, such as `https://mlflow:5000`; "
+        "empty: none. Name and password: `MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD`. "
+        "Needs `e2x[mlflow]`.",
+    )
+    experiment: str = Field(
+        default="e2x", min_length=1, max_length=200, description="Experiment of the runs."
+    )
+    model_name: str = Field(
+        default="e2x-detector",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^/:]+$",
+        description="Registered model whose alias `champion` is moved: one for each project.",
+    )
+    interval_s: float = Field(
+        default=10.0, gt=0, description="How often it is looked whether there is something to tell."
+    )
+    timeout_s: float = Field(
+        default=60.0, ge=1, description="How long the server may leave a request unanswered."
+    )
+
+    @model_validator(mode="after")
+    def _refuse_what_is_no_server(self) -> Self:
+        if not self.tracking_uri:
+            return self
+        parts = urlsplit(self.tracking_uri)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(
+                f"tracking_uri: {parts.scheme or 'this'} is no http:// or https:// URL"
+            )
+        if parts.username or parts.password:
+            raise ValueError(
+                "tracking_uri: give name and password as MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, which no log shows"
+            )
+        return self
