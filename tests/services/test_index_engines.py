@@ -95,7 +95,8 @@ def test_hosts_index_select_and_check_by_the_engine_that_is_set(
     for entry in store_of(one).walk("index"):
         store_of(one).objects.put(entry.key, b"damaged")
     assert any("damaged" in found.found for found in index(two, None, nobody))
-    assert any("put aside" in line or "anew" in line for line in mend(two))
+    said = list(mend(two))
+    assert any("put aside" in line for line in said)
     loop._resident = Resident()
     loop._work("index")
     assert open_index(one, loop.encoder, loop.width).images() == images
