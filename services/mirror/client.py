@@ -209,7 +209,7 @@ def _told() -> Iterator[None]:
         yield
     except MlflowException as error:
         said = f"MLflow: {str(error).splitlines()[0][:500]}"
-        status = error.get_http_status_code()
+        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]  # of MLflow
         if _is_answer(error) and 400 <= status < 500 and status not in NOT_OUR_FAULT:
             raise MirrorRefused(said) from error
         raise MirrorUnavailable(said) from error
