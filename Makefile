@@ -15,7 +15,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # A process a core; the tests of a file share fixtures. Their order is that of tests/conftest.py.
 TEST_PROCESSES ?= --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test lint types unit coverage docs bench clean help
+.PHONY: setup demo test lint types unit coverage docs bench island clean help
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -63,6 +63,11 @@ docs: $(STAMP)  ## build the documentation; open docs/_build/index.html
 
 bench: $(STAMP)  ## the measurements; tables go to benchmarks/results
 	$(BIN)/python -m benchmarks.demo
+
+island:  ## build the script of the page to label on anew from web/ (needs Node)
+	npm --prefix web ci --ignore-scripts --no-audit --no-fund
+	npm --prefix web run --silent check
+	npm --prefix web run --silent build
 
 clean:  ## remove what was built, and the demo
 	rm -rf $(VENV) demo docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

@@ -189,6 +189,8 @@ class Authenticate:
         there = scope["method"] in place.methods
         if there and place.role is None:
             return _forged(csrf.other_site(scope, self._context.settings))
+        if not there and place.is_open:
+            return app_errors.wrong_method(scope["method"], place.methods)
         if who is None:
             return self._stranger(scope)
         if not place.methods:

@@ -103,6 +103,8 @@ LEAST: Mapping[str, UserRole | None] = {
     "GET /v1/models": VIEWER,
     "GET /v1/models/{name}": VIEWER,
     "POST /v1/models/{name}/promote": ADMIN,
+    "POST /v1/models/{name}/pin": ADMIN,
+    "POST /v1/models/{name}/unpin": ADMIN,
     "POST /v1/models/{name}/explain": CURATOR,
     "POST /v1/models/rollback": ADMIN,
     "GET /v1/datasets": VIEWER,
@@ -123,10 +125,12 @@ class Place:
     Attributes:
         methods: understood there; empty: there is no such address.
         role: that it takes by the method that was asked for; None: strangers may.
+        is_open: strangers may do all that is understood there, so that they are told what is not.
     """
 
     methods: frozenset[str]
     role: UserRole | None
+    is_open: bool = False
 
 
 class Roles:
@@ -157,7 +161,8 @@ class Roles:
         asked = [methods[method] for _, methods in fitting if method in methods]
         roles = [role for role in asked if role is not None]
         highest = max(roles, key=lambda role: role.rank, default=OPEN)
-        return Place(frozenset(nearest) | ({method} if asked else set()), highest)
+        is_open = bool(nearest) and all(role is OPEN for role in nearest.values())
+        return Place(frozenset(nearest) | ({method} if asked else set()), highest, is_open)
 
     def check(self, prefix: str, routes: Iterable[BaseRoute]) -> None:
         """Refuse routes that are not in the table.

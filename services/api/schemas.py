@@ -351,6 +351,7 @@ class ModelOut(Row):
     held: str | None = Field(
         default=None, description="Why its failures wait unexplained, if they do; the same."
     )
+    pinned: bool = Field(default=False, description="Whether nothing takes its place.")
 
 
 class UnitOut(Row):

@@ -15,7 +15,13 @@ def cycle_told(session: Session, cycle: Cycle) -> CycleOut:
     return CycleOut.model_validate(cycle).model_copy(update={"unreadable": lost})
 
 
-def model_told(model: Model) -> ModelOut:
-    """A model of the registry."""
+def model_told(model: Model, pinned_id: str | None = None) -> ModelOut:
+    """A model of the registry.
+
+    Args:
+        model: its row.
+        pinned_id: of the model that is pinned.
+    """
     lost = UnreadableOut.model_validate(unreadable.of_model(model))
-    return ModelOut.model_validate(model).model_copy(update={"unreadable": lost})
+    told = {"unreadable": lost, "pinned": model.id == pinned_id}
+    return ModelOut.model_validate(model).model_copy(update=told)

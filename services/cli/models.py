@@ -44,12 +44,13 @@ def figure(model: Model, role: str, name: str) -> Any:
 @models_app.command("list")
 def list_models(as_json: JsonOption = False) -> None:
     """List all models, the newest first."""
-    from services.models import registry
+    from services.models import pins, registry
 
     with opened() as context, reading(context.sessions) as session:
-        rows = registry.models(session)
+        rows, pinned_id = registry.models(session), pins.pinned_id(session)
     if as_json:
-        print_json([columns_of(row, "training") for row in rows])
+        told = [columns_of(row, "training") | {"pinned": row.id == pinned_id} for row in rows]
+        print_json(told)
         return
     print_table(
         "Models",
@@ -57,7 +58,7 @@ def list_models(as_json: JsonOption = False) -> None:
         [
             (
                 row.number,
-                row.state,
+                f"{row.state}, pinned" if row.id == pinned_id else row.state,
                 row.id[:12],
                 row.architecture,
                 row.cycle_id,
@@ -79,10 +80,11 @@ def _found(model: Model) -> str:
 @models_app.command("show")
 def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
     """Show one model: where it comes from, how it does, what the gate said of it."""
-    from services.models import holding, registry
+    from services.models import holding, pins, registry
 
     with opened() as context, reading(context.sessions) as session:
         model = registry.find(session, name)
+        is_pinned = pins.pinned_id(session) == model.id
         dataset = (
             session.get(DatasetVersion, model.dataset_version_id)
             if model.dataset_version_id
@@ -103,6 +105,7 @@ def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
             "unreadable": lost.to_dict(),
             "limits": limits,
             "held": held,
+            "pinned": is_pinned,
         }
         print_json(columns_of(model) | extra)
         return
@@ -110,7 +113,7 @@ def show_model(name: NameArgument, as_json: JsonOption = False) -> None:
         f"Model {model.number}",
         [
             ("id", model.id),
-            ("state", model.state),
+            ("state", f"{model.state}, pinned" if is_pinned else model.state),
             ("made", model.created_at),
             ("architecture", model.architecture),
             ("classes", ", ".join(model.class_names[1:])),
@@ -231,3 +234,25 @@ def rollback() -> None:
     console().print(
         f"model {model.number} is the champion again; the workers look at the field frames again"
     )
+
+
+@models_app.command("pin")
+def pin_model(name: NameArgument) -> None:
+    """Pin the champion: until `unpin` nothing takes its place, whatever the gate says."""
+    from services.models import pins, registry
+
+    with opened() as context, context.sessions.begin() as session:
+        model = registry.find(session, name)
+        pins.pin(session, model)
+    console().print(f"model {model.number} stays the champion until `e2x models unpin`")
+
+
+@models_app.command("unpin")
+def unpin_model() -> None:
+    """Let challengers take the place of the champion again."""
+    from services.models import pins, registry
+
+    with opened() as context, context.sessions.begin() as session:
+        model = registry.require_champion(session)
+        pins.unpin(session, model)
+    console().print(f"model {model.number} is the champion while it is the best")

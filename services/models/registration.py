@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from services.db.tables import Model, ModelState, Role
-from services.models import mirrored, registry
+from services.models import mirrored, pins, registry
 from services.models.training import Trained
 
 
@@ -46,13 +46,16 @@ def register_first(session: Session, trained: Trained) -> Model:
     """Register a detector that was trained from the beginning; the first becomes the champion.
 
     One beside a champion takes its place if it knows the same classes and finds more of the
-    holdout; what people were told of the champion goes for it too then.
+    holdout, and nobody has pinned the champion; what people were told of the champion goes for it
+    too then.
     """
     model = register(session, trained, None)
     champion = registry.champion(session)
     if champion is None:
         registry.promote(session, model, "training", {"first": True})
-    elif champion.id != model.id and _finds_more(model, champion):
+        return model
+    is_pinned = pins.pinned_id(session) == champion.id
+    if champion.id != model.id and not is_pinned and _finds_more(model, champion):
         registry.promote(session, model, "training", {"again": True}, over=champion.id)
     return model
 

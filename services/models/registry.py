@@ -26,7 +26,7 @@ from services.db.tables import (
     UnitState,
 )
 from services.errors import ChampionChanged, Conflict, NotFound
-from services.models import mirrored
+from services.models import mirrored, pins
 from services.units.requests import CHAMPION, ask_scans
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def promote(
         over: id of the champion that it was compared with; None: whichever there is.
 
     Raises:
-        Conflict: it is the champion already.
+        Conflict: it is the champion already, or the one that is champion is pinned.
         ChampionChanged: the champion is not the one that it was compared with.
     """
     pointer = _hold_pointer(session)
@@ -122,6 +122,7 @@ def promote(
         raise ChampionChanged(
             f"model {model.number} was compared with a model that is not the champion any more"
         )
+    pins.refuse_swap(session)
     pointer = _point_at(session, pointer, model.id)
     if previous is not None:
         session.get_one(Model, previous).state = ModelState.RETIRED
@@ -145,11 +146,12 @@ def rollback(session: Session, actor: str) -> Model:
     The reverse of the latest promotion.
 
     Raises:
-        Conflict: there was none.
+        Conflict: there was none, or this one is pinned.
     """
     pointer = _hold_pointer(session)
     if pointer is None:
         raise Conflict("there is no champion to roll back")
+    pins.refuse_swap(session)
     previous = champion_before(session, pointer.target)
     if previous is None:
         raise Conflict("no champion came before this one: nothing to roll back to")

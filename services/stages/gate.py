@@ -35,7 +35,7 @@ from services.db.tables import (
 from services.db.tables import Model as ModelRow
 from services.errors import ChampionChanged, Conflict
 from services.failures.check import still_failing
-from services.models import mirrored, registry, training
+from services.models import mirrored, pins, registry, training
 from services.stages.gate_questions import Questions
 from services.synthesis import samples
 from services.units import Claim
@@ -255,8 +255,8 @@ def _promote_or_refuse(session: Session, judged: _Judgement, auto_promote: bool)
     if not judged.verdict.promote:
         challenger.state = ModelState.REJECTED
         return False
-    if not auto_promote:
-        return False
+    if not auto_promote or pins.pinned_id(session) is not None:
+        return False  # it stays a challenger, which a person may promote
     registry.promote(
         session, challenger, ACTOR, judged.to_dict(), judged.cycle_id, over=judged.opponent_id
     )

@@ -1,4 +1,4 @@
-"""Models: the registry, one with what the gate said of it, promoting and rolling back."""
+"""Models: the registry, one against the champion, promoting, pinning and rolling back."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Audit, Cycle, DatasetVersion, Model, ModelState
 from services.mirror import standing
-from services.models import holding, registry
+from services.models import holding, pins, registry
 from services.modes import recognise
 from services.report.curve import curve_of
-from services.web import cursors, render, session
+from services.web import comparison, cursors, render, session
 from services.web.cursors import MAX_ROW
 from services.web.figures import compared
 
@@ -48,9 +48,14 @@ def models_page(
         query = query.where(Model.number < before)
     with reading(context.sessions) as opened:
         found = [(model, dataset) for model, dataset in opened.execute(query)]
+        pinned_id = pins.pinned_id(opened)
     shown = found[:PAGE]
     more = cursors.address("/models", {}, before=shown[-1][0].number) if len(found) > PAGE else ""
-    values = {"rows": [(m, d, _figures(m)) for m, d in shown], "more": more}
+    values = {
+        "rows": [(m, d, _figures(m)) for m, d in shown],
+        "more": more,
+        "pinned_id": pinned_id,
+    }
     return render.page(request, "models.html", values, user)
 
 
@@ -66,6 +71,9 @@ def model_page(request: Request, user: session.UserOf, name: str) -> Response:
         parent = opened.get(Model, model.parent_id or "")
         held = holding.why_held(opened, context.settings, model)
         mirrored = standing.of_model(opened, context.settings.mlflow, model)
+        pinned_id = pins.pinned_id(opened)
+        judged = comparison.judged_against(opened, cycle, model)
+        modes = [] if judged is None else comparison.by_mode(opened, model)
         audit = list(
             opened.scalars(
                 select(Audit)
@@ -83,6 +91,10 @@ def model_page(request: Request, user: session.UserOf, name: str) -> Response:
         "parent": parent,
         "other": other,
         "tiles": [] if other is None else compared(other, model),
+        "classes": [] if other is None else comparison.by_class(other, model),
+        "modes": modes,
+        "judged": judged,
+        "pinned_id": pinned_id,
         "reports": [
             (role, _rows(report)) for role, report in sorted((model.reports or {}).items())
         ],
@@ -103,6 +115,28 @@ def promote(request: Request, user: session.SenderOf, name: str) -> Response:
     with context.sessions.begin() as opened:
         model = registry.find(opened, name)
         registry.promote(opened, model, user.name, {"by": "person"})
+        number = model.number
+    return RedirectResponse(f"/models/{number}", 303)
+
+
+@router.post("/models/{name}/pin")
+def pin(request: Request, user: session.SenderOf, name: str) -> Response:
+    """Let nothing take the place of the champion."""
+    context: Context = request.app.state.context
+    with context.sessions.begin() as opened:
+        model = registry.find(opened, name)
+        pins.pin(opened, model)
+        number = model.number
+    return RedirectResponse(f"/models/{number}", 303)
+
+
+@router.post("/models/{name}/unpin")
+def unpin(request: Request, user: session.SenderOf, name: str) -> Response:
+    """Let challengers take its place again."""
+    context: Context = request.app.state.context
+    with context.sessions.begin() as opened:
+        model = registry.find(opened, name)
+        pins.unpin(opened, model)
         number = model.number
     return RedirectResponse(f"/models/{number}", 303)
 

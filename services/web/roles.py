@@ -63,6 +63,8 @@ LEAST_OF_PAGES: Mapping[str, UserRole | None] = {
     "GET /models": VIEWER,
     "GET /models/{name}": VIEWER,
     "POST /models/{name}/promote": ADMIN,
+    "POST /models/{name}/pin": ADMIN,
+    "POST /models/{name}/unpin": ADMIN,
     "POST /models/{name}/explain": CURATOR,
     "POST /models/rollback": ADMIN,
     "GET /data": VIEWER,

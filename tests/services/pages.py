@@ -178,7 +178,8 @@ def _add_one(
         id=f"{number:08x}{0:056x}", file="none", images=number, boxes=2 * number
     )
     challenger = make_model(number + 1, dataset_version_id=version.id, cycle_id=cycle.id)
-    challenger.reports = {"holdout": {"map": 0.5, "map50": 0.6, "objects": 3, "found": 2}}
+    figures = {"map": 0.5, "map50": 0.6, "objects": 3, "found": 2, "per_class50": {text: 0.6}}
+    challenger.reports = {"holdout": figures}
     answer = Annotation(
         image_id=pool.id, author=text, objects=[{"box": [1, 1, 9, 9], "label": text}]
     )

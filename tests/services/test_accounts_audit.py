@@ -123,6 +123,8 @@ def _changes(admin: Browser, context: Context) -> Iterator[tuple[str, str, httpx
     sent = send_frame_by(admin, bad_images.png())
     yield "POST /v1/frames", "frame.report", sent
     yield post("POST /v1/models/{name}/promote", "/models/7/promote", "promote")
+    yield post("POST /v1/models/{name}/pin", "/models/7/pin", "model.pin")
+    yield post("POST /v1/models/{name}/unpin", "/models/7/unpin", "model.unpin")
     yield post("POST /v1/models/rollback", "/models/rollback", "rollback")
     with context.sessions.begin() as session:
         weak = session.scalars(select(Model).where(Model.number == 7)).one()

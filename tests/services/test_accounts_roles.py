@@ -82,6 +82,29 @@ def _is_as_it_should(answer: httpx.Response, role: UserRole, least: UserRole | N
     return answer.status_code not in (401, 405, 500)
 
 
+def test_strangers_are_told_what_an_open_address_understands_and_of_others_nothing(
+    address: str,
+) -> None:
+    """A method that is not there is no secret of an address that is open to all."""
+    methods: dict[str, dict[str, UserRole | None]] = {}
+    for route, least in EVERYTHING.items():
+        method, path = _asked(route)
+        methods.setdefault(path, {})[method] = least
+    wrong, opened = [], 0
+    for path, known in methods.items():
+        is_open = set(known.values()) == {None}
+        opened += is_open
+        for method in {"TRACE", "PUT", "DELETE", "PATCH"} - known.keys():
+            answer = httpx.request(method, address + path, timeout=60)
+            allowed = set(answer.headers.get("allow", "").split(", ")) - {"HEAD", "OPTIONS", ""}
+            expected = (405, set(known)) if is_open else (401, set())
+            if (answer.status_code, allowed) != expected:
+                wrong.append(f"{method} {path}: {answer.status_code}, Allow: {allowed}")
+
+    assert wrong == []
+    assert opened >= 5
+
+
 def test_whoever_may_not_look_follows_nothing_live(
     by_role: dict[UserRole, httpx.Client], address: str
 ) -> None:

@@ -22,7 +22,7 @@ EXPECTED = {
     *("init", "config", "doctor", "import", "ingest", "train", "up", "report", "demo"),
     *(f"cycle {name}" for name in ("run", "start", "list", "show", "cancel", "train", "wait")),
     *(f"labels {name}" for name in ("export", "import", "list")),
-    *(f"models {name}" for name in ("list", "show", "promote", "rollback")),
+    *(f"models {name}" for name in ("list", "show", "promote", "rollback", "pin", "unpin")),
     *(f"failures {name}" for name in ("list", "show")),
     *(f"units {name}" for name in ("list", "show", "redrive")),
 }

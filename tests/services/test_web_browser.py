@@ -72,6 +72,50 @@ def test_stored_text_is_never_markup_and_every_page_fits(
         assert dialogs == []
 
 
+OF_OTHERS = ("/label", "/label/answers", "/users", "/audit", "/modes/1/split")
+"""Pages that a viewer is not let in to."""
+ASKS = """
+async () => {
+  const found = {};
+  const all = document.querySelectorAll("form[method=post], [hx-post], [hx-delete], [hx-put]");
+  for (const one of all) {
+    const action = one.getAttribute("action") ?? one.getAttribute("hx-post");
+    if (action === "/logout" || action.startsWith("/account")) continue;
+    found[action] = (await fetch(action, {method: "POST", body: new FormData(one)})).status;
+  }
+  return found;
+}
+"""
+"""What every button of a page that changes something is answered."""
+
+
+def test_a_viewer_gets_no_button_that_is_refused_and_no_link_either(
+    sqlite_context: Context, served: tuple[Any, str], browser: Any
+) -> None:
+    switch, url = served
+    switch.app = create_app(sqlite_context)
+    add_field(sqlite_context, 2)
+    refused, links, asked = {}, set(), 0
+    for role in ("viewer", "admin"):
+        with person(browser, url, sign_in(switch.app, role, role), expected=("status of",)) as page:
+            for path in (one for one in PAGES if one not in OF_OTHERS):
+                assert page.goto(path).status == 200, path
+                answers = page.evaluate(ASKS)
+                asked += len(answers)
+                refused |= {f"{role} {one}": said for one, said in answers.items() if said == 403}
+                if role == "viewer":
+                    assert answers == {}, path
+                    links |= set(
+                        page.eval_on_selector_all(
+                            "a[href^='/']", "all => all.map(one => one.getAttribute('href'))"
+                        )
+                    )
+
+    assert refused == {}
+    assert asked > 5  # an admin has them
+    assert links.isdisjoint(OF_OTHERS)
+
+
 def test_the_start_page_follows_what_happens(
     sqlite_context: Context, served: tuple[Any, str], browser: Any
 ) -> None:

@@ -148,6 +148,36 @@ def test_a_draft_outlives_the_page(
     assert len(_answers(sqlite_context)[0].objects) == 2
 
 
+def test_why_it_was_asked_for_is_shown_and_the_next_image_is_loaded_meanwhile(
+    site: tuple[Any, str], sqlite_context: Context, browser: Any
+) -> None:
+    app, url = site
+    first, second = add_tasks(sqlite_context, 2, matches=[{"box": [10.0, 10.0, 50.0, 50.0]}])
+    loaded: list[str] = []
+    with person(browser, url, sign_in(app)) as page:
+        page.on("request", lambda one: loaded.append(one.url) if "/image/" in one.url else None)
+        page.goto("/label")
+        _shown(page, first)
+        wait_until(lambda: _states(sqlite_context) == ["leased"] * 2, 15, "the next one is held")
+        assert page.locator("#why-text").inner_text() == "resembles a missed car"
+        assert "mode missed car 1" in page.locator("#why-facts").inner_text()
+        assert page.locator("#stage .asked").count() == 1
+        assert page.locator("#of-whom").inner_text() == (
+            "0 yours (green), 1 proposed (yellow, dashed)"
+        )
+        page.keyboard.press("n")
+        assert "1 yours (green), 1 proposed" in page.locator("#of-whom").inner_text()
+        assert page.locator("#stage g.own").count() == page.locator("#stage g.model").count() == 1
+        page.keyboard.press("w")
+        assert page.locator("#stage .asked").count() == 0
+        assert page.locator("#why").is_hidden()
+        page.keyboard.press("s")
+        _shown(page, second)
+        assert _states(sqlite_context)[0] == "skipped"
+
+    assert len(loaded) == len(set(loaded)) == 2  # none is asked for when its turn comes
+
+
 def test_two_who_label_never_have_the_same_image(
     site: tuple[Any, str], sqlite_context: Context, browser: Any
 ) -> None:

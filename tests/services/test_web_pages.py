@@ -134,7 +134,8 @@ def test_failures_are_filtered(on_each: Site) -> None:
     with on_each.context.sessions.begin() as session:
         session.get_one(FailureRow, f"{1:064x}").kind = "false_positive"
         session.get_one(FailureRow, f"{2:064x}").state = "dismissed"
-        session.get_one(FailureRow, f"{3:064x}").mode_id = None
+        last = session.get_one(FailureRow, f"{3:064x}")
+        last.mode_id, last.mechanism = None, "suppressed"
     client = on_each.as_("viewer")
 
     def shown(query: str) -> list[int]:
@@ -146,6 +147,10 @@ def test_failures_are_filtered(on_each: Site) -> None:
     assert shown("state=dismissed") == [2]
     assert shown("mode=0") == [3]
     assert shown("model=1") == [1, 3]
+    assert shown("mode=1") == [1]
+    assert shown("mechanism=suppressed") == [3]
+    assert shown("drive=car") == [1, 3]
+    assert shown("drive=truck") == []
     assert shown("model=7") == shown("label=bus") == shown("until=2020-01-01") == []
     assert shown("since=2020-01-01&label=car") == [1, 3]
     for wrong in ("mode=x", "since=yesterday", "before=abc"):
@@ -194,13 +199,14 @@ def test_nobody_is_shown_a_link_or_a_button_that_is_refused(site: Site, role: st
     curator |= {"/cycles/N/cancel", "/cycles/N/train"}
     curator |= {f"/modes/N/{one}" for one in ("merge", "rename", "split")}
     curator |= {f"/samples/N/{one}" for one in ("accept", "refuse")}
+    models = {"/models/N/pin", "/models/N/promote", "/models/rollback"}
     assert (
         offered
         == {
             "viewer": {"/account/tokens"},
             "labeller": {"/account/tokens", *asking},
             "curator": curator,
-            "admin": {*curator, "/models/N/promote", "/models/rollback", "/users", "/users/change"},
+            "admin": {*curator, *models, "/users", "/users/change"},
         }[role]
     )
 

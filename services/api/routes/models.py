@@ -12,7 +12,7 @@ from services.api.without import model_told
 from services.context import Context
 from services.db import actors
 from services.db.tables import Model
-from services.models import holding, registry
+from services.models import holding, pins, registry
 from services.modes import recognise
 
 router = APIRouter(tags=["models"], route_class=StrictRoute)
@@ -21,7 +21,8 @@ router = APIRouter(tags=["models"], route_class=StrictRoute)
 @router.get("/models", response_model=Page[ModelOut])
 def list_models(session: ViewOf) -> Page[ModelOut]:
     """All models, the newest first."""
-    return Page(items=[model_told(row) for row in registry.models(session)])
+    pinned_id = pins.pinned_id(session)
+    return Page(items=[model_told(row, pinned_id) for row in registry.models(session)])
 
 
 @router.get("/models/{name}", response_model=ModelOut)
@@ -43,7 +44,7 @@ def _whole(session: Session, context: Context, model: Model) -> ModelOut:
         "limits": holding.limits(context.settings, model),
         "held": holding.why_held(session, context.settings, model),
     }
-    return model_told(model).model_copy(update=told)
+    return model_told(model, pins.pinned_id(session)).model_copy(update=told)
 
 
 @router.post("/models/{name}/promote", response_model=ModelOut)
@@ -60,3 +61,19 @@ def rollback_model(session: SessionOf, context: ContextOf) -> ModelOut:
     model = registry.rollback(session, actors.current().name)
     recognise.settle(session, context.settings)
     return model_told(model)
+
+
+@router.post("/models/{name}/pin", response_model=ModelOut)
+def pin_model(name: str, session: SessionOf, context: ContextOf) -> ModelOut:
+    """Pin the champion: until it is unpinned nothing takes its place, whatever the gate says."""
+    model = registry.find(session, name)
+    pins.pin(session, model)
+    return _whole(session, context, model)
+
+
+@router.post("/models/{name}/unpin", response_model=ModelOut)
+def unpin_model(name: str, session: SessionOf, context: ContextOf) -> ModelOut:
+    """Let challengers take the place of a model again."""
+    model = registry.find(session, name)
+    pins.unpin(session, model)
+    return _whole(session, context, model)

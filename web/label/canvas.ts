@@ -1,13 +1,11 @@
 // The image with its boxes: an SVG over the picture, of the same size, in px of the image.
-// @ts-check
 
-import { at, between, isLargeEnough, moved, rounded, sized } from "./geometry.js";
-import { shown } from "./text.js";
+import { at, between, isLargeEnough, moved, rounded, sized } from "./geometry";
+import type { Box, Size } from "./geometry";
+import { shown } from "./text";
+import type { Work } from "./work";
 
-/** @typedef {import("./geometry.js").Box} Box */
-/** @typedef {import("./work.js").Work} Work */
-/** @typedef {{kind: "draw" | "move" | "size", sides: string, x: number, y: number, box: Box}} Drag
- */
+interface Drag { kind: "draw" | "move" | "size"; sides: string; x: number; y: number; box: Box }
 
 const SVG = "http://www.w3.org/2000/svg";
 const SIDES = ["nw", "n", "ne", "e", "se", "s", "sw", "w"];
@@ -15,49 +13,46 @@ const HANDLE_PX = 9;
 const TEXT_PX = 13;
 const MOST_CLOSER = 16;
 
-/** @param {string} name @param {Record<string, string | number>} attributes */
-function element(name, attributes) {
+function element(name: string, attributes: Record<string, string | number>): SVGElement {
   const made = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, String(value));
   return made;
 }
 
 export class Canvas {
+  size: Size = { width: 1, height: 1 };
+  isWhyShown = true;
+  private closer = 1;
+  private asked: Box[] = [];
+  private work: Work | null = null;
+  private drag: Drag | null = null;
+  private dragged: Box | null = null;
+  private readonly svg = element("svg", { "aria-hidden": "true" });
+
   /**
-   * @param {HTMLElement} scroller what is seen of the stage
-   * @param {HTMLElement} stage holds picture and boxes
-   * @param {(box: Box) => void} onDrawn a new box
+   * @param scroller what is seen of the stage
+   * @param stage holds picture and boxes
+   * @param onDrawn a new box
    */
-  constructor(scroller, stage, onDrawn) {
-    this.scroller = scroller;
-    this.stage = stage;
-    this.onDrawn = onDrawn;
-    this.size = { width: 1, height: 1 };
-    this.closer = 1;
-    this.isWhyShown = true;
-    /** @type {Box[]} */
-    this.asked = [];
-    /** @type {Work | null} */
-    this.work = null;
-    /** @type {Drag | null} */
-    this.drag = null;
-    /** @type {Box | null} */
-    this.dragged = null;
-    this.svg = element("svg", { "aria-hidden": "true" });
-    this.svg.addEventListener("pointerdown", (e) => this.#down(/** @type {PointerEvent} */ (e)));
-    this.svg.addEventListener("pointermove", (e) => this.#move(/** @type {PointerEvent} */ (e)));
-    this.svg.addEventListener("pointerup", () => this.#up());
-    this.svg.addEventListener("pointercancel", () => this.#cancel());
+  constructor(
+    private readonly scroller: HTMLElement,
+    private readonly stage: HTMLElement,
+    private readonly onDrawn: (box: Box) => void,
+  ) {
+    this.svg.addEventListener("pointerdown", (event) => this.down(event));
+    this.svg.addEventListener("pointermove", (event) => this.move(event));
+    this.svg.addEventListener("pointerup", () => this.up());
+    this.svg.addEventListener("pointercancel", () => this.cancel());
     addEventListener("resize", () => this.layout());
   }
 
-  /** @param {HTMLImageElement} picture that is loaded @param {Work} work @param {Box[]} asked */
-  show(picture, work, asked) {
+  /** Show a picture that is loaded, what is drawn in it, and the regions that were asked for. */
+  show(picture: HTMLImageElement, work: Work, asked: Box[]): void {
     this.size = { width: picture.naturalWidth, height: picture.naturalHeight };
     this.work = work;
     this.asked = asked;
     this.closer = 1;
-    this.#cancel();
+    this.cancel();
     this.svg.setAttribute("viewBox", `0 0 ${this.size.width} ${this.size.height}`);
     picture.alt = "";
     this.stage.replaceChildren(picture, this.svg);
@@ -65,20 +60,20 @@ export class Canvas {
     this.layout();
   }
 
-  clear() {
+  clear(): void {
     this.work = null;
     this.stage.replaceChildren();
   }
 
   /** Pixels of the screen for one of the image. */
-  get scale() {
+  get scale(): number {
     const { width, height } = this.size;
     const fit = Math.min(this.scroller.clientWidth / width, this.scroller.clientHeight / height);
     return fit * this.closer;
   }
 
-  /** Show less or more of the image. @param {number} factor 0 shows all of it */
-  zoom(factor) {
+  /** Show less or more of the image; a factor of 0 shows all of it. */
+  zoom(factor: number): void {
     const { scroller, stage } = this;
     const middle = this.middle();
     this.closer = factor ? Math.min(Math.max(this.closer * factor, 1), MOST_CLOSER) : 1;
@@ -88,8 +83,8 @@ export class Canvas {
     scroller.scrollTop = y * this.scale - scroller.clientHeight / 2;
   }
 
-  /** The point of the image in the middle of what is seen. @returns {[number, number]} */
-  middle() {
+  /** The point of the image in the middle of what is seen. */
+  middle(): [number, number] {
     const { scroller, scale, size } = this;
     const [w, h] = [size.width * scale, size.height * scale];
     const x = w <= scroller.clientWidth ? w / 2 : scroller.scrollLeft + scroller.clientWidth / 2;
@@ -97,13 +92,13 @@ export class Canvas {
     return [x / scale, y / scale];
   }
 
-  layout() {
+  layout(): void {
     this.stage.style.width = `${Math.floor(this.size.width * this.scale)}px`;
     this.stage.style.height = `${Math.floor(this.size.height * this.scale)}px`;
     this.paint();
   }
 
-  paint() {
+  paint(): void {
     const { work, scale } = this;
     if (work === null) return;
     const drawn = work.items.map((item, index) => {
@@ -134,10 +129,10 @@ export class Canvas {
     const asked = this.isWhyShown ? this.asked : [];
     const regions = asked.map(([x, y, u, v]) =>
       element("rect", { class: "asked", x, y, width: u - x, height: v - y }));
-    this.svg.replaceChildren(...regions, ...drawn, ...this.#handles());
+    this.svg.replaceChildren(...regions, ...drawn, ...this.handles());
   }
 
-  #handles() {
+  private handles(): SVGElement[] {
     const item = this.work?.item;
     if (item === undefined || this.drag?.kind === "draw") return [];
     const [x1, y1, x2, y2] = this.dragged ?? item.box;
@@ -152,8 +147,7 @@ export class Canvas {
     });
   }
 
-  /** @param {PointerEvent} event @returns {[number, number]} */
-  #point(event) {
+  private point(event: PointerEvent): [number, number] {
     const frame = this.svg.getBoundingClientRect();
     return [
       ((event.clientX - frame.left) / frame.width) * this.size.width,
@@ -161,15 +155,14 @@ export class Canvas {
     ];
   }
 
-  /** @param {PointerEvent} event */
-  #down(event) {
+  private down(event: PointerEvent): void {
     const { work } = this;
     if (work === null || event.button !== 0) return;
     event.preventDefault();
     this.scroller.focus({ preventScroll: true });
     this.svg.setPointerCapture(event.pointerId);
-    const [x, y] = this.#point(event);
-    const sides = /** @type {SVGElement} */ (event.target).dataset.sides;
+    const [x, y] = this.point(event);
+    const { sides } = (event.target as SVGElement).dataset;
     const item = work.item;
     if (sides !== undefined && item !== undefined) {
       this.drag = { kind: "size", sides, x, y, box: item.box };
@@ -185,11 +178,10 @@ export class Canvas {
     }
   }
 
-  /** @param {PointerEvent} event */
-  #move(event) {
+  private move(event: PointerEvent): void {
     const { drag } = this;
     if (drag === null) return;
-    const [x, y] = this.#point(event);
+    const [x, y] = this.point(event);
     const [dx, dy] = [x - drag.x, y - drag.y];
     this.dragged = drag.kind === "draw" ? between(drag.x, drag.y, x, y, this.size)
       : drag.kind === "move" ? moved(drag.box, dx, dy, this.size)
@@ -197,9 +189,9 @@ export class Canvas {
     this.paint();
   }
 
-  #up() {
+  private up(): void {
     const { drag, dragged } = this;
-    this.#cancel();
+    this.cancel();
     if (drag === null || dragged === null || this.work === null) return this.paint();
     const box = rounded(dragged);
     if (drag.kind === "draw") {
@@ -210,7 +202,7 @@ export class Canvas {
     this.paint();
   }
 
-  #cancel() {
+  private cancel(): void {
     this.drag = null;
     this.dragged = null;
   }

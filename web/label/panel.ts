@@ -1,19 +1,16 @@
 // The panel beside the image: boxes, classes, why it was asked for, what was answered.
-// @ts-check
 
-import { shown } from "./text.js";
+import type { Task } from "./tasks";
+import { shown } from "./text";
+import type { Work } from "./work";
 
-/** @typedef {import("./work.js").Work} Work */
-/** @typedef {import("./tasks.js").Task} Task */
-
-/** @template {HTMLElement} T @param {string} id @returns {T} */
-export function byId(id) {
-  return /** @type {T} */ (document.getElementById(id));
+/** What the template of the page has under an id. */
+export function byId<Kind extends HTMLElement = HTMLElement>(id: string): Kind {
+  return document.getElementById(id) as Kind;
 }
 
-/** A button with text; what is stored is text and never markup.
- * @param {string} text @param {boolean} pressed @param {() => void} onClick */
-function button(text, pressed, onClick) {
+/** A button with text; what is stored is text and never markup. */
+function button(text: string, pressed: boolean, onClick: () => void): HTMLButtonElement {
   const made = document.createElement("button");
   made.type = "button";
   const name = document.createElement("bdi");
@@ -24,8 +21,7 @@ function button(text, pressed, onClick) {
   return made;
 }
 
-/** @param {Work} work */
-export function showObjects(work) {
+export function showObjects(work: Work): void {
   const rows = work.items.map((item, index) => {
     const score = item.score === undefined ? "" : ` ${Math.round(item.score * 100)}%`;
     const made = button(`${index + 1}. ${item.label}${score}`, index === work.chosen,
@@ -46,11 +42,12 @@ export function showObjects(work) {
     ? `${own} yours (green), ${proposed} proposed (yellow, dashed)` : "none";
 }
 
-/** @param {string[]} names @param {string} current @param {(name: string) => void} onPick */
-export function showClasses(names, current, onPick) {
+export function showClasses(
+  names: string[], current: string, onPick: (name: string) => void,
+): void {
   byId("classes").replaceChildren(...names.slice(0, 9).map((name, index) =>
     button(`${index + 1} ${name}`, name === current, () => onPick(name))));
-  const list = /** @type {HTMLSelectElement} */ (byId("class-list"));
+  const list = byId<HTMLSelectElement>("class-list");
   if (list.options.length !== names.length) {
     list.replaceChildren(...names.map((name) => new Option(shown(name), name)));
     list.addEventListener("change", () => onPick(list.value));
@@ -58,9 +55,7 @@ export function showClasses(names, current, onPick) {
   list.value = current;
 }
 
-/** @param {Task} task */
-export function showWhy(task) {
-  const { reason } = task;
+export function showWhy({ reason }: Task): void {
   byId("why-text").textContent = shown(reason.text ?? "no reason is stored");
   const facts = [
     reason.mode ? `mode ${reason.mode}` : "", reason.label ? `class ${reason.label}` : "",
@@ -70,14 +65,14 @@ export function showWhy(task) {
   const isFailure = /^[0-9a-f]{64}$/.test(reason.failure ?? "");
   byId("why-figure").hidden = !isFailure;
   if (!isFailure) return;
-  /** @type {HTMLImageElement} */ (byId("why-picture")).src = `/pictures/failure/${reason.failure}`;
-  /** @type {HTMLAnchorElement} */ (byId("why-link")).href = `/failures/${reason.failure}`;
+  byId<HTMLImageElement>("why-picture").src = `/pictures/failure/${reason.failure}`;
+  byId<HTMLAnchorElement>("why-link").href = `/failures/${reason.failure}`;
 }
 
 const LATEST = 3;
 
-/** What became of an answer; the newest stand first. @param {string} text */
-export function showLatest(text) {
+/** What became of an answer; the newest stand first. */
+export function showLatest(text: string): void {
   const row = document.createElement("li");
   row.textContent = shown(text);
   const list = byId("latest");
@@ -85,16 +80,14 @@ export function showLatest(text) {
   while (list.children.length > LATEST) list.lastElementChild?.remove();
 }
 
-/** @param {string} text @param {"bad" | "good" | ""} [kind] */
-export function say(text, kind = "") {
+export function say(text: string, kind: "bad" | "good" | "" = ""): void {
   const status = byId("status");
   status.textContent = shown(text);
   status.className = kind ? `notice ${kind}` : "";
 }
 
-/** A notice that stays until it is closed. @param {string} text
- * @param {{text: string, href: string}} [link] */
-export function notice(text, link) {
+/** A notice that stays until it is closed. */
+export function notice(text: string, link?: { text: string; href: string }): void {
   const told = document.createElement("p");
   told.className = "notice bad";
   told.textContent = `${shown(text)} `;

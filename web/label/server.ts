@@ -1,31 +1,29 @@
 // Requests to the API: what it refuses is told from what never reached it.
-// @ts-check
 
 /** The server has refused it: sending it again changes nothing. */
 export class Refused extends Error {
-  /** @param {number} status @param {string} code @param {string} message */
-  constructor(status, code, message) {
+  constructor(readonly status: number, readonly code: string, message: string) {
     super(message);
-    this.status = status;
-    this.code = code;
   }
 }
 
 /** It did not get through, or the server cannot answer now: it may be sent again. */
 export class Unreachable extends Error {}
 
-const AGAIN = [408, 425, 429];
-const csrf = /** @type {HTMLMetaElement} */ (document.querySelector("meta[name=csrf]")).content;
+interface How {
+  /** Also while the page goes away. */
+  keepalive?: boolean;
+  waitMs?: number;
+}
 
-/**
- * @param {string} method
- * @param {string} path
- * @param {unknown} [body] of a POST, as JSON
- * @param {{keepalive?: boolean, waitMs?: number}} [how] keepalive: also while the page goes away
- * @returns {Promise<any>}
- */
-export async function call(method, path, body, { keepalive = false, waitMs = 15000 } = {}) {
-  let answer;
+const AGAIN = [408, 425, 429];
+const csrf = (document.querySelector("meta[name=csrf]") as HTMLMetaElement).content;
+
+/** What the server answers; a body is sent as JSON. */
+export async function call<Answer>(
+  method: string, path: string, body?: unknown, { keepalive = false, waitMs = 15000 }: How = {},
+): Promise<Answer> {
+  let answer: Response;
   try {
     answer = await fetch(path, {
       method,
@@ -40,8 +38,8 @@ export async function call(method, path, body, { keepalive = false, waitMs = 150
     throw new Unreachable("no connection");
   }
   const told = await answer.json().catch(() => ({}));
-  if (answer.ok) return told;
-  const message = told.message ?? `the server answers ${answer.status}`;
+  if (answer.ok) return told as Answer;
+  const message: string = told.message ?? `the server answers ${answer.status}`;
   if (answer.status >= 500 || AGAIN.includes(answer.status)) throw new Unreachable(message);
   throw new Refused(answer.status, told.code ?? "", message);
 }

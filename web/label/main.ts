@@ -1,18 +1,18 @@
 // The page to label on: takes an image, lets a person draw, sends the answer, takes the next.
-// @ts-check
 
-import { Canvas } from "./canvas.js";
-import { moved, rounded, sized } from "./geometry.js";
-import { listen } from "./keys.js";
-import { Kept, Outbox } from "./kept.js";
-import { byId, notice, say, showClasses, showLatest, showObjects, showWhy } from "./panel.js";
-import { Refused, call } from "./server.js";
-import { Tasks } from "./tasks.js";
-import { Work } from "./work.js";
-
-/** @typedef {import("./tasks.js").Taken} Taken */
-/** @typedef {import("./geometry.js").Box} Box */
-/** @typedef {import("./work.js").Item} Item */
+import { Canvas } from "./canvas";
+import { moved, rounded, sized } from "./geometry";
+import type { Box } from "./geometry";
+import { listen } from "./keys";
+import type { Act } from "./keys";
+import { Kept, Outbox } from "./kept";
+import type { Entry, What } from "./kept";
+import { byId, notice, say, showClasses, showLatest, showObjects, showWhy } from "./panel";
+import { Refused, call } from "./server";
+import { Tasks } from "./tasks";
+import type { Taken, Task } from "./tasks";
+import { Work } from "./work";
+import type { Item } from "./work";
 
 const LOOK_AGAIN_MS = 10000;
 const STEP_SHARE = 0.01; // of the longer side, by one press of an arrow
@@ -21,14 +21,12 @@ const COPY_PX = 8;
 
 const root = byId("label");
 const user = root.dataset.user ?? "";
-/** @type {string[]} */
-const names = JSON.parse(root.dataset.classes ?? "[]");
+const names: string[] = JSON.parse(root.dataset.classes ?? "[]");
 const kept = new Kept(user);
-/** @type {Record<string, string>} */
-const words = JSON.parse(root.dataset.words ?? "{}");
+const words: Record<string, string> = JSON.parse(root.dataset.words ?? "{}");
 const outbox = new Outbox(kept, refused,
   (entry, told) => showLatest(`Image ${entry.id}: ${words[told.outcome] ?? told.outcome}`));
-const tasks = new Tasks(user, Number(root.dataset.leaseS), lost, () => true);
+const tasks = new Tasks(user, Number(root.dataset.leaseS), lost);
 const canvas = new Canvas(byId("scroller"), byId("stage"), drawn);
 
 let nextClass = names[0] ?? "";
@@ -36,13 +34,11 @@ let done = 0;
 let isSaidEmpty = false;
 let isReady = false;
 let isBusy = false;
-/** @type {number | undefined} */
-let timer;
-/** @type {Work} */
+let timer: number | undefined;
 let work = new Work([]);
 
-/** @param {boolean} ready whether the image is there to be answered */
-function setReady(ready) {
+/** Say whether the image is there to be answered. */
+function setReady(ready: boolean): void {
   isReady = ready;
   for (const name of ["submit", "skip", "reject"]) {
     const acts = document.querySelector(`[data-do=${name}]`);
@@ -52,7 +48,7 @@ function setReady(ready) {
   }
 }
 
-async function takeNext() {
+async function takeNext(): Promise<void> {
   clearTimeout(timer);
   setReady(false);
   canvas.clear();
@@ -64,7 +60,7 @@ async function takeNext() {
     }
     await show(taken);
     tasks.prepare();
-    const { waiting } = await call("GET", "/label/waiting");
+    const { waiting } = await call<{ waiting: number }>("GET", "/label/waiting");
     byId("waiting").textContent = String(waiting);
   } catch (error) {
     if (tasks.current !== null) return; // only the count is missing
@@ -78,19 +74,17 @@ async function takeNext() {
   }
 }
 
-/** Show that there is no image. @param {string} text */
-function rest(text) {
+/** Show that there is no image. */
+function rest(text: string): void {
   work = new Work([]);
   showObjects(work);
   say(text);
 }
 
-/** @param {Taken} taken */
-async function show({ task, picture }) {
+async function show({ task, picture }: Taken): Promise<void> {
   say(`Image ${task.id} is loading…`);
   showWhy(task);
-  /** @type {Item[]} */
-  const proposed = task.prelabels.map(({ box, label, score }) =>
+  const proposed: Item[] = task.prelabels.map(({ box, label, score }) =>
     ({ box, label, score: score ?? undefined, ignore: false, from: "model" }));
   work = new Work(proposed);
   isSaidEmpty = false;
@@ -111,17 +105,19 @@ async function show({ task, picture }) {
     say(`Image ${task.id} could not be loaded: skip or reject it, or load the page again.`, "bad");
     return;
   }
-  /** @type {Box[]} */
-  const asked = (task.reason.matches ?? []).map((/** @type {any} */ match) => match.box);
-  canvas.show(picture, work, asked.filter((box) => Array.isArray(box) && box.length === 4));
+  const asked = (task.reason.matches ?? []).map(({ box }) => box);
+  canvas.show(picture, work, asked.filter(isBox));
   work.choose(-1);
   setReady(true);
   byId("scroller").focus({ preventScroll: true });
   say(draft === null ? `Image ${task.id}` : `Image ${task.id}, with your draft; Z takes it back`);
 }
 
-/** @param {number} id */
-function keepDraft(id) {
+function isBox(box: unknown): box is Box {
+  return Array.isArray(box) && box.length === 4;
+}
+
+function keepDraft(id: number): void {
   try {
     kept.keepDraft(id, work.items);
   } catch {
@@ -129,8 +125,7 @@ function keepDraft(id) {
   }
 }
 
-/** @param {"submit" | "skip" | "reject"} what @param {string} [note] */
-async function answer(what, note = "") {
+async function answer(what: What, note = ""): Promise<void> {
   const { current } = tasks;
   if (current === null || isBusy || (what === "submit" && !isReady)) return;
   if (what === "submit" && !work.items.length && !isSaidEmpty) {
@@ -147,7 +142,7 @@ async function answer(what, note = "") {
   } finally {
     isBusy = false;
   }
-  const error = /** @type {Refused | null} */ (refusedNow);
+  const error = refusedNow as Refused | null;
   if (error !== null && error.status === 422) {
     setReady(true);
     return say(error.message, "bad");
@@ -157,11 +152,9 @@ async function answer(what, note = "") {
   await takeNext();
 }
 
-/** @type {Refused | null} */
-let refusedNow = null;
+let refusedNow: Refused | null = null;
 
-/** @param {import("./kept.js").Entry} entry @param {Refused} error */
-function refused(entry, error) {
+function refused(entry: Entry, error: Refused): void {
   if (error.status === 401 || error.status === 403) return askToSignIn();
   if (tasks.current?.task.id === entry.id) refusedNow = error;
   if (error.status === 422) return;
@@ -170,34 +163,33 @@ function refused(entry, error) {
 
 let isAsked = false;
 
-function askToSignIn() {
+function askToSignIn(): void {
   if (isAsked) return;
   isAsked = true;
   const link = { text: "Sign in again", href: "/login?next=/label" };
   notice("You are signed out. Your answers are kept here, and sent after that.", link);
 }
 
-/** @param {import("./tasks.js").Task} task @param {Refused} error */
-function lost(task, error) {
+function lost(task: Task, error: Refused): void {
   notice(`Image ${task.id}: ${error.message}`);
   if (tasks.current?.task.id === task.id && !isBusy) void takeNext();
 }
 
-/** @param {Box} box that was drawn */
-function drawn(box) {
+function drawn(box: Box): void {
   work.add({ box, label: nextClass, ignore: false });
 }
 
-/** @param {string} name of a class */
-function pick(name) {
+/** Choose a class: of the chosen box, and of the next. */
+function pick(name: string): void {
   nextClass = name;
   if (work.item !== undefined && work.item.label !== name) work.change({ label: name });
   showClasses(names, name, pick);
   byId("scroller").focus({ preventScroll: true });
 }
 
-/** @param {number} dx @param {number} dy @param {{sizes: boolean, fine: boolean}} how */
-function arrow(dx, dy, { sizes, fine }) {
+function arrow(
+  dx: number, dy: number, { sizes, fine }: { sizes: boolean; fine: boolean },
+): boolean {
   const { item } = work;
   if (item === undefined || !isReady) return false;
   const { size } = canvas;
@@ -208,8 +200,7 @@ function arrow(dx, dy, { sizes, fine }) {
   return true;
 }
 
-/** @type {Record<string, () => void>} */
-const acts = {
+const acts: Record<Act, () => void> = {
   draw() {
     if (!isReady) return;
     const [x, y] = canvas.middle();
@@ -223,7 +214,7 @@ const acts = {
     work.add({ box: rounded(box), label: item.label, ignore: item.ignore });
   },
   remove: () => work.remove(),
-  ignore: () => work.item && work.change({ ignore: !work.item.ignore }),
+  ignore: () => void (work.item && work.change({ ignore: !work.item.ignore })),
   undo: () => void work.undo(),
   redo: () => void work.redo(),
   next: () => work.chooseNext(1),
@@ -238,30 +229,30 @@ const acts = {
     document.querySelector("[data-do=why]")?.setAttribute("aria-pressed", `${canvas.isWhyShown}`);
     canvas.paint();
   },
-  keys: () => /** @type {HTMLDialogElement} */ (byId("keys-dialog")).showModal(),
+  keys: () => byId<HTMLDialogElement>("keys-dialog").showModal(),
   classes: () => byId("class-list").focus(),
   submit: () => void answer("submit"),
   skip: () => void answer("skip"),
   reject() {
     if (tasks.current === null) return;
-    /** @type {HTMLInputElement} */ (byId("reject-note")).value = "";
-    /** @type {HTMLDialogElement} */ (byId("reject-dialog")).showModal();
+    byId<HTMLInputElement>("reject-note").value = "";
+    byId<HTMLDialogElement>("reject-dialog").showModal();
   },
 };
 
-const rejecting = /** @type {HTMLDialogElement} */ (byId("reject-dialog"));
+const rejecting = byId<HTMLDialogElement>("reject-dialog");
 rejecting.addEventListener("close", () => {
-  const note = /** @type {HTMLInputElement} */ (byId("reject-note")).value;
+  const note = byId<HTMLInputElement>("reject-note").value;
   if (rejecting.returnValue === "reject") void answer("reject", note);
   rejecting.returnValue = "";
 });
 for (const made of document.querySelectorAll("[data-do]")) {
-  const name = /** @type {HTMLElement} */ (made).dataset.do ?? "";
+  const name = (made as HTMLElement).dataset.do as Act;
   made.addEventListener("click", () => acts[name]());
 }
 listen(
   (name) => acts[name](),
-  (digit) => names[digit - 1] !== undefined && pick(names[digit - 1]),
+  (digit) => void (names[digit - 1] !== undefined && pick(names[digit - 1])),
   arrow,
 );
 outbox.addEventListener("changed", () => {
