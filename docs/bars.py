@@ -61,12 +61,47 @@ FIDELITY = {
     "pairs": Bar("planted pair is the strongest interaction, 128 passes, share", ">="),
     "fig2_speed_ratio": Bar("detections a second, times those of LIME at equal fidelity", ">="),
 }
+NAMES = {
+    "odam": "ODAM",
+    "d_rise": "D-RISE",
+    "g_came": "G-CAME",
+    "vx_code": "VX-CODE",
+    "d_close": "D-CLOSE",
+}
+RIVALS = {
+    **{
+        f"{ground}{short}_above_{name}{end}": Bar(
+            f"insertion less deletion, {objects}{ours}, above {words}{cost}", ">="
+        )
+        for ground, objects in (("found", "found objects"), ("missed", "missed objects"))
+        for short, ours in (("", ""), ("_in_context", ", each curve in its own context"))
+        for name, words in NAMES.items()
+        for end, cost in (
+            ("", "" if name in ("odam", "g_came") else " at as many passes"),
+            ("_published", " at its published cost"),
+        )
+    },
+    "found_time": Bar("its processor time, share of the slowest's, found objects", "<="),
+    "missed_time": Bar("the same, missed objects", "<="),
+    "missed_helps": Bar("deletion of the worst region helps a miss, default's passes, share", ">="),
+    "missed_hit": Bar("that region lies on the planted cause, share", ">="),
+    "lookalike_helps": Bar("deletion of what drives a look-alike helps, share", ">="),
+    "lookalike_hit": Bar("that region lies on the look-alike, share", ">="),
+    "lookalike_sign": Bar("signs of what supports it most, share", ">="),
+    "box_helps": Bar("deletion of what pulls a box helps, default's passes, share", ">="),
+    "box_hit": Bar("that region lies on the planted pull, share", ">="),
+    "box_sign": Bar("the planted pull has its sign, share", ">="),
+}
 DETECTORS = {"street_plain_ap50": Bar("AP50 of the first detector on plain street scenes", ">=")}
 RETRIEVAL = {
     "recall_at_10_1e6": Bar("recall@10 at a million regions", ">="),
     "p99_ms_1e6": Bar("a query at a million regions, p99 in ms of a core", "<="),
     "resident_bytes_a_vector_1e6": Bar("resident bytes a vector at a million", "<="),
     "peak_gib_1e7": Bar("peak memory at ten million, GiB", "<="),
+    "lancedb_recall_at_10_1e6": Bar("the same in LanceDB: recall@10 at a million regions", ">="),
+    "lancedb_deleted_that_came_back_1e6": Bar(
+        "images that a search found after they were deleted, both engines", "<="
+    ),
 }
 SCALE = {
     "import_images_a_second_of_a_core": Bar(
@@ -173,6 +208,14 @@ SYNTHESIS = {
     "G11": Bar("plans drawn again to the same bytes, share", ">="),
     "G13": Bar("processor seconds a candidate of 256 x 192", "<="),
 }
+UNITS = {
+    f"{name}_{database}": Bar(f"{words}, {shown}", ">=")
+    for database, shown in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL"))
+    for name, words in (
+        ("units_times_before", "empty units a second by two workers, times those of before"),
+        ("units_a_processor_second_times_before", "the same, a second of processor time"),
+    )
+}
 FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "loop-street.json": ("The loop, street world", LOOP),
     "loop-street-fog.json": ("The loop, street world, all of the field in fog", LOOP),
@@ -181,12 +224,14 @@ FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "fidelity.json": ("Explanations, SSDLite-EfficientNet-Lite0", FIDELITY),
     "fidelity-ssdlite320_mobilenet_v3_large.json": ("Explanations, MobileNetV3", FIDELITY),
     "fidelity-ssd300_vgg16.json": ("Explanations, SSD300-VGG16, one image", FIDELITY),
+    "fidelity-rivals.json": ("Explanations beside rivals, look-alikes and bad boxes", RIVALS),
     "synthesis.json": ("Drawn samples, street world", SYNTHESIS),
     "detectors.json": ("Detectors", DETECTORS),
     "retrieval.json": ("Index at size", RETRIEVAL),
     "scale.json": ("A pool that grows", SCALE),
     "latency.json": ("From a report to its label task", LATENCY),
     "speed-cpu.json": ("Speed without a GPU", SPEED),
+    "units.json": ("Units of work", UNITS),
 }
 
 

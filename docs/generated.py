@@ -169,6 +169,14 @@ def latency_page() -> str:
     return latency.page()
 
 
+def engines_page() -> str:
+    """The engines of the region index beside each other."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import engines
+
+    return engines.page()
+
+
 def drawn_samples_page() -> str:
     """What drawn samples reproduce, by recipe and cause."""
     sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -194,6 +202,7 @@ PAGES = {
     "results/field_frames.md": field_frames_page,
     "results/scale.md": scale_page,
     "results/latency.md": latency_page,
+    "results/index_engines.md": engines_page,
     "results/drawn_samples.md": drawn_samples_page,
     "../deploy/helm/e2x/values.schema.json": chart_schema,
 }

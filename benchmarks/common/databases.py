@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pg8000.dbapi
+import psutil
 import pytest
 
 from services.db import migrate
@@ -43,6 +44,10 @@ class Postgres:
             shutil.chown(self._data.parent, ACCOUNT)
         flags = ["--auth=trust", f"--username={ACCOUNT}", "--no-sync", "--encoding=UTF8"]
         self._run("initdb", f"--pgdata={self._data}", *flags)
+        self.run()
+
+    def run(self) -> None:
+        """Start the server on its cluster, again after :meth:`stop`."""
         options = (
             f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= "
             "-c fsync=off -c max_connections=60"
@@ -50,8 +55,13 @@ class Postgres:
         self._control("start", f"--log={self._log}", f"--options={options}")
 
     def stop(self) -> None:
-        """Stop the server."""
+        """Stop the server, as a crash would: its next start recovers."""
         self._control("stop", "--mode=immediate")
+
+    def pids(self) -> list[int]:
+        """The server's processes."""
+        first = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        return [first.pid, *(one.pid for one in first.children(recursive=True))]
 
     def create_database(self, name: str, template: str = "template1") -> str:
         """A new database; its SQLAlchemy URL."""

@@ -1,7 +1,8 @@
-"""Kills processes of a project at random while its units are worked on."""
+"""Kills or cuts off processes of a project at random while its units are worked on."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -9,9 +10,11 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 
 import psutil
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.context import Context
 from services.db.engine import reading
@@ -21,8 +24,28 @@ from services.worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
+CUT_S = 3.0
+"""Longer than a lease of the tests: a worker that goes on after it must find its unit taken."""
 LOOK_S = 3.0
 """How long a running unit is looked for; all workers may be down."""
+
+
+def stand_still(pids: Iterable[int], seconds: float = CUT_S) -> None:
+    """Stop processes for a while, as a network that is cut or a host that swaps does.
+
+    Raises:
+        ProcessLookupError: one of them has ended.
+    """
+    stopped = list[int]()
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+        time.sleep(seconds)
+    finally:
+        for pid in stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 class Chaos:
@@ -33,9 +56,12 @@ class Chaos:
         context: wiring of the project.
         seed: of the choice and of the waits.
         pause_s: the longest wait between two kills.
-        targets: names of processes, and ``child`` for a pool process that works on a unit.
+        targets: names of processes, ``child`` for a pool process that works on a unit, ``cut
+            child`` and ``cut redis`` for such ones that stand still for :data:`CUT_S`, and names
+            of ``actions``.
         settled_s: how long to wait before each kill for all processes to do their work again;
             with 0 a slow machine may do nothing else than start them.
+        actions: more targets by name; each returns when what it has stopped is there again.
     """
 
     def __init__(
@@ -46,6 +72,7 @@ class Chaos:
         pause_s: float = 1.0,
         targets: tuple[str, ...] = ("child", "child", "worker-explain", "redis", "relay"),
         settled_s: float = 0.0,
+        actions: Mapping[str, Callable[[], object]] | None = None,
     ) -> None:
         self.kills: Counter[str] = Counter()
         self._up = up
@@ -54,6 +81,7 @@ class Chaos:
         self._pause_s = pause_s
         self._targets = targets
         self._settled_s = settled_s
+        self._actions = actions or {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chaos", daemon=True)
 
@@ -72,13 +100,28 @@ class Chaos:
                 deck = self._random.sample(self._targets, len(self._targets))
             name = deck.pop()
             self._settle()
-            pid = self._busy_child() if name == "child" else self._up.pids.get(name)
-            if pid is not None:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-                self.kills[name] += 1
+            try:
+                self.kills[name] += self._hit(name)
+            except SQLAlchemyError as error:  # of who looks for a busy child
+                logger.warning("%s is left alone: %s", name, error)
+
+    def _hit(self, name: str) -> bool:
+        """Kill or cut off a target; False where there is none now."""
+        if name in self._actions:
+            self._actions[name]()
+            return True
+        cut, _, who = name.rpartition(" ")
+        pid = self._busy_child() if who == "child" else self._up.pids.get(who)
+        if pid is None:
+            return False
+        try:
+            if cut:
+                stand_still([pid])
+            else:
+                os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
 
     def _settle(self) -> None:
         if not self._settled_s:

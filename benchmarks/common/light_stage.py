@@ -14,10 +14,16 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from services.db.tables import Audit
+from services.store.project_store import store_of
 from services.units import Claim
 from services.units.pipeline import Stage, StageContext, Store, register
 
 MAX_ATTEMPTS = 50
+
+
+def object_of(unit_id: int) -> str:
+    """Key of what a unit with ``store`` puts into the project's store."""
+    return f"runs/light/{unit_id}"
 
 
 class Refused(Exception):
@@ -34,6 +40,8 @@ def run(stage: StageContext, claim: Claim) -> Store:
     while time.monotonic() < deadline:
         time.sleep(0.01)
         stage.heartbeat()
+    if payload.get("store"):
+        store_of(stage.context).put(object_of(claim.unit_id), str(claim.unit_id).encode())
     if payload.get("grow_mb"):
         np.ones(payload["grow_mb"] << 20, np.uint8)
     if payload.get("die"):

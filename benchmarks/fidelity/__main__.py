@@ -19,10 +19,14 @@ from benchmarks.fidelity import (
     figure2,
     inside,
     methods,
+    mistakes,
     pairs,
+    ranks,
     references,
     report,
     results,
+    rivals,
+    rivals_report,
     sanity,
     shares,
 )
@@ -48,6 +52,8 @@ PARTS: dict[str, dict[str, Part]] = {
     },
     "pairs": {"pairs": pairs.pairs},
     "inside": {"relevance": inside.relevance, "fgvis": inside.adversarial},
+    "rivals": {"rival_curves": rivals.curves, "rival_harms": rivals.harms},
+    "mistakes": {"pulled_boxes": mistakes.offsets, "lookalikes": mistakes.lookalikes},
 }
 
 
@@ -65,12 +71,15 @@ def main() -> None:
                 for row in work(study, sizes):
                     rows[name].append(row)
                     show(name, row, len(rows[name]))
-    tables, bars = summary(rows)
-    for title, table in tables.items():
-        report.print_table(title, table)
-    report.print_table("bars", [{"name": name, **entry} for name, entry in bars.items()])
-    if given.write:
-        results.write(given, chosen, sizes, tables, bars, kinds_of(rows))
+    for own, parts in results.by_file(chosen).items():
+        names = {name for part in parts for name in PARTS[part]}
+        here = {name: made for name, made in rows.items() if name in names}
+        tables, bars = summary(here)
+        for title, table in tables.items():
+            report.print_table(title, table)
+        report.print_table("bars", [{"name": name, **entry} for name, entry in bars.items()])
+        if given.write:
+            results.write(given, parts, sizes, tables, bars, kinds_of(here), own=own)
 
 
 def arguments() -> argparse.Namespace:
@@ -159,6 +168,7 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
     if found["exact"]:
         bars["rho_exact_128"] = report.exact_bar(found["exact"])
     bars |= report.best_bars(found["converged"], references.ASKED)
+    bars |= ranks.bars(found["converged"])
     for name, (table, entry) in {
         "fn_recovers": report.recovery(found["recovery"]),
         "pointing": report.pointing(found["pointing"]),
@@ -169,6 +179,14 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
         if entry is not None:
             bars[name] = entry
     bars |= report.sanity_bars(found["weights"], found["relevance"], found["fgvis"])
+    for name, judge in {
+        "rival_curves": rivals_report.curves,
+        "rival_harms": rivals_report.harms,
+        "lookalikes": rivals_report.lookalikes,
+        "pulled_boxes": rivals_report.offsets,
+    }.items():
+        tables[name], more = judge(found[name])
+        bars |= more
     return {name: table for name, table in tables.items() if table}, bars
 
 

@@ -15,9 +15,10 @@ from benchmarks.fidelity.study import Study
 from curation import superpixels
 from curation.explain import fidelity
 from curation.explain.base import masked_scores
+from curation.explain.hurting import hurting_regions
 from curation.kernel.detector import ScoreKind
 from curation.kernel.types import Attribution, BoolArray, FloatArray, Region
-from curation.regions import Control, RegionRules, control_regions, harmful_regions
+from curation.regions import Control, RegionRules, control_regions
 from curation.superpixels import SegmentArray
 
 NAMES = (methods.OURS, *methods.RIVALS)
@@ -54,7 +55,7 @@ def recovery(study: Study, sizes: Sizes) -> Iterator[Row]:
                 found = study.attributions(case, ASKED, name, cost)
                 if found is not None:
                     for row in _recovered(study, case, name, cost, found):
-                        yield row | {"method": label}
+                        yield row | {"method": label} | _spent(study, case, name, cost)
 
 
 def pointing(study: Study, sizes: Sizes) -> Iterator[Row]:
@@ -66,7 +67,14 @@ def pointing(study: Study, sizes: Sizes) -> Iterator[Row]:
             found = study.attributions(case, ASKED, name, cost)
             for attribution, subject in zip(found or (), case.subjects, strict=False):
                 if subject.cause_mask is not None:
-                    yield row_of(study, case, subject, label) | pointed(case, subject, attribution)
+                    row = row_of(study, case, subject, label) | _spent(study, case, name, cost)
+                    yield row | pointed(case, subject, attribution)
+
+
+def _spent(study: Study, case: Case, name: str, cost: int) -> Row:
+    """Forward passes of the image, and for each of its detections, which share them."""
+    passes = (study.maps(case, ASKED, name, cost) or {}).get("passes", cost)
+    return {"passes": passes, "passes_each": passes / len(case.subjects)}
 
 
 def row_of(study: Study, case: Case, subject: Subject, name: str) -> Row:
@@ -142,7 +150,7 @@ def _recovered(
         results: list[dict[str, Any]] = []
         for t in misses:
             subject, attribution = case.subjects[t], found[t]
-            regions = harmful_regions(attribution, False, size_wh, RULES, subject.box_xyxy)[:1]
+            regions = hurting_regions(attribution, False, size_wh, RULES, subject.box_xyxy)[:1]
             if not regions:
                 results.append({"gain": float("nan")})
                 continue
@@ -211,7 +219,7 @@ def pointed(case: Case, subject: Subject, attribution: Attribution) -> Row:
     mask = _on_grid(subject.cause_mask, segments)
     size_wh = (case.image.shape[1], case.image.shape[0])
     false = subject.kind == "FP"
-    regions = harmful_regions(attribution, false, size_wh, RULES, subject.box_xyxy)[:1]
+    regions = hurting_regions(attribution, false, size_wh, RULES, subject.box_xyxy)[:1]
     if not regions:
         return {"hit": 0.0, "strict": 0.0, "touch": 0.0, "iou": 0.0, "chance": float("nan")}
     tolerance = TOLERANCE * max(segments.shape)

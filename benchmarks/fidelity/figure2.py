@@ -41,7 +41,8 @@ def figure2(study: Study, sizes: Sizes) -> Iterator[Row]:
     """One row a detection and method; PDA, the slowest by far, comes last and on fewer images."""
     cases = study.cases(sizes.figure2_images.get(study.world, 0), most=MOST)
     for case in reversed(cases):
-        yield from _rows(study, case, sizes, "lime", _methods())
+        for asked in sizes.figure2_asked:
+            yield from _rows(study, case, sizes, "lime", _methods(), asked)
     for case in cases[: sizes.pda_images.get(study.world, 0)]:
         names = [*_methods(), *_pda(sizes)]
         yield from _rows(study, case, sizes, "pda", names)
@@ -49,16 +50,21 @@ def figure2(study: Study, sizes: Sizes) -> Iterator[Row]:
 
 
 def _rows(
-    study: Study, case: Case, sizes: Sizes, reference: str, wanted: Iterable[Method]
+    study: Study,
+    case: Case,
+    sizes: Sizes,
+    reference: str,
+    wanted: Iterable[Method],
+    asked: int = ASKED,
 ) -> Iterator[Row]:
     known = _reference(study, case, sizes, reference)
     if known is None:
         return
     for label, name, given in wanted:
-        found = _maps(study, case, label, name, given, ASKED)
+        found = _maps(study, case, label, name, given, asked)
         if found is None:
             continue
-        alone = _alone(study, case, label, name, given)
+        alone = _alone(study, case, label, name, given) if asked == ASKED else None
         for t, subject in enumerate(case.subjects):
             yield {
                 "world": study.world,
@@ -66,6 +72,7 @@ def _rows(
                 "detection": f"{study.architecture}/{study.world}/{case.name}/{t}",
                 "kind": subject.kind,
                 "reference": reference,
+                "asked": asked,
                 "method": label,
                 "seconds": float(found["seconds"]) / len(case.subjects),
                 "seconds_alone": alone,

@@ -33,7 +33,8 @@ def exact(study: Study, sizes: Sizes) -> Iterator[Row]:
         truth = _exact_values(study, case)
         names = (methods.OURS, *methods.RIVALS, *methods.OTHERS)
         if truth is not None:
-            yield from _rows(study, case, EXACT_ASKED, truth, None, names, EXACT_COST)
+            exactly = {"values": truth, "errors": np.zeros_like(np.array(truth))}
+            yield from _rows(study, case, EXACT_ASKED, exactly, names, EXACT_COST)
 
 
 def _exact_values(study: Study, case: Case) -> Any:
@@ -87,26 +88,25 @@ def _converged(
     if reference is None:
         return
     for cost in costs:
-        yield from _rows(
-            study, case, asked, reference["values"], reference["split_half"], names, cost
-        )
+        yield from _rows(study, case, asked, reference, names, cost)
 
 
 def _rows(
     study: Study,
     case: Case,
     asked: int,
-    truth: Any,
-    split_half: Any,
+    reference: Row,
     names: Sequence[str],
     cost: int,
 ) -> Iterator[Row]:
+    split_half = reference.get("split_half")
     for name in names:
         found = study.maps(case, asked, name, cost)
         if found is None:
             continue
         for t, subject in enumerate(case.subjects):
-            values, wanted = np.array(found["values"][t]), np.array(truth[t])
+            values, wanted = np.array(found["values"][t]), np.array(reference["values"][t])
+            matter = fidelity.that_matter(wanted, np.array(reference["errors"][t]))
             yield {
                 "world": study.world,
                 "architecture": study.architecture,
@@ -120,6 +120,13 @@ def _rows(
                 "rho": fidelity.pearson(values, wanted),
                 "spearman": fidelity.spearman(values, wanted),
                 "sign": fidelity.sign_agreement(values, wanted),
+                "matter": int(matter.sum()),
+                "spearman_matter": fidelity.spearman_of(values, wanted, matter),
+                "spearman_rest": fidelity.spearman_of(values, wanted, ~matter),
+                "spearman_mass": fidelity.spearman_of(values, wanted, fidelity.heaviest(wanted)),
+                "sign_matter": fidelity.sign_agreement(values, wanted, among=matter),
+                "worst_overlap": fidelity.worst_overlap(values, wanted),
+                "passes": found.get("passes", cost),
                 "split_half": None if split_half is None else split_half[t],
                 "seconds": found["seconds"] / len(case.subjects),
             }

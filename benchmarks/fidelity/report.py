@@ -16,6 +16,18 @@ Row = dict[str, Any]
 Rows = Sequence[Row]
 Table = list[Row]
 SEED, RESAMPLES = 0, 2000
+FIGURE2_ASKED = 200
+"""Superpixels at which methods are compared; the figure has other numbers too."""
+RANKS = (
+    "spearman_matter",
+    "spearman_mass",
+    "spearman_rest",
+    "sign_matter",
+    "worst_overlap",
+    "matter",
+    "passes",
+)
+"""Order and sign among the superpixels that matter and among the rest, and how many matter."""
 PLAIN_PAIR = 2.0
 """Strength of a planted pair whose two superpixels are each worth the strongest of the detector."""
 
@@ -76,6 +88,7 @@ def agreement(rows: Rows) -> Table:
                 "rho": cell(mean(group, "rho")),
                 "spearman": cell(mean(group, "spearman")),
                 "sign": cell(mean(group, "sign")),
+                **{name: cell(mean(group, name)) for name in RANKS},
                 "ours_minus_this": cell(difference(ours, group, "rho")),
                 "ceiling": None if half is None else round((2 * half / (1 + half)) ** 0.5, 3),
                 "seconds": round(float(np.mean([row["seconds"] for row in group])), 2),
@@ -156,8 +169,8 @@ def recovery(rows: Rows) -> tuple[Table, Row | None]:
         }
         for row in once.values()
     ]
-    values = ("recovers", "recovers_random", "recovers_single", "gain", "superpixels")
-    table = simple(flat, ("method",), values)
+    kinds = ("recovers", "recovers_random", "recovers_single", "gain", "superpixels")
+    table = simple(flat, ("method",), (*kinds, "passes", "passes_each"))
     here = by(flat, "method")
     ours = here.get((methods.OURS,), [])
     if not ours:
@@ -182,7 +195,7 @@ def _share(gains: Sequence[float]) -> float:
 
 def pointing(rows: Rows) -> tuple[Table, Row | None]:
     """Hits of the planted causes."""
-    values = ("hit", "strict", "touch", "chance", "iou", "cause_share")
+    values = ("hit", "strict", "touch", "chance", "iou", "cause_share", "passes", "passes_each")
     table = simple(rows, ("method",), values) + simple(rows, ("method", "cause"), values)
     ours = [row for row in rows if row["method"] == methods.OURS]
     if not ours:
@@ -206,7 +219,11 @@ def pairs(rows: Rows) -> tuple[Table, Row | None]:
 
 def figure2(rows: Rows) -> tuple[Table, Row | None]:
     """Correlations against speed, and how much faster ours is than LIME of 500 samples."""
-    table = [_figure2_row(name, group) for (name,), group in by(rows, "method").items()]
+    table = [
+        {"asked": asked} | _figure2_row(name, group)
+        for (asked, name), group in by(rows, "asked", "method").items()
+    ]
+    rows = [row for row in rows if row["asked"] == FIGURE2_ASKED]
     # methods are compared on the same images
     common = {row["image"] for row in rows if row["method"] == "lime 500"}
     same = by([row for row in rows if row["image"] in common], "method")

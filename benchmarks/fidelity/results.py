@@ -14,12 +14,22 @@ from curation.kernel.files import write_json
 
 RESULTS = Path(__file__).parents[1] / "results"
 DEFAULT_ARCHITECTURE = "ssdlite_efficientnet_lite0"
+OWN_FILES = {"rivals": "rivals", "mistakes": "rivals"}
+"""Parts whose tables lie in a file of their own, ``fidelity-NAME.json``."""
 NOTES = (
     "sizes are what was asked for; the tables say how many detections and images were done",
     "seconds on a CPU are those of the process, one thread, whatever else the machine does",
     "the paper's figure has 36 detections in 18 images; the small size has fewer",
     "intervals: bootstrap over images; none where there is one image",
 )
+
+
+def by_file(parts: Sequence[str]) -> dict[str, list[str]]:
+    """The parts that ran, by the file that they are written to; "" for the one of all others."""
+    files: dict[str, list[str]] = {}
+    for part in parts:
+        files.setdefault(OWN_FILES.get(part, ""), []).append(part)
+    return files
 
 
 def write(
@@ -30,6 +40,7 @@ def write(
     bars: Mapping[str, report.Row],
     kinds: Mapping[str, int],
     folder: Path = RESULTS,
+    own: str = "",
 ) -> Path:
     """Put the tables and bars of the parts that ran into their file; the other parts stay.
 
@@ -43,11 +54,18 @@ def write(
         bars: by name.
         kinds: detections with a converged reference, by kind; empty where that part did not run.
         folder: of the file.
+        own: name of the file where the parts have one of their own, see :func:`by_file`.
 
     Returns:
         The file: ``fidelity.json``, of other architectures under their name.
     """
-    name = "-".join(["fidelity", *(a for a in given.architectures if a != DEFAULT_ARCHITECTURE)])
+    name = "-".join(
+        [
+            "fidelity",
+            *([own] if own else []),
+            *(a for a in given.architectures if a != DEFAULT_ARCHITECTURE),
+        ]
+    )
     path = folder / f"{name}.json"
     before = json.loads(path.read_text()) if path.exists() else {}
     made = {
@@ -72,7 +90,8 @@ def write(
         },
     )
     if "fig2" in tables:
-        plot.draw(tables["fig2"], folder / f"{name}-figure2.svg")
+        shown = [row for row in tables["fig2"] if row["asked"] == report.FIGURE2_ASKED]
+        plot.draw(shown, folder / f"{name}-figure2.svg")
     return path
 
 

@@ -18,6 +18,7 @@ class Sizes:
         other_images: images with about 50, and as many with about 200 segments.
         pairs_per_segment: coalition pairs of a reference, for each segment.
         figure2_images: images of the paper's figure.
+        figure2_asked: superpixels asked for there, M; 200 among them.
         lime_reference: samples of its LIME reference, with 1000 segments.
         pda_images: of those, on which PDA runs too.
         pda_reference: stride and draws of its PDA reference.
@@ -28,6 +29,11 @@ class Sizes:
         sanity_images: images of the sanity checks.
         pair_images: images into whose scores a pair is planted.
         fgvis_images: images on which FGVis is driven to another class.
+        rival_images: images on which all rivals order pixels, at equal cost.
+        published_images: of those, on which they do so at their published cost too.
+        rival_planted: street images with planted failures that all rivals explain.
+        pulled_images: images into whose boxes a pull is planted.
+        lookalike_images: street images whose look-alikes have converged values.
     """
 
     exact_images: PerWorld
@@ -35,6 +41,7 @@ class Sizes:
     other_images: PerWorld
     pairs_per_segment: int
     figure2_images: PerWorld
+    figure2_asked: tuple[int, ...]
     lime_reference: int
     pda_images: PerWorld
     pda_reference: tuple[int, int]
@@ -45,6 +52,11 @@ class Sizes:
     sanity_images: PerWorld
     fgvis_images: PerWorld
     pair_images: PerWorld
+    rival_images: PerWorld
+    published_images: PerWorld
+    rival_planted: int
+    pulled_images: PerWorld
+    lookalike_images: int
 
     def of(self, part: str) -> dict[str, Any]:
         """Those that a part of the study asks for, for its record."""
@@ -56,6 +68,7 @@ ASKED_BY: dict[str, tuple[str, ...]] = {
     "converged": ("converged_images", "other_images", "pairs_per_segment"),
     "figure2": (
         "figure2_images",
+        "figure2_asked",
         "lime_reference",
         "pda_images",
         "pda_reference",
@@ -67,6 +80,8 @@ ASKED_BY: dict[str, tuple[str, ...]] = {
     "sanity": ("sanity_images",),
     "pairs": ("pair_images",),
     "inside": ("sanity_images", "fgvis_images"),
+    "rivals": ("rival_images", "published_images", "rival_planted"),
+    "mistakes": ("pulled_images", "rival_planted", "lookalike_images", "pairs_per_segment"),
 }
 """Which sizes each part of the study asks for."""
 SMALL = Sizes(
@@ -75,6 +90,7 @@ SMALL = Sizes(
     other_images={"street": 3},
     pairs_per_segment=20,
     figure2_images={"street": 4, "bccd": 6, "carla": 2},
+    figure2_asked=(200,),
     lime_reference=10_000,
     pda_images={"street": 2, "bccd": 2, "carla": 1},
     pda_reference=(4, 4),
@@ -85,13 +101,19 @@ SMALL = Sizes(
     sanity_images={"street": 2, "bccd": 1},
     fgvis_images={"street": 3, "bccd": 1},
     pair_images={"street": 16, "bccd": 8, "carla": 4},
+    rival_images={"street": 20},
+    published_images={"street": 3},
+    rival_planted=30,
+    pulled_images={"street": 12},
+    lookalike_images=6,
 )
 FULL = Sizes(
     exact_images={"street": 20, "bccd": 10, "carla": 10},
     converged_images={"street": 20, "bccd": 10, "carla": 10},
     other_images={"street": 10, "bccd": 5, "carla": 5},
     pairs_per_segment=100,
-    figure2_images={"street": 6, "bccd": 6, "carla": 6},
+    figure2_images={"street": 18, "bccd": 18, "carla": 18},
+    figure2_asked=(50, 100, 200),
     lime_reference=10_000,
     pda_images={"street": 6, "bccd": 6, "carla": 6},
     pda_reference=(1, 10),
@@ -102,4 +124,9 @@ FULL = Sizes(
     sanity_images={"street": 8, "bccd": 4, "carla": 4},
     fgvis_images={"street": 10, "bccd": 10},
     pair_images={"street": 40, "bccd": 20, "carla": 10},
+    rival_images={"street": 40, "bccd": 20, "carla": 20},
+    published_images={"street": 20, "bccd": 10, "carla": 10},
+    rival_planted=120,
+    pulled_images={"street": 40, "bccd": 20, "carla": 10},
+    lookalike_images=30,
 )

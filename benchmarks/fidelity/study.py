@@ -13,7 +13,9 @@ from benchmarks.common.units import Key, Units
 from benchmarks.fidelity import cases, methods
 from benchmarks.fidelity.cases import Case
 from curation import superpixels
-from curation.kernel.types import Attribution, FloatArray
+from curation.explain.belief import Posterior
+from curation.explain.coalition_gp import Kernel
+from curation.kernel.types import Attribution, Belief, FloatArray
 from curation.superpixels import SegmentArray
 from retrain.detector import SsdDetector
 
@@ -105,10 +107,13 @@ class Study:
                 "region_values": [a.region_values for a in found],
                 "region_errors": [a.region_errors for a in found],
                 "scores": [[a.score, a.baseline_score] for a in found],
+                "beliefs": [_packed(a.belief) for a in found],
+                "passes": _passes(found[0], cost),
                 "seconds": seconds,
             }
 
-        key = self.key("map", case, asked=asked, method=name, cost=cost)
+        given = {key: value for key, value in explainer.parameters.items() if key != "kind"}
+        key = self.key("map", case, asked=asked, method=name, cost=cost, given=given)
         result: dict[str, Any] | None = self.units.get(key, compute)
         return result
 
@@ -136,9 +141,41 @@ class Study:
                 method=name,
                 region_values=of_regions("region_values", t),
                 region_errors=of_regions("region_errors", t),
+                belief=_unpacked(found["beliefs"][t], int(segments.max()) + 1),
             )
             for t, target in enumerate(case.targets)
         ]
+
+
+def _packed(belief: Belief | None) -> dict[str, Any] | None:
+    """What a cached line keeps of a belief."""
+    if not isinstance(belief, Posterior):
+        return None
+    kernel = belief.kernel
+    return {
+        "masks": [row.tobytes().hex() for row in np.packbits(belief.masks > 0, axis=1)],
+        "scores": belief.scores,
+        "distances": belief.distances,
+        "rates": None if kernel is None else kernel.rates,
+        "noise": None if kernel is None else kernel.noise,
+    }
+
+
+def _unpacked(kept: dict[str, Any] | None, count: int) -> Posterior | None:
+    if kept is None:
+        return None
+    rows = [np.frombuffer(bytes.fromhex(row), np.uint8) for row in kept["masks"]]
+    masks = np.unpackbits(np.stack(rows), axis=1, count=count).astype(np.float32)
+    rates = kept["rates"]
+    kernel = None if rates is None else Kernel(np.array(rates, np.float64), float(kept["noise"]))
+    scores, far = np.array(kept["scores"], np.float32), np.array(kept["distances"], np.float64)
+    return Posterior(masks, scores, far, kernel)
+
+
+def _passes(attribution: Attribution, cost: int) -> int:
+    """Forward passes of an image: those that were taken, where a method may stop early."""
+    belief = attribution.belief
+    return len(belief.masks) if isinstance(belief, Posterior) else cost
 
 
 def load(folder: Path, units: Units, data: Path, device: str) -> Study:

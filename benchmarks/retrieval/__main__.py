@@ -17,7 +17,7 @@ import torch
 from benchmarks.common import machine
 from benchmarks.common.bars import entry
 from benchmarks.detectors import CACHE
-from benchmarks.retrieval import codes, duplicates, measure, vectors
+from benchmarks.retrieval import codes, duplicates, engines, measure, vectors
 from curation.kernel.files import write_json
 
 RESULT = Path(__file__).parents[1] / "results" / "retrieval.json"
@@ -44,9 +44,10 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     if given.step:
         source = vectors.source(vectors.narrowed(real(given), given.width))
-        print(json.dumps(step(given, source)))
+        work = engines.step if given.engine else step
+        print(json.dumps(work(given, source)))
         return
-    if given.sizes:
+    if given.sizes or given.engines:
         real(given)
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for regions in given.sizes:
@@ -55,6 +56,14 @@ def main() -> None:
         if not done or given.again:
             result["sizes"][key] = whole(given, regions)
             write(result, given)
+    for regions in given.engines:
+        known = result.setdefault("engines", {"sizes": {}})
+        rows = known["sizes"].setdefault(str(regions), {})
+        for engine in given.engine_names:
+            if engine not in rows or given.again:
+                rows[engine] = {"command": command()} | engines.whole(given, engine, regions)
+                known["machine"] = machine.machine("cpu", threads=given.threads)
+                write(result, given)
     if given.hashes and ("duplicates" not in result or given.again):
         result["duplicates"] = [duplicates.measure(n) for n in given.hashes]
         write(result, given)
@@ -74,6 +83,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--codes", type=int, nargs="?", const=1200, help="compare codes on so many street scenes"
     )
+    parser.add_argument(
+        "--engines",
+        type=int,
+        nargs="*",
+        default=[],
+        help="compare the engines of the index at these sizes",
+    )
+    parser.add_argument(
+        "--engine-names", nargs="*", choices=engines.ENGINES, default=["faiss", "lancedb"]
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--scratch", type=Path, default=CACHE / "retrieval")
     parser.add_argument("--images", type=int, default=800, help="real images that are embedded")
@@ -83,7 +102,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--again", action="store_true", help="measure sizes that are known too")
     parser.add_argument("--keep", action="store_true", help="leave the built index in --scratch")
-    parser.add_argument("--step", choices=("build", "serve"), help=argparse.SUPPRESS)
+    steps = ("build", "serve", "fill", "ask")
+    parser.add_argument("--step", choices=steps, help=argparse.SUPPRESS)
+    parser.add_argument("--engine", choices=engines.ENGINES, help=argparse.SUPPRESS)
+    parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -161,7 +183,8 @@ def bars(sizes: dict[str, measure.Row]) -> dict[str, Any]:
 
 def write(result: dict[str, Any], given: argparse.Namespace) -> None:
     result |= {
-        "bars": bars(result["sizes"]),
+        "bars": bars(result.get("sizes", {}))
+        | engines.bars(result.get("engines", {}).get("sizes", {})),
         "command": "python -m benchmarks.retrieval; the command of each size is in sizes",
         "machine": machine.machine(
             "cuda" if torch.cuda.is_available() else "cpu", threads=given.threads

@@ -24,10 +24,12 @@ __all__ = ["Explainer", "accepted", "default", "get", "names", "needs_layers", "
 # name: module of this package, class
 _METHODS: dict[str, tuple[str, str]] = {
     "crp": ("methods.crp", "Crp"),
+    "d_close": ("methods.d_close", "DClose"),
     "d_rise": ("methods.d_rise", "DRise"),
     "e2x": ("e2x", "E2X"),
     "exact_shapley": ("methods.exact_shapley", "ExactShapley"),
     "fgvis": ("methods.fgvis", "FGVis"),
+    "g_came": ("methods.g_came", "GCame"),
     "gp_shap": ("gp_shap", "GPShap"),
     "grad_cam": ("methods.grad_cam", "GradCam"),
     "guided_backprop": ("methods.guided_backprop", "GuidedBackprop"),
@@ -47,6 +49,7 @@ _METHODS: dict[str, tuple[str, str]] = {
     "ramped": ("methods.ramped", "Ramped"),
     "random": ("methods.random", "RandomAttribution"),
     "vebi": ("methods.vebi", "Vebi"),
+    "vx_code": ("methods.vx_code", "VxCode"),
 }
 
 # methods that look inside: their detector must be a curation.kernel.detector.WhiteBox
@@ -54,6 +57,7 @@ _NEED_LAYERS = frozenset(
     {
         "crp",
         "fgvis",
+        "g_came",
         "grad_cam",
         "guided_backprop",
         "lrp",

@@ -26,10 +26,12 @@ UNCOMPARED: frozenset[str] = frozenset({"random", "exact_shapley"})
 
 _ABOUT: dict[str, About] = {
     "crp": About("layers", "1 forward and 1 sweep back for each target and output"),
+    "d_close": About("scores", "4000 forwards for all targets together"),
     "d_rise": About("scores", "2000 forwards for all targets together"),
     "e2x": About("gradients", "K = {K} forwards for all targets, K backwards for each"),
     "exact_shapley": About("scores", "2^S forwards, at most 14 superpixels", True),
     "fgvis": About("layers", "at most 60 forwards and backwards for each target"),
+    "g_came": About("layers", "1 forward for all targets, a head forwards and back for each"),
     "gp_shap": About("scores", "{K} forwards for all targets together", True),
     "grad_cam": About("layers", "1 forward for all targets, a head forwards and back for each"),
     "guided_backprop": About("layers", "1 forward and 1 backward for each target"),
@@ -48,6 +50,7 @@ _ABOUT: dict[str, About] = {
     "ramped": About("gradients", "K = {K} forwards for all targets, K backwards for each"),
     "random": About("scores", "2 forwards; the control of experiments, explains nothing"),
     "vebi": About("layers", "1 forward for all targets, 10 backwards for each"),
+    "vx_code": About("scores", "P (P + 1) / 2 forwards for each target, P = 100 patches at most"),
 }
 
 

@@ -9,7 +9,7 @@ versions, differ by what differs in the model and not by sampling noise.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -58,6 +58,24 @@ class Explainer(Protocol):
 
         Raises:
             ExplanationFailed: the score is not differentiable or a value is not finite.
+        """
+        ...
+
+
+@runtime_checkable
+class Repeats(Protocol):
+    """A method that chooses images by scores, and can take those of another time."""
+
+    def repeat(
+        self,
+        detector: Detector,
+        image: ImageArray,
+        found: Sequence[Attribution],
+        segments: SegmentArray,
+    ) -> list[Attribution]:
+        """The explanations ``found``, of the same masked images scored by this detector.
+
+        So two detectors, or one in two precisions, are compared by what they make of the same.
         """
         ...
 

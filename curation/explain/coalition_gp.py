@@ -52,11 +52,15 @@ class Kernel:
 
     def covariance(self, masks: Float64Array) -> Float64Array:
         """[N, N] float64 of the scores of masks [N, S], as a share of s, with noise."""
-        signs = 2 * masks - 1  # [N, S]
-        half = self.rates / 2
-        covariance: Float64Array = np.exp((signs * half) @ signs.T - half.sum())
+        covariance = self.between(masks, masks)
         covariance[np.diag_indices(len(masks))] += self.noises(masks)
         return covariance
+
+    def between(self, masks: Float64Array, others: Float64Array) -> Float64Array:
+        """[N, M] float64 of what is to be known of masks [N, S] and [M, S], as a share of s."""
+        half = self.rates / 2
+        product: Float64Array = np.exp(((2 * masks - 1) * half) @ (2 * others - 1).T - half.sum())
+        return product
 
     def noises(self, masks: Float64Array) -> Float64Array:
         """[N] float64, the noise of each mask."""
@@ -194,6 +198,21 @@ def banzhaf(
         least: Wang and Jia, 2023, Li and Yu, 2023.
     """
     return _differences(masks, scores, kernel, np.array([2 * shown - 1]), np.ones(1))
+
+
+def predicted(
+    masks: Float64Array, scores: Float64Array, kernel: Kernel, others: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Mean [M] and standard deviation [M] of the scores of other masks [M, S], without noise."""
+    lower = cho_factor(kernel.covariance(masks), lower=True)
+    ones = cho_solve(lower, np.ones(len(masks)))  # [N]
+    mean = (ones @ scores) / ones.sum()
+    solved = cho_solve(lower, scores - mean)
+    scale = float(solved @ (scores - mean)) / max(1, len(masks) - 1)
+    across = kernel.between(masks, others)  # [N, M]
+    left = 1 - np.einsum("nm,nm->m", across, cho_solve(lower, across))
+    left = left + (1 - ones @ across) ** 2 / ones.sum()  # the mean is not known either
+    return mean + across.T @ solved, np.sqrt(scale * np.maximum(left, 0))
 
 
 def _differences(

@@ -28,10 +28,12 @@ class Size(NamedTuple):
 
 NUMBERS: Mapping[str, Mapping[str, int]] = {
     "crp": {},
+    "d_close": {"num_masks": 4000},
     "d_rise": {"num_masks": 2000},
     "e2x": {"num_samples": 32},
     "exact_shapley": {},
     "fgvis": {"num_steps": 60},
+    "g_came": {},
     "gp_shap": {"num_samples": 128},
     "grad_cam": {},
     "guided_backprop": {},
@@ -48,9 +50,10 @@ NUMBERS: Mapping[str, Mapping[str, int]] = {
     "ramped": {"num_samples": 256},
     "random": {},
     "vebi": {"num_features": 10},
+    "vx_code": {"max_patches": 100, "group": 1, "candidates": 30},
 }
 """The numbers of each method that its cost depends on, with their values where nothing is said."""
-LAYERS = frozenset({"crp", "fgvis", "grad_cam", "guided_backprop", "lrp", "odam", "vebi"})
+LAYERS = frozenset({"crp", "fgvis", "g_came", "grad_cam", "guided_backprop", "lrp", "odam", "vebi"})
 """Those that look at layers: they explain classes only, but for CRP."""
 
 
@@ -59,12 +62,24 @@ def _windows(numbers: Mapping[str, int], size: Size) -> int:
     return math.ceil(size.height_px / step) * math.ceil(size.width_px / step)
 
 
+def _searched(numbers: Mapping[str, int]) -> int:
+    """Greedily chosen patches, the first tenth of them in groups where groups are asked for."""
+    count, group = numbers["max_patches"], numbers["group"]
+    singles = count * (count + 1) // 2
+    if group == 1:
+        return singles
+    grouped = -(-count // 10)
+    return singles + grouped * (math.comb(numbers["candidates"], group) + group * 6)
+
+
 _SWEEP = 1 + BACKWARD
 _PASSES: Mapping[str, Callable[[Mapping[str, int], Size, int], int]] = {
     "crp": lambda n, s, t: 1 + 2 * BACKWARD * t,
+    "d_close": lambda n, s, t: n["num_masks"],
     "d_rise": lambda n, s, t: n["num_masks"],
     "exact_shapley": lambda n, s, t: 2**s.segments,
     "fgvis": lambda n, s, t: n["num_steps"] * _SWEEP * t,
+    "g_came": lambda n, s, t: 1 + _SWEEP * t,
     "grad_cam": lambda n, s, t: 1 + _SWEEP * t,
     "guided_backprop": lambda n, s, t: _SWEEP * t,
     "lrp": lambda n, s, t: 1 + BACKWARD * t,
@@ -73,6 +88,7 @@ _PASSES: Mapping[str, Callable[[Mapping[str, int], Size, int], int]] = {
     "pda": lambda n, s, t: _windows(n, s) * n["num_draws"] * t,
     "random": lambda n, s, t: 2,
     "vebi": lambda n, s, t: 1 + n["num_features"] * BACKWARD * t,
+    "vx_code": lambda n, s, t: _searched(n) * t,
 }
 _BACK = frozenset({"e2x", "ramped", "integrated_gradients", "integrated_gradients_segments"})
 

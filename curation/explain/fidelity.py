@@ -47,21 +47,67 @@ def spearman(one: Values, two: Values) -> float:
     return pearson(rankdata(one), rankdata(two))
 
 
-def sign_agreement(values: Values, reference: Values, top: int = 5) -> float:
+def sign_agreement(
+    values: Values, reference: Values, top: int = 5, among: BoolArray | None = None
+) -> float:
     """Share of the reference's most negative segments that are negative in ``values`` too.
 
     Args:
         values: [S].
         reference: [S].
         top: how many of the reference's segments count, the most negative first.
+        among: [S], those that may count; None for all.
 
     Returns:
         in 0..1; NaN where the reference has no negative segment.
     """
     truth = np.asarray(reference, np.float64)
-    worst = np.argsort(truth, kind="stable")[:top]
-    worst = worst[truth[worst] < 0]
+    order = np.argsort(truth, kind="stable")
+    worst = order[(truth < 0 if among is None else (truth < 0) & among)[order]][:top]
     return float((np.asarray(values, np.float64)[worst] < 0).mean()) if len(worst) else float("nan")
+
+
+def that_matter(reference: Values, errors: Values, z: float = 2.0) -> BoolArray:
+    """[S] bool: segments whose converged value [S] exceeds ``z`` of its own standard errors [S].
+
+    The order and the signs of the others are the reference's noise, which nothing can agree with.
+    """
+    matter: BoolArray = np.abs(np.asarray(reference)) > z * np.asarray(errors)
+    return matter
+
+
+def heaviest(reference: Values, share: float = 0.9) -> BoolArray:
+    """[S] bool: the fewest segments that hold a share of the sum of the absolute values [S]."""
+    size = np.abs(np.asarray(reference, np.float64))
+    order = np.argsort(-size, kind="stable")
+    before = np.concatenate([[0.0], np.cumsum(size[order])[:-1]])
+    kept = np.zeros(len(size), np.bool_)
+    kept[order[before < share * size.sum()]] = True
+    return kept
+
+
+def spearman_of(values: Values, reference: Values, chosen: BoolArray) -> float:
+    """Spearman correlation over the chosen segments [S]; NaN where they are fewer than three."""
+    if chosen.sum() < 3:
+        return float("nan")
+    return spearman(np.asarray(values)[chosen], np.asarray(reference)[chosen])
+
+
+def worst_overlap(values: Values, reference: Values, top: int = 5) -> float:
+    """Share of the reference's most negative segments that are among as many of ``values``.
+
+    Args:
+        values: [S].
+        reference: [S].
+        top: how many of the reference's segments count, those below zero alone.
+
+    Returns:
+        in 0..1; NaN where the reference has no negative segment.
+    """
+    truth = np.asarray(reference, np.float64)
+    worst = np.argsort(truth, kind="stable")[: min(top, int((truth < 0).sum()))]
+    found = np.argsort(np.asarray(values, np.float64), kind="stable")[: len(worst)]
+    return float(np.isin(worst, found).mean()) if len(worst) else float("nan")
 
 
 def order_curve(

@@ -5,8 +5,7 @@ Read :meth:`GPShap.explain`, then :mod:`curation.explain.coalition_gp`.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,39 +13,38 @@ import numpy as np
 
 from curation import superpixels
 from curation.explain import coalition_gp
+from curation.explain.allocation import Looked, in_turns
 from curation.explain.base import check_segments, masked_scores
+from curation.explain.belief import Posterior, believed
 from curation.explain.coalitions import paired_design
-from curation.explain.together import Coalitions
-from curation.kernel.blas import one_thread
 from curation.kernel.detector import Detector, ScoreKind
 from curation.kernel.types import (
     Attribution,
-    Estimate,
+    Box,
     FloatArray,
     ImageArray,
-    IntArray,
-    Pair,
     ScoreTarget,
 )
 from curation.superpixels import SegmentArray
 
-# Masks that the kernel is fitted to; all of them enter the values. 320 instead of 192 raise the
-# correlation with a converged reference by 0.001 and take three times as long.
-_NUM_FIT = 192
-# Scores that differ less than this, relative to their size, are equal: rounding of float32.
-_FLAT = 1e-6
+__all__ = ["GPShap", "Posterior", "believed", "sample_masks"]
 
 
 @dataclass(frozen=True, slots=True)
 class GPShap:
     """Shapley values of superpixels, estimated from the scores of masked images.
 
-    Needs no gradient, and the masked images serve every target: the cost is ``num_samples``
+    Needs no gradient, and the masked images serve every target: the cost is at most ``num_samples``
     forward passes and one for the places of the default boxes, whatever the number of targets.
 
     Args:
-        num_samples: masked images, those of all and of no superpixel among them; at least 4.
-            Where there are no more masks than that, all are taken and the values are exact.
+        num_samples: masked images at most, those of all and of no superpixel among them; at least
+            4. Where there are no more masks than that, all are taken and the values are exact.
+        first_samples: so many are masked before the regions that would be named are removed, see
+            :mod:`~curation.explain.allocation`; 0 for seven of eight, ``num_samples`` for no
+            removal. What is left is masked as the first were.
+        certain: no more images are masked once it is as probable as this, for every target, that
+            the superpixel that does most harm is in the region named first; above 1 all are.
         kind: unit of the explained score. Log-odds are nearest to a sum over superpixels.
         batch_size: masked images a forward pass; bounds memory, changes no value beyond
             rounding. None takes what suits the device.
@@ -62,6 +60,8 @@ class GPShap:
     """
 
     num_samples: int = 128
+    first_samples: int = 0
+    certain: float = 2.0
     kind: ScoreKind = ScoreKind.LOG_ODDS
     batch_size: int | None = None
     seed: int = 0
@@ -74,19 +74,23 @@ class GPShap:
             raise ValueError("num_samples must be at least 4 and batch_size at least 1")
         if not 0 <= self.region_share <= 1:
             raise ValueError(f"region_share must lie in 0..1, not {self.region_share}")
+        if 0 < self.first_samples < 4 or self.first_samples < 0 or self.certain < 0:
+            raise ValueError("first_samples must be 0 or at least 4, and certain at least 0")
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """All that the result depends on; the batch size is not part of it."""
         return {
             "num_samples": self.num_samples,
+            "first_samples": self.first_samples,
+            "certain": self.certain,
             "kind": str(self.kind),
             "seed": self.seed,
             "region_share": self.region_share,
         }
 
     def masks(self, num_segments: int) -> FloatArray:
-        """The masks [N, S], the same for every image of S superpixels."""
+        """The masks [N, S] of which the first are taken, the same for every image."""
         return sample_masks(num_segments, self.num_samples, np.random.default_rng(self.seed))
 
     def explain(
@@ -97,28 +101,58 @@ class GPShap:
         segments: SegmentArray,
     ) -> list[Attribution]:
         """Shapley values and their posterior standard deviations for all targets of an image."""
-        result = []
-        for target, posterior in zip(
-            targets, self.posteriors(detector, image, targets, segments), strict=True
-        ):
-            values, errors = posterior.shapley()
-            region_values, region_errors = posterior.banzhaf(self.region_share)
-            result.append(
-                Attribution(
-                    target=target,
-                    segments=segments,
-                    values=values,
-                    standard_errors=errors,
-                    score=float(posterior.scores[0]),
-                    baseline_score=float(posterior.scores[1]),
-                    method=self.name,
-                    parameters=self.parameters,
-                    region_values=region_values,
-                    region_errors=region_errors,
-                    belief=posterior,
-                )
+        return [
+            self._attribution(target, segments, posterior)
+            for target, posterior in zip(
+                targets, self.posteriors(detector, image, targets, segments), strict=True
             )
-        return result
+        ]
+
+    def repeat(
+        self,
+        detector: Detector,
+        image: ImageArray,
+        found: Sequence[Attribution],
+        segments: SegmentArray,
+    ) -> list[Attribution]:
+        """See :class:`~curation.explain.base.Repeats`; ``found`` is an answer of this method."""
+        before = [each.belief for each in found if isinstance(each.belief, Posterior)]
+        if not before:
+            return []
+        check_segments(segments, detector.input_size_hw)
+        targets = [each.target for each in found]
+        masks, first = before[0].masks, len(before[0].masks) - before[0].later
+        x = detector.preprocess([image])
+        scores = masked_scores(detector, x, segments, masks, targets, self.kind, self.batch_size)
+        return [
+            self._attribution(
+                target,
+                segments,
+                believed(masks[:first], scores[:first, t], known.distances).and_more(
+                    masks[first:], scores[first:, t]
+                ),
+            )
+            for t, (target, known) in enumerate(zip(targets, before, strict=True))
+        ]
+
+    def _attribution(
+        self, target: ScoreTarget, segments: SegmentArray, posterior: Posterior
+    ) -> Attribution:
+        values, errors = posterior.shapley()
+        region_values, region_errors = posterior.banzhaf(self.region_share)
+        return Attribution(
+            target=target,
+            segments=segments,
+            values=values,
+            standard_errors=errors,
+            score=float(posterior.scores[0]),
+            baseline_score=float(posterior.scores[1]),
+            method=self.name,
+            parameters=self.parameters,
+            region_values=region_values,
+            region_errors=region_errors,
+            belief=posterior,
+        )
 
     def posteriors(
         self,
@@ -132,93 +166,38 @@ class GPShap:
         if not targets:
             return []
         x = detector.preprocess([image])  # [1, 3, h, w]
-        masks = self.masks(superpixels.count(segments))  # [N, S]
-        scores = masked_scores(
-            detector, x, segments, masks, targets, self.kind, self.batch_size
-        )  # [N, T]
         size_wh = (image.shape[1], image.shape[0])
         boxes = detector.propose([image])[0].default_boxes_xyxy  # [A, 4]
-        result = []
-        for column, target in enumerate(targets):
-            distances = _distances(segments, boxes[target.default_box], size_wh)  # [S]
-            result.append(believed(masks, scores[:, column], distances))
-        return result
+        boxes = boxes[[target.default_box for target in targets]]  # [T, 4]
+        distances = [_distances(segments, box, size_wh) for box in boxes]
 
+        def scored(masks: FloatArray) -> FloatArray:  # [N, T]
+            return masked_scores(detector, x, segments, masks, targets, self.kind, self.batch_size)
 
-def believed(
-    masks: FloatArray, scores: FloatArray, distances: coalition_gp.Float64Array
-) -> Posterior:
-    """What scores [N] of masks [N, S] tell; ``distances`` [S] as of :func:`coalition_gp.fit`."""
-    with one_thread():
-        return Posterior(masks, scores, distances, _kernel(masks, scores, distances))
+        def looked(found: Sequence[Posterior]) -> list[Looked]:
+            return [
+                Looked(
+                    self._of_regions(target, segments, posterior),
+                    _is_seen(float(posterior.scores[0]), self.kind),
+                    size_wh,
+                    _as_box(box),
+                )
+                for target, posterior, box in zip(targets, found, boxes, strict=True)
+            ]
 
+        first = self.first_samples or self.num_samples - self.num_samples // 8
+        masks = self.masks(superpixels.count(segments))  # [N, S]
+        if len(masks) == 2 ** masks.shape[1] or first >= self.num_samples:
+            scores = scored(masks)
+            return [believed(masks, scores[:, t], far) for t, far in enumerate(distances)]
+        return in_turns(masks, scored, distances, looked, self.num_samples, first, self.certain)
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Posterior:
-    """What is believed of one target's score on any masked image.
-
-    Attributes:
-        masks: [N, S] float32 of zeros and ones, those of all and of no superpixel first.
-        scores: [N] float32.
-        distances: [S] of the superpixels from the default box, which the prior falls with.
-        kernel: of the Gaussian process; None where no mask changes the score.
-    """
-
-    masks: FloatArray
-    scores: FloatArray
-    distances: coalition_gp.Float64Array
-    kernel: coalition_gp.Kernel | None
-
-    def shapley(self) -> tuple[FloatArray, FloatArray]:
-        """Shapley values [S] float32 and their standard deviations [S]."""
-        return self._scaled(coalition_gp.shapley)
-
-    def banzhaf(self, shown: float) -> tuple[FloatArray, FloatArray]:
-        """Weighted Banzhaf values, every other superpixel shown with that probability."""
-        return self._scaled(functools.partial(coalition_gp.banzhaf, shown=shown))
-
-    def pairs(self, groups: Sequence[IntArray], shown: float) -> list[list[Pair | None]]:
-        """What disjoint groups of superpixels do beside each other, [G, G]; None of one and itself.
-
-        See :class:`~curation.explain.together.Coalitions`; of scores that no mask changes all is 0.
-        """
-        y, spread = _standard(self.scores)
-        if self.kernel is None:
-            nothing = Pair(*[Estimate(0.0, 0.0)] * 3)
-            return [[None if a is b else nothing for b in groups] for a in groups]
-        with one_thread():
-            known = Coalitions(self.masks.astype(np.float64), y, self.kernel)
-            table = known.pairs(groups, shown)
-        return [[None if pair is None else pair.times(spread) for pair in row] for row in table]
-
-    def interactions(self, shown: float) -> FloatArray:
-        """[S, S] float32, the interaction of every two superpixels; see there."""
-        y, spread = _standard(self.scores)
-        count = self.masks.shape[1]
-        if self.kernel is None:
-            return np.zeros((count, count), np.float32)
-        with one_thread():
-            known = Coalitions(self.masks.astype(np.float64), y, self.kernel)
-            return (known.interactions(shown) * spread).astype(np.float32)
-
-    def _scaled(
-        self,
-        index: Callable[
-            [coalition_gp.Float64Array, coalition_gp.Float64Array, coalition_gp.Kernel],
-            tuple[coalition_gp.Float64Array, coalition_gp.Float64Array],
-        ],
-    ) -> tuple[FloatArray, FloatArray]:
-        y, spread = _standard(self.scores)
-        num_segments = self.masks.shape[1]
-        if self.kernel is None:
-            even = (float(self.scores[0]) - float(self.scores[1])) / num_segments
-            return (
-                np.full(num_segments, even, np.float32),
-                np.full(num_segments, spread, np.float32),
-            )
-        with one_thread():
-            values, errors = index(self.masks.astype(np.float64), y, self.kernel)
-        return (values * spread).astype(np.float32), (errors * spread).astype(np.float32)
+    def _of_regions(
+        self, target: ScoreTarget, segments: SegmentArray, posterior: Posterior
+    ) -> Attribution:
+        values, errors = posterior.banzhaf(self.region_share)
+        ends = float(posterior.scores[0]), float(posterior.scores[1])
+        return Attribution(target, segments, values, errors, *ends, self.name, belief=posterior)
 
 
 def sample_masks(num_segments: int, num_samples: int, rng: np.random.Generator) -> FloatArray:
@@ -243,6 +222,16 @@ def sample_masks(num_segments: int, num_samples: int, rng: np.random.Generator) 
     return np.concatenate([ends, pairs.astype(np.float32)])
 
 
+def _is_seen(score: float, kind: ScoreKind) -> bool:
+    """Whether a target is found at even odds: the harm is then what supports it."""
+    return score >= (0.5 if kind is ScoreKind.PROBABILITY else 0.0)
+
+
+def _as_box(box_xyxy: FloatArray) -> Box:
+    x1, y1, x2, y2 = (float(side) for side in box_xyxy)
+    return x1, y1, x2, y2
+
+
 def _distances(
     segments: SegmentArray, box_xyxy: FloatArray, size_wh: tuple[int, int]
 ) -> coalition_gp.Float64Array:
@@ -255,22 +244,3 @@ def _distances(
         (centres - corners.mean(axis=0)) / half, axis=1
     )
     return distances
-
-
-def _standard(scores: FloatArray) -> tuple[coalition_gp.Float64Array, float]:
-    """Scores [N] of mean 0 and deviation 1, unless they are all equal, and their deviation."""
-    y = scores.astype(np.float64)
-    spread = float(y.std())
-    return (y - y.mean()) / (spread or 1.0), spread
-
-
-def _kernel(
-    masks: FloatArray, scores: FloatArray, distances: coalition_gp.Float64Array
-) -> coalition_gp.Kernel | None:
-    """The process for the scores of one target; None if they are equal but for rounding."""
-    (y, spread), num_segments = _standard(scores), masks.shape[1]
-    if spread <= _FLAT * max(1e-30, float(np.abs(scores).max())):  # nothing masked matters
-        return None
-    if len(masks) == 2**num_segments:  # all there are: interpolate, whatever the kernel
-        return coalition_gp.Kernel(np.ones(num_segments), coalition_gp.END_NOISE)
-    return coalition_gp.fit(masks[:_NUM_FIT].astype(np.float64), y[:_NUM_FIT], distances)

@@ -26,7 +26,7 @@ class What(StrEnum):
 
 OFFSETS = (What.LEFT, What.UP, What.WIDE, What.HIGH)
 """The four offsets of the regression, in its own order."""
-OF_DETECTIONS = frozenset({"d_rise"})
+OF_DETECTIONS = frozenset({"d_close", "d_rise", "vx_code"})
 """Methods that compare whole detections, and know classes only."""
 
 

@@ -242,6 +242,13 @@ class Belief(Protocol):
         """
         ...
 
+    def removals(self, groups: Sequence[IntArray]) -> list[Estimate]:
+        """What the score of the image as it is loses without each group of superpixels.
+
+        Without error where that image was scored.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from curation.embedding.embed import RegionEmbedder
-from curation.index import RegionIndex
+from curation.index.protocol import PoolIndex
 from curation.kernel.detector import Detector
 from curation.kernel.errors import CurationError
 from curation.kernel.types import BoolArray, Box, FloatArray, ImageArray, IntArray
@@ -106,7 +106,7 @@ def pool_harms(
     found: Sequence[tuple[Missed, Harm]],
     donors: Sequence[Donor],
     detector: Detector,
-    index: RegionIndex,
+    index: PoolIndex,
     embedder: RegionEmbedder,
     opened: Callable[[str], ImageArray],
     seed: int,
@@ -158,7 +158,7 @@ def question(harm: Harm, embedder: RegionEmbedder) -> Asked:
 def offers_of(
     asked: Asked,
     harm: Harm,
-    index: RegionIndex,
+    index: PoolIndex,
     barred: Collection[str] = (),
     rules: PoolRules = PoolRules(),
 ) -> list[Offer]:
@@ -175,7 +175,7 @@ def offers_of(
 
 
 def _best_place(
-    asked: Asked, rows: IntArray, harm: Harm, image: str, index: RegionIndex
+    asked: Asked, rows: IntArray, harm: Harm, image: str, index: PoolIndex
 ) -> Offer | None:
     """Where in a picture all of what hurt finds its like, each cell at its place; None: nowhere."""
     vectors, boxes = index.regions_of(image)

@@ -26,6 +26,7 @@ MODULES = (
     "services.cli.doctor",
     "services.cli.backup",
     "services.cli.store",
+    "services.cli.index",
     "services.cli.up",
     "services.cli.worker",
     "services.cli.imports",

@@ -25,7 +25,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _versions()
     yield _device(settings)
     yield from _precision(settings)
-    yield _index()
+    yield _index(settings)
     yield from _names(settings)
     yield from _room(settings.resolved_project())
 
@@ -78,11 +78,14 @@ def _precision(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _index() -> Finding:
-    import faiss
+def _index(settings: Settings) -> Finding:
+    from services.store.index_engines import engine_named
 
-    count = faiss.get_num_gpus()
-    return Finding("index", "ok", f"faiss {faiss.__version__}, {count} GPUs")
+    name = settings.index.engine
+    try:
+        return Finding("index", "ok", engine_named(name).version())
+    except InvalidRequest as error:
+        return Finding("index", "fail", f"{name} is not installed", str(error))
 
 
 def _names(settings: Settings) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ from services.config.setting_groups import (
     ExplanationSettings,
     FailureSettings,
     GateSettings,
+    IndexSettings,
     IngestSettings,
     LabelSettings,
     LogSettings,
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
         default="INFO", description="Least level that is logged."
     )
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    index: IndexSettings = Field(default_factory=IndexSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     accounts: AccountSettings = Field(default_factory=AccountSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)

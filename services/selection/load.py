@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from curation import modes
 from curation.embedding.embed import RegionEmbedder
-from curation.index import RegionIndex
+from curation.index.protocol import PoolIndex
 from curation.modes import FailureEvidence, Mode
 from curation.select import ModeQuery, plan
 from services.context import Context
@@ -48,7 +48,7 @@ class Inputs:
     modes: list[Mode]
     known_as: dict[str, Recognised]
     queries: list[ModeQuery]
-    index: RegionIndex
+    index: PoolIndex
     sample: TrainingSample | None
     spent: frozenset[str]
     hashes: tuple[int, ...]

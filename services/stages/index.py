@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from curation.index import RegionIndex
+from curation.index.protocol import PoolIndex
 from curation.index.shards import CODE_ROWS
 from services import units
 from services.db.tables import Embedding
@@ -35,7 +35,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     regions = embeddings.regions_of(context, payload["file"])
     # Kept between units: who opens an index reads the name of every image in it, so that a pool
     # indexed in batches would be read through once for each of them.
-    index: RegionIndex = stage.resident.get(
+    index: PoolIndex = stage.resident.get(
         f"index:{payload['encoder']}",
         lambda: open_index(context, payload["encoder"], payload["width"]),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from curation.index import RegionIndex
+from curation.index.protocol import PoolIndex
 from curation.kernel.types import FloatArray
 from services.db.base import utc_now
 from services.db.engine import reading
@@ -37,7 +37,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     first = 1
     if not len(vectors):  # no region hurts: what looks like the object itself
         vectors, first = arrays["object_vector"].astype(np.float32)[None], 0
-    index: RegionIndex = stage.resident.get(
+    index: PoolIndex = stage.resident.get(
         f"index:{encoder}", lambda: open_index(context, encoder, vectors.shape[1])
     )
     hits = index.search(vectors, HITS)

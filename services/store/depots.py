@@ -22,11 +22,12 @@ class StoreDepot:
     Args:
         objects: the store.
         encoder: version of the vectors' encoder.
+        suffix: of the folder's name, where it is not of the engine ``faiss``.
     """
 
-    def __init__(self, objects: Objects, encoder: str) -> None:
+    def __init__(self, objects: Objects, encoder: str, suffix: str = "") -> None:
         self._objects = objects
-        self._folder = f"{INDEX}/{encoder[:16]}"
+        self._folder = f"{INDEX}/{encoder[:16]}{suffix}"
 
     @property
     def name(self) -> str:

@@ -22,14 +22,14 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Annotation, Image, LabelTask, Role
 from services.models.loaded import embedder_of
-from services.store.region_index import open_index
+from services.store.region_index import has_index, open_index
 from services.store.storage import open_image
 from services.synthesis.material import Material
 from services.synthesis.scope import Scope
 from services.units.pipeline import StageContext
 
 if TYPE_CHECKING:
-    from curation.index import RegionIndex
+    from curation.index.protocol import PoolIndex
     from retrain.detector import SsdDetector
 
 FIELD, POOL, BOTH = "field", "pool", "pool_then_field"
@@ -123,11 +123,11 @@ def _from_pool(
     seed: int,
 ) -> Iterator[tuple[Missed, tuple[Harm, ...] | str]]:
     context, embedder = stage.context, embedder_of(stage)
-    if not (context.project.index / embedder.version[:16]).is_dir():
+    if not has_index(context, embedder.version):
         for one, _ in missed:
-            yield one, "nothing of the pool is indexed on this machine yet"
+            yield one, "nothing of the pool is indexed yet"
         return
-    index: RegionIndex = stage.resident.get(
+    index: PoolIndex = stage.resident.get(
         f"index:{embedder.version}", lambda: open_index(context, embedder.version, embedder.width)
     )
     judges, near = material.context.evaluation_hashes, material.context.max_distance

@@ -23,11 +23,14 @@ import redis
 from services.telemetry import catalogue as of
 from services.telemetry.catalogue import Distribution, Kind, Metric, Samples, Source, bounded
 from services.telemetry.gpu import Gpu, used
+from services.telemetry.pace import Pace
 from services.units.pipeline import STAGES
 
 logger = logging.getLogger(__name__)
 
 COUNTS = "e2x:counts"
+PACES = "e2x:pace"
+"""Seconds that a unit of each kind took lately: the relay sends quick ones together."""
 GPUS = "e2x:gpu:"
 GPU_KEEP_S = 900
 """A worker that has done nothing for so long says nothing any more about its GPU."""
@@ -36,6 +39,8 @@ AGAIN_S = 10.0
 OUTCOMES = ("done", "queued", "dead", "lost", "given_back")
 """Of a try: ``queued`` is a failed one that comes again, ``lost`` one whose lease had run out,
 ``given_back`` one whose worker was told to stop."""
+ENDED = ("done", "queued", "dead")
+"""Outcomes of tries that took as long as they take."""
 SUM = "sum"
 
 
@@ -48,9 +53,13 @@ class Recorder:
 
     Args:
         connect: makes a client of the broker, with a time-out.
+
+    Attributes:
+        pace: what units take in this process; the broker is told with the counts.
     """
 
     def __init__(self, connect: Callable[[], redis.Redis]) -> None:
+        self.pace = Pace()
         self._connect = connect
         self._client: redis.Redis | None = None
         self._waiting: Counter[str] = Counter()
@@ -66,9 +75,19 @@ class Recorder:
             seconds: that it took.
             waited_s: how long the unit could have been taken before it was.
         """
+        self.note(kind, outcome, seconds, waited_s)
+        if outcome in ENDED:
+            self.pace.took(kind, seconds)
+        self.send()
+
+    def note(self, kind: str, outcome: str, seconds: float, waited_s: float) -> None:
+        """The same, to be sent with others by :meth:`send`."""
         kind, outcome = bounded(kind, STAGES), bounded(outcome, OUTCOMES)
         self._observe(of.UNIT_SECONDS, (kind, outcome), seconds)
         self._observe(of.WAIT_SECONDS, (kind,), waited_s)
+
+    def send(self) -> None:
+        """Add to what the broker has what was noted and not sent yet."""
         if time.monotonic() < self._not_before:
             return
         try:
@@ -92,12 +111,26 @@ class Recorder:
                 pipe.hincrby(COUNTS, field, count)
             for field, seconds in self._seconds.items():
                 pipe.hincrbyfloat(COUNTS, field, seconds)
+            if self.pace.changed:
+                pipe.hset(PACES, mapping={**self.pace.changed})
             if gpu is not None:
                 key = f"{GPUS}{socket.gethostname()}:{os.getpid()}"
                 pipe.set(key, json.dumps(gpu.to_dict()), ex=GPU_KEEP_S)
             pipe.execute()
         self._waiting.clear()
         self._seconds.clear()
+        self.pace.changed.clear()
+
+
+def paces(client: redis.Redis) -> dict[str, float]:
+    """How long a unit of each kind took lately, in seconds, as far as a worker has told.
+
+    Raises:
+        redis.RedisError: the broker does not answer.
+        ValueError: what it holds is none of ours.
+    """
+    told: Any = client.hgetall(PACES)
+    return {kind.decode(): float(seconds) for kind, seconds in told.items()}
 
 
 def read(client: redis.Redis) -> Samples:

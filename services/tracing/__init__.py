@@ -11,8 +11,8 @@ Source:
     https://www.w3.org/TR/trace-context/ for ``traceparent``.
 """
 
-from services.tracing.names import current, of_header
+from services.tracing.names import current, of_header, within
 from services.tracing.setup import configure, end
 from services.tracing.spans import Span, is_on, record, span
 
-__all__ = ["Span", "configure", "current", "end", "is_on", "of_header", "record", "span"]
+__all__ = ["Span", "configure", "current", "end", "is_on", "of_header", "record", "span", "within"]

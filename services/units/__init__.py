@@ -12,16 +12,19 @@ from services.units.leases import (
     renew,
     requeue_expired,
 )
+from services.units.many import claim_all, finish_all, record_results, release_all, renew_all
 from services.units.queue import cancel, cancel_all, cycle_of, enqueue, parked, redrive
-from services.units.rows import Claim, announce, expire_units, find
+from services.units.rows import Claim, announce, announce_all, expire_units, find
 
 __all__ = [
     "MAX_ERROR_CHARS",
     "Claim",
     "announce",
+    "announce_all",
     "cancel",
     "cancel_all",
     "claim",
+    "claim_all",
     "counts",
     "cycle_of",
     "enqueue",
@@ -29,11 +32,15 @@ __all__ = [
     "fail",
     "find",
     "finish",
+    "finish_all",
     "park_exhausted",
     "parked",
     "record_result",
+    "record_results",
     "redrive",
     "release",
+    "release_all",
     "renew",
+    "renew_all",
     "requeue_expired",
 ]

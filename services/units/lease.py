@@ -1,4 +1,4 @@
-"""Keeps the lease of a unit while it runs."""
+"""Keeps the leases of units while they run."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ RENEWALS = 3
 
 
 class LeaseKeeper:
-    """A thread that renews a claim until the block ends.
+    """A thread that renews claims until the block ends, all of them in one statement.
 
     A lease that is lost is not noticed in the middle of a computation, only when the stage asks
     with :meth:`check` or at the final write, which checks the token.
     """
 
-    def __init__(self, context: Context, claim: Claim) -> None:
+    def __init__(self, context: Context, *claims: Claim) -> None:
         self._context = context
-        self._claim = claim
+        self._claims = claims
         self._lease_s = context.settings.workers.lease_s
         self._stop = threading.Event()
-        self._lost: LeaseLost | None = None
+        self._lost: set[int] = set()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
@@ -48,23 +48,31 @@ class LeaseKeeper:
         self._stop.set()
         self._thread.join()
 
-    def check(self) -> None:
-        """Tell whether the unit is still ours.
+    def check(self, claim: Claim | None = None) -> None:
+        """Tell whether a unit is still ours.
+
+        Args:
+            claim: of the unit; None: the first.
 
         Raises:
             LeaseLost: it is not; what was computed is of no use.
         """
-        if self._lost is not None:
-            raise self._lost
+        asked = self._claims[0] if claim is None else claim
+        if asked.unit_id in self._lost:
+            raise LeaseLost(f"unit {asked.unit_id} is no longer held by token {asked.token}")
 
     def _keep(self) -> None:
         while not self._stop.wait(self._lease_s / RENEWALS):
             try:
                 # Of its own: the stage may be computing, or deep in a transaction that is long.
                 with self._context.sessions.begin() as session:
-                    units.renew(session, self._claim, self._lease_s)
-            except LeaseLost as error:
-                self._lost = error
-                return
+                    held = units.renew_all(session, self._ours(), self._lease_s)
             except SQLAlchemyError as error:
                 logger.warning("the lease could not be renewed, trying again: %s", error)
+            else:
+                self._lost |= {claim.unit_id for claim in self._claims} - held
+                if not held:
+                    return
+
+    def _ours(self) -> list[Claim]:
+        return [claim for claim in self._claims if claim.unit_id not in self._lost]

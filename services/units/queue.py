@@ -154,9 +154,16 @@ def cancel(session: Session, unit_id: int) -> bool:
 def cancel_all(session: Session, *conditions: ColumnElement[bool]) -> int:
     """Stop many units in one statement, as :func:`cancel` does; how many."""
     session.flush()
+    running = (  # locked in one order: a worker may be ending many of them at this moment
+        select(Unit.id)
+        .where(Unit.state.not_in(TERMINAL), *conditions)
+        .order_by(Unit.id)
+        .with_for_update()
+        .correlate(None)
+    )
     done = session.execute(
         update(Unit)
-        .where(Unit.state.not_in(TERMINAL), *conditions)
+        .where(Unit.id.in_(running), Unit.state.not_in(TERMINAL))
         .values(**ending(UnitState.CANCELLED), token=Unit.token + 1),
         execution_options={"synchronize_session": False},
     )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, update
+from sqlalchemy import ColumnElement, CursorResult, insert, literal, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from services.db.base import utc_now
+from services.db.base import UtcDateTime, utc_now
 from services.db.engine import DEFAULT_ATTEMPTS
 from services.db.tables import Outbox, Unit, UnitState
 from services.errors import LeaseLost, NotFound
@@ -46,6 +46,17 @@ class Claim:
 def announce(session: Session, unit: Unit) -> None:
     """Put a message for a unit into the outbox of this transaction."""
     session.add(Outbox(unit_id=unit.id, queue=unit.queue, priority=unit.priority))
+
+
+def announce_all(session: Session, unit_ids: Collection[int]) -> None:
+    """The same for those of many units that wait to be taken."""
+    waiting_ones = (
+        select(Unit.id, Unit.queue, Unit.priority, literal(utc_now(), UtcDateTime()))
+        .where(Unit.id.in_(unit_ids), Unit.state == UnitState.QUEUED)
+        .order_by(Unit.id)
+    )
+    columns = ["unit_id", "queue", "priority", "created_at"]
+    session.execute(insert(Outbox).from_select(columns, waiting_ones))
 
 
 def find(session: Session, unit_id: int) -> Unit:
@@ -93,6 +104,37 @@ def fenced(session: Session, claim: Claim, **values: Any) -> None:
     mine = (Unit.token == claim.token, Unit.state == UnitState.LEASED)
     if not change(session, claim.unit_id, mine, **values):
         raise LeaseLost(f"unit {claim.unit_id} is no longer held by token {claim.token}")
+
+
+def fenced_all(session: Session, claims: Sequence[Claim], **values: Any) -> set[int]:
+    """Change the units of those claims that hold, in one statement.
+
+    The rows are locked in the order of their numbers, as by all who lock many of them: nobody
+    waits in a ring.
+
+    Returns:
+        Numbers of the units whose claims hold; nothing of the others was changed.
+    """
+    session.flush()
+    ids = [claim.unit_id for claim in claims]
+    mine = (
+        select(Unit.id)
+        .where(
+            Unit.id.in_(ids),  # by this they are found, by the next they are ours
+            tuple_(Unit.id, Unit.token).in_([(one.unit_id, one.token) for one in claims]),
+            Unit.state == UnitState.LEASED,
+        )
+        .order_by(Unit.id)
+        .with_for_update()
+        .correlate(None)
+    )
+    done = session.execute(
+        update(Unit).where(Unit.id.in_(mine)).values(**values).returning(Unit.id),
+        execution_options={"synchronize_session": False},
+    )
+    held = set(done.scalars())
+    expire_units(session)
+    return held
 
 
 def change(

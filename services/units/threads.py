@@ -1,14 +1,15 @@
 """How many threads a unit may compute with.
 
 Two PyTorch processes with two threads each on two cores run ten times slower than with one each:
-a thread that waits for its peers spins. So the cores are divided by the units that compute at the
-moment, counted in the database when a unit starts. A training that starts alone gets every core;
-what starts beside it takes its share of one and does not slow it by much.
+a thread that waits for its peers spins. So the cores are divided by the processes of this host that
+compute at the moment, counted in the database when a unit starts. A training that starts alone gets
+every core; what starts beside it takes its share of one and does not slow it by much.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -36,12 +37,20 @@ def cores() -> int:
 
 
 def available(context: Context) -> int:
-    """Threads for a unit that runs now: the setting, or the cores over the busy units."""
+    """Threads for a unit that runs now: the setting, or the cores over the busy processes.
+
+    A process may hold many units that it works on one after the other, and those of other hosts
+    compute on cores of their own.
+    """
     if context.settings.workers.threads:
         return context.settings.workers.threads
     with reading(context.sessions) as session:
         busy = session.scalar(
-            select(func.count()).where(Unit.state == UnitState.LEASED, Unit.queue.in_(COMPUTING))
+            select(func.count(Unit.owner.distinct())).where(
+                Unit.state == UnitState.LEASED,
+                Unit.queue.in_(COMPUTING),
+                Unit.owner.startswith(f"{socket.gethostname()}:", autoescape=True),
+            )
         )
     return max(1, cores() // max(1, busy or 0))
 

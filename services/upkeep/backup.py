@@ -29,9 +29,11 @@ from services.config.settings import PROJECT_FILE
 from services.context import Context
 from services.db.engine import sqlite_file
 from services.errors import Conflict, InvalidRequest
+from services.store.depots import INDEX
 from services.store.project_store import FOLDERS, ProjectStore, store_of
 from services.store.region_index import encoders_in, follow
 from services.upkeep.backup_manifest import FORMAT, MANIFEST, described
+from services.upkeep.move_index import is_file_anywhere
 
 DATABASE, DUMP = "state/e2x.db", "state/database.dump"
 INDEX_WAIT_S = 900.0
@@ -144,6 +146,31 @@ def _download(store: ProjectStore, root: Path, name: str, tell: Tell) -> None:
         tell(name, number, len(entries))
 
 
+def _download_index(store: ProjectStore, folder: Path) -> None:
+    """Copy indexes that no host has a copy of.
+
+    Descriptions of versions first: what they name is never changed, and goes a day later.
+    """
+
+    def of_index() -> list[str]:
+        keys = [entry.key for entry in store.walk(INDEX)]
+        return [key for key in keys if is_file_anywhere(key)]
+
+    described = [key for key in of_index() if "/_versions/" in key or key.count("/") == 2]
+    for key in described:
+        _fetch(store, key, folder)
+    for key in of_index():
+        if "/_versions/" not in key and key not in described:
+            _fetch(store, key, folder)
+
+
+def _fetch(store: ProjectStore, key: str, folder: Path) -> None:
+    path = folder / key.removeprefix(f"{INDEX}/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        store.objects.fetch(key, path)
+
+
 def _database_of(root: Path) -> str | None:
     return next((name for name in (DATABASE, DUMP) if (root / name).is_file()), None)
 
@@ -164,6 +191,7 @@ def _index_as_now(context: Context, root: Path, tell: Tell, dump: Path | None) -
             tell("database", 1, 1)
             for encoder in encoders_in(context):
                 follow(context, encoder)
+            _download_index(store_of(context), held)
         with contextlib.ExitStack() as still:
             for folder in sorted(index.glob("[!.]*/")):
                 still.enter_context(held_still(folder, INDEX_WAIT_S))

@@ -14,15 +14,21 @@ from curation.index.vectors import VectorStore
 from curation.index.version import VERSION_FILE
 from curation.kernel.errors import CurationError
 from services.context import Context
+from services.store import lance_engine
 from services.store.depots import INDEX, StoreDepot
+from services.store.faiss_engine import LOCK_S
 from services.store.objects import Objects, walk
-from services.store.region_index import LOCK_S
 
 
 def is_project(context: Context, objects: Objects) -> bool:
     """Whether a store is the project folder, where an index is files and not objects."""
     root = objects.root
     return root is not None and root.resolve() == context.project.root.resolve()
+
+
+def is_file_anywhere(key: str) -> bool:
+    """Whether an object below ``index`` is the same file in a project folder and in a store."""
+    return lance_engine.SUFFIX in key.split("/")[1] and key.count("/") > 1
 
 
 def move_indexes(context: Context, source: Objects, target: Objects) -> Iterator[str]:

@@ -24,7 +24,7 @@ from services.store.depots import INDEX
 from services.store.hashes import hash_in
 from services.store.objects import Entry, ObjectLost, Objects, open_objects, walk
 from services.store.project_store import FOLDERS, OF_RUNS
-from services.upkeep.move_index import is_project, move_indexes
+from services.upkeep.move_index import is_file_anywhere, is_project, move_indexes
 
 JOURNAL = "store-move.jsonl"
 AT_A_TIME = 8
@@ -112,6 +112,8 @@ def _entries(context: Context, source: Objects, target: Objects) -> Iterator[Ent
     apart = not is_project(context, source) and not is_project(context, target)
     if apart:
         yield from walk(source, INDEX)
+    else:  # files of the default engine are objects of another kind there: move_indexes
+        yield from (one for one in walk(source, INDEX) if is_file_anywhere(one.key))
     # In a project folder there lies besides what training processes work with.
     yield from (one for one in walk(source, "runs") if apart or OF_RUNS.fullmatch(one.key))
 

@@ -70,10 +70,10 @@ def model_page(request: Request, user: session.UserOf, name: str) -> Response:
         cycle = opened.get(Cycle, model.cycle_id or 0)
         parent = opened.get(Model, model.parent_id or "")
         held = holding.why_held(opened, context.settings, model)
-        mirrored = standing.of_model(opened, context.settings.mlflow, model)
         pinned_id = pins.pinned_id(opened)
         judged = comparison.judged_against(opened, cycle, model)
         modes = [] if judged is None else comparison.by_mode(opened, model)
+        mirrored = standing.of_model(opened, context.settings.mlflow, model)
         audit = list(
             opened.scalars(
                 select(Audit)

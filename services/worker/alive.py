@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,13 @@ class Sign:
         kind: :data:`RELAY`, :data:`SCHEDULER` or :data:`WORKER`.
         name: of the process.
         queues: that a worker serves.
+        bundles: whether it takes messages that name many units; workers of before did not.
     """
 
     kind: str
     name: str
     queues: tuple[str, ...] = ()
+    bundles: bool = True
 
 
 class Giver:
@@ -59,7 +61,7 @@ class Giver:
         self._url, self._file = url, file
         owner = f"{socket.gethostname()}:{os.getpid()}"
         self._key = f"{PREFIX}{sign.kind}:{sign.name}@{owner}"
-        self._value = json.dumps({"kind": sign.kind, "name": sign.name, "queues": sign.queues})
+        self._value = json.dumps(asdict(sign))
         self._next = 0.0
 
     def give(self) -> None:
@@ -103,7 +105,8 @@ def signs(url: str) -> list[Sign]:
 
 
 def _sign(said: dict[str, Any]) -> Sign:
-    return Sign(str(said["kind"]), str(said["name"]), tuple(said["queues"]))
+    queues, bundles = tuple(said["queues"]), bool(said.get("bundles", False))
+    return Sign(str(said["kind"]), str(said["name"]), queues, bundles)
 
 
 def step(

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 
 from celery import Celery
-from sqlalchemy import Row, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from services import tracing
@@ -22,12 +23,13 @@ from services.db.patience import Patience
 from services.db.tables import Outbox, Unit
 from services.troubles import Troubles
 from services.worker import alive, redis_server
+from services.worker.bundles import Bundler, Waiting
 from services.worker.tasks import RUN_UNIT
 
 logger = logging.getLogger(__name__)
 
-BATCH = 200
-"""Messages between two marks: a relay that dies sends so many twice at most."""
+BATCH = 1000
+"""Units between two marks: a relay that dies announces so many twice at most."""
 MAX_WAIT_S = 5.0
 """The longest pause while the broker is away: work begins so soon after it is back."""
 URGENT, NORMAL, PATIENT = 0, 3, 6
@@ -48,12 +50,13 @@ class Relay:
         url = redis_server.broker_url(context.settings, context.project)
         file = context.settings.workers.alive_file
         self._alive = alive.Giver(url, alive.Sign(alive.RELAY, alive.RELAY), file)
+        self._bundler = Bundler(url)
 
     def publish(self, limit: int = BATCH) -> int:
         """Send what is due.
 
         Returns:
-            How many messages were sent.
+            How many units were announced.
 
         Raises:
             OperationalError: the broker cannot be reached; what was not sent stays.
@@ -63,11 +66,12 @@ class Relay:
         self._mark()
         sent = 0
         try:
-            for row, traceparent in self._due(limit):
-                self._send(row)
-                _trace(row, traceparent)
-                self._unmarked.append(row.id)
-                sent += 1
+            for bundle in self._bundler.divide(self._due(limit)):
+                self._send(bundle)
+                for row in bundle:
+                    _trace(row)
+                self._unmarked += [row.id for row in bundle]
+                sent += len(bundle)
         finally:
             self._mark()
         return sent
@@ -101,28 +105,34 @@ class Relay:
                     continue
             stop.wait(wait_s)
 
-    def _due(self, limit: int) -> list[Row[tuple[Outbox, str | None]]]:
+    def _due(self, limit: int) -> list[Waiting]:
         """Rows to send; a unit that must wait after a failed try is not announced before.
 
         One that somebody has taken, or that has ended, needs no message any more.
         """
+        tried = or_(Unit.attempts > 0, Unit.lost > 0)
         with reading(self._context.sessions) as session:
-            return list(
-                session.execute(
-                    select(Outbox, Unit.traceparent)
-                    .join(Unit, Unit.id == Outbox.unit_id)
-                    .where(Outbox.published_at.is_(None), Patience.of(session).is_due(utc_now()))
-                    .order_by(Outbox.priority.desc(), Outbox.id)
-                    .limit(limit)
+            found = session.execute(
+                select(
+                    *(Outbox.id, Outbox.unit_id, Outbox.queue, Outbox.priority, Unit.kind, tried),
+                    *(Outbox.created_at, Unit.traceparent),
                 )
+                .join(Unit, Unit.id == Outbox.unit_id)
+                .where(Outbox.published_at.is_(None), Patience.of(session).is_due(utc_now()))
+                .order_by(Outbox.priority.desc(), Outbox.id)
+                .limit(limit)
             )
+            return [Waiting(*row) for row in found]
 
-    def _send(self, row: Outbox) -> None:
-        priority = URGENT if row.priority > 0 else PATIENT if row.priority < 0 else NORMAL
+    def _send(self, bundle: Sequence[Waiting]) -> None:
+        first, *more = bundle
+        priority = URGENT if first.priority > 0 else PATIENT if first.priority < 0 else NORMAL
+        others = {"more": [row.unit_id for row in more], "kind": first.kind} if more else {}
         self._app.send_task(
             RUN_UNIT,
-            args=[row.unit_id],
-            queue=row.queue,
+            args=[first.unit_id],
+            kwargs=others,
+            queue=first.queue,
             priority=priority,
             producer=self._producer,
             retry=False,
@@ -138,12 +148,12 @@ class Relay:
         self._unmarked.clear()
 
 
-def _trace(row: Outbox, traceparent: str | None) -> None:
+def _trace(row: Waiting) -> None:
     """How long a message lay in the outbox, in the trace of its unit."""
-    if tracing.is_on() and traceparent is not None:
+    if tracing.is_on() and row.traceparent is not None:
         tracing.record(
             "outbox",
-            parent=traceparent,
+            parent=row.traceparent,
             started_at=row.created_at,
             ended_at=utc_now(),
             kind="producer",

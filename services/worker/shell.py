@@ -74,19 +74,7 @@ def run(
     claim = _claim(context, unit_id, owner)
     if claim is None:
         return "skipped"
-    payload = claim.payload
-    with (
-        _span(claim) as span,
-        logs.bound(
-            unit=claim.unit_id,
-            stage=claim.kind,
-            attempt=claim.attempt,
-            cycle=claim.cycle_id,
-            failure=payload.get("failure"),
-            image=payload.get("image"),
-            model=payload.get("model"),
-        ),
-    ):
+    with unit_span(claim) as span, bound(claim):
         started, outcome = time.monotonic(), "given_back"  # as it is where this process must end
         logger.info("unit started")
         try:
@@ -102,7 +90,7 @@ def run(
     return outcome
 
 
-def _span(claim: Claim) -> AbstractContextManager[tracing.Span]:
+def unit_span(claim: Claim) -> AbstractContextManager[tracing.Span]:
     """A span around the unit, in the trace of what asked for it; each try has its own."""
     values = {
         "e2x.unit": claim.unit_id,
@@ -111,6 +99,20 @@ def _span(claim: Claim) -> AbstractContextManager[tracing.Span]:
         "e2x.waited_s": claim.waited_s,
     }
     return tracing.span(claim.kind, parent=claim.traceparent, kind="consumer", values=values)
+
+
+def bound(claim: Claim) -> AbstractContextManager[None]:
+    """Lines that are logged inside say which unit they belong to."""
+    payload = claim.payload
+    return logs.bound(
+        unit=claim.unit_id,
+        stage=claim.kind,
+        attempt=claim.attempt,
+        cycle=claim.cycle_id,
+        failure=payload.get("failure"),
+        image=payload.get("image"),
+        model=payload.get("model"),
+    )
 
 
 def _claim(context: Context, unit_id: int, owner: str) -> Claim | None:
@@ -125,33 +127,56 @@ def _claim(context: Context, unit_id: int, owner: str) -> Claim | None:
 
 def _run_claimed(context: Context, resident: Resident, claim: Claim) -> str:
     try:
-        with LeaseKeeper(context, claim) as keeper, tracing.span(f"{claim.kind}: compute"):
-            store = _compute(context, resident, claim, keeper.check)
-        with tracing.span(f"{claim.kind}: store"):
-            _commit(context, claim, store)
-    except LeaseLost as error:
-        logger.warning("dropped: %s", error)
-        return "lost"
+        return _compute_and_commit(context, resident, claim)
     except (SystemExit, KeyboardInterrupt):
         _give_back(context, claim)
         raise
-    except SoftTimeLimitExceeded:
-        limit_s = context.settings.workers.soft_limit_s
-        return _fail(context, claim, "time_limit", True, f"ran longer than {limit_s} s\n")
-    except Exception as error:  # parked with its traceback, or tried again
-        code, retryable, advice = judge(error)
-        return _fail(context, claim, code, retryable, advice)
+
+
+def _compute_and_commit(context: Context, resident: Resident, claim: Claim) -> str:
+    try:
+        with LeaseKeeper(context, claim) as keeper, tracing.span(f"{claim.kind}: compute"):
+            limit_threads(context, claim.kind)
+            store = compute(context, resident, claim, keeper.check)
+    except Exception as error:
+        return fail(context, claim, error)
+    with tracing.span(f"{claim.kind}: store"):
+        return commit(context, claim, store)
+
+
+def limit_threads(context: Context, kind: str) -> None:
+    """Give a unit of a kind that computes its share of the cores."""
+    if pipeline.STAGES[kind].queue in threads.COMPUTING:
+        threads.limit(threads.available(context))
+
+
+def compute(
+    context: Context, resident: Resident, claim: Claim, heartbeat: Callable[[], None]
+) -> pipeline.Store:
+    """The slow part of a unit, outside of any transaction; whatever its stage raises passes."""
+    function = pipeline.STAGES[claim.kind].load()
+    return function(pipeline.StageContext(context, resident, heartbeat), claim)
+
+
+def commit(context: Context, claim: Claim, store: pipeline.Store) -> str:
+    """Write the rows of a unit and mark it done, or fail it; what has become of it."""
+    try:
+        _commit(context, claim, store)
+    except Exception as error:
+        return fail(context, claim, error)
     return "done"
 
 
-def _compute(
-    context: Context, resident: Resident, claim: Claim, heartbeat: Callable[[], None]
-) -> pipeline.Store:
-    stage = pipeline.STAGES[claim.kind]
-    function = stage.load()
-    if stage.queue in threads.COMPUTING:
-        threads.limit(threads.available(context))
-    return function(pipeline.StageContext(context, resident, heartbeat), claim)
+def fail(context: Context, claim: Claim, error: Exception) -> str:
+    """What an error, which is being handled, means for a unit: parked, or tried again."""
+    if isinstance(error, LeaseLost):
+        logger.warning("dropped: %s", error)
+        return "lost"
+    if isinstance(error, SoftTimeLimitExceeded):
+        limit_s = context.settings.workers.soft_limit_s
+        return _fail(context, claim, "time_limit", True, f"ran longer than {limit_s} s\n")
+    code, retryable, advice = judge(error)
+    return _fail(context, claim, code, retryable, advice)
 
 
 def _commit(context: Context, claim: Claim, store: pipeline.Store) -> None:

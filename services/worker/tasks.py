@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +12,7 @@ from celery import Celery
 from services import log_files
 from services.config.settings import Settings
 from services.upkeep import sweep
-from services.worker import lifecycle, reconciler, shell
+from services.worker import lifecycle, reconciler, turn
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +45,17 @@ def attach(app: Celery) -> None:
         app.task(name=name)(function)
 
 
-def run_unit(unit_id: int) -> None:
-    """Work on a unit, if it can be had."""
+def run_unit(unit_id: int, more: Sequence[int] = (), kind: str = "") -> None:
+    """Work on a unit, and on more of its kind, if they can be had.
+
+    Args:
+        unit_id: its row.
+        more: rows of others.
+        kind: of all of them, where there are more.
+    """
     own = lifecycle.own()
     with own.idle.busy():
-        shell.run(own.context, own.resident, unit_id, own.owner, own.recorder)
+        turn.take(own.context, own.resident, (unit_id, *more), kind, own.owner, own.recorder)
 
 
 def reconcile() -> None:

@@ -208,10 +208,18 @@ def test_forward_passes_do_not_grow_with_the_targets():
     image, segments = textured_image(1), superpixels.grid((24, 32), 20)
     targets = [ScoreTarget(box, label) for box in range(6) for label in (1, 2)]
     toy = ConvToy(1)
-    together = GPShap(num_samples=48, batch_size=5).explain(toy, image, targets, segments)
+    at_once = GPShap(num_samples=48, first_samples=48, batch_size=5)
+    together = at_once.explain(toy, image, targets, segments)
     assert toy.forward_rows == 48
-    alone = GPShap(num_samples=48).explain(toy, image, targets[3:4], segments)[0]
+    alone = GPShap(num_samples=48, first_samples=48).explain(toy, image, targets[3:4], segments)[0]
     np.testing.assert_allclose(together[3].values, alone.values, rtol=1e-2, atol=1e-4)
+    toy.forward_rows = 0
+    found = GPShap(num_samples=48).explain(toy, image, targets, segments)
+    assert toy.forward_rows == 48  # a region removed for one tells of all
+    agreement = [
+        np.corrcoef(a.values, b.values)[0, 1] for a, b in zip(found, together, strict=True)
+    ]
+    assert np.mean(agreement) > 0.8
     assert all(p.grad is None for p in toy.module.parameters())
 
 
@@ -247,7 +255,9 @@ def test_a_score_that_nothing_changes_gives_zero():
     assert np.isfinite(found.standard_errors).all()
 
 
-@pytest.mark.parametrize("wrong", [{"num_samples": 3}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"num_samples": 3}, {"batch_size": 0}, {"first_samples": 3}, {"certain": -0.1}]
+)
 def test_parameters_are_checked(wrong):
     with pytest.raises(ValueError, match="at least"):
         GPShap(**wrong)

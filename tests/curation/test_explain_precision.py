@@ -174,3 +174,16 @@ def test_layers_that_half_precision_lacks_are_no_fault_of_the_image(scene, caplo
     plain = method().explain(detector, image, TARGETS, segments)
     np.testing.assert_array_equal(values(found), values(plain))
     assert "not implemented for 'Half'" in caplog.text
+
+
+def test_precision_is_tried_on_the_same_masked_images_where_a_method_chooses_them(scene):
+    ssd, image, segments = scene
+    method = explain.get("gp_shap", num_samples=64, first_samples=16)
+    exact = method.explain(ssd, image, TARGETS, segments)
+    again = method.repeat(ssd, image, exact, segments)
+    rounded = method.repeat(Rounded(ssd, 0.001), image, exact, segments)
+    for one, same, near in zip(exact, again, rounded, strict=True):
+        np.testing.assert_allclose(same.values, one.values, rtol=1e-3, atol=1e-4)
+        np.testing.assert_array_equal(near.belief.masks, one.belief.masks)
+        assert np.corrcoef(near.values, one.values)[0, 1] > 0.9
+    assert method.repeat(ssd, image, [], segments) == []

@@ -11,11 +11,11 @@ import torch
 
 from curation import explain
 from curation.explain import answers as said
-from curation.explain import cost
+from curation.explain import base, cost
 from curation.explain.answers import Boxes
 from curation.explain.questions import Question, answers, ends
 from curation.explain.what import OFFSETS, What, can_answer
-from curation.kernel.detector import GivesOutputs
+from curation.kernel.detector import GivesOutputs, ScoreKind
 from curation.kernel.errors import ExplanationFailed
 from curation.regions import RegionRules, harmful_regions
 from tests.tiny_ssd import tiny_ssd
@@ -260,3 +260,28 @@ def test_as_many_passes_are_made_as_were_told(toy: BoxToy, method: str) -> None:
     assert cost.passes("exact_shapley", {}, cost.Size(64, 24, 32)) is None
     assert cost.passes("exact_shapley", {}, size) == 2**CELLS
     assert cost.passes("e2x", {"num_samples": 10}, size, 4) == 90
+
+
+@pytest.mark.parametrize("method", ["gp_shap", "kernel_shap", "e2x", "lime"])
+def test_what_drives_a_look_alike_is_red_and_its_region_lowers_the_wrong_class(method: str) -> None:
+    """One cell makes a false detection of what is none; another, weaker, speaks against it."""
+    linear = np.zeros(CELLS)
+    plain = PolynomialToy(linear)
+    sums = plain.cell_sums(plain.preprocess([PICTURE]))[0].numpy()
+    linear[6], linear[1] = 4.0 / sums[6], -1.5 / sums[1]
+    toy = PolynomialToy(linear, bias=-1.0)
+    explainer = explain.get(method)
+    (found,) = answers(explainer, toy, PICTURE, [of(What.CLASS)], toy.segments)
+    assert int(found.values.argmax()) == 6
+    assert int(found.values.argmin()) == 1
+    size_wh = (PICTURE.shape[1], PICTURE.shape[0])
+    rules = RegionRules(min_share_of_peak=0.5)
+    (region,) = harmful_regions(found, True, size_wh, rules)
+    assert region.segments == (6,)
+    kept = np.ones((2, CELLS), np.float32)
+    kept[1, list(region.segments)] = 0
+    inputs = toy.preprocess([PICTURE])
+    before, after = base.masked_scores(
+        toy, inputs, toy.segments, kept, [of(What.CLASS).target], ScoreKind.LOG_ODDS
+    )[:, 0]
+    assert after < before - 2

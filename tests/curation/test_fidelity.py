@@ -130,3 +130,31 @@ def test_the_bootstrap_covers_the_mean_and_keeps_groups_together():
     assert alone.mean == 2
     assert np.isnan([alone.low, alone.high]).all()
     assert np.isnan(fidelity.bootstrap([np.nan], ["a"], rng).mean)
+
+
+def test_ranks_are_compared_among_those_that_matter_and_among_the_rest():
+    reference = np.array([9.0, -6.0, 4.0, 0.1, -0.1, 0.05])
+    errors = np.full(6, 0.2)
+    matter = fidelity.that_matter(reference, errors)
+    assert matter.tolist() == [True] * 3 + [False] * 3
+    values = np.array([8.0, -7.0, 5.0, -0.1, 0.1, -0.05])  # right where it matters, wrong elsewhere
+    assert fidelity.spearman_of(values, reference, matter) == pytest.approx(1)
+    assert fidelity.spearman_of(values, reference, ~matter) < 0
+    assert np.isnan(fidelity.spearman_of(values, reference, np.arange(6) < 2))
+    assert fidelity.sign_agreement(values, reference) == 0.5
+    assert fidelity.sign_agreement(values, reference, among=matter) == 1
+
+
+def test_the_heaviest_hold_the_share_and_no_more_are_taken():
+    reference = np.array([5.0, -4.0, 0.6, 0.4, 0.0])
+    assert fidelity.heaviest(reference).tolist() == [True, True, False, False, False]
+    assert fidelity.heaviest(reference, 0.91).tolist() == [True, True, True, False, False]
+    assert not fidelity.heaviest(np.zeros(3)).any()
+
+
+def test_overlap_counts_the_worst_that_are_among_the_worst():
+    reference = np.array([-5.0, -3.0, -1.0, 2.0])
+    assert fidelity.worst_overlap(np.array([-1.0, 4.0, -9.0, -2.0]), reference, 2) == 0
+    assert fidelity.worst_overlap(np.array([-9.0, 4.0, -1.0, -2.0]), reference, 2) == 0.5
+    assert fidelity.worst_overlap(reference, reference) == 1
+    assert np.isnan(fidelity.worst_overlap(reference, np.abs(reference)))

@@ -108,6 +108,22 @@ def test_window_looks_near_the_object_and_lifts_if_nothing_is_there():
     assert [region.segments for region in far] == [(0,)]
 
 
+def test_harm_outside_of_the_window_counts_where_it_is_certain_and_as_strong():
+    box, near, away = (40.0, 80.0, 60.0, 120.0), 12, 24
+    rules = RegionRules(focus_scale=1.0, focus_min_share=0.1, away_z=3.3)
+
+    def cut(at_box: float, elsewhere: float, errors: float | None) -> set[int]:
+        regions = harmful({near: -at_box, away: -elsewhere}, False, rules, box, errors)
+        return {segment for region in regions for segment in region.segments}
+
+    assert cut(1.0, 1.5, 0.1) == {near, away}
+    assert cut(1.0, 0.9, 0.1) == {near}  # certain, but less than what is near
+    assert cut(1.0, 1.5, 0.49) == {near}  # as strong, but three errors are met by chance
+    assert cut(1.0, 9.0, None) == {near}  # nothing says how certain it is
+    rules = replace(rules, away_z=float("inf"))
+    assert cut(1.0, 9.0, 0.1) == {near}
+
+
 def test_window_of_a_small_object_reaches_its_surroundings():
     tiny = (49.0, 99.0, 51.0, 101.0)
     rules = RegionRules(focus_min_share=0.5)

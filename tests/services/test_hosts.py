@@ -18,9 +18,10 @@ from services.db.tables import CandidateRow, Embedding
 from services.errors import InvalidRequest, NotFound
 from services.selection import pool_scores
 from services.store import embeddings
+from services.store.faiss_engine import depot_of
 from services.store.objects import walk
 from services.store.project_store import store_of
-from services.store.region_index import depot_of, has_index, open_index
+from services.store.region_index import has_index, open_index
 from services.store.superpixels import segments_of, shared_by_hosts
 from services.units.resident import Resident
 from services.upkeep.invariants.index import index

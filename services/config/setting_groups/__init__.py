@@ -26,7 +26,7 @@ from services.config.setting_groups.running import (
     TelemetrySettings,
     WorkerSettings,
 )
-from services.config.setting_groups.storage import StorageSettings
+from services.config.setting_groups.storage import IndexSettings, StorageSettings
 from services.config.setting_groups.synthesis import SynthesisSettings
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "FailureSettings",
     "GateSettings",
     "Group",
+    "IndexSettings",
     "IngestSettings",
     "LabelSettings",
     "LogSettings",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -99,3 +100,14 @@ class StorageSettings(Group):
         if plain and not self.plain_http:
             return f"{plain[0]} is not encrypted: use https, or say storage.plain_http"
         return ""
+
+
+class IndexSettings(Group):
+    """What holds the regions of the pool."""
+
+    engine: Literal["faiss", "lancedb"] = Field(
+        default="faiss",
+        description="`faiss`: each host searches a copy of its own; `lancedb`: a LanceDB database "
+        "in the project folder or bucket that all hosts search and fill, `pip install "
+        "'e2x[lancedb]'`. `e2x index move` puts an index over.",
+    )

@@ -1,0 +1,170 @@
+"""Where passes go: regions are removed before they are named, and open answers get more masks.
+
+A region is cut from what its superpixels do on average, with many others hidden. Whether the image
+as it is gains by its removal takes one pass to see, so it is seen (:func:`untested`). And where the
+masks so far leave it open which superpixel hurts most, more of them are asked for
+(:func:`confidence`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curation.explain.belief import Posterior, believed
+from curation.explain.coalition_gp import Float64Array
+from curation.explain.hurting import helpful_first
+from curation.kernel.types import Attribution, BoolArray, Box, FloatArray, Region
+from curation.regions import RegionRules, harmful_regions
+
+RULES = RegionRules(max_regions=3)
+"""So many regions are removed at most before the first is taken as it is."""
+_DRAWS = 512
+# Kernels are fitted anew once there are so many times the masks that they were fitted to: a fit
+# takes as long as some ten passes, and a few masks more change little.
+_REFIT = 1.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """What is known of one detection.
+
+    Attributes:
+        attribution: with a belief.
+        hurts_positive: whether what supports the score is the harm.
+        image_size_wh: of the original image.
+        focus_box: about which regions are cut, px of the original image.
+    """
+
+    attribution: Attribution
+    hurts_positive: bool
+    image_size_wh: tuple[int, int]
+    focus_box: Box
+
+    def regions(self) -> list[Region]:
+        """The regions that would be named, in the order in which they would."""
+        found = harmful_regions(
+            self.attribution, self.hurts_positive, self.image_size_wh, RULES, self.focus_box
+        )
+        return helpful_first(self.attribution, self.hurts_positive, found)
+
+    def untested(self) -> BoolArray | None:
+        """[S] the region to remove next; None once the first is seen to hurt, or all were removed.
+
+        One that was removed in vain stands behind the others, so the next in order is next.
+        """
+        regions, belief = self.regions(), self.attribution.belief
+        assert belief is not None
+        for region in regions:
+            group = np.array(region.segments, np.int64)
+            (removal,) = belief.removals([group])
+            if removal.error > 0:
+                chosen = np.zeros(len(self.attribution.values), np.bool_)
+                chosen[group] = True
+                return chosen
+            if (removal.value > 0) == self.hurts_positive and removal.value != 0:
+                return None
+        return None
+
+    def confidence(self) -> float:
+        """Probability that the superpixel that does most harm is in the region named first.
+
+        Of normal beliefs that are taken as independent; 1 where nothing does harm.
+        """
+        regions = self.regions()
+        if not regions:
+            return 1.0
+        values, errors = self.attribution.for_regions()
+        harm = values if self.hurts_positive else -values
+        first = np.zeros(len(harm), np.bool_)
+        first[list(regions[0].segments)] = True
+        strongest = int(np.where(first, harm, -np.inf).argmax())
+        reach = harm[strongest] - 3 * errors[strongest]
+        near = np.flatnonzero(first | (harm + 3 * errors >= reach))
+        drawn = harm[near] + errors[near] * _draws(len(near))  # [D, n]
+        return float(first[near[drawn.argmax(axis=1)]].mean())
+
+
+def _draws(count: int) -> FloatArray:
+    """[D, count] standard normal, the same for the same count."""
+    drawn: FloatArray = np.random.default_rng(count).standard_normal((_DRAWS, count))
+    return drawn
+
+
+def in_turns(
+    masks: FloatArray,
+    scored: Callable[[FloatArray], FloatArray],
+    distances: Sequence[Float64Array],
+    looked: Callable[[Sequence[Posterior]], Sequence[Looked]],
+    most: int,
+    first: int,
+    certain: float,
+) -> list[Posterior]:
+    """Beliefs from a first block of masks, from regions removed, and from more masks.
+
+    Args:
+        masks: [N, S], of which the first are taken.
+        scored: the scores [n, T] of masks [n, S].
+        distances: [T], as of :func:`~curation.explain.coalition_gp.fit`.
+        looked: what is known of every target by its belief.
+        most: masks at most.
+        first: masks in any case, before any region is removed.
+        certain: the probability from which no more masks are asked for, once every target has it;
+            above 1 all are used.
+    """
+    count = fitted = first - first % 2
+    block = max(2, first // 4 * 2)
+    scores = scored(masks[:count])
+    found = [believed(masks[:count], scores[:, t], far) for t, far in enumerate(distances)]
+    while True:
+        found = _removed(found, scored, looked, most)
+        left = most - len(found[0].masks)
+        rows = _new(masks[count : count + min(block, left)], found[0].masks)
+        if not len(rows) or _is_certain(looked(found), certain):
+            return found
+        count += block
+        found = _added(found, rows, scored)
+        if len(found[0].masks) >= _REFIT * fitted:
+            fitted = len(found[0].masks)
+            found = [believed(each.masks, each.scores, each.distances) for each in found]
+
+
+def _removed(
+    found: list[Posterior],
+    scored: Callable[[FloatArray], FloatArray],
+    looked: Callable[[Sequence[Posterior]], Sequence[Looked]],
+    most: int,
+) -> list[Posterior]:
+    """Beliefs after regions were removed, one a target and call, until none is left to remove."""
+    while (left := most - len(found[0].masks)) > 0:
+        groups = [group for each in looked(found) if (group := each.untested()) is not None]
+        without = np.array([~group for group in groups], np.float32)
+        rows = _new(without.reshape(-1, found[0].masks.shape[1]), found[0].masks)[:left]
+        if not len(rows):
+            break
+        found = _added(found, rows, scored)
+    return found
+
+
+def _added(
+    found: list[Posterior], rows: FloatArray, scored: Callable[[FloatArray], FloatArray]
+) -> list[Posterior]:
+    scores = scored(rows)  # every row tells something of every target
+    return [each.and_more(rows, scores[:, t]) for t, each in enumerate(found)]
+
+
+def _is_certain(seen: Sequence[Looked], certain: float) -> bool:
+    return certain <= 1 and all(each.confidence() >= certain for each in seen)
+
+
+def _new(rows: FloatArray, seen: FloatArray) -> FloatArray:
+    """Of masks [n, S] those that are not seen, each once."""
+    known = {row.tobytes() for row in seen}
+    kept = []
+    for row in rows:
+        if row.tobytes() not in known:
+            known.add(row.tobytes())
+            kept.append(row)
+    return np.array(kept, np.float32).reshape(-1, seen.shape[1])

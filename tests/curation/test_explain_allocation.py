@@ -1,0 +1,154 @@
+"""Passes go where the answer is open: regions are removed before they are named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from curation import superpixels
+from curation.explain import coalition_gp
+from curation.explain.allocation import Looked, in_turns
+from curation.explain.belief import Posterior, believed
+from curation.explain.gp_shap import GPShap, sample_masks
+from curation.explain.hurting import helpful_first
+from curation.kernel.types import Attribution, Box, ScoreTarget
+from curation.regions import RegionRules, harmful_regions
+from tests.toy import ConvToy, textured_image
+
+SEGMENTS = superpixels.grid((48, 48), 36)
+WHOLE: Box = (0.0, 0.0, 48.0, 48.0)
+FIRST, SECOND = 0, 35
+Array = npt.NDArray[np.float32]
+
+
+def belief_of(game: Callable[[Array], float], masks: Array) -> Posterior:
+    scores = np.array([game(mask) for mask in masks], np.float32)
+    return believed(masks, scores, np.ones(masks.shape[1]))
+
+
+def attributed(belief: Posterior, shown: float = 0.75) -> Attribution:
+    values, errors = belief.banzhaf(shown)
+    return Attribution(
+        ScoreTarget(0, 1), SEGMENTS, values, errors, 0.0, 0.0, "gp_shap", belief=belief
+    )
+
+
+def looked(belief: Posterior, positive: bool = False) -> Looked:
+    return Looked(attributed(belief), positive, (48, 48), WHOLE)
+
+
+@pytest.fixture(scope="module")
+def masks() -> Array:
+    return sample_masks(36, 96, np.random.default_rng(1))
+
+
+def strongest_in_vain(mask: Array) -> float:
+    """The first hurts most on average, but not while nearly all is shown; the second always."""
+    return -3.0 * mask[FIRST] * (mask.mean() < 0.9) - 1.5 * mask[SECOND]
+
+
+def test_a_removal_is_measured_where_it_was_tried_and_else_predicted(masks: Array) -> None:
+    belief = belief_of(lambda mask: -3.0 * mask[FIRST] - 1.5 * mask[SECOND], masks)
+    groups = [np.array([FIRST]), np.array([FIRST, SECOND])]
+    guessed = belief.removals(groups)
+    for guess, expected in zip(guessed, (-3.0, -4.5), strict=True):
+        assert guess.error > 0
+        assert abs(guess.value - expected) < max(0.3, 3 * guess.error)
+    without = np.ones((1, 36), np.float32)
+    without[0, FIRST] = 0
+    known = belief.and_more(without, np.array([-1.5], np.float32)).removals(groups)
+    assert (known[0].value, known[0].error) == (pytest.approx(-3.0), 0.0)
+    assert 0 < known[1].error < guessed[1].error
+
+
+def test_a_region_that_was_removed_in_vain_stands_behind_the_others(masks: Array) -> None:
+    belief = belief_of(strongest_in_vain, masks)
+    regions = harmful_regions(attributed(belief), False, (48, 48), RegionRules(), WHOLE)
+    assert [region.segments for region in regions[:2]] == [(FIRST,), (SECOND,)]
+    assert helpful_first(attributed(belief), False, regions) == regions  # nothing was removed
+    without = np.ones((1, 36), np.float32)
+    without[0, FIRST] = 0
+    seen = belief.and_more(without, np.array([strongest_in_vain(without[0])], np.float32))
+    assert helpful_first(attributed(seen), False, regions)[0].segments == (SECOND,)
+    assert helpful_first(attributed(seen), True, regions)[0].segments == (SECOND,)
+
+
+def test_the_region_named_first_is_removed_until_one_is_seen_to_hurt(masks: Array) -> None:
+    belief, removed = belief_of(strongest_in_vain, masks), []
+    while (group := looked(belief).untested()) is not None:
+        removed.append(tuple(np.flatnonzero(group)))
+        row = (~group).astype(np.float32)[None]
+        belief = belief.and_more(row, np.array([strongest_in_vain(row[0])], np.float32))
+    assert removed == [(FIRST,), (SECOND,)]
+    assert looked(belief).regions()[0].segments == (SECOND,)
+
+
+def test_confidence_is_that_of_the_strongest_among_equals_and_of_one_alone(masks: Array) -> None:
+    alone = looked(belief_of(lambda mask: -3.0 * mask[FIRST], masks))
+    assert alone.confidence() > 0.99
+    equal = looked(belief_of(lambda mask: -mask[FIRST] - mask[SECOND], masks))
+    assert 0.1 < equal.confidence() < 0.9
+
+
+def asked(game: Callable[[Array], float], most: int = 128, certain: float = 0.95) -> list[int]:
+    """How many masks of a game were scored, call by call."""
+    calls: list[int] = []
+
+    def scored(rows: Array) -> Array:
+        calls.append(len(rows))
+        return np.array([[game(row)] for row in rows], np.float32)
+
+    every = sample_masks(36, most, np.random.default_rng(1))
+    far = [np.ones(36)]
+    found = in_turns(every, scored, far, lambda known: [looked(known[0])], most, 32, certain)
+    assert sum(calls) == len(found[0].masks)
+    return calls
+
+
+def test_an_easy_game_takes_fewer_masks_than_a_hard_one_and_none_more_than_the_bound() -> None:
+    easy = asked(lambda mask: -3.0 * mask[FIRST])
+    assert easy == [32, 1]  # one region, and it was removed
+    hard = asked(lambda mask: -float(mask[::7].sum()))  # six that hurt alike
+    assert sum(hard) > 2 * sum(easy)
+    assert sum(hard) <= 128
+    assert sum(asked(lambda mask: -float(mask[::7].sum()), certain=0.0)) < sum(hard)
+
+
+def test_the_bound_holds_where_no_block_fits() -> None:
+    assert sum(asked(lambda mask: -float(mask[::7].sum()), most=33)) <= 33
+
+
+def test_the_same_seed_gives_the_same_answer_from_as_many_passes() -> None:
+    toy, segments = ConvToy(2), superpixels.grid((24, 32), 36)
+    targets = [ScoreTarget(box, 1) for box in range(3)]
+    one, two = (
+        GPShap(num_samples=120, first_samples=40).explain(toy, textured_image(3), targets, segments)
+        for _ in range(2)
+    )
+    for left, right in zip(one, two, strict=True):
+        np.testing.assert_array_equal(left.values, right.values)
+        assert len(left.belief.masks) == len(right.belief.masks)  # type: ignore[union-attr]
+
+
+def test_values_still_sum_to_the_difference_after_regions_were_removed() -> None:
+    toy, segments = ConvToy(1), superpixels.grid((24, 32), 36)
+    (found,) = GPShap(num_samples=96, first_samples=32).explain(
+        toy, textured_image(1), [ScoreTarget(1, 1)], segments
+    )
+    assert found.completeness_error == pytest.approx(0, abs=1e-3)
+
+
+def test_scores_that_were_not_asked_for_tell_what_they_would_change() -> None:
+    """The variance that a further mask takes is the same before it is scored and after."""
+    rng = np.random.default_rng(2)
+    known = sample_masks(8, 24, rng).astype(np.float64)
+    kernel = coalition_gp.Kernel(rng.uniform(0.05, 1.0, 8), 0.01)
+    other = 1.0 - np.eye(8)[:1]
+    told = coalition_gp.predicted(known, rng.normal(size=len(known)), kernel, other)
+    assert told[1][0] > 0
+    again, error = coalition_gp.predicted(known, known[:, 0], kernel, known[:1])
+    assert again[0] == pytest.approx(1.0, abs=1e-3)
+    assert error[0] < 1e-2
