@@ -89,8 +89,7 @@ class Looked:
 
 def _draws(count: int) -> FloatArray:
     """[D, count] standard normal, the same for the same count."""
-    drawn: FloatArray = np.random.default_rng(count).standard_normal((_DRAWS, count))
-    return drawn
+    return np.random.default_rng(count).standard_normal((_DRAWS, count), np.float32)
 
 
 def in_turns(

@@ -72,7 +72,8 @@ def that_matter(reference: Values, errors: Values, z: float = 2.0) -> BoolArray:
 
     The order and the signs of the others are the reference's noise, which nothing can agree with.
     """
-    matter: BoolArray = np.abs(np.asarray(reference)) > z * np.asarray(errors)
+    size = np.abs(np.asarray(reference, np.float64))
+    matter: BoolArray = size > z * np.asarray(errors, np.float64)
     return matter
 
 
@@ -90,7 +91,8 @@ def spearman_of(values: Values, reference: Values, chosen: BoolArray) -> float:
     """Spearman correlation over the chosen segments [S]; NaN where they are fewer than three."""
     if chosen.sum() < 3:
         return float("nan")
-    return spearman(np.asarray(values)[chosen], np.asarray(reference)[chosen])
+    one, two = (np.asarray(side, np.float64)[chosen] for side in (values, reference))
+    return spearman(one, two)
 
 
 def worst_overlap(values: Values, reference: Values, top: int = 5) -> float:

@@ -41,8 +41,8 @@ class GPShap:
         num_samples: masked images at most, those of all and of no superpixel among them; at least
             4. Where there are no more masks than that, all are taken and the values are exact.
         first_samples: so many are masked before the regions that would be named are removed, see
-            :mod:`~curation.explain.allocation`; 0 for seven of eight, ``num_samples`` for no
-            removal. What is left is masked as the first were.
+            :mod:`~curation.explain.allocation`; 112 of 128, say. What is left is masked as the
+            first were. 0: all are masked at once and no region is removed.
         certain: no more images are masked once it is as probable as this, for every target, that
             the superpixel that does most harm is in the region named first; above 1 all are.
         kind: unit of the explained score. Log-odds are nearest to a sum over superpixels.
@@ -185,7 +185,7 @@ class GPShap:
                 for target, posterior, box in zip(targets, found, boxes, strict=True)
             ]
 
-        first = self.first_samples or self.num_samples - self.num_samples // 8
+        first = self.first_samples or self.num_samples
         masks = self.masks(superpixels.count(segments))  # [N, S]
         if len(masks) == 2 ** masks.shape[1] or first >= self.num_samples:
             scores = scored(masks)

@@ -10,21 +10,21 @@ them, both metrics propose.
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from curation.index.checks import check_addition
-from curation.index.depot import Depot, stamp
-from curation.index.lance_state import STATE, State, States
+from curation.index.depot import stamp
+from curation.index.lance_reader import LanceReader
+from curation.index.lance_reader import LanceRules as LanceRules
+from curation.index.lance_state import STATE, State
 from curation.index.lance_table import (
     CODE_INDEX,
     IMAGE_INDEX,
@@ -38,256 +38,16 @@ from curation.index.lance_table import (
     schema,
 )
 from curation.index.locks import locked
-from curation.index.metric import Metric, MetricRules, fit_metric
-from curation.index.shards import OVERSAMPLE
-from curation.index.snapshot import Hits, ImageScores
-from curation.kernel.errors import EncoderMismatch, IndexBusy, IndexMoved, ShardCorrupt
-from curation.kernel.types import FloatArray, IntArray
+from curation.index.metric import fit_metric
+from curation.kernel.errors import IndexBusy, IndexMoved
+from curation.kernel.types import BoolArray, FloatArray
 
-_log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 _RETRY_S = 0.05
-CODE_TOLERANCE = 4e-3
-"""How far a stored code may lie from what its vector gives: half floats, and sums in any order."""
 
 
-@dataclass(frozen=True, slots=True)
-class LanceRules:
-    """How rows are coded, indexed and searched.
-
-    Attributes:
-        refit_growth: the metric is fitted again when the pool has grown by this factor.
-        recode_rows: so many rows at most are coded anew within an addition; more wait for a seal.
-        write_rows: rows that are coded anew in one commit.
-        min_rows: with fewer every search compares all codes.
-        rows_a_partition: of the index of codes.
-        probes: partitions that a search looks into.
-        refine: times the rows asked for whose codes are compared, after the index.
-        least: rows whose codes are compared at least: a bit a number is coarse.
-        most_parts: fragments that single additions may leave before they are packed.
-    """
-
-    refit_growth: float = 2.0
-    recode_rows: int = 50_000
-    write_rows: int = 65_536
-    min_rows: int = 20_000
-    rows_a_partition: int = 4096
-    probes: int = 32
-    refine: int = 4
-    least: int = 256
-    most_parts: int = 64
-
-
-class LanceIndex:
-    """See :class:`curation.index.protocol.PoolIndex`.
-
-    Args:
-        depot: where the state lies: in the folder or bucket of ``uri``.
-        uri: of the database: a folder, or ``s3://…``.
-        encoder_version: what made the vectors (``RegionEmbedder.version``).
-        width: W of a vector.
-        options: of the store, as LanceDB names them.
-        folder: the folder of ``uri``, whose locks keep writers of this host apart and a backup can
-            hold; None: a bucket.
-        metric_rules: how similarity is fitted.
-        rules: see there.
-        patience_s: how long a write is tried that other writers overtake.
-
-    Raises:
-        EncoderMismatch: it holds vectors of another encoder.
-        ShardCorrupt: its state is damaged.
-    """
-
-    def __init__(
-        self,
-        depot: Depot,
-        uri: str,
-        encoder_version: str,
-        width: int,
-        *,
-        options: Mapping[str, str] | None = None,
-        folder: Path | None = None,
-        metric_rules: MetricRules | None = None,
-        rules: LanceRules | None = None,
-        patience_s: float = 60.0,
-    ) -> None:
-        self._metric_rules = metric_rules or MetricRules()
-        self._rules = rules or LanceRules()
-        self._encoder, self._width = encoder_version, width
-        self._depot, self._uri, self._options = depot, uri, dict(options or {})
-        self._folder, self._patience_s = folder, patience_s
-        self._states = States(depot, encoder_version, width)
-        self._table: RegionTable | None = None
-        self._states.now()
-
-    # What is in.
-
-    def __len__(self) -> int:
-        """Live regions."""
-        table = self._opened()[1]
-        return 0 if table is None else table.count("region >= 0")
-
-    def __contains__(self, image_id: str) -> bool:
-        table = self._opened()[1]
-        return table is not None and table.count(f"image = {quoted(image_id)}") > 0
-
-    @property
-    def metric(self) -> Metric:
-        """What similarities are computed under."""
-        state = self._states.now()
-        return self._states.metric("" if state is None else state.metrics[state.fit])
-
-    def images(self) -> tuple[str, ...]:
-        """Ids of all live images, sorted."""
-        table = self._opened()[1]
-        if table is None:
-            return ()
-        names = {name for batch in table.batches(["image"]) for name in batch["image"].to_pylist()}
-        return tuple(sorted(names))
-
-    def num_stored(self) -> int:
-        """Regions in the table; what was deleted is no part of it."""
-        return len(self)
-
-    def waiting(self) -> int:
-        """Regions that the index of codes does not know of."""
-        table = self._opened()[1]
-        return 0 if table is None else max(0, table.count() - table.indexed())
-
-    def uncoded(self) -> int:
-        """Regions that wait, once the additions among them lie in too many parts."""
-        table = self._opened()[1]
-        if table is None or table.small_parts() <= self._rules.most_parts:
-            return 0
-        return max(1, self.waiting())
-
-    def regions_of(self, image_id: str) -> tuple[FloatArray, FloatArray]:
-        """Vectors [R, W] and boxes [R, 4] px of an image; KeyError if it is not in."""
-        table = self._opened()[1]
-        columns = ["image", "region", "box", "vector", "added", "place"]
-        rows = None if table is None else newest(table.of_images([image_id], columns))
-        if rows is None or not len(rows):
-            raise KeyError(image_id)
-        rows = rows.filter(pa.compute.greater_equal(rows["region"], 0)).sort_by("region")
-        return matrix(rows["vector"]), matrix(rows["box"])
-
-    # Searching.
-
-    def search(self, queries: FloatArray, k: int) -> Hits:
-        """The k nearest live regions of each query."""
-        self._check_queries(queries)
-        state, table = self._opened()
-        if state is None or table is None:
-            return _hits(None, np.zeros((len(queries), 0), np.int64), _none(len(queries)), k)
-        columns = ["image", "region", "box", "vector", "added", "place"]
-        found = self._proposed(state, table, queries, k * OVERSAMPLE, columns)
-        rows = newest(found.drop_columns(["query_index"]))
-        metric = self._states.metric(state.metrics[state.fit])
-        mapped = metric.apply(np.asarray(queries, np.float32))
-        similarities = mapped @ metric.apply(matrix(rows["vector"])).T  # [Q, P]
-        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-        return _hits(rows, order, np.take_along_axis(similarities, order, 1), k)
-
-    def score_images(
-        self,
-        queries: FloatArray,
-        k: int = 1000,
-        excluded: Collection[str] = (),
-        only: Collection[str] | None = None,
-    ) -> ImageScores:
-        """For each image the best similarity of any of its regions to each query."""
-        self._check_queries(queries)
-        state, table = self._opened()
-        if state is None or table is None:
-            names: list[str] = []
-        elif only is not None:
-            names = sorted(set(only) - set(excluded))
-        else:
-            names = sorted(self._images_near(state, table, queries, k, frozenset(excluded)))
-        if state is None or table is None or not names:
-            nothing = np.zeros((len(queries), 0), np.float32)
-            return ImageScores((), nothing, np.zeros((len(queries), 0, 4), np.float32))
-        metric = self._states.metric(state.metrics[state.fit])
-        rows = newest(
-            table.of_images(names, ["image", "region", "box", "code", "fit", "added", "place"])
-        )
-        rows = rows.filter(pa.compute.greater_equal(rows["region"], 0))
-        mapped = metric.apply(np.asarray(queries, np.float32))
-        return _best(rows, mapped @ self._codes(state, table, metric, rows).T)
-
-    def _codes(
-        self, state: State, table: RegionTable, metric: Metric, rows: pa.Table
-    ) -> FloatArray:
-        """[N, m] of rows under the metric that counts."""
-        current = pa.compute.equal(rows["fit"], state.fit)
-        if metric.width == table.code_width and pa.compute.all(current).as_py() is not False:
-            return matrix(rows["code"])
-        names = rows["image"].unique().to_pylist()
-        columns = ["image", "region", "vector", "added", "place"]
-        exact = newest(table.of_images(names, columns))
-        exact = exact.filter(pa.compute.greater_equal(exact["region"], 0))
-        # Both in the order of what came first; an image that came between the two reads goes.
-        keys = dict(zip(_keys(exact), range(len(exact)), strict=True))
-        places = [keys.get(key, -1) for key in _keys(rows)]
-        codes = metric.apply(matrix(exact["vector"]))
-        codes = np.concatenate([codes, np.zeros((1, codes.shape[1]), np.float32)])
-        return codes[np.array(places, np.int64)]
-
-    def _images_near(
-        self,
-        state: State,
-        table: RegionTable,
-        queries: FloatArray,
-        k: int,
-        excluded: frozenset[str],
-    ) -> set[str]:
-        """Images that hold one of the k regions nearest to any query, the excluded passed over."""
-        found = self._proposed(state, table, queries, k, ["image"])
-        images = found["image"].to_pylist()
-        of_query = found["query_index"].to_numpy()
-        kept = np.array([name not in excluded for name in images], np.bool_)
-        asked = np.bincount(of_query, minlength=len(queries))
-        left = np.bincount(of_query[kept], minlength=len(queries))
-        if ((left < k) & (asked >= k)).any():  # they took places: asked again without them
-            where = f"NOT ({among(sorted(excluded))})"
-            found = self._proposed(state, table, queries, k, ["image"], where)
-            return set(found["image"].to_pylist())
-        return {name for name, keep in zip(images, kept, strict=True) if keep}
-
-    def _proposed(
-        self,
-        state: State,
-        table: RegionTable,
-        queries: FloatArray,
-        limit: int,
-        columns: Sequence[str],
-        where: str | None = None,
-    ) -> pa.Table:
-        """Rows that any metric in use has near each query; ``query_index`` says near which."""
-        found, probes = [], self._rules.probes
-        refine = max(self._rules.refine, -(-self._rules.least // limit))
-        for number, name in state.metrics.items():
-            metric = self._states.metric(name)
-            if metric.width == table.code_width:
-                codes = metric.apply(np.asarray(queries, np.float32))
-                near = table.nearest(codes, limit, columns, probes, refine, where)
-                found.append(near.select([*columns, "query_index"]))
-            else:  # few rows, from before there was a metric: all of them
-                first = f"fit = {number} AND region >= 0"
-                rows = table.rows(first if where is None else f"{first} AND {where}", columns)
-                rows = rows.select(columns)
-                for query in range(len(queries)):
-                    column = pa.array(np.full(len(rows), query, np.int32))
-                    found.append(rows.append_column("query_index", column))
-        return pa.concat_tables(found, promote_options="permissive")
-
-    def _check_queries(self, queries: FloatArray) -> None:
-        if queries.ndim != 2 or queries.shape[1] != self._width:
-            raise EncoderMismatch(
-                f"queries have shape {queries.shape}, the index holds width {self._width}"
-            )
-
-    # Writing.
+class LanceIndex(LanceReader):
+    """See :class:`curation.index.protocol.PoolIndex`; arguments as of :class:`LanceReader`."""
 
     def add(
         self,
@@ -350,7 +110,7 @@ class LanceIndex:
         )
 
     def _coded(
-        self, state: State, table: RegionTable, stored: FloatArray, real: np.ndarray
+        self, state: State, table: RegionTable, stored: FloatArray, real: BoolArray
     ) -> dict[str, pa.Array]:
         """The columns of codes under the metric that counts; ``real``: no marker of an image."""
         metric = self._states.metric(state.metrics[state.fit])
@@ -448,7 +208,6 @@ class LanceIndex:
         live = table.count("region >= 0")
         if live >= self._rules.refit_growth * max(1, state.fitted):
             self._refit(live)
-        learnt = self._states.now()
         self._recode()
         self._drop_all_older(table)
         table.pack()
@@ -456,10 +215,12 @@ class LanceIndex:
             return
         if not table.has_index(IMAGE_INDEX):
             table.index_images()
+        now, _ = self._ready()
         # Codes of another metric lie elsewhere: their partitions are learnt anew.
-        if not table.has_index(CODE_INDEX) or learnt != state:
-            partitions = max(1, live // self._rules.rows_a_partition)
-            table.index_codes(partitions)
+        if now.learnt != now.fit or not table.has_index(CODE_INDEX):
+            table.index_codes(max(1, live // self._rules.rows_a_partition))
+            if self._states.now() == now:
+                self._states.swap(replace(now, learnt=now.fit))
 
     def _drop_all_older(self, table: RegionTable) -> None:
         """What writers left that were killed between an addition and the look at the others."""
@@ -490,49 +251,12 @@ class LanceIndex:
         if table is not None:
             self._written(partial(table.pack, kept), "SEAL")
 
-    def verify(self) -> None:
-        """Read all rows and compare them with their checksums and codes.
-
-        Raises:
-            ShardCorrupt: a row does not hold what was written, or cannot be read.
-        """
-        state, table = self._opened()
-        if state is None or table is None:
-            return
-        metrics = {number: self._states.metric(name) for number, name in state.metrics.items()}
-        columns = ["image", "region", "box", "vector", "code", "fit", "checksum"]
-        for batch in table.batches(columns):
-            rows = pa.Table.from_batches([batch])
-            vectors, boxes = matrix(rows["vector"], np.float16), matrix(rows["box"])
-            wrong = checksums(boxes, vectors) != rows["checksum"].to_numpy()
-            fits, codes = rows["fit"].to_numpy(), rows["code"]
-            for number, metric in metrics.items():
-                mine = (fits == number) & codes.is_valid().to_numpy()
-                if metric.width == table.code_width and mine.any():
-                    stored = matrix(codes.filter(pa.array(mine)))
-                    right = metric.apply(vectors[mine].astype(np.float32))
-                    wrong[mine] |= np.abs(stored - right).max(1) > CODE_TOLERANCE
-            if wrong.any():
-                name = rows["image"][int(np.flatnonzero(wrong)[0])].as_py()
-                raise ShardCorrupt(f"{self._depot.name}: image {name[:12]} is not what was written")
-
     def begin_anew(self) -> None:
         """Let it be empty, whatever is damaged."""
         table = _new_name()
         RegionTable.make(self._uri, self._options, table, schema(self._width, self._code_width()))
         state = State(self._encoder, self._width, table)
         self._depot.swap(STATE, state.to_bytes(), self._depot.tag(STATE))
-
-    # Wiring.
-
-    def _opened(self) -> tuple[State | None, RegionTable | None]:
-        """State and table as they are now; None where nothing was ever written."""
-        state = self._states.now()
-        if state is None:
-            return None, None
-        if self._table is None or self._table.name != state.table:
-            self._table = RegionTable(self._uri, self._options, state.table)
-        return state, self._table
 
     def _ready(self) -> tuple[State, RegionTable]:
         """The same; made where there is none."""
@@ -579,63 +303,5 @@ class LanceIndex:
             yield
 
 
-def newest(rows: pa.Table) -> pa.Table:
-    """Rows without those of older additions of an image, each once, in the order they came."""
-    latest = rows.group_by("image").aggregate([("added", "max")])
-    if len(latest) < len(rows.group_by(["image", "added"]).aggregate([])):
-        top = dict(zip(latest["image"].to_pylist(), latest["added_max"].to_pylist(), strict=True))
-        pairs = zip(rows["image"].to_pylist(), rows["added"].to_pylist(), strict=True)
-        rows = rows.filter(pa.array([top[name] == added for name, added in pairs], pa.bool_()))
-    order = np.lexsort([rows["place"].to_numpy(), rows["added"].to_numpy()])
-    keys = np.stack([rows["added"].to_numpy()[order], rows["place"].to_numpy()[order]], 1)
-    images = rows["image"].combine_chunks().dictionary_encode().indices.to_numpy()[order]
-    same = (keys[1:] == keys[:-1]).all(1) & (images[1:] == images[:-1])
-    return rows.take(pa.array(order[np.concatenate([[True], ~same])[: len(order)]]))
-
-
-def _keys(rows: pa.Table) -> list[tuple[str, int, int]]:
-    columns = (rows[name].to_pylist() for name in ("image", "region", "added"))
-    return list(zip(*columns, strict=True))
-
-
 def _new_name() -> str:
     return f"regions{stamp()}"
-
-
-def _none(count: int) -> FloatArray:
-    return np.zeros((count, 0), np.float32)
-
-
-def _hits(rows: pa.Table | None, places: IntArray, similarities: FloatArray, k: int) -> Hits:
-    """Hits of rows at places [Q, <= k]."""
-    found = places.shape[1]
-    images = np.full((len(places), k), "", np.object_)
-    regions = np.full((len(places), k), -1, np.int64)
-    boxes = np.zeros((len(places), k, 4), np.float32)
-    values = np.full((len(places), k), -np.inf, np.float32)
-    if rows is not None and found:
-        images[:, :found] = np.array(rows["image"].to_pylist(), np.object_)[places]
-        regions[:, :found] = rows["region"].to_numpy()[places]
-        boxes[:, :found] = matrix(rows["box"])[places]
-        values[:, :found] = similarities
-    return Hits(images, regions, boxes, values)
-
-
-def _best(rows: pa.Table, similarities: FloatArray) -> ImageScores:
-    """The best row of each image, of similarities [Q, N]."""
-    encoded = rows["image"].combine_chunks().dictionary_encode()
-    names = encoded.dictionary.to_pylist()
-    sorting = sorted(range(len(names)), key=names.__getitem__)
-    rank = np.empty(len(names), np.int64)
-    rank[sorting] = np.arange(len(names))
-    group = rank[encoded.indices.to_numpy()]
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    ordered = similarities[:, order]
-    best = np.maximum.reduceat(ordered, starts, axis=1)
-    # The first of each image that is as good as its best.
-    is_best = ordered == np.repeat(best, np.diff(starts, append=len(order)), axis=1)
-    places = np.where(is_best, np.arange(len(order)), len(order))
-    rows_of = order[np.minimum.reduceat(places, starts, axis=1)]
-    boxes = matrix(rows["box"])[rows_of]
-    return ImageScores(tuple(names[place] for place in sorting), best, boxes)

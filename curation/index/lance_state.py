@@ -34,6 +34,7 @@ class State:
         fitted: live regions when it was fitted.
         metrics: objects of the metrics that rows may be coded under, by number, that of ``fit``
             among them; "" leaves vectors as they are.
+        learnt: number of the metric that the index of codes was learnt under, -1 for none.
     """
 
     encoder: str
@@ -42,6 +43,7 @@ class State:
     fit: int = 0
     fitted: int = 0
     metrics: Mapping[int, str] = field(default_factory=lambda: {0: ""})
+    learnt: int = -1
 
     def to_bytes(self) -> bytes:
         """As it is stored."""
@@ -54,6 +56,7 @@ class State:
             "fit": self.fit,
             "fitted": self.fitted,
             "metrics": metrics,
+            "learnt": self.learnt,
         }
         return json.dumps(said, sort_keys=True).encode()
 

@@ -18,6 +18,7 @@ checksum   CRC-32 of box and vector
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,6 +112,7 @@ class RegionTable:
     """
 
     def __init__(self, uri: str, options: Mapping[str, str], name: str) -> None:
+        _same_process()
         self.name = name
         with told(name):
             # Without an interval a table would never look for what others have written.
@@ -122,6 +124,7 @@ class RegionTable:
     @staticmethod
     def make(uri: str, options: Mapping[str, str], name: str, columns: pa.Schema) -> None:
         """Make an empty table."""
+        _same_process()
         with told(name):
             lancedb.connect(uri, storage_options=dict(options)).create_table(name, schema=columns)
 
@@ -268,6 +271,25 @@ class RegionTable:
         """Whether there is an index of this name."""
         with told(self.name):
             return any(index.name == name for index in self._table.list_indices())
+
+
+_first_use: int | None = None
+
+
+def _same_process() -> None:
+    """Refuse what would hang for ever: the library's threads do not survive a fork.
+
+    Raises:
+        RuntimeError: another process has used it, and this one is its fork.
+    """
+    global _first_use
+    if _first_use is None:
+        _first_use = os.getpid()
+    if _first_use != os.getpid():
+        raise RuntimeError(
+            f"process {_first_use} used LanceDB before it forked this one, which cannot use it: "
+            "open the index after the fork, or spawn"
+        )
 
 
 @contextlib.contextmanager

@@ -111,8 +111,8 @@ class Recorder:
                 pipe.hincrby(COUNTS, field, count)
             for field, seconds in self._seconds.items():
                 pipe.hincrbyfloat(COUNTS, field, seconds)
-            if self.pace.changed:
-                pipe.hset(PACES, mapping={**self.pace.changed})
+            for kind, seconds in self.pace.changed.items():
+                pipe.hset(PACES, kind, str(seconds))
             if gpu is not None:
                 key = f"{GPUS}{socket.gethostname()}:{os.getpid()}"
                 pipe.set(key, json.dumps(gpu.to_dict()), ex=GPU_KEEP_S)

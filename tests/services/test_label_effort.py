@@ -126,6 +126,7 @@ def test_a_box_takes_no_more_here_than_in_label_studio(
     of_task = ask(sqlite_context, of)
     switch.app = create_app(sqlite_context)
     with person(browser, url, sign_in(switch.app)) as page:
+        page.context.set_default_timeout(60_000)  # as there
         hands = Hands(page, PAUSES)
         label_here(page, hands, of_task)
     here = Effort.of("e2x", hands, IMAGES, IMAGES * BOXES)

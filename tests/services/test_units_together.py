@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from services import units
 from services.context import Context
+from services.cycle import after_unit
 from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.tables import Audit, Outbox, Unit, UnitState
@@ -234,8 +235,9 @@ def test_what_of_a_message_takes_too_long_is_announced_anew(
 
 
 def test_all_leases_are_kept_while_one_unit_runs(
-    sqlite_context: Context, set_work: Callable[[Work], None]
+    sqlite_context: Context, set_work: Callable[[Work], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(group, "HELD_S", 600.0)
     context = sqlite_context
     context.settings.workers.lease_s = 0.8
     ids = ask(context, 3)
@@ -322,7 +324,7 @@ def test_a_group_moves_its_cycles_once(
         for i, cycle_id in enumerate((7, 7, None, 3, 7))
     ]
     with context.sessions.begin() as session:
-        group.after_unit.after_all(session, context, claims)
+        after_unit.after_all(session, context, claims)
     assert moved == [3, 7]
 
 
@@ -346,7 +348,8 @@ def waiting(number: int, **values: Any) -> Waiting:
 
 def told(broker: str, **paces: float) -> None:
     client = redis_server.client(broker)
-    client.hset(counts.PACES, mapping={**paces})
+    for kind, seconds in paces.items():
+        client.hset(counts.PACES, kind, str(seconds))
     client.close()
 
 
