@@ -42,7 +42,14 @@ def page() -> str:
         lines += [*of_size(int(size), rows), ""]
     if measured:
         cores = measured["machine"]["cores"]
-        lines += [wrapped(HOW.format(cores=cores)), "", wrapped(NOT_TESTED)]
+        sizes = sorted(int(size) for size in measured["sizes"])
+        largest = f"{sizes[-1]:,}".replace(",", " ")
+        told = " ".join(map(str, sizes))
+        lines += [
+            wrapped(HOW.format(cores=cores, sizes=told)),
+            "",
+            wrapped(NOT_TESTED.format(largest=largest)),
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -52,7 +59,7 @@ what one protocol asks (`curation/index/protocol.py`) and pass the same tests; h
 vectors and the same questions, one engine after the other.
 """
 HOW = """
-`python -m benchmarks.retrieval --sizes --hashes --engines 100000 1000000`, one thread a process
+`python -m benchmarks.retrieval --sizes --hashes --engines {sizes}`, one thread a process
 where the engine can be told so, on a machine with {cores} cores on which other programs ran: times
 of the processor are hardly stretched by those, times of the clock are. Vectors are those of
 [the index at size](index_at_size.md).
@@ -63,7 +70,7 @@ LanceDB the vectors as half floats (1728 bytes), the vectors under the metric an
 of old versions stay for a day. Images are deleted one by one, and their own regions asked for.
 """
 NOT_TESTED = """
-Not tested by us: LanceDB on Amazon's S3 and above a million regions; clusters of Qdrant and Milvus,
+Not tested by us: LanceDB on Amazon's S3 and above {largest} regions; clusters of Qdrant and Milvus,
 which were the other candidates, and for which there is no server among the packages that tests can
 install.
 """

@@ -119,7 +119,7 @@ class RegionTable:
             database = lancedb.connect(
                 uri, storage_options=dict(options), read_consistency_interval=timedelta(0)
             )
-            self._table = database.open_table(name)
+            self._table: Any = database.open_table(name)  # it types what it returns too widely
 
     @staticmethod
     def make(uri: str, options: Mapping[str, str], name: str, columns: pa.Schema) -> None:
@@ -132,9 +132,7 @@ class RegionTable:
     def drop(uri: str, options: Mapping[str, str], name: str) -> None:
         """Remove a table."""
         with told(name):
-            lancedb.connect(uri, storage_options=dict(options)).drop_table(
-                name, ignore_missing=True
-            )
+            lancedb.connect(uri, storage_options=dict(options)).drop_table(name)
 
     @property
     def version(self) -> int:
