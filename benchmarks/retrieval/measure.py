@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.retrieval.vectors import Source
 from curation.index import RegionIndex
+from curation.index.protocol import PoolIndex
 from curation.index.shards import ShardRules
 from curation.kernel.types import FloatArray
 
@@ -108,7 +109,7 @@ def serve(drawn: Source, folder: Path, scratch: Path, regions: int, queries: int
     }
 
 
-def exact(drawn: Source, index: RegionIndex, queries: FloatArray, regions: int) -> list[set[Any]]:
+def exact(drawn: Source, index: PoolIndex, queries: FloatArray, regions: int) -> list[set[Any]]:
     """The nearest regions under the index's metric, by comparison with every stored vector."""
     mapped = index.metric.apply(queries)
     best = np.full((len(mapped), K), -np.inf, np.float32)

@@ -18,6 +18,7 @@ from sqlalchemy import insert, select
 from benchmarks.scale import world
 from benchmarks.scale.world import Real
 from curation.index import RegionIndex
+from curation.index.protocol import PoolIndex
 from curation.kernel.types import Detections
 from services.context import Context
 from services.db.base import utc_now
@@ -54,7 +55,9 @@ def grow(context: Context, real: Real, images: int) -> float:
     return time.process_time() - began
 
 
-def _close(context: Context, index: RegionIndex) -> None:
+def _close(context: Context, index: PoolIndex) -> None:
+    if not isinstance(index, RegionIndex):
+        raise TypeError("a pool grows here in the index of the default engine")
     if index.waiting() >= context.settings.selection.seal_rows:
         index.seal()
     else:

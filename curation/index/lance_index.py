@@ -18,6 +18,7 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from curation.index.checks import check_addition
@@ -110,7 +111,11 @@ class LanceIndex(LanceReader):
         )
 
     def _coded(
-        self, state: State, table: RegionTable, stored: FloatArray, real: BoolArray
+        self,
+        state: State,
+        table: RegionTable,
+        stored: npt.NDArray[np.float16],
+        real: BoolArray,
     ) -> dict[str, pa.Array]:
         """The columns of codes under the metric that counts; ``real``: no marker of an image."""
         metric = self._states.metric(state.metrics[state.fit])
