@@ -17,7 +17,6 @@ from sqlalchemy import insert, select
 
 from benchmarks.scale import world
 from benchmarks.scale.world import Real
-from curation.index import RegionIndex
 from curation.index.protocol import PoolIndex
 from curation.kernel.types import Detections
 from services.context import Context
@@ -56,8 +55,6 @@ def grow(context: Context, real: Real, images: int) -> float:
 
 
 def _close(context: Context, index: PoolIndex) -> None:
-    if not isinstance(index, RegionIndex):
-        raise TypeError("a pool grows here in the index of the default engine")
     if index.waiting() >= context.settings.selection.seal_rows:
         index.seal()
     else:

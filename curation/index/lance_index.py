@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -111,11 +111,7 @@ class LanceIndex(LanceReader):
         )
 
     def _coded(
-        self,
-        state: State,
-        table: RegionTable,
-        stored: npt.NDArray[np.float16],
-        real: BoolArray,
+        self, state: State, table: RegionTable, stored: npt.NDArray[Any], real: BoolArray
     ) -> dict[str, pa.Array]:
         """The columns of codes under the metric that counts; ``real``: no marker of an image."""
         metric = self._states.metric(state.metrics[state.fit])
