@@ -209,12 +209,17 @@ def _told() -> Iterator[None]:
         yield
     except MlflowException as error:
         said = f"MLflow: {str(error).splitlines()[0][:500]}"
-        status = error.get_http_status_code()
+        status = _status(error)
         if _is_answer(error) and 400 <= status < 500 and status not in NOT_OUR_FAULT:
             raise MirrorRefused(said) from error
         raise MirrorUnavailable(said) from error
     except RequestException as error:
         raise MirrorUnavailable(f"MLflow: {str(error).splitlines()[0][:500]}") from error
+
+
+def _status(error: Any) -> int:
+    """The status of an answer, as the client tells it."""
+    return int(error.get_http_status_code())
 
 
 def _is_answer(error: Exception) -> bool:

@@ -36,7 +36,7 @@ def tell(session: Session, cycle_id: int) -> None:
         .join(Observation, Observation.image_id == FailureRow.image_id)
         .where(LabelTask.cycle_id == cycle_id, Observation.traceparent.is_not(None))
     )
-    found = [tuple(row) for row in session.execute(query)]
+    found = session.execute(query).all()
     selection = tracing.current()
 
     def stored(_: Session) -> None:

@@ -66,7 +66,7 @@ def ask_scans(
 def _traces_of(session: Session, wanted: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """The traces of the frames, by the key of the look that is asked for."""
     key_of = {payload["image"]: key for key, payload in wanted.items()}
-    found = {}
+    found: dict[str, str] = {}
     for part in in_parts(list(key_of)):
         query = select(Observation.image_id, Observation.traceparent).where(
             Observation.image_id.in_(part), Observation.traceparent.is_not(None)

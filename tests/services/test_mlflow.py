@@ -233,7 +233,8 @@ def test_the_page_of_a_model_says_what_is_not_told(sqlite_context: Context, nobo
         name, _, value = sign_in(app, "viewer", "viewer").partition("=")
         with serving(app) as (address, _):
             headers = {"accept": "text/html"}
-            page = httpx.get(f"{address}/models/1", cookies={name: value}, headers=headers)
+            with httpx.Client(cookies={name: value}, headers=headers, timeout=120) as viewer:
+                page = viewer.get(f"{address}/models/1")
         assert page.status_code == 200, page.text
         assert ("not told yet" in page.text) is bool(url)
 
