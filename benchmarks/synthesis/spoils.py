@@ -48,10 +48,11 @@ def wrong_box(one: Drawn, by: Spoiler) -> Drawn:
 
 def mislabelled_donor(one: Drawn, by: Spoiler) -> Drawn:
     """The known object's own label is off: the sample inherits it."""
-    bad = shifted(one, by)
-    return replace(
-        bad, plan=replace(one.plan, donor=replace(one.plan.donor, truth=bad.staged.truth))
-    )
+    bad, donor = shifted(one, by), one.plan.donor
+    boxes = donor.truth.boxes_xyxy.copy()
+    boxes[donor.row] = bad.staged.truth.boxes_xyxy[bad.staged.row or 0]
+    truth = Truth(boxes, donor.truth.labels, donor.truth.ignore)
+    return replace(bad, plan=replace(one.plan, donor=replace(donor, truth=truth)))
 
 
 def empty_hole(one: Drawn, by: Spoiler) -> Drawn:
