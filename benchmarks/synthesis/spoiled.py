@@ -53,7 +53,10 @@ def measure(materials: Sequence[Material]) -> tuple[dict[str, Any], dict[str, An
         )
         for one in [one.drawn for one in judged if one.kept][:SPOILED_A_SEED]:
             for spoil in SPOILS:
-                refused = _is_refused(spoil(one, by), strict)
+                spoiled = spoil(one, by)
+                if _is_same(spoiled, one):
+                    continue
+                refused = _is_refused(spoiled, strict)
                 bad.append(float(refused))
                 passed[spoil.__name__] += not refused
     reached = {
@@ -79,6 +82,12 @@ def _drawn(material: Material) -> list[Drawn]:
     )
     answers = synthesis.get("compose", blending="varied").draw(plan(request))
     return [one for one in answers if isinstance(one, Drawn)]
+
+
+def _is_same(spoiled: Drawn, one: Drawn) -> bool:
+    """Whether nothing was spoiled: what moves the light alone has no hole to leave empty."""
+    untouched = spoiled.plan is one.plan and spoiled.staged is one.staged
+    return untouched and np.array_equal(spoiled.image, one.image)
 
 
 def _is_refused(one: Drawn, strict: CheckContext) -> bool:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from curation.kernel.types import FloatArray, ImageArray, Truth
-from curation.synthesis import Drawn
+from curation.synthesis import Donor, Drawn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +49,8 @@ def wrong_box(one: Drawn, by: Spoiler) -> Drawn:
 def mislabelled_donor(one: Drawn, by: Spoiler) -> Drawn:
     """The known object's own label is off: the sample inherits it."""
     bad, donor = shifted(one, by), one.plan.donor
+    if not isinstance(donor, Donor):
+        raise TypeError("a scene without an object has no label that could be off")
     boxes = donor.truth.boxes_xyxy.copy()
     boxes[donor.row] = bad.staged.truth.boxes_xyxy[bad.staged.row or 0]
     truth = Truth(boxes, donor.truth.labels, donor.truth.ignore)

@@ -46,9 +46,11 @@ def make_engine(url: str) -> Engine:
     """An engine with what each database needs for several writing processes."""
     if not url.startswith("sqlite"):
         bare, arguments = tls.connecting(url)
-        return create_engine(
+        engine = create_engine(
             bare, pool_pre_ping=True, pool_size=5, max_overflow=10, connect_args=arguments
         )
+        event.listen(engine, "do_connect", tls.connect)
+        return engine
     # As many connections as threads ask for: they cost a file handle each, and a reader must not
     # queue behind writers that wait for each other.
     engine = create_engine(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 CHECKED = ("verify-full", "verify-ca")
@@ -43,3 +45,18 @@ def connecting(url: str) -> tuple[URL, dict[str, Any]]:
     if mode == "require":
         context.verify_mode = ssl.CERT_NONE
     return bare, {"ssl_context": context}
+
+
+def connect(
+    dialect: Any, _record: Any, arguments: Sequence[Any], named: Mapping[str, Any]
+) -> DBAPIConnection:
+    """Connect as SQLAlchemy does, and say what TLS says as an error of the database.
+
+    The driver lets it through as it is, and nobody who waits for a database would know it.
+    """
+    try:
+        connection: DBAPIConnection = dialect.connect(*arguments, **named)
+    except ssl.SSLError as error:
+        why = f"TLS to the database, see sslmode and sslrootcert of database_url: {error}"
+        raise dialect.loaded_dbapi.InterfaceError(why) from error
+    return connection
