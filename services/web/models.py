@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from services.context import Context
 from services.db.engine import reading
@@ -111,43 +113,42 @@ def model_page(request: Request, user: session.UserOf, name: str) -> Response:
 @router.post("/models/{name}/promote")
 def promote(request: Request, user: session.SenderOf, name: str) -> Response:
     """Make a model the champion, whatever the gate said."""
-    context: Context = request.app.state.context
-    with context.sessions.begin() as opened:
-        model = registry.find(opened, name)
+
+    def change(opened: Session, model: Model) -> None:
         registry.promote(opened, model, user.name, {"by": "person"})
-        number = model.number
-    return RedirectResponse(f"/models/{number}", 303)
+
+    return _changed(request, name, change)
 
 
 @router.post("/models/{name}/pin")
 def pin(request: Request, user: session.SenderOf, name: str) -> Response:
     """Let nothing take the place of the champion."""
-    context: Context = request.app.state.context
-    with context.sessions.begin() as opened:
-        model = registry.find(opened, name)
-        pins.pin(opened, model)
-        number = model.number
-    return RedirectResponse(f"/models/{number}", 303)
+    return _changed(request, name, pins.pin)
 
 
 @router.post("/models/{name}/unpin")
 def unpin(request: Request, user: session.SenderOf, name: str) -> Response:
     """Let challengers take its place again."""
-    context: Context = request.app.state.context
-    with context.sessions.begin() as opened:
-        model = registry.find(opened, name)
-        pins.unpin(opened, model)
-        number = model.number
-    return RedirectResponse(f"/models/{number}", 303)
+    return _changed(request, name, pins.unpin)
 
 
 @router.post("/models/{name}/explain")
 def explain_anyway(request: Request, user: session.SenderOf, name: str) -> Response:
     """Have its failures explained, though it finds less of the holdout than is set."""
     context: Context = request.app.state.context
+
+    def change(opened: Session, model: Model) -> None:
+        holding.release(opened, context.settings, model)
+
+    return _changed(request, name, change)
+
+
+def _changed(request: Request, name: str, change: Callable[[Session, Model], object]) -> Response:
+    """Change a model in one transaction, then show it."""
+    context: Context = request.app.state.context
     with context.sessions.begin() as opened:
         model = registry.find(opened, name)
-        holding.release(opened, context.settings, model)
+        change(opened, model)
         number = model.number
     return RedirectResponse(f"/models/{number}", 303)
 
