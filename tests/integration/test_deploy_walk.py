@@ -1,8 +1,8 @@
 """`deploy/README.md` walked: each process of its table by its own command, in production, over TLS.
 
-PostgreSQL, Redis and an S3 store are on this host, as they would be on others; all that the processes
-have is settings. Then a person of the team goes through the loop by the documented commands and
-over HTTP, from the first account to a decision on a new model.
+PostgreSQL, Redis and an S3 store are on this host, as they would be on others; all that the
+processes have is settings. Then a person of the team goes through the loop by the documented
+commands and over HTTP, from the first account to a decision on a new model.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SMALL = {
 
 
 def commands() -> list[str]:
-    """What the table of processes says to start; not the folder that is watched where one is set."""
+    """What the table of processes says to start, but for a folder that is watched."""
     table = PAGE.partition("## Processes")[2].partition("All of them read")[0]
     said = re.findall(r"^\| [^|]+ \| `([^`]+)` \|", table, re.M)
     return [command for command in said if "intake.watch" not in command]

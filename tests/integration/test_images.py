@@ -84,5 +84,7 @@ def test_images_are_built_and_work_read_only_as_nobody_in_particular(
     assert said["written"] == "refused"
     assert int(said["components"]) > 100
     assert said["embedded"] == "3"
-    assert all(said[f"{name}_exit"] == "0" for name in ("api", "relay", "worker"))
-    assert all(float(said[f"{name}_stopped_s"]) < 25 for name in ("api", "relay", "worker"))
+    for name in ("api", "relay", "worker"):
+        # Ended by itself, and was not killed after podman's patience of 30 s.
+        assert said[f"{name}_exit"] in ("0", "143"), said
+        assert float(said[f"{name}_stopped_s"]) < 25, said
