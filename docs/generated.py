@@ -169,6 +169,14 @@ def latency_page() -> str:
     return latency.page()
 
 
+def sizes_page() -> str:
+    """What a project takes: disk, memory, processors."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import sizes
+
+    return sizes.page()
+
+
 def engines_page() -> str:
     """The engines of the region index beside each other."""
     sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -203,6 +211,7 @@ PAGES = {
     "results/scale.md": scale_page,
     "results/latency.md": latency_page,
     "results/index_engines.md": engines_page,
+    "sizes.md": sizes_page,
     "results/drawn_samples.md": drawn_samples_page,
     "../deploy/helm/e2x/values.schema.json": chart_schema,
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from services.config.hosts import open_host
 from services.config.project import Project, open_project
 from services.config.settings import Settings, get_settings
 from services.db import patience
@@ -25,7 +26,21 @@ class Context:
 def build(settings: Settings | None = None) -> Context:
     """Wire up the project that the settings name; the database must have been migrated."""
     settings = settings or get_settings()
-    project = open_project(settings)
+    return _wired(settings, open_project(settings))
+
+
+def build_host(settings: Settings | None = None) -> Context:
+    """The same on a host that may have nothing of the project but variables.
+
+    Raises:
+        NotFound: there is no project, and the variables do not say where its parts are.
+        InvalidRequest: the folder holds other files.
+    """
+    settings = settings or get_settings()
+    return _wired(settings, open_host(settings))
+
+
+def _wired(settings: Settings, project: Project) -> Context:
     engine = make_engine(database_url(settings, project))
     return Context(settings, project, engine, sessions_of(settings, engine))
 

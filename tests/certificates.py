@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from benchmarks.common.waiting import wait_until
+from services.worker import redis_server
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +51,27 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         )
     )
     return chain, secret
+
+
+@contextmanager
+def redis_over_tls(folder: Path, certificate: tuple[Path, Path]) -> Iterator[str]:
+    """Run a Redis server that speaks TLS only; its URL without options."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("NO TEST OF TLS TO REDIS RUNS: apt-get install redis-server")
+    chain, key = certificate
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    files = ["--tls-cert-file", str(chain), "--tls-key-file", str(key)]
+    files += ["--tls-ca-cert-file", str(chain), "--tls-auth-clients", "no"]
+    process = subprocess.Popen(
+        [program, "--port", "0", "--tls-port", str(port), *files, "--save", "", "--dir", folder],
+        stdout=subprocess.DEVNULL,
+    )
+    url = f"rediss://127.0.0.1:{port}/0"
+    try:
+        wait_until(lambda: redis_server.answers(f"{url}?ssl_ca_certs={chain}"), 30, "Redis is up")
+        yield url
+    finally:
+        process.kill()
+        process.wait()

@@ -54,6 +54,18 @@ class Postgres:
         )
         self._control("start", f"--log={self._log}", f"--options={options}")
 
+    def speak_tls(self, chain: Path, key: Path) -> None:
+        """Offer TLS by a certificate and its key; connections without it stay possible."""
+        for path, name in ((chain, "e2x.pem"), (key, "e2x.key")):
+            copy = self._data / name
+            shutil.copy(path, copy)
+            copy.chmod(0o600)
+            shutil.chown(copy, ACCOUNT)
+        for setting, value in (("cert_file", "e2x.pem"), ("key_file", "e2x.key")):
+            self._execute(f"ALTER SYSTEM SET ssl_{setting} = '{value}'")
+        self._execute("ALTER SYSTEM SET ssl = on")
+        self._control("reload")
+
     def stop(self) -> None:
         """Stop the server, as a crash would: its next start recovers."""
         self._control("stop", "--mode=immediate")

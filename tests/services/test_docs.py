@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from services.cli import make_app
@@ -84,3 +85,18 @@ def test_pictures_and_pages_that_are_linked_exist(page: Path) -> None:
     for name in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
         if not name.startswith("http"):
             assert (page.parent / name).exists(), name
+
+
+def test_every_drill_is_a_test_and_nobody_is_woken_for_what_was_never_played() -> None:
+    page = (DOCS / "runbook.md").read_text()
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page):
+        assert (ROOT / file).is_file(), file
+        assert not name or re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.M), name
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())
+    paged = {
+        rule["alert"]
+        for group in rules["groups"]
+        for rule in group["rules"]
+        if rule["labels"]["severity"] == "page"
+    }
+    assert paged <= set(re.findall(r"E2x\w+", page))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +12,8 @@ from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from benchmarks.common.databases import ACCOUNT, Postgres
+from benchmarks.common.databases import Postgres
 from benchmarks.common.projects import make_context
-from benchmarks.common.waiting import wait_until
 from services.config import brokers
 from services.config.settings import Settings
 from services.config.shown import current_settings
@@ -25,7 +21,7 @@ from services.db import tls
 from services.db.engine import make_engine
 from services.worker import redis_server
 from services.worker.app import make_app
-from tests.certificates import certificate
+from tests.certificates import certificate, redis_over_tls
 
 __all__ = ["certificate"]
 GROUP = "sentinel://:word@one:26379;sentinel://two;sentinel://three:5/2?master_name=e2x"
@@ -37,27 +33,8 @@ def secured(
     certificate: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """A Redis server that speaks TLS only; its URL without options."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("NO TEST OF TLS TO REDIS RUNS: apt-get install redis-server")
-    chain, key = certificate
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    files = ["--tls-cert-file", str(chain), "--tls-key-file", str(key)]
-    files += ["--tls-ca-cert-file", str(chain), "--tls-auth-clients", "no"]
-    folder = tmp_path_factory.mktemp("redis")
-    process = subprocess.Popen(
-        [program, "--port", "0", "--tls-port", str(port), *files, "--save", "", "--dir", folder],
-        stdout=subprocess.DEVNULL,
-    )
-    url = f"rediss://127.0.0.1:{port}/0"
-    named = f"{url}?ssl_ca_certs={chain}"
-    try:
-        wait_until(lambda: redis_server.answers(named), 30, "Redis is ready")
+    with redis_over_tls(tmp_path_factory.mktemp("redis"), certificate) as url:
         yield url
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.whole
@@ -82,15 +59,7 @@ def test_a_broker_of_nobody_is_refused_by_the_client_and_by_celery(
 def test_a_database_of_nobody_is_refused(
     postgres: Postgres, certificate: tuple[Path, Path], postgres_url: str
 ) -> None:
-    for path, name in zip(certificate, ("e2x.pem", "e2x.key"), strict=True):
-        copy = postgres._data / name
-        shutil.copy(path, copy)
-        copy.chmod(0o600)
-        shutil.chown(copy, ACCOUNT)
-    for setting, value in (("cert_file", "e2x.pem"), ("key_file", "e2x.key")):
-        postgres._execute(f"ALTER SYSTEM SET ssl_{setting} = '{value}'")
-    postgres._execute("ALTER SYSTEM SET ssl = on")
-    postgres._control("reload")
+    postgres.speak_tls(*certificate)
     ca = f"sslrootcert={certificate[0]}"
     for options in (f"?sslmode=verify-full&{ca}", f"?{ca}", "?sslmode=require"):
         assert is_encrypted(postgres_url + options)
