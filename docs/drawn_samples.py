@@ -56,12 +56,10 @@ def page() -> str:
         "|---" * (2 + len(causes)) + "|",
         *(row(words, lines[name], causes) for name, words in RECIPES.items() if name in lines),
         "",
-        "| bar | goal | measured | |",
-        "|---|---|---|---|",
-        *(
-            bars.row(bars.SYNTHESIS[name], said)
-            for name, said in document["bars"].items()
-            if name in bars.SYNTHESIS and said["value"] is not None
+        *bars.table(
+            document,
+            bars.SYNTHESIS,
+            [name for name in document["bars"] if not name.endswith(bars.CARLA)],
         ),
         "",
         textwrap.fill(
@@ -71,6 +69,7 @@ def page() -> str:
         ),
         *on_real_pictures(document),
         *drawn_repair.section(document),
+        *drawn_repair.on_real_pictures(document),
     ]
     return "\n".join(told) + "\n"
 
@@ -100,14 +99,14 @@ def on_real_pictures(document: dict[str, Any]) -> list[str]:
         "|---" * (2 + len(causes)) + "|",
         *(row(words, lines[name], causes) for name, words in RECIPES.items() if name in lines),
         "",
-        "| bar | goal | measured | |",
-        "|---|---|---|---|",
-        *(
-            bars.row(bars.SYNTHESIS[name.removesuffix("@carla")], said)
-            for name, said in document["bars"].items()
-            if name.endswith("@carla")
-            and name.removesuffix("@carla") in bars.SYNTHESIS
-            and said["value"] is not None
+        *bars.table(
+            document,
+            bars.SYNTHESIS,
+            [
+                name
+                for name in document["bars"]
+                if name.endswith(bars.CARLA) and not name.startswith("G7_")
+            ],
         ),
         "",
         textwrap.fill(told, 100),

@@ -188,8 +188,9 @@ def trained(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, An
         wanted += repair.borrowed(Units(LOOP_UNITS, read_only=True).done, wanted)
     lines = repair.table(wanted)
     repair.show(lines)
-    reached = repair.reached(wanted) if street else harm.reached(repair.by_arm(wanted))
-    return reached, {"size": size, "table": lines}
+    by_arm = repair.by_arm(wanted)
+    reached = repair.reached(wanted) if street else harm.reached(by_arm)
+    return reached, {"size": size, "table": lines, "holdout": harm.told(by_arm)}
 
 
 def reproduced(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,12 +27,47 @@ def reached(arms: Mapping[str, Sequence[Unit]]) -> dict[str, Any]:
         arms: units by arm; those of seeds that both have count.
     """
     found: dict[str, Any] = {}
+    for arm, own, other in _pairs(arms):
+        found |= _of_arm(arm, own, other)
+    return found
+
+
+def told(arms: Mapping[str, Sequence[Unit]]) -> dict[str, Any]:
+    """What is told beside the bars, of units that count by group.
+
+    Args:
+        arms: units by arm.
+
+    Returns:
+        By arm with drawn samples: ``groups`` of the holdout and objects ``found`` in them before,
+        means over seeds; ``flips_above``, by how much the share of them that it loses is above that
+        without drawn samples, with its 95 % interval, paired by group.
+    """
+    found: dict[str, Any] = {}
+    for arm, own, other in _pairs(arms):
+        results, others = ([unit["result"] for unit in units] for units in (own, other))
+        if not _by_group([*results, *others]):
+            continue
+        lost, shared = _counts(results, lambda row: [row[LOST], row[FOUND]])
+        lost_without, _ = _counts(others, lambda row: [row[LOST], 0])
+        apart = [a - b for a, b in zip(lost, lost_without, strict=True)]
+        found[arm] = {
+            "groups": float(np.mean([len(result["holdout"]) for result in results])),
+            "found": float(np.mean([counts[:, 1].sum() for counts in lost])),
+            "flips_above": [value / 100 for value in interval(apart, shared)],
+        }
+    return found
+
+
+def _pairs(
+    arms: Mapping[str, Sequence[Unit]],
+) -> Iterator[tuple[str, list[Unit], list[Unit]]]:
+    """Arms with drawn samples, their units and those without them, seed by seed."""
     for arm, without in WITHOUT.items():
         known = {unit["seed"]: unit for unit in arms.get(without, ())}
         own = [unit for unit in arms.get(arm, ()) if unit["seed"] in known]
         if own:
-            found |= _of_arm(arm, own, [known[unit["seed"]] for unit in own])
-    return found
+            yield arm, own, [known[unit["seed"]] for unit in own]
 
 
 def _of_arm(arm: str, own: Sequence[Unit], other: Sequence[Unit]) -> dict[str, Any]:

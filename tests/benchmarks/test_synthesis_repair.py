@@ -108,6 +108,11 @@ def test_one_seed_has_intervals_over_the_groups_of_its_holdout() -> None:
     assert 0 <= false["low"] < 3 < false["high"]
     assert (found["G7_compose_champion"]["low"], found["G7_compose"]["low"]) == (0, 0)
     assert found["G7_compose_champion"]["interval_over"] == "seeds and the groups that they share"
+    told = harm.told(repair.by_arm(units))["compose"]
+    assert (told["groups"], told["found"]) == (20, 200)
+    value, low, high = told["flips_above"]  # of four groups that lose one, two do with samples too
+    assert value == pytest.approx(-2 / 200)
+    assert low < -0.01 < high <= 0
 
 
 def test_seeds_that_share_their_groups_are_one_draw() -> None:
