@@ -129,7 +129,8 @@ def carla(data: Path, seed: int, epochs: int, threads: int, num_samples: int) ->
     base = CACHE / "loop" / f"carla-e{epochs}-base"
     folder = CACHE / "loop" / f"carla-e{epochs}-block{real.BLOCK}-{seed}"
     train_base(world, base, epochs, threads)
-    prepared = prepare(world, base, folder, "e2x", {"num_samples": num_samples})
+    explained = {"num_samples": num_samples}
+    prepared = prepare(world, base, folder, "e2x", explained, selects=False)
     observer = replace(prepared.observer, world=all_judge(world))
     wide = folder / "synthesis" / "all-judge"
     return material(replace(prepared, observer=observer), wide, AS_THE_SERVICE)
