@@ -86,8 +86,9 @@ def on_real_pictures(document: dict[str, Any]) -> list[str]:
     words = (
         "Objects of CARLA's towns 03 to 05 that a detector of towns 01 and 02 misses, by class; "
         "nobody planted a cause, and why a vehicle is missed may be its own looks: its surroundings"
-        " around a known object then make nothing fail, whatever is blamed. The classes take turns; one "
-        "of which the detector finds fewer than six objects has none to try it on, and is left out."
+        " around a known object then make nothing fail, whatever is blamed. The classes take turns; "
+        "one of which the detector finds fewer than six objects has none to try it on, and is left "
+        "out."
     )
     told = f"{part['misses']} misses in {part['frames']} frames, seeds {seeds}; "
     told += f"PyTorch {part['versions']['torch']}; `{part['command']}`."
@@ -121,10 +122,10 @@ def sentences(lines: dict[str, dict[str, Any]]) -> Iterator[str]:
     blamed, frame, contrast = (
         lines[name]["all"] for name in ("transplant", "frame_light", "contrast")
     )
-    certain = blamed["minus_foreign"][1] > 0
+    often = "more often" if blamed["minus_foreign"][1] > 0 else "no more often"
     yield (
-        f"What is blamed makes known objects fail {'more' if certain else 'no more'} often than the "
-        f"same mask with another frame's pixels: {_apart(blamed, 'foreign')}."
+        f"What is blamed makes known objects fail {often} than the same mask with another frame's "
+        f"pixels: {_apart(blamed, 'foreign')}."
     )
     if frame["minus_foreign"][1] <= 0 <= frame["minus_foreign"][2]:
         by_class = {
