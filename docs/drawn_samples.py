@@ -85,10 +85,9 @@ def on_real_pictures(document: dict[str, Any]) -> list[str]:
     seeds = ", ".join(map(str, part["seeds"]))
     words = (
         "Objects of CARLA's towns 03 to 05 that a detector of towns 01 and 02 misses, by class; "
-        "nobody planted a cause, and why a vehicle is missed may be its own looks: its surroundings"
-        " around a known object then make nothing fail, whatever is blamed. The classes take turns; "
-        "one of which the detector finds fewer than six objects has none to try it on, and is left "
-        "out."
+        "nobody planted a cause, and why a vehicle is missed may be its own looks: what surrounds "
+        "it then makes no other object fail, whatever is blamed. The classes take turns; one of "
+        "which the detector finds fewer than six objects has none to try it on and is left out."
     )
     told = f"{part['misses']} misses in {part['frames']} frames, seeds {seeds}; "
     told += f"PyTorch {part['versions']['torch']}; `{part['command']}`."
