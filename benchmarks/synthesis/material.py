@@ -129,7 +129,7 @@ def carla(data: Path, seed: int, epochs: int, threads: int, num_samples: int) ->
     base = CACHE / "loop" / f"carla-e{epochs}-base"
     folder = CACHE / "loop" / f"carla-e{epochs}-block{real.BLOCK}-{seed}"
     train_base(world, base, epochs, threads)
-    explained = {"num_samples": num_samples}
+    explained: dict[str, object] = {"num_samples": num_samples}
     prepared = prepare(world, base, folder, "e2x", explained, selects=False)
     observer = replace(prepared.observer, world=all_judge(world))
     wide = folder / "synthesis" / "all-judge"
