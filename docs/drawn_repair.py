@@ -98,7 +98,7 @@ def on_real_pictures(document: Mapping[str, Any]) -> Iterator[str]:
             f"| {line['negative_flips']:.1%} | {line['false_detections'][1]} "
             f"| {value:.1f} [{low:.1f}, {high:.1f}] |"
         )
-    names = [name for name in document["bars"] if name.startswith("G7_")]
+    names = [name for name in document["bars"] if name.startswith(("G7_", "G10_"))]
     yield ""
     yield from bars.table(
         dict(document), bars.SYNTHESIS, [name for name in names if name.endswith(bars.CARLA)]
@@ -107,9 +107,9 @@ def on_real_pictures(document: Mapping[str, Any]) -> Iterator[str]:
     for arm, told in part["holdout"].items():
         value, low, high = (100 * share for share in told["flips_above"])
         yield textwrap.fill(
-            f"Of {told['found']:.0f} objects in {told['groups']:.0f} stretches of a drive that the "
-            f"first detector finds, {ARMS[arm]} lose {value:+.1f} points [{low:.1f}, {high:.1f}] "
-            "more than training again on the same data does.",
+            f"The first detector finds {told['found']:.0f} objects in {told['groups']:.0f} stretches "
+            f"of a drive. Which share of them is lost: {ARMS[arm]}, {value:+.1f} points "
+            f"[{low:.1f}, {high:.1f}] against training again on the same data.",
             100,
         )
     yield ""

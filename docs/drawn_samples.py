@@ -107,7 +107,7 @@ def on_real_pictures(document: dict[str, Any]) -> list[str]:
             [
                 name
                 for name in document["bars"]
-                if name.endswith(bars.CARLA) and not name.startswith("G7_")
+                if name.endswith(bars.CARLA) and name.startswith(("G2", "G4_above"))
             ],
         ),
         "",
