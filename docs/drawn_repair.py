@@ -107,9 +107,9 @@ def on_real_pictures(document: Mapping[str, Any]) -> Iterator[str]:
     for arm, told in part["holdout"].items():
         value, low, high = (100 * share for share in told["flips_above"])
         yield textwrap.fill(
-            f"The first detector finds {told['found']:.0f} objects in {told['groups']:.0f} stretches "
-            f"of a drive. Which share of them is lost: {ARMS[arm]}, {value:+.1f} points "
-            f"[{low:.1f}, {high:.1f}] against training again on the same data.",
+            f"The first detector finds {told['found']:.0f} objects, in {told['groups']:.0f} "
+            f"stretches of a drive. The share of them that is lost: {ARMS[arm]}, "
+            f"{value:+.1f} points [{low:.1f}, {high:.1f}] against training again on the same data.",
             100,
         )
     yield ""
