@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,9 @@ SYNTHESIS = {
     "G11": Bar("plans drawn again to the same bytes, share", ">="),
     "G13": Bar("processor seconds a candidate of 256 x 192", "<="),
 }
+CARLA = "@carla"
+"""What the name of a bar ends in that was measured there."""
+SYNTHESIS |= {f"{name}{CARLA}": Bar(f"CARLA: {b.words}", b.sense) for name, b in SYNTHESIS.items()}
 UNITS = {
     f"{name}_{database}": Bar(f"{words}, {shown}", ">=")
     for database, shown in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL"))
@@ -225,7 +229,7 @@ FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "fidelity-ssdlite320_mobilenet_v3_large.json": ("Explanations, MobileNetV3", FIDELITY),
     "fidelity-ssd300_vgg16.json": ("Explanations, SSD300-VGG16, one image", FIDELITY),
     "fidelity-rivals.json": ("Explanations beside rivals, look-alikes and bad boxes", RIVALS),
-    "synthesis.json": ("Drawn samples, street world", SYNTHESIS),
+    "synthesis.json": ("Drawn samples, street world and CARLA", SYNTHESIS),
     "detectors.json": ("Detectors", DETECTORS),
     "retrieval.json": ("Index at size", RETRIEVAL),
     "scale.json": ("A pool that grows", SCALE),
@@ -259,6 +263,15 @@ def page() -> str:
                 lines.append(row(bars[name], said))
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def table(document: dict[str, Any], known: dict[str, Bar], names: Collection[str]) -> list[str]:
+    """Those of a document's bars as a table, in its order; those on CARLA without saying so."""
+    return ["| bar | goal | measured | |", "|---|---|---|---|"] + [
+        row(known[name.removesuffix(CARLA)], said)
+        for name, said in document["bars"].items()
+        if name in names and name in known and said["value"] is not None
+    ]
 
 
 def row(bar: Bar, said: dict[str, Any]) -> str:

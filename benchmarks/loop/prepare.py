@@ -108,9 +108,23 @@ def train_base(world: World, folder: Path, epochs: int, threads: int) -> None:
 
 
 def prepare(
-    world: World, base: Path, folder: Path, method: str, parameters: dict[str, object]
+    world: World,
+    base: Path,
+    folder: Path,
+    method: str,
+    parameters: dict[str, object],
+    selects: bool = True,
 ) -> Prepared:
-    """Find and explain the failures of the field, embed them and the pool; each part is kept."""
+    """Find and explain the failures of the field, embed them and the pool; each part is kept.
+
+    Args:
+        world: where.
+        base: folder of the detector.
+        folder: for what is kept.
+        method: of explanation.
+        parameters: of the method.
+        selects: whether pool images are chosen; else what is only asked for that is left out.
+    """
     detector = SsdDetector.load(base)
     encoder = TimmEncoder(input_size_hw=(224, 224))
     observer = Observer(world, detector, RegionEmbedder(encoder, mask_size_hw=(224, 224)))
@@ -122,9 +136,14 @@ def prepare(
     explainer = explain.get(method, **explain.accepted(method, parameters))
     failures = kept(folder / f"failures-{name}.pickle", lambda: observer.failures(explainer))
     (known,) = kept(folder / "known.pickle", lambda: [observer.known(world.train)])
-    (labelled,) = kept(folder / "labelled.pickle", lambda: [observer.wholes(world.train)])
-    (difficulty,) = kept(folder / "difficulty.pickle", lambda: [observer.difficulty(world.field)])
-    barred = [*world.holdout, *world.siblings, *world.train]
+    labelled, difficulty = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
+    barred: list[Sample] = []
+    if selects:
+        (labelled,) = kept(folder / "labelled.pickle", lambda: [observer.wholes(world.train)])
+        (difficulty,) = kept(
+            folder / "difficulty.pickle", lambda: [observer.difficulty(world.field)]
+        )
+        barred = [*world.holdout, *world.siblings, *world.train]
     return Prepared(
         observer,
         explainer,

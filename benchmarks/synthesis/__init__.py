@@ -14,7 +14,10 @@ picture costs, whether it can be drawn again to the byte, and whether its label 
 ``training`` fine-tunes the first detectors of the loop's street world, which have had no part in
 the choice of a recipe, on what ``arms`` says, and counts the siblings that are still missed:
 ``material`` (misses in frames that teach, what hurt there, known objects), ``arms`` (what is put
-around known objects), ``training`` (one arm), ``repair`` (bars and table). ``leaks`` looks whether
-anything that judges got into it. What was made is kept in ``benchmarks/.cache``; a run that is cut
-goes on where it stopped.
+around known objects), ``training`` (one arm), ``repair`` (bars and table), ``harm`` (the holdout).
+``leaks`` looks whether anything that judges got into it. What was made is kept in
+``benchmarks/.cache``; a run that is cut goes on where it stopped.
+
+``--world carla --data FOLDER`` asks the same of CARLA's towns: ``reproduction``, and of
+``training`` whether drawn samples do harm.
 """

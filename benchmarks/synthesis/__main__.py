@@ -17,7 +17,9 @@ from benchmarks.detectors import CACHE
 from benchmarks.loop.table import environment
 from benchmarks.synthesis import (
     arms,
+    harm,
     leaks,
+    material,
     pictures,
     prepare,
     recipes,
@@ -27,7 +29,7 @@ from benchmarks.synthesis import (
     spoiled,
     training,
 )
-from benchmarks.synthesis.material import ready
+from benchmarks.synthesis.material import Material
 from curation.kernel.files import write_json
 from curation.synthesis.blend import BLENDINGS
 from curation.synthesis.composite import BLENDING
@@ -87,7 +89,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="takes each Nth miss")
     parser.add_argument("--first", type=int, default=0, help="of these; so processes share")
     parser.add_argument("--report", action="store_true", help="of what is done, does nothing new")
-    parser.add_argument("--arms", nargs="*", choices=arms.BY_NAME, default=list(arms.BY_NAME))
+    parser.add_argument(
+        "--arms", nargs="*", choices=arms.BY_NAME, help="of training; default: those of the world"
+    )
     parser.add_argument("--epochs", type=int, default=10, help="of the first detector")
     parser.add_argument("--finetune-epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
@@ -100,6 +104,10 @@ def main() -> None:
         "--results", type=Path, default=RESULTS, help="file whose part is written anew"
     )
     arguments = parser.parse_args()
+    if arguments.part == "pictures" and arguments.world != "street":
+        parser.error("--part pictures draws from the street world's own renderer")
+    if arguments.arms is None:
+        arguments.arms = arms.OF_WORLD[arguments.world]
     keep_freed_memory()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -108,29 +116,38 @@ def main() -> None:
     if arguments.part == "pictures":
         reached, told = pictures.measure(arguments.seeds, SCENES, DRAWN), {"scenes": SCENES}
     elif arguments.part == "leaks":
-        sizes = arguments.epochs, arguments.threads, arguments.num_samples
-        of_seeds = [ready(seed, *sizes) for seed in arguments.seeds]
-        reached, told = leaks.reached(of_seeds, (arms.BLAMED, arms.POOL)), {}
+        drawn = [arms.BY_NAME[name].around for name in arms.OF_WORLD[arguments.world]]
+        looked_at = [name for name in (arms.BLAMED, arms.POOL) if name in drawn]
+        of_seeds = [drawn_from(arguments, seed) for seed in arguments.seeds]
+        reached, told = leaks.reached(of_seeds, looked_at), {}
     elif arguments.part == "checks":
-        sizes = arguments.epochs, arguments.threads, arguments.num_samples
-        reached, told = spoiled.measure([ready(seed, *sizes) for seed in arguments.seeds])
+        reached, told = spoiled.measure([drawn_from(arguments, seed) for seed in arguments.seeds])
     elif arguments.part == "training":
         reached, told = trained(arguments)
     else:
         reached, told = reproduced(arguments)
-        if arguments.world != "street":
-            reached = {f"{name}@{arguments.world}": said for name, said in reached.items()}
-            arguments.part += f"_{arguments.world}"
+    part = arguments.part
+    if arguments.world != "street":
+        reached = {f"{name}@{arguments.world}": said for name, said in reached.items()}
+        part += f"_{arguments.world}"
     for name, entry in reached.items():
         print(name, json.dumps(entry))
     known = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}
     known.setdefault("bars", {}).update(reached)
-    known.setdefault("parts", {})[arguments.part] = {
+    known.setdefault("parts", {})[part] = {
         **environment("python -m benchmarks.synthesis " + " ".join(sys.argv[1:])),
         "seeds": arguments.seeds,
         **told,
     }
     write_json(arguments.results, known)
+
+
+def drawn_from(arguments: argparse.Namespace, seed: int) -> Material:
+    """What the arms of one seed draw from."""
+    sizes = arguments.epochs, arguments.threads, arguments.num_samples
+    if arguments.world == "carla":
+        return material.carla(arguments.data, seed, *sizes)
+    return material.street(seed, *sizes)
 
 
 def trained(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -139,10 +156,11 @@ def trained(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, An
     What decides most comes first: arms are asked for in order, and of one group of arms all seeds.
     """
     size = f"e{arguments.epochs} f{arguments.finetune_epochs} K{arguments.num_samples}"
-    units = Units(arguments.units)
+    units, street = Units(arguments.units), arguments.world == "street"
+    of_world = {} if street else {"world": arguments.world}
 
     def key(seed: int, arm: str) -> dict[str, Any]:
-        return {"part": "training", "seed": seed, "arm": arm, "size": size}
+        return {"part": "training", "seed": seed, "arm": arm, "size": size, **of_world}
 
     for start in range(0, len(arguments.arms), GROUP):
         for seed in () if arguments.report else arguments.seeds:
@@ -150,23 +168,29 @@ def trained(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, An
             waiting = [name for name in asked if not units.has(key(seed, name))]
             if not waiting:
                 continue
-            sizes = arguments.epochs, arguments.threads, arguments.num_samples
-            material = ready(seed, *sizes)
+            source = drawn_from(arguments, seed)
             for name in waiting:
                 begun = time.process_time()
                 print(f"  seed {seed} {name}", file=sys.stderr, flush=True)
                 result = training.measure(
-                    arms.BY_NAME[name], material, arguments.finetune_epochs, arguments.threads
+                    arms.BY_NAME[name], source, arguments.finetune_epochs, arguments.threads
                 )
                 seconds = time.process_time() - begun
                 units.add(key(seed, name), result | {"seconds": round(seconds, 1)})
     wanted = [
-        unit for unit in units.done if unit["size"] == size and unit["seed"] in arguments.seeds
+        unit
+        for unit in units.done
+        if unit["size"] == size
+        and unit["seed"] in arguments.seeds
+        and unit.get("world", "street") == arguments.world
     ]
-    wanted += repair.borrowed(Units(LOOP_UNITS, read_only=True).done, wanted)
+    if street:
+        wanted += repair.borrowed(Units(LOOP_UNITS, read_only=True).done, wanted)
     lines = repair.table(wanted)
     repair.show(lines)
-    return repair.reached(wanted), {"size": size, "table": lines}
+    by_arm = repair.by_arm(wanted)
+    reached = repair.reached(wanted) if street else harm.reached(by_arm)
+    return reached, {"size": size, "table": lines, "holdout": harm.told(by_arm)}
 
 
 def reproduced(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

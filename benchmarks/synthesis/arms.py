@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,6 +73,9 @@ ARMS = (
 )
 """In the order in which they decide something."""
 BY_NAME = {arm.name: arm for arm in ARMS}
+OF_WORLD = {"street": tuple(BY_NAME), "carla": ("same_data", "compose")}
+"""Asked for where no arms are named. On CARLA not even the oracle of the loop's benchmark repairs
+much more than training again does: no gain can be shown or refuted there, only harm."""
 
 
 def blamed(material: Material) -> Harms:
@@ -203,13 +207,13 @@ def drawn_once(around: str, material: Material) -> tuple[list[Drawn], float | No
 
 
 def stored(made: Sequence[Drawn], world: World, folder: Path) -> Iterator[Sample]:
-    """Finished samples as samples of the world, written below its folder."""
+    """Finished samples as samples of the world, written to a folder that may lie elsewhere."""
     for name, image, truth in made:
         data = encode_png(image)
         path = folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        file = str(path.relative_to(world.root))
+        file = os.path.relpath(path, world.root)
         size_wh, causes = (image.shape[1], image.shape[0]), (None,) * len(truth)
         yield Sample(name, file, content_hash(data), size_wh, truth, causes, frozenset())
 

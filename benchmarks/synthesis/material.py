@@ -1,9 +1,9 @@
-"""What is drawn from in the world of the loop: misses in the frames that teach, known objects."""
+"""What is drawn from in a world of the loop: misses in the frames that teach, known objects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,15 +11,16 @@ import numpy as np
 
 from benchmarks.common.keep import kept
 from benchmarks.detectors import CACHE
-from benchmarks.loop import field, worlds
+from benchmarks.loop import field, real, worlds
 from benchmarks.loop.arms import DEALS, FIELD_FRAMES
 from benchmarks.loop.evidence import shown
 from benchmarks.loop.field import Dealt
 from benchmarks.loop.prepare import Prepared, prepare, train_base
-from benchmarks.loop.worlds import Sample
+from benchmarks.loop.worlds import Sample, World
 from curation import superpixels
 from curation.failures import FailureRules
 from curation.kernel.images import perceptual_hash
+from curation.modes.dealing import by_hash
 from curation.synthesis import (
     CheckContext,
     Donor,
@@ -31,6 +32,7 @@ from curation.synthesis import (
     pool_harms,
     texture_bounds,
 )
+from services.config.setting_groups import SynthesisSettings
 
 Harms: TypeAlias = tuple[tuple[Missed, Harm], ...]
 """Misses, each with what is put around known objects for it; one may come several times."""
@@ -38,6 +40,23 @@ POOL, SHARE, FIELD = 2000, 0.0125, 200
 """Images of the pool, the share of it that holds each cause, images of the field."""
 SEGMENTS = 200
 TEXTURES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """Which misses of the frames that teach give what hurts.
+
+    Attributes:
+        planted: those of modes alone whose failures have a hidden cause.
+        most: of a mode; None for all of them.
+    """
+
+    planted: bool
+    most: int | None = None
+
+
+PLANTED = Tried(planted=True)
+AS_THE_SERVICE = Tried(planted=False, most=SynthesisSettings().failures_mode)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,23 +108,46 @@ class Material:
         return kept(self.folder / name, made)
 
 
-def ready(seed: int, epochs: int, threads: int, num_samples: int) -> Material:
+def street(seed: int, epochs: int, threads: int, num_samples: int) -> Material:
     """Of the street world as the loop has it: what that benchmark has kept is not made again."""
     size = f"e{epochs}-pool{POOL}-share{SHARE}-field{FIELD}"
     folder = CACHE / "loop" / f"street-{size}-{seed}"
     world = worlds.street(folder, "street", seed, POOL, SHARE, FIELD)
     train_base(world, folder / "base", epochs, threads)
     prepared = prepare(world, folder / "base", folder, "e2x", {"num_samples": num_samples})
-    return material(prepared, folder / "synthesis")
+    return material(prepared, folder / "synthesis", PLANTED)
 
 
-def material(prepared: Prepared, folder: Path) -> Material:
+def carla(data: Path, seed: int, epochs: int, threads: int, num_samples: int) -> Material:
+    """Of CARLA as the loop has it, but that all frames outside the field are its holdout.
+
+    Nobody planted anything: the misses of all modes give what hurts, of each as many as the
+    service tries. Nothing is bought of the pool, so that it judges too: of the loop's holdout
+    alone, one object in forty that is lost would be more than may be lost.
+    """
+    world = real.carla(data, seed)
+    base = CACHE / "loop" / f"carla-e{epochs}-base"
+    folder = CACHE / "loop" / f"carla-e{epochs}-block{real.BLOCK}-{seed}"
+    train_base(world, base, epochs, threads)
+    explained: dict[str, object] = {"num_samples": num_samples}
+    prepared = prepare(world, base, folder, "e2x", explained, selects=False)
+    observer = replace(prepared.observer, world=all_judge(world))
+    wide = folder / "synthesis" / "all-judge"
+    return material(replace(prepared, observer=observer), wide, AS_THE_SERVICE)
+
+
+def all_judge(world: World) -> World:
+    """The same with all frames for a holdout that are neither trained on nor of the field."""
+    return replace(world, holdout=(*world.holdout, *world.pool, *world.siblings))
+
+
+def material(prepared: Prepared, folder: Path, tried: Tried) -> Material:
     """Of a world that is ready; the transplant game of each miss is played once and kept."""
     dealt = field.deal_frames(prepared, DEALS[FIELD_FRAMES])
     donors = kept(folder / "donors.pickle", lambda: _donors(prepared))
 
     def hurt() -> Iterator[tuple[Missed, Harm]]:
-        misses = list(shown(list(_missed(prepared, dealt)), "misses blamed"))
+        misses = list(shown(list(_missed(prepared, dealt, tried)), "misses blamed"))
         for missed, harm in harms_of(misses, donors, prepared.detector, prepared.world.seed):
             if isinstance(harm, Harm):
                 yield missed, harm
@@ -134,16 +176,18 @@ def _donors(prepared: Prepared) -> Iterator[Donor]:
             yield Donor(sample.name, "train", image, sample.truth, row, score)
 
 
-def _missed(prepared: Prepared, dealt: Dealt) -> Iterator[Missed]:
-    """Of modes of missed objects whose failures have a hidden cause; a frame gives once."""
+def _missed(prepared: Prepared, dealt: Dealt, tried: Tried) -> Iterator[Missed]:
+    """Of modes of missed objects; a frame gives once to each."""
     world, by_name = prepared.world, {failure.name: failure for failure in prepared.failures}
     teaching = {sample.name: sample for sample in dealt.parents}
     for mode in dealt.modes:
         cause = field.cause_of_most([by_name[name].cause for name in mode.members])
-        if cause is None or mode.family != "missed":
+        if mode.family != "missed" or (tried.planted and cause is None):
             continue
         own = {by_name[name].sample: by_name[name] for name in reversed(mode.members)}
-        for frame in sorted(own.keys() & teaching.keys()):
+        frames = own.keys() & teaching.keys()
+        taken = sorted(frames) if tried.most is None else by_hash(frames)[: tried.most]
+        for frame in taken:
             sample, failure = teaching[frame], own[frame].failure
             image, row = world.image(sample), failure.truth_index
             yield Missed(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import bars
-from benchmarks.synthesis.repair import bootstrapped
+from benchmarks.synthesis.resampling import bootstrapped
 from curation import synthesis
 from curation.kernel.boxes import overlaps
 from curation.synthesis import Donor, Drawn, Harm, ModeHarm, Staging, SynthesisRequest, plan

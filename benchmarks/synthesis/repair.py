@@ -1,5 +1,7 @@
 """Bars and table of training: siblings fixed by arm and cause, paired by seed and frame.
 
+What becomes of the holdout is in ``harm``.
+
 A sibling's object counts as fixed where the first detector missed it and the new one finds it.
 Points are of those that it missed.
 """
@@ -11,14 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.common import bars
-from benchmarks.loop.bars import bar, difference
+from benchmarks.synthesis import harm
+from benchmarks.synthesis.resampling import Counts, interval
 
 Unit: TypeAlias = Mapping[str, Any]
-Counts: TypeAlias = npt.NDArray[np.float64]
-REPEATS = 4000
 ALONE, COMPOSED, POOL = "compose", "field_frames_compose", "pool"
 FRAMES, SAME, RETRIEVAL = "field_frames", "same_data", "retrieval_lacking"
 SELECTION, BOTH = "selection", "selection_compose"
@@ -26,9 +26,6 @@ PASTING = {"elsewhere": 8.0, "pasted": 8.0}
 """What is pasted without what hurt, and by how many points what hurt must be above it."""
 EXPLAINED = {"random": 5.0, "supporting": 5.0, "unblamed": 5.0, "whole": 5.0}
 """Other parts of the failing frame: what knows no explanation, or its opposite."""
-HARMLESS = {"field_frames_compose": FRAMES, "compose": SAME, "pool": SAME}
-"""Arms with drawn samples, and the same without: what they do to the holdout."""
-
 BORROWED = {
     ("training", "e2x", 75): SELECTION,
     ("training", "random", 75): "random_boxes",
@@ -64,7 +61,7 @@ def borrowed(loop: Sequence[Unit], own: Sequence[Unit]) -> list[dict[str, Any]]:
 def table(units: Sequence[Unit]) -> list[dict[str, Any]]:
     """A line for each arm, that which fixes most first."""
     seeds = {unit["seed"] for unit in units}
-    lines = [_line(own) for own in _by_arm(units).values()]
+    lines = [_line(own) for own in by_arm(units).values()]
     lines.sort(key=lambda line: (line["seeds"] != len(seeds), -line["fixed"][0]))
     return lines
 
@@ -102,7 +99,7 @@ def _false(results: Sequence[Mapping[str, Any]]) -> list[int] | None:
 
 def reached(units: Sequence[Unit]) -> dict[str, Any]:
     """The bars; of arms that not all seeds have, over those that both of a pair have."""
-    arms = _by_arm(units)
+    arms = by_arm(units)
     pairs = _Pairs(arms)
     found: dict[str, Any] = {}
     for name, rival in (("G3_same_data", SAME), ("G3_retrieval", RETRIEVAL)):
@@ -125,38 +122,7 @@ def reached(units: Sequence[Unit]) -> dict[str, Any]:
         found["G3b_pool_value"] = bars.entry(found["G3b_pool"]["value"], bound=-5.0)
     if pairs.has(POOL, SAME):
         found["G3_pool_at_all"] = bars.entry(*pairs.apart(POOL, SAME), bound=0.0)
-    for arm, without in HARMLESS.items():
-        if pairs.has(arm, without):
-            found |= _harmless(arm, without, arms)
-    return found
-
-
-def _harmless(arm: str, without: str, arms: Mapping[str, Sequence[Unit]]) -> dict[str, Any]:
-    """G7 of an arm: holdout, classes, flips and false detections, beside those without it."""
-    own = {unit["seed"]: unit for unit in arms[arm]}
-    other = {unit["seed"]: unit for unit in arms[without] if unit["seed"] in own}
-    seeds = sorted(other)
-    both = [dict(unit) for seed in seeds for unit in (own[seed], other[seed])]
-    results = [own[seed]["result"] for seed in seeds]
-    worst = min(
-        100 * float(np.mean([result["classes"][name][1] - result["classes"][name][0]
-                             for result in results]))
-        for name in results[0]["classes"]
-    )  # fmt: skip
-    fewer = [
-        own[seed]["result"]["false_detections"][1] - other[seed]["result"]["false_detections"][1]
-        for seed in seeds
-    ]
-    keys = [(seed, 0) for seed in seeds]
-    return {
-        f"G7_{arm}": difference(both, arm, without, "map50", keys, -0.5),
-        f"G7_{arm}_champion": bar(
-            [100 * (result["map50"] - result["map50_before"]) for result in results], -0.5
-        ),
-        f"G7_{arm}_class": bars.entry(worst, bound=-2.0),
-        f"G7_{arm}_flips": bar([r["negative_flips"] for r in results], 0.02, at_most=True),
-        f"G7_{arm}_false": bar([float(count) for count in fewer], 0.0, at_most=True),
-    }
+    return found | harm.reached(arms)
 
 
 class _Pairs:
@@ -186,7 +152,7 @@ class _Pairs:
         ]
         told = all("objects" in unit["result"] for pair in pairs for unit in pair)
         counted = _by_frame if told else _in_all
-        return _interval([_together(np.stack([counted(unit) for unit in pair])) for pair in pairs])
+        return interval([_together(np.stack([counted(unit) for unit in pair])) for pair in pairs])
 
     def _seeds(self, first: str, second: str) -> list[int]:
         return sorted(self._arms.get(first, {}).keys() & self._arms.get(second, {}).keys())
@@ -214,35 +180,11 @@ def _together(pair: Counts) -> Counts:
 
 def _points(own: Sequence[Unit]) -> tuple[float, float, float]:
     told = all("objects" in unit["result"] for unit in own)
-    return _interval([_by_frame(unit) if told else _in_all(unit) for unit in own])
+    return interval([_by_frame(unit) if told else _in_all(unit) for unit in own])
 
 
-def _interval(seeds: Sequence[Counts]) -> tuple[float, float, float]:
-    """Points, and a 95 % interval: seeds drawn with replacement, and the frames of each.
-
-    Args:
-        seeds: of each, [F, 2] a count and what it is a share of.
-    """
-    count, of = (sum(float(c[:, column].sum()) for c in seeds) for column in (0, 1))
-    rng = np.random.default_rng(0)
-    drawn = np.stack(
-        [c[rng.integers(0, len(c), (REPEATS, len(c)))].sum(axis=1) for c in seeds]
-    )  # [S, R, 2]
-    rows = rng.integers(0, len(seeds), (REPEATS, len(seeds)))
-    sums = drawn[rows, np.arange(REPEATS)[:, None]].sum(axis=1)  # [R, 2]
-    low, high = np.quantile(100 * sums[:, 0] / np.maximum(1, sums[:, 1]), [0.025, 0.975])
-    return 100 * count / max(1.0, of), float(low), float(high)
-
-
-def bootstrapped(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of single values, and its 95 % interval."""
-    rows = np.asarray(values, np.float64)
-    draws = np.random.default_rng(0).integers(0, len(rows), (REPEATS, len(rows)))
-    low, high = np.quantile(rows[draws].mean(axis=1), [0.025, 0.975])
-    return float(rows.mean()), float(low), float(high)
-
-
-def _by_arm(units: Sequence[Unit]) -> dict[str, list[Unit]]:
+def by_arm(units: Sequence[Unit]) -> dict[str, list[Unit]]:
+    """In the order of their seeds."""
     found: dict[str, list[Unit]] = defaultdict(list)
     for unit in sorted(units, key=lambda one: int(one["seed"])):
         found[unit["arm"]].append(unit)

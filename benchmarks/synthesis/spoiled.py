@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.common import bars
 from benchmarks.synthesis.arms import BLAMED, SURROUNDINGS
 from benchmarks.synthesis.material import Material, context
-from benchmarks.synthesis.repair import bootstrapped
+from benchmarks.synthesis.resampling import bootstrapped
 from benchmarks.synthesis.spoils import SPOILS, Spoiler
 from curation import synthesis
 from curation.synthesis import (

@@ -12,13 +12,14 @@ from benchmarks.common.keep import kept
 from benchmarks.loop import field
 from benchmarks.loop.field import Dealt
 from benchmarks.loop.prepare import Prepared
-from benchmarks.loop.tested import Tested, Tests, detections, resampled, scored, tested
+from benchmarks.loop.tested import Tested, Tests, detections, resampled, scored
 from benchmarks.loop.training import compare, fine_tuned, labelled
-from benchmarks.loop.worlds import World
+from benchmarks.loop.worlds import Sample, World
 from benchmarks.synthesis import arms
 from benchmarks.synthesis.arms import Arm
 from benchmarks.synthesis.material import Material
 from curation.kernel.matching import match
+from curation.kernel.types import Detections
 
 WORKING = 0.5
 """Score from which a detection counts."""
@@ -35,19 +36,13 @@ def measure(arm: Arm, material: Material, epochs: int, threads: int) -> dict[str
     """
     prepared, folder = material.prepared, material.folder
     world = prepared.world
-    (before,) = kept(
-        folder.parent / "before.pickle", lambda: [tested(prepared.detector, world)]
-    )  # of the loop's own arms too
-    (false_before,) = kept(
-        folder / "false-before.pickle",
-        lambda: [false_detections(detections(prepared.detector, world, world.holdout))],
-    )
+    before, holdout_before, drawn_before = start(material)
     frames = list(material.dealt.parents) if arm.frames else []
     bought = labelled("e2x", arm.boxes, seen_by_selection(arm, material)) if arm.boxes else []
     made, share = [], None
     if arm.around:
         found, share = arms.drawn_once(arm.around, material)
-        made = list(arms.stored(found, world, world.root / "drawn" / arm.around))
+        made = list(arms.stored(found, world, folder / "drawn" / arm.around))
     detector = fine_tuned(
         prepared, [*frames, *bought], folder / "challenger", epochs, threads, unboosted=made
     )
@@ -64,11 +59,34 @@ def measure(arm: Arm, material: Material, epochs: int, threads: int) -> dict[str
         "classes": {
             name: [entry.ap50, after.plain.per_class[name].ap50]
             for name, entry in before.plain.per_class.items()
+            if entry.ap50 is not None
         },
-        "false_detections": [false_before, false_detections(holdout)],
+        "false_detections": [false_detections(holdout_before), false_detections(holdout)],
         "objects": objects(world, before, after),
+        "holdout": by_group(world, (before, after), (holdout_before, holdout)),
         "resampled": resampled(world, holdout, siblings),
+        "resampled_before": drawn_before,
     }
+
+
+def start(material: Material) -> tuple[Tested, Tests, dict[str, Any]]:
+    """The first detector, tested once: figures, what it finds in the holdout, and resampled."""
+    prepared, folder = material.prepared, material.folder
+    world = prepared.world
+
+    def test() -> tuple[Tests, Tests]:
+        holdout = detections(prepared.detector, world, world.holdout)
+        return holdout, detections(prepared.detector, world, world.siblings)
+
+    ((holdout, siblings),) = kept(folder / "tests-before.pickle", lambda: [test()])
+    version = prepared.detector.version
+    (before,) = kept(
+        folder.parent / "before.pickle", lambda: [scored(version, world, holdout, siblings)]
+    )  # of the loop's own arms too
+    (drawn,) = kept(
+        folder / "resampled-before.pickle", lambda: [resampled(world, holdout, siblings)]
+    )
+    return before, holdout, drawn
 
 
 def seen_by_selection(arm: Arm, material: Material) -> Prepared:
@@ -98,15 +116,40 @@ def objects(world: World, before: Tested, after: Tested) -> list[list[Any]]:
     ]
 
 
+def by_group(
+    world: World, scores: tuple[Tested, Tested], tests: tuple[Tests, Tests]
+) -> list[list[Any]]:
+    """What the holdout says, by what is drawn together where intervals are.
+
+    Args:
+        world: whose holdout.
+        scores: of the first detector and of the new one.
+        tests: what they find in the holdout.
+
+    Returns:
+        Of each group: its name, objects that the first detector finds, those of them that the new
+        one loses, false detections of the first and of the new one.
+    """
+    was, now = ({one.key for one in test.plain.objects if one.found} for test in scores)
+    found: dict[str, list[int]] = {}
+    for sample, *seen in zip(tests[0][0], tests[0][1], tests[1][1], strict=True):
+        own = {key for key in was if key[0] == sample.digest}
+        more = [len(own), len(own - now), *(_false(sample, one) for one in seen)]
+        total = found.setdefault(world.group(sample), [0] * len(more))
+        found[world.group(sample)] = [a + b for a, b in zip(total, more, strict=True)]
+    return [[name, *counts] for name, counts in sorted(found.items())]
+
+
 def false_detections(tests: Tests) -> int:
     """Detections above the working threshold that are no labelled object."""
-    count = 0
-    for sample, found in zip(*tests, strict=True):
-        sure = found.above(WORKING)
-        rows = match(sure, sample.truth, 0.5).detection_of_truth
-        ignored = int(np.sum(sample.truth.ignore))
-        count += max(0, len(sure) - int(np.sum(np.asarray(rows) >= 0)) - ignored)
-    return count
+    return sum(_false(sample, found) for sample, found in zip(*tests, strict=True))
+
+
+def _false(sample: Sample, found: Detections) -> int:
+    sure = found.above(WORKING)
+    rows = match(sure, sample.truth, 0.5).detection_of_truth
+    ignored = int(np.sum(sample.truth.ignore))
+    return max(0, len(sure) - int(np.sum(np.asarray(rows) >= 0)) - ignored)
 
 
 def _all(dealt: Dealt) -> tuple[Any, ...]:

@@ -10,20 +10,33 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.loop.evidence import Observer
+from benchmarks.loop import real
+from benchmarks.loop.evidence import FieldFailure, Observer
 from benchmarks.loop.field import Dealt
 from benchmarks.loop.prepare import Prepared
+from benchmarks.loop.tested import detections, scored
 from benchmarks.loop.worlds import Sample, World
 from benchmarks.synthesis import arms, leaks, prepare, training
-from benchmarks.synthesis.material import Material, context
+from benchmarks.synthesis.material import (
+    AS_THE_SERVICE,
+    PLANTED,
+    Material,
+    Tried,
+    _missed,
+    all_judge,
+    context,
+)
 from benchmarks.synthesis.recipes import dealt
 from curation import superpixels
 from curation.kernel.images import content_hash, encode_png
-from curation.kernel.types import ImageArray, Truth
+from curation.kernel.types import Failure, FailureKind, ImageArray, Truth
+from curation.modes import Mode
 from curation.select import PoolImage
 from curation.synthesis import Donor, Harm, Missed
 from curation.synthesis.geometry import window
 from retrain.config import DetectorConfig
+from retrain.detector import SsdDetector
+from services.config.setting_groups import SynthesisSettings
 from tests.curation.synthesis_pictures import CAR, SIZE_HW, Toy, donor, harm, harmless
 
 CLASSES = ("background", "car")
@@ -83,7 +96,9 @@ def prepared(world: World) -> Prepared:
     )
 
 
-def test_what_hurt_is_drawn_as_the_service_keeps_it(material: Material) -> None:
+def test_what_hurt_is_drawn_as_the_service_keeps_it(
+    material: Material, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     made, share = arms.drawn(arms.BLAMED, material)
     again, _ = arms.drawn(arms.BLAMED, material)
     assert share == 1.0
@@ -95,8 +110,10 @@ def test_what_hurt_is_drawn_as_the_service_keeps_it(material: Material) -> None:
     samples = list(arms.stored(made, material.prepared.world, material.prepared.world.root / "d"))
     world = material.prepared.world
     assert len(world.manifest([*world.train, *samples]).items) == 24 + len(made)
-    for one, (_, image, _) in zip(samples, made, strict=True):
-        assert np.array_equal(world.image(one), image)
+    apart = tmp_path_factory.mktemp("elsewhere")  # as where the world's own folder is read-only
+    for written in (samples, list(arms.stored(made, world, apart))):
+        for one, (_, image, _) in zip(written, made, strict=True):
+            assert np.array_equal(world.image(one), image)
 
 
 def test_rivals_are_as_many_whether_they_reproduce_or_not(material: Material) -> None:
@@ -202,3 +219,69 @@ def test_causes_take_turns() -> None:
 
     turns = dealt([Named("b", "1"), Named("b", "2"), Named("a", "3")])
     assert [one.name for one in turns] == ["3", "1", "2"]
+
+
+def test_the_holdout_tells_what_is_lost_by_what_is_drawn_together(material: Material) -> None:
+    """A detector that finds nothing loses all; of two frames of one drive it is counted once."""
+    world = material.prepared.world
+    drive = {one.name: "drive" for one in world.holdout}
+    world = replace(world, groups=drive)
+    seen = detections(Toy(), world, world.holdout)
+    blind = seen[0], [one.above(1.0) for one in seen[1]]
+    siblings = detections(Toy(), world, world.siblings)
+    before, after = (scored("x", world, test, siblings) for test in (seen, blind))
+    found = training.by_group(world, (before, after), (seen, blind))
+    assert found == [["drive", len(world.holdout), len(world.holdout), 0, 0]]
+    unlabelled = replace(world.holdout[0], truth=world.holdout[0].truth.without(0))
+    elsewhere = replace(world, holdout=(unlabelled, *world.holdout[1:]), groups={})
+    more = elsewhere.holdout, seen[1]
+    score = scored("x", elsewhere, more, siblings)
+    rows = training.by_group(elsewhere, (score, score), (more, more))
+    false = {name: (one, other) for name, _, _, one, other in rows}
+    assert false == {one.name: (int(one is unlabelled),) * 2 for one in elsewhere.holdout}
+
+
+def test_the_street_is_asked_by_hidden_cause_and_real_towns_as_the_service_asks(
+    material: Material,
+) -> None:
+    frames = material.dealt.parents
+    failures = [
+        FieldFailure(f"{one.name}#0", one.name, cause, missed_at(one), {})
+        for cause, own in ((CAUSE, frames[:3]), (None, frames[3:]))
+        for one in own
+    ]
+    modes = [
+        mode(name, [one.name for one in failures[part]])
+        for name, part in (("planted", slice(3)), ("unknown", slice(3, None)))
+    ]
+    world = material.prepared.world
+    unused: Any = None
+    observer = Observer(world, SsdDetector.fresh(world.config, "random")[0], unused)
+    prepared = replace(material.prepared, observer=observer, failures=tuple(failures))
+    dealt_frames = replace(material.dealt, modes=tuple(modes))
+    asked = {
+        most: [one.mode for one in _missed(prepared, dealt_frames, Tried(planted, most))]
+        for planted, most in ((True, None), (False, 2))
+    }
+    assert asked == {None: ["planted"] * 3, 2: ["planted"] * 2 + ["unknown"] * 2}
+    assert (PLANTED.most, AS_THE_SERVICE.most) == (None, SynthesisSettings().failures_mode)
+
+
+def missed_at(one: Sample) -> Failure:
+    x1, y1, x2, y2 = (float(side) for side in one.truth.boxes_xyxy[0])
+    return Failure(FailureKind.FALSE_NEGATIVE, (x1, y1, x2, y2), CAR, None, 0.1, 0, 0.6, 0)
+
+
+def mode(key: str, members: list[str]) -> Mode:
+    unused: Any = None
+    kind, names = FailureKind.FALSE_NEGATIVE, tuple(members)
+    return Mode(key, kind, "missed", CAR, names, names, len(names), *[unused] * 4)
+
+
+def test_in_real_towns_all_that_is_not_of_the_field_judges(shared_data: Path) -> None:
+    world = real.carla(shared_data, 0)
+    wide = all_judge(world)
+    judges = {one.name for one in wide.holdout}
+    assert len(judges) == len(wide.holdout)
+    assert not judges & {one.name for one in (*wide.field, *wide.train)}
+    assert judges | {one.name for one in wide.field} == set(world.groups)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.synthesis import repair
+from benchmarks.synthesis import harm, repair
 
 SEEDS = (3, 4, 5)
 FRAMES = 40
@@ -89,6 +89,49 @@ def test_harm_to_the_holdout_is_told() -> None:
     assert found[f"{name}_false"]["value"] == pytest.approx(2)
     ends = ("", "_champion", "_class", "_flips", "_false")
     assert not any(found[f"{name}{end}"]["met"] for end in ends)
+
+
+def holdout(lost: int, false: int, groups: int = 20) -> dict[str, Any]:
+    """Ten objects found before in each group; the first of them lose one or see one too many."""
+    rows = [[f"g{n}", 10, int(n < lost), 1, 1 + int(n < false)] for n in range(groups)]
+    drawn = {"map50": [0.9 + 0.001 * n for n in range(20)], "shared_draws": True}
+    return {"holdout": rows, "resampled": drawn, "resampled_before": drawn}
+
+
+def test_one_seed_has_intervals_over_the_groups_of_its_holdout() -> None:
+    units = [unit("same_data", 0, 0, **holdout(4, 6)), unit("compose", 0, 0, **holdout(2, 9))]
+    found = harm.reached(repair.by_arm(units))
+    flips, false = found["G7_compose_flips"], found["G7_compose_false"]
+    assert flips["value"] == pytest.approx(2 / 200)
+    assert 0 <= flips["low"] < 0.01 < flips["high"] < 0.03
+    assert false["value"] == 3  # of nine groups that see one too many, six do without samples too
+    assert 0 <= false["low"] < 3 < false["high"]
+    assert (found["G7_compose_champion"]["low"], found["G7_compose"]["low"]) == (0, 0)
+    assert found["G7_compose_champion"]["interval_over"] == "seeds and the groups that they share"
+    told = harm.told(repair.by_arm(units))["compose"]
+    assert (told["groups"], told["found"]) == (20, 200)
+    value, low, high = told["flips_above"]  # of four groups that lose one, two do with samples too
+    assert value == pytest.approx(-2 / 200)
+    assert low < -0.01 < high <= 0
+
+
+def test_seeds_that_share_their_groups_are_one_draw() -> None:
+    """Three seeds that lose the same objects know no more than one of them."""
+    seeds = [[unit(arm, seed, 0, **holdout(4, 0)) for arm in ("same_data", "compose")]
+             for seed in SEEDS]  # fmt: skip
+    one, three = (
+        harm.reached(repair.by_arm(units))["G7_compose_flips"]
+        for units in (seeds[0], [unit for pair in seeds for unit in pair])
+    )
+    assert three == pytest.approx(one)
+
+
+def test_a_unit_without_groups_is_judged_over_seeds() -> None:
+    units = [unit("same_data", seed, 0) for seed in SEEDS]
+    units += [unit("compose", seed, 0, **holdout(4, 0)) for seed in SEEDS[1:]]
+    units += [unit("compose", SEEDS[0], 0, negative_flips=0.04)]
+    found = harm.reached(repair.by_arm(units))["G7_compose_flips"]
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((0.02, 0.01, 0.04))
 
 
 def test_the_table_has_the_best_first_and_says_it_by_cause() -> None:

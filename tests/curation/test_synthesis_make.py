@@ -151,3 +151,28 @@ def test_masks_are_what_they_were_after_they_were_stored(mask):
     assert sum(told["counts"]) == mask.size
     with pytest.raises(ValueError, match="do not fill"):
         mask_of(told | {"counts": [*told["counts"], 1]})
+
+
+def test_no_more_pixels_are_drawn_at_once_than_the_bound_says(scored, monkeypatch):
+    """Pictures of a batch are all in memory: of large ones fewer come together."""
+    asked = []
+
+    class Counting(type(get("compose"))):
+        def draw(self, plans):
+            asked.append(len(plans))
+            return super().draw(plans)
+
+    monkeypatch.setattr(make, "MOST_PIXELS", 3 * SIZE_HW[0] * SIZE_HW[1])
+    request = SynthesisRequest(
+        modes=[ModeHarm("m", Staging.SURROUND, tuple(harms()))],
+        donors=[donor(n) for n in range(12)],
+        harmless=[],
+        budget=6,
+        controls=0.0,
+        parent_share=1.0,
+    )
+    plans = plan(request)
+    found = list(make.draw(plans, Counting(), context(), {}))
+    assert [one.plan.key for one in found] == [one.key for one in plans]
+    assert max(asked) == 3
+    assert sum(asked) == len(plans)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -192,6 +193,19 @@ def test_a_cycle_draws_trains_with_and_without_and_decides(repaired: Context) ->
     if told["chosen"] == "without":
         assert {row.state for row in kept} == {SampleState.WITHDRAWN}
     assert invariants.check(repaired) == []
+
+
+def test_the_demo_shows_what_was_drawn(repaired: Context) -> None:
+    folder = repaired.project.root.parent
+    result = json.loads((folder / "result.json").read_text())
+    with reading(repaired.sessions) as session:
+        drawn = session.scalars(select(GeneratedRow)).all()
+    kept = [row for row in drawn if row.image_id is not None]
+    assert (result["samples_drawn"], result["samples_kept"]) == (len(drawn), len(kept))
+    page = (folder / "report.html").read_text()
+    assert "Samples drawn" in page
+    assert f"{len(kept)} kept" in page
+    assert "What was drawn for it" in page
 
 
 def test_what_was_drawn_is_nobody_s_judge_and_nobody_s_frame(repaired: Context) -> None:

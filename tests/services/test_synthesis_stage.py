@@ -26,7 +26,7 @@ from services.db.tables import (
 from services.errors import Conflict, InvalidRequest, NotFound
 from services.models import datasets
 from services.stages import synthesize
-from services.synthesis import provenance, samples
+from services.synthesis import material, provenance, samples
 from services.synthesis.scope import read_scope
 from services.units import Claim
 from services.units.pipeline import StageContext
@@ -34,6 +34,8 @@ from services.units.resident import Resident
 from services.upkeep.invariants import files, loop
 from services.upkeep.invariants import rows as invariant_rows
 from tests.services.drawn_world import (
+    HEIGHT,
+    WIDTH,
     Champion,
     begin,
     cycle_of,
@@ -155,6 +157,17 @@ def test_a_parent_that_was_made_a_judge_is_told(drawn: tuple[Context, int]) -> N
     assert f"sample {row.id} " in next(iter(invariant_rows.drawn(context))).found
 
 
+def test_no_more_pictures_are_held_than_the_bound_says(
+    sqlite_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it for known objects, half for frames; what is drawn then is drawn of those."""
+    monkeypatch.setattr(material, "MOST_PIXELS", 2 * 3 * WIDTH * HEIGHT)
+    context, cycle_id = make_world(sqlite_context)
+    loaded = material.load(context, read_scope(context, cycle_id), Champion())  # type: ignore[arg-type]
+    assert len({one.image for one in loaded.donors}) == 3
+    assert len(loaded.misses) == 3
+
+
 def test_a_unit_that_two_workers_drew_is_stored_once(sqlite_context: Context) -> None:
     """One that was thought dead, and the one after it: the same bytes, and one row each."""
     context, cycle_id = make_world(sqlite_context, candidates=1)
@@ -197,6 +210,10 @@ def test_withdrawn_samples_leave_further_versions(drawn: tuple[Context, int]) ->
         with pytest.raises(Conflict, match="refused by a check"):
             samples.accept(session, [refused.id], "anna")
     assert list(filter(None, items(context, datasets.build_version(context)).values()))
+    with context.sessions.begin() as session:
+        assert samples.withdraw(session, "anna", "the whole cycle", cycle=cycle_id) == 1
+    assert not any(items(context, datasets.build_version(context)).values())
+    assert own[0].image_id in items(context, first)  # what was trained on can still be told
 
 
 def test_what_a_person_shall_look_at_waits(sqlite_context: Context) -> None:

@@ -16,7 +16,7 @@ from services import context as wiring
 from services.config import builders
 from services.config.settings import Settings
 from services.context import Context
-from services.db.tables import GeneratorRow, SampleState, Unit, UnitState
+from services.db.tables import CycleState, GeneratorRow, SampleState, Unit, UnitState
 from services.errors import Conflict, InvalidRequest
 from services.stages import train_generator
 from services.synthesis import training
@@ -161,13 +161,25 @@ def test_it_draws_for_a_cycle_with_the_encoder_of_the_project(
     context.engine.dispose()
 
 
-def test_a_network_that_is_not_there_is_told_before_anything_is_looked_at(
-    sqlite_context: Context,
+@pytest.mark.parametrize(
+    ("generator", "model", "said"),
+    [
+        ("bridge", None, "e2x synthesis train"),
+        ("diffusers", "no-such-folder", "there is no folder"),
+        ("diffusers", ".", "no model_index.json"),
+    ],
+)
+def test_weights_that_are_not_there_are_told_and_the_repair_goes_on(
+    sqlite_context: Context, tmp_path: Path, generator: str, model: str | None, said: str
 ) -> None:
-    context, cycle_id = make_world(sqlite_context, generator="bridge")
+    parameters = {} if model is None else {"model": str(tmp_path / model)}
+    context, cycle_id = make_world(sqlite_context, generator=generator, parameters=parameters)
     begin(context, cycle_id)
     assert work(context) == "dead"
-    assert "e2x synthesis train" in str(cycle_of(context, cycle_id).note)
+    cycle = cycle_of(context, cycle_id)
+    assert said in str(cycle.note)
+    assert cycle.state == CycleState.TRAINING  # on the frames that teach
+    assert rows(context) == []
     with context.sessions() as session:
         unit = session.scalars(select(Unit).where(Unit.kind == "synthesize")).one()
     assert unit.error_code == "generator_unusable"
