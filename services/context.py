@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from services.config.project import Project, open_project
+from services.config.hosts import open_host
+from services.config.project import Project
 from services.config.settings import Settings, get_settings
 from services.db import patience
 from services.db.engine import Sessions, database_url, make_engine, make_sessions
@@ -23,9 +24,13 @@ class Context:
 
 
 def build(settings: Settings | None = None) -> Context:
-    """Wire up the project that the settings name; the database must have been migrated."""
+    """Wire up the project that the settings name; the database must have been migrated.
+
+    An empty folder becomes this host's where the variables say all that counts, whatever process is
+    the first there, see :func:`services.config.hosts.open_host`.
+    """
     settings = settings or get_settings()
-    project = open_project(settings)
+    project = open_host(settings)
     engine = make_engine(database_url(settings, project))
     return Context(settings, project, engine, sessions_of(settings, engine))
 

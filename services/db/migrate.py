@@ -21,7 +21,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, text
 
-from services.config.project import open_project
+from services.config.hosts import open_host
 from services.config.settings import get_settings
 from services.db.engine import database_url, make_engine
 
@@ -118,7 +118,7 @@ def main(arguments: list[str]) -> None:
     match arguments:
         case ["upgrade"]:
             settings = get_settings()
-            upgrade(make_engine(database_url(settings, open_project(settings))))
+            upgrade(make_engine(database_url(settings, open_host(settings))))
         case ["initial"]:
             for file in _revisions():
                 file.unlink()

@@ -8,27 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.drift import WIDTH, drives
 from curation.drift.compare import FIGURES, LEVEL, Drift, compare
 from curation.drift.sums import SIZE_BINS, Frame, size_bins, sums_of
 
-WIDTH = 16
 DRIVES, DAY = 40, 4
 Change = Callable[[Frame], Frame]
-
-
-def drives(count: int, rng: np.random.Generator, first: int = 0) -> list[Frame]:
-    """Frames of so many drives; those of one are alike, as neighbours in a film are."""
-    frames = []
-    for drive in range(first, first + count):
-        place = rng.normal(0, 1, WIDTH)
-        busy, cars, near = rng.gamma(2.0, 1.0), rng.beta(4, 2), rng.normal(-2.5, 0.5)
-        for _ in range(int(rng.integers(4, 9))):
-            shown = int(rng.poisson(busy))
-            labels = tuple("car" if rng.random() < cars else "person" for _ in range(shown))
-            sides = np.exp2(np.clip(rng.normal(near, 0.7, shown), -9, 0)).astype(np.float32)
-            vector = (place + rng.normal(0, 0.4, WIDTH)).astype(np.float32)
-            frames.append(Frame(f"drive {drive}", vector, labels, sides))
-    return frames
 
 
 def judged(seed: int, change: Change = lambda frame: frame, grouped: bool = True) -> Drift:
