@@ -127,7 +127,9 @@ PLANTED: dict[str, tuple[str, Change, bool]] = {
 """What changes, in words; how; whether it is one that has to be seen within a week."""
 
 
-def run(world: World, seed: int, change: Change, days: int, stop: bool) -> list[int]:
+def run(
+    world: World, seed: int, change: Change, days: int, stop: bool, level: float = LEVEL
+) -> list[int]:
     """Days that alarmed, from 1, of one reference.
 
     Args:
@@ -136,6 +138,7 @@ def run(world: World, seed: int, change: Change, days: int, stop: bool) -> list[
         change: of each frame of each day.
         days: at most.
         stop: at the first alarm.
+        level: of a day.
     """
     rng = np.random.default_rng(seed)
     reference = drives(world.reference, rng, frames=world.frames)
@@ -143,7 +146,7 @@ def run(world: World, seed: int, change: Change, days: int, stop: bool) -> list[
     for day in range(1, days + 1):
         frames = [change(one, rng) for one in drives(world.day, rng, first, world.frames)]
         first += world.day
-        if compare(frames, reference, rng, resamples=_RESAMPLES).drifted:
+        if compare(frames, reference, rng, level=level, resamples=_RESAMPLES).drifted:
             alarms.append(day)
             if stop:
                 break
@@ -172,19 +175,20 @@ def share(seen: int, of: int) -> tuple[float, float, float]:
     return seen / of, float(found.low), float(found.high)
 
 
-def measure(runs: int, planted: int, processes: int) -> dict[str, Any]:
+def measure(runs: int, planted: int, processes: int, level: float) -> dict[str, Any]:
     """All figures.
 
     Args:
         runs: of 100 still days each, a world.
         planted: runs of each strong change, a world; half as many of the others.
         processes: that compute.
+        level: of a day.
     """
     still: dict[str, Any] = {}
     seen: dict[str, Any] = {}
     with ProcessPoolExecutor(processes) as pool:
         for name, world in WORLDS.items():
-            one = partial(run, world, change=_still, days=DAYS, stop=False)
+            one = partial(run, world, change=_still, days=DAYS, stop=False, level=level)
             counts = [len(found) for found in pool.map(one, range(runs))]
             value, low, high = false_alarms(counts)
             still[name] = {"runs": runs, "alarms": counts, "per_100_days": [value, low, high]}
@@ -192,7 +196,7 @@ def measure(runs: int, planted: int, processes: int) -> dict[str, Any]:
             seen[name] = {}
             for change, (words, make, must) in PLANTED.items():
                 times = planted if must else planted // 2
-                first = partial(run, world, change=make, days=FORTNIGHT, stop=True)
+                first = partial(run, world, change=make, days=FORTNIGHT, stop=True, level=level)
                 days = [
                     found[0] if found else None
                     for found in pool.map(first, range(10_000, 10_000 + times))
@@ -228,17 +232,18 @@ def judged(figures: dict[str, Any]) -> dict[str, Any]:
 def main(arguments: Sequence[str]) -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drift", description=__doc__)
-    parser.add_argument("--runs", type=int, default=25, help="of 100 still days, a world")
-    parser.add_argument("--planted", type=int, default=24, help="of each strong change, a world")
+    parser.add_argument("--runs", type=int, default=20, help="of 100 still days, a world")
+    parser.add_argument("--planted", type=int, default=18, help="of each strong change, a world")
+    parser.add_argument("--level", type=float, default=LEVEL, help="of a day")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, default=OUT)
     asked = parser.parse_args(arguments)
     started_s = time.monotonic()
-    figures = measure(asked.runs, asked.planted, asked.processes)
+    figures = measure(asked.runs, asked.planted, asked.processes, asked.level)
     document = {
         "command": "python -m benchmarks.drift "
         f"--runs {asked.runs} --planted {asked.planted} --processes {asked.processes}",
-        "level": LEVEL,
+        "level": asked.level,
         "deals": DEALS,
         "seconds": round(time.monotonic() - started_s, 1),
         **figures,

@@ -122,11 +122,8 @@ def _arguments(processes: int, machines: Machines, action: str, job_file: Path) 
 
 def _cause(out: Path, error: ChildFailedError) -> dict[str, Any]:
     """Of what the processes said or died of, that which the others follow from."""
-    told = sorted(
-        (path.stat().st_mtime_ns, json.loads(path.read_text())["error"])
-        for path in out.glob(ERROR_FILE.format("*"))
-    )
-    errors = [one for _, one in told]
+    files = sorted(out.glob(ERROR_FILE.format("*")), key=lambda path: path.stat().st_mtime_ns)
+    errors: list[dict[str, Any]] = [json.loads(path.read_text())["error"] for path in files]
     named = [one for one in errors if one["code"] not in _OWN_TROUBLES]
     if named:
         return named[0]

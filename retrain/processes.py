@@ -188,7 +188,8 @@ def _batch_norm(
         normal = normal * weight.float().view(shape)
     if bias is not None:
         normal = normal + bias.float().view(shape)
-    return normal.to(inputs.dtype)
+    found: torch.Tensor = normal.to(inputs.dtype)
+    return found
 
 
 class _Summed(torch.autograd.Function):
@@ -201,7 +202,7 @@ class _Summed(torch.autograd.Function):
         return held
 
     @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
         held = gradient.contiguous().clone()
         distributed.all_reduce(held)
         return held
