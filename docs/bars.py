@@ -220,6 +220,16 @@ UNITS = {
         ("units_a_processor_second_times_before", "the same, a second of processor time"),
     )
 }
+DRIFT = {
+    **{
+        f"false_{world}": Bar(f"false alarms of drift in 100 still days, {words}", "<=")
+        for world, words in (("few_drives", "4 drives a day"), ("many_drives", "10 drives a day"))
+    },
+    **{
+        f"seen_{world}": Bar(f"strong changes seen within a week, the worst, {words}", ">=")
+        for world, words in (("few_drives", "4 drives a day"), ("many_drives", "10 drives a day"))
+    },
+}
 FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "loop-street.json": ("The loop, street world", LOOP),
     "loop-street-fog.json": ("The loop, street world, all of the field in fog", LOOP),
@@ -236,6 +246,7 @@ FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "latency.json": ("From a report to its label task", LATENCY),
     "speed-cpu.json": ("Speed without a GPU", SPEED),
     "units.json": ("Units of work", UNITS),
+    "drift.json": ("Drift", DRIFT),
 }
 
 

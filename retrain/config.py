@@ -162,7 +162,7 @@ class TrainConfig(JsonConfig):
         validation_share: by steps: in (0, 0.25]; of the images, drawn by group. It is held back
             until it has decided.
         max_steps: by steps: at most; 0 is 2000, or 20 epochs where these are more.
-        batch_size: images a step.
+        batch_size: images a step, over all processes that train together.
         learning_rate: peak of AdamW, for the layers that are new.
         backbone_rate_factor: in (0, 1]; times ``learning_rate`` for the pretrained layers.
         weight_decay: of weights; biases and normalisation have none.
@@ -179,9 +179,10 @@ class TrainConfig(JsonConfig):
         freeze_stages: leading stages of the backbone that are not trained, 0 trains all. Edges and
             textures of ImageNet need no training; a step costs a third less without the first 3.
         freeze_batch_norm: keep the backbone's statistics; right for pretrained weights.
-        num_threads: of PyTorch on a CPU; 0 leaves them as they are.
+        num_threads: of PyTorch on a CPU, over the training processes of a host; 0 leaves them as
+            they are.
         num_workers: processes that prepare batches; 0 prepares them in the training process.
-        cache_bytes: decoded and resized images held in memory, at most.
+        cache_bytes: decoded and resized images held in memory, at most, by those of a host.
         boost: at least 1; how often an item that a failure asked for is shown an epoch.
         weights: "auto", "package", "torchvision", "random" or a file (see ``weights.py``).
     """
@@ -217,6 +218,14 @@ class TrainConfig(JsonConfig):
         values = super(TrainConfig, self).to_dict()
         by_steps = ("patience", "validation_share", "max_steps")
         return {k: value for k, value in values.items() if not (self.epochs and k in by_steps)}
+
+    def of_the_result(self) -> dict[str, Any]:
+        """:meth:`to_dict` without what only says how a machine gets there.
+
+        A run may be gone on with by another host, or by this one while it has less to spare.
+        """
+        of_a_machine = ("num_threads", "num_workers", "cache_bytes")
+        return {k: value for k, value in self.to_dict().items() if k not in of_a_machine}
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "patience"):

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection.ssd import SSD
 
 from curation.kernel.files import write_atomically
+from retrain import processes
 from retrain.backbones import EfficientNetLite0
 from retrain.config import TrainConfig
 from retrain.errors import CheckpointCorrupt
@@ -64,7 +65,7 @@ class LossModule(nn.Module):
     def __init__(self, model: SSD, input_size_hw: tuple[int, int], freeze_batch_norm: bool) -> None:
         super().__init__()
         self.model = model
-        self._freeze_batch_norm = freeze_batch_norm
+        self._freeze_batch_norm, self._size_hw = freeze_batch_norm, input_size_hw
         model.eval()
         with torch.no_grad():
             maps = feature_maps(model, torch.zeros(1, 3, *input_size_hw))
@@ -82,15 +83,33 @@ class LossModule(nn.Module):
         return self
 
     def forward(self, pixels: torch.Tensor, targets: list[Target]) -> torch.Tensor:
-        """Loss of uint8 pixels [B, 3, h, w]."""
+        """Loss of uint8 pixels [B, 3, h, w].
+
+        Its mean over the processes is the loss of the whole step, and so is its gradient's, which
+        is what they exchange: the sums of each are divided by the positives of all. A process
+        whose share is empty (B = 0) sends a blank image along, which has nothing to be found and
+        counts in no statistics: the others wait for it at every layer.
+        """
+        blank = not targets
+        if blank:
+            pixels = pixels.new_zeros(1, 3, *self._size_hw)
+            targets = [
+                Target(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4))
+            ]
         transform = self.model.transform
         inputs = normalise(pixels, transform.image_mean, transform.image_std)
         device = inputs.device
         moved = [
             Target(t.boxes.to(device), t.labels.to(device), t.ignored.to(device)) for t in targets
         ]
-        classification, regression = ssd_loss(self.model, inputs, moved, self.default_boxes)
-        return classification + regression
+
+        def divisor(positives: int) -> float:
+            (everywhere,) = processes.summed([positives], device)
+            return max(1.0, everywhere) / processes.count()
+
+        with processes.shared_statistics(counted=not blank):
+            losses = ssd_loss(self.model, inputs, moved, self.default_boxes, divisor)
+        return losses[0] + losses[1]
 
 
 def backbone_units(model: SSD) -> list[nn.Module]:

@@ -12,6 +12,8 @@ Job file, paths absolute or relative to the folder of the job file::
      "num_threads": 1}                   for evaluate; the report goes to out/report
 
 A killed job that is started again with the same file resumes from its last epoch, or last look.
+Of several processes that train together (``launching.py``) the first writes all of these; an error
+of any of them lies in ``error-RANK.json``, out of which the launcher makes the result.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import signal
 import threading
 import time
@@ -35,7 +38,7 @@ from curation.kernel.errors import CurationError
 from curation.kernel.files import write_json
 from curation.kernel.images import ImageLimits
 from curation.kernel.manifest import Manifest
-from retrain import checkpoint
+from retrain import checkpoint, processes
 from retrain.config import FINE_TUNING, DetectorConfig, TrainConfig
 from retrain.detector import SsdDetector
 from retrain.errors import ConfigInvalid, RetrainError, TrainingInterrupted
@@ -45,6 +48,7 @@ from retrain.trainer import train
 
 PROGRESS_FILE = "progress.json"
 RESULT_FILE = "result.json"
+ERROR_FILE = "error-{}.json"
 EXIT_OK, EXIT_ERROR, EXIT_STOPPED = 0, 1, 143
 _BEAT_S = 1.0
 _log = logging.getLogger(__name__)
@@ -64,10 +68,10 @@ def run_job(action: str, job_file: Path) -> int:
     started_s = time.monotonic()
     out = job_file.parent
     try:
-        job = _read(job_file)
-        out = _path(job_file, job, "out")
+        job, out = read_job(job_file)
         out.mkdir(parents=True, exist_ok=True)
-        (out / RESULT_FILE).unlink(missing_ok=True)
+        if processes.is_first():
+            (out / RESULT_FILE).unlink(missing_ok=True)
         with _Heartbeat(out) as beat, _stop_signal(beat):
             work = _train if action == "train" else _evaluate
             result = work(job_file, job, out, beat)
@@ -85,23 +89,30 @@ def run_job(action: str, job_file: Path) -> int:
         _write_error(out, code, f"{type(error).__name__}: {error}", True)
         return EXIT_ERROR
     seconds = round(time.monotonic() - started_s, 3)
-    write_json(out / RESULT_FILE, {"action": action, "seconds": seconds, **result})
+    if processes.is_first():
+        write_json(out / RESULT_FILE, {"action": action, "seconds": seconds, **result})
     return EXIT_OK
 
 
 def _write_error(out: Path, code: str, message: str, retryable: bool) -> None:
     error = {"code": code, "message": message, "retryable": retryable}
-    write_json(out / RESULT_FILE, {"error": error})
+    name = ERROR_FILE.format(processes.rank()) if processes.is_launched() else RESULT_FILE
+    write_json(out / name, {"error": error})
 
 
-def _read(job_file: Path) -> dict[str, Any]:
+def read_job(job_file: Path) -> tuple[dict[str, Any], Path]:
+    """A job and the folder of its results.
+
+    Raises:
+        ConfigInvalid: it cannot be read, or names no folder.
+    """
     try:
         job = json.loads(job_file.read_text())
     except (OSError, ValueError) as error:
         raise ConfigInvalid(f"{job_file}: unreadable ({error})") from error
     if not isinstance(job, dict):
         raise ConfigInvalid(f"{job_file}: expected an object")
-    return job
+    return job, _path(job_file, job, "out")
 
 
 def _path(job_file: Path, job: Mapping[str, Any], key: str) -> Path:
@@ -129,6 +140,8 @@ def _train(job_file: Path, job: Mapping[str, Any], out: Path, beat: _Heartbeat) 
         on_lost=lost.extend,
         on_history=told.append,
     )
+    if not processes.is_first():
+        return {}
     checkpoint.load(model)  # what lies on the disk is whole and finite, before anybody hears of it
     description = json.loads((model / "config.json").read_text())
     return {
@@ -174,7 +187,9 @@ class _Heartbeat:
     """Writes ``progress.json`` every second from a thread, also while a long step runs.
 
     The beat says that the process lives; ``updated_s`` says when work last moved on, so that a
-    supervisor can tell a hung step from a slow one.
+    supervisor can tell a hung step from a slow one. Of several processes only the first tells.
+    Each of them ends when its launcher is gone: the others wait for it in the middle of a step,
+    where no signal is heard, and would hold a GPU for ever.
     """
 
     def __init__(self, out: Path) -> None:
@@ -183,6 +198,7 @@ class _Heartbeat:
         self._state: dict[str, Any] = {"phase": "starting"}
         self._updated_s = time.time()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._parent = os.getppid()
 
     def __enter__(self) -> _Heartbeat:
         self._write()
@@ -207,12 +223,17 @@ class _Heartbeat:
 
     def _run(self) -> None:
         while not self._done.wait(_BEAT_S):
+            if processes.is_launched() and os.getppid() != self._parent:
+                _log.error("the launcher is gone: this process ends")
+                os._exit(EXIT_STOPPED)
             try:
                 self._write()
             except OSError as error:  # such as a full disk: the work goes on, and so do later beats
                 _log.warning("no beat: %s", error)
 
     def _write(self) -> None:
+        if not processes.is_first():
+            return
         beat = {"beat_s": time.time(), "updated_s": self._updated_s, **self._state}
         write_json(self._out / PROGRESS_FILE, beat)
 

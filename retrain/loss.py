@@ -7,6 +7,7 @@ teaches nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +37,11 @@ class Target:
 
 
 def ssd_loss(
-    model: SSD, inputs: torch.Tensor, targets: list[Target], default_boxes: torch.Tensor
+    model: SSD,
+    inputs: torch.Tensor,
+    targets: list[Target],
+    default_boxes: torch.Tensor,
+    divisor: Callable[[int], float] = lambda positives: max(1, positives),
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Classification and regression loss of a batch.
 
@@ -45,9 +50,11 @@ def ssd_loss(
         inputs: [B, 3, h, w] normalised.
         targets: one an image.
         default_boxes: [A, 4] xyxy px of the network input.
+        divisor: what both sums are divided by, of the number of positive default boxes: that
+            number, or what :class:`retrain.engine.LossModule` makes of those of all processes.
 
     Returns:
-        Two scalars, both divided by the number of positive default boxes.
+        Two scalars.
 
     Source:
         Liu et al., "SSD", equations 1 to 3, and hard negatives at 3 to 1.
@@ -59,7 +66,7 @@ def ssd_loss(
     free = torch.stack([match[2] for match in matches])  # [B, A]
     positive = classes > 0
     predicted = output["bbox_regression"].float()[positive]  # [P, 4]
-    count = max(1, int(positive.sum()))
+    count = divisor(int(positive.sum()))
     regression = functional.smooth_l1_loss(predicted, wanted, reduction="sum") / count
     logits = output["cls_logits"].float()
     each = functional.cross_entropy(logits.transpose(1, 2), classes, reduction="none")  # [B, A]

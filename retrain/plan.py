@@ -132,15 +132,15 @@ class Plan(Protocol):
         ...
 
 
-def plan_of(config: TrainConfig, data: TrainingSet, processes: int = 1) -> Plan:
+def plan_of(config: TrainConfig, data: TrainingSet) -> Plan:
     """By epochs where a number of them is set, else by patience."""
-    return Epochs(config, data, processes) if config.epochs else Patience(config, data, processes)
+    return Epochs(config, data) if config.epochs else Patience(config, data)
 
 
 class Epochs:
     """So many passes: a linear warm-up, then half a cosine to zero."""
 
-    def __init__(self, config: TrainConfig, data: TrainingSet, processes: int) -> None:
+    def __init__(self, config: TrainConfig, data: TrainingSet) -> None:
         self.step = 0
         self.held = Held()
         self.ap50: float | None = None
@@ -149,7 +149,7 @@ class Epochs:
         self._steps_at = [0]
         for epoch in range(config.epochs):
             size = len(epoch_order(data, config, epoch))
-            self._steps_at.append(self._steps_at[-1] + _steps(size, config, processes))
+            self._steps_at.append(self._steps_at[-1] + _steps(size, config))
         self._warmup = max(1, round(config.warmup_share * self.steps))
 
     @property
@@ -207,12 +207,12 @@ class Patience:
         durations", NeurIPS 2024 (a fifth of the steps of decay does as well as a cosine over all).
     """
 
-    def __init__(self, config: TrainConfig, data: TrainingSet, processes: int) -> None:
+    def __init__(self, config: TrainConfig, data: TrainingSet) -> None:
         self.step = 0
-        self._config, self._data, self._processes = config, data, processes
+        self._config, self._data = config, data
         self.held = held_out(data.items, config.validation_share, config.seed)
         self._rows = set(self.held.rows)
-        per_epoch = _steps(len(data) - len(self._rows), config, processes)
+        per_epoch = _steps(len(data) - len(self._rows), config)
         bound = config.max_steps or max(LEAST_BOUND, EPOCHS_BOUND * per_epoch)
         self._bound = bound if self._rows else min(bound, ALONE_STEPS)
         self._latest = max(1, round(self._bound / (1 + COOLING)))
@@ -245,7 +245,7 @@ class Patience:
             left = self._latest - self.step
         else:
             left = self.steps - self.step
-        return rows[: left * self._config.batch_size * self._processes]
+        return rows[: left * self._config.batch_size]
 
     def factor(self, step: int) -> float:
         """Of the learning rate at a step."""
@@ -324,8 +324,8 @@ def is_enough(looks: Sequence[Look], patience: int) -> bool:
     return step - gained_at >= max(patience * LOOK_STEPS, PATIENT_SHARE * step)
 
 
-def _steps(images: int, config: TrainConfig, processes: int) -> int:
-    return math.ceil(images / config.batch_size / processes)
+def _steps(images: int, config: TrainConfig) -> int:
+    return math.ceil(images / config.batch_size)
 
 
 def _cosine(done: float) -> float:

@@ -2,7 +2,8 @@
 
 A run is a function of configuration, data, initial weights and seed: order and augmentation are
 drawn from (seed, epoch, position), so that a killed run that resumes ends in the same weights as
-one that was never killed.
+one that was never killed. Several processes, as ``accelerate launch`` starts them, make each step
+together (``processes.py``): the same run, to the rounding of its sums.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
@@ -29,6 +29,7 @@ from torchvision.models.detection.ssd import SSD
 
 from curation.kernel.images import ImageLimits
 from curation.kernel.manifest import Manifest
+from retrain import processes
 from retrain.config import DetectorConfig, TrainConfig
 from retrain.data import EpochView, TrainingSet, check, collate
 from retrain.detector import SsdDetector
@@ -99,7 +100,7 @@ def train(
     """
     check(manifest, image_root, detector_config.class_names)
     if config.num_threads and not torch.cuda.is_available():
-        torch.set_num_threads(config.num_threads)
+        torch.set_num_threads(max(1, config.num_threads // processes.on_this_host()))
     model, record = _initial_model(config, detector_config, init)
     if record.source == "random":  # nothing that is worth keeping still
         config = replace(config, freeze_stages=0, freeze_batch_norm=False, backbone_rate_factor=1.0)
@@ -109,7 +110,7 @@ def train(
         if resume:
             run.restore()
         run.fit(on_progress, should_stop)
-    lost = run.all_lost()
+    lost = sorted(run.lost)
     tell(lost, len(manifest.items), "trained")
     if on_lost:
         on_lost(lost)
@@ -117,8 +118,9 @@ def train(
         on_history(run.plan.history())
     _require_finite(run.result(), config)
     detector = SsdDetector(run.result(), detector_config, str(run.accelerator.device))
-    detector.save(out, record)
-    (out / RESUME_FILE).unlink(missing_ok=True)
+    if processes.is_first():
+        detector.save(out, record)
+        (out / RESUME_FILE).unlink(missing_ok=True)
     return detector
 
 
@@ -175,13 +177,15 @@ class _Run:
         self.config, self.detector_config, self.out = config, detector_config, out
         self.lost: set[str] = set()
         size_hw, names = detector_config.input_size_hw, detector_config.class_names
-        self.data = TrainingSet(manifest, image_root, size_hw, names, config.cache_bytes, limits)
+        held_bytes = config.cache_bytes // processes.on_this_host()
+        self.data = TrainingSet(manifest, image_root, size_hw, names, held_bytes, limits)
         self.augment = augmentation(config.augment, size_hw, config.augment_share)
         self.accelerator = _accelerator(config.mixed_precision)
+        processes.require_together(config.batch_size, self.accelerator.num_processes)
         freeze(model, config.freeze_stages)
         self.model: SSD = model
         self.module = LossModule(model, size_hw, config.freeze_batch_norm)
-        self.plan: Plan = plan_of(config, self.data, self.accelerator.num_processes)
+        self.plan: Plan = plan_of(config, self.data)
         if self.plan.held.why_not:
             _log.warning("%s: trains %d steps", self.plan.held.why_not, self.plan.steps)
         self.optimiser: AdamW = make_optimiser(model, config)
@@ -203,11 +207,9 @@ class _Run:
         pace = _Pace(time.monotonic(), step, self.loss)
         while not self.plan.is_done(self.epoch):
             for pixels, targets, lost in self._loader():
-                if should_stop and should_stop():
-                    raise TrainingInterrupted(f"stopped in epoch {self.epoch + 1}")
-                self.lost.update(lost)
-                require_few(self.lost, len(self.data))
-                loss = self._step(pixels, targets) if targets else pace.loss
+                stop = bool(should_stop and should_stop())
+                images = self._agree(stop, len(targets), lost)
+                loss = self._step(pixels, targets, images) if images else pace.loss
                 step += 1
                 steps = self.plan.steps
                 eta_s = pace.update(loss, step, steps)
@@ -217,6 +219,22 @@ class _Run:
             if self.plan.end_epoch(self.epoch, step, pace.loss, self._measure):
                 self._save()
                 _log.info("%s", _told(self.epoch, step, self.plan, pace.loss))
+
+    def _agree(self, stop: bool, images: int, lost: list[str]) -> int:
+        """The images of the step, of all processes; what ends the run ends all of them here.
+
+        Raises:
+            TrainingInterrupted: one of them was asked to stop.
+            ImagesUnreadable: together they cannot read too many.
+        """
+        device = self.accelerator.device
+        stops, everywhere, missing = processes.summed([stop, images, len(lost)], device)
+        if stops:
+            raise TrainingInterrupted(f"stopped in epoch {self.epoch + 1}")
+        if missing:
+            self.lost.update(processes.gathered(lost))
+            require_few(self.lost, len(self.data))
+        return int(everywhere)
 
     def _progress(self, step: int, loss: float, eta_s: float) -> Progress:
         epochs, plan = self.config.epochs, self.plan
@@ -229,24 +247,25 @@ class _Run:
         return ap50(detector, self.data, self.plan.held.rows)
 
     def _loader(self) -> Any:
-        view = EpochView(
-            self.data, self.plan.order(self.epoch), self.augment, self.config.seed, self.epoch
-        )
-        loader = DataLoader(
+        order = self.plan.order(self.epoch)
+        view = EpochView(self.data, order, self.augment, self.config.seed, self.epoch)
+        return DataLoader(
             view,
-            batch_size=self.config.batch_size,
+            # Dealt out here: Accelerate would show images twice to fill up the last batch.
+            batch_sampler=processes.DealtBatches(len(order), self.config.batch_size),
             collate_fn=collate,
             num_workers=self.config.num_workers,
             generator=torch.Generator(),  # else the loader draws from the global one
         )
-        return self.accelerator.prepare_data_loader(loader)
 
-    def _step(self, pixels: torch.Tensor, targets: Any) -> float:
-        if len(targets) == 1:  # batch normalisation refuses a map of one cell of one image
+    def _step(self, pixels: torch.Tensor, targets: Any, images: int) -> float:
+        """Loss of a step of so many images, of which those here are this process's share."""
+        if images == 1:  # batch normalisation refuses a map of one cell of one image
             pixels, targets = pixels.repeat(2, 1, 1, 1), targets * 2
         with self.accelerator.autocast():
-            loss = self.wrapped(pixels, targets)
-        value = float(loss.detach())
+            loss = self.wrapped(pixels.to(self.accelerator.device), targets)
+        (value,) = processes.summed([float(loss.detach())], self.accelerator.device)
+        value /= processes.count()
         if not math.isfinite(value):
             rate = self.schedule.get_last_lr()[-1]
             raise NonFiniteLoss(
@@ -263,17 +282,13 @@ class _Run:
             self.average.update_parameters(self.model)
         return value
 
-    def all_lost(self) -> list[str]:
-        """Files that could not be read, by any of the processes."""
-        return sorted(set(gather_object(sorted(self.lost))))
-
     def result(self) -> SSD:
         """The model to keep."""
         kept: SSD = self.average.module if self.average is not None else self.model
         return kept
 
     def _save(self) -> None:
-        if not self.accelerator.is_main_process:
+        if not processes.is_first():
             return
         state = {
             "fingerprint": self.fingerprint,
@@ -290,8 +305,11 @@ class _Run:
         write_resume(self.out, state)
 
     def restore(self) -> None:
-        """Continue where the resume file of the same run stands; another run's is ignored."""
-        state = read_resume(self.out)
+        """Continue where the resume file of the same run stands; another run's is ignored.
+
+        Of several processes the first reads it: the others may be on hosts that do not have it.
+        """
+        state = processes.told_by_first(lambda: read_resume(self.out))
         if state is None:
             return
         if state["fingerprint"] != self.fingerprint:
@@ -326,8 +344,8 @@ def _accelerator(mixed_precision: str) -> Accelerator:
 def _fingerprint(
     config: TrainConfig, detector_config: DetectorConfig, manifest: Manifest, model: SSD
 ) -> str:
-    """What must be equal for a resume file to belong to this run."""
-    parts = [config.to_dict(), detector_config.to_dict(), manifest.version]
+    """What must be equal for a resume file to belong to this run, on whatever machines."""
+    parts = [config.of_the_result(), detector_config.to_dict(), manifest.version]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     for tensor in model.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

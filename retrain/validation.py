@@ -12,6 +12,8 @@ import numpy as np
 from curation.kernel.batching import in_batches
 from curation.kernel.detector import Detector
 from curation.kernel.manifest import Manifest, ManifestItem
+from curation.kernel.types import Detections
+from retrain import processes
 from retrain.data import TrainingSet
 from retrain.errors import TrainingDataInvalid
 from retrain.evaluate import score_detections
@@ -81,24 +83,32 @@ def ap50(detector: Detector, data: TrainingSet, rows: Sequence[int]) -> float | 
     """AP50 on rows of a training set, in 0..1; None where no image can be read.
 
     Measured on the network's input, which the set holds in memory: overlaps do not change when
-    images and boxes are stretched alike.
+    images and boxes are stretched alike. Of several processes each looks at its share of the rows.
     """
     height, width = detector.input_size_hw
-    found, items = [], []
-    for batch in in_batches(rows, lambda _: height * width, 8):
-        read = []
+    seen: list[tuple[int, Detections]] = []
+    mine = rows[processes.rank() :: processes.count()] if processes.count() > 1 else rows
+    for batch in in_batches(mine, lambda _: height * width, 8):
+        readable, read = [], []
         for row in batch:
             try:
                 pixels, _ = data.sample(row)
             except TrainingDataInvalid:  # told at the end of the run, when it was to be trained on
                 continue
             read.append(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
-            items.append(_stretched(data.items[row], width, height))
-        found += detector.predict(read, _MIN_SCORE)
-    if not items:
+            readable.append(row)
+        seen += zip(readable, detector.predict(read, _MIN_SCORE), strict=True)
+    every = sorted(processes.gathered(seen), key=lambda one: one[0])
+    if not every:
         return None
+    items = tuple(_stretched(data.items[row], width, height) for row, _ in every)
     names = detector.class_names
-    return score_detections(found, Manifest(names, tuple(items)), names, "").map50
+
+    def scored() -> float | None:
+        found = [one for _, one in every]
+        return score_detections(found, Manifest(names, items), names, "").map50
+
+    return processes.told_by_first(scored)
 
 
 def _stretched(item: ManifestItem, width: int, height: int) -> ManifestItem:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from services.config.hosts import open_host
-from services.config.project import Project, open_project
+from services.config.project import Project
 from services.config.settings import Settings, get_settings
 from services.db import patience
 from services.db.engine import Sessions, database_url, make_engine, make_sessions
@@ -24,23 +24,13 @@ class Context:
 
 
 def build(settings: Settings | None = None) -> Context:
-    """Wire up the project that the settings name; the database must have been migrated."""
-    settings = settings or get_settings()
-    return _wired(settings, open_project(settings))
+    """Wire up the project that the settings name; the database must have been migrated.
 
-
-def build_host(settings: Settings | None = None) -> Context:
-    """The same on a host that may have nothing of the project but variables.
-
-    Raises:
-        NotFound: there is no project, and the variables do not say where its parts are.
-        InvalidRequest: the folder holds other files.
+    An empty folder becomes this host's where the variables say all that counts, whatever process is
+    the first there, see :func:`services.config.hosts.open_host`.
     """
     settings = settings or get_settings()
-    return _wired(settings, open_host(settings))
-
-
-def _wired(settings: Settings, project: Project) -> Context:
+    project = open_host(settings)
     engine = make_engine(database_url(settings, project))
     return Context(settings, project, engine, sessions_of(settings, engine))
 

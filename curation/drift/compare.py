@@ -25,8 +25,9 @@ import numpy as np
 from curation.drift.sums import Floats, Frame, Sums, sums_of
 
 FIGURES = ("embedding", "classes", "sizes", "empty")
-LEVEL = 0.005
-"""Of a day: one false alarm in 200 days of still data at most."""
+LEVEL = 0.0025
+"""Of a day: one false alarm in 400 days of still data at most. Days that share a reference alarm
+together, so that some hundred days have more than their share: hence not 1 in 100, nor in 200."""
 DEALS = 4999
 """Smallest p-value 1 in 5000, well below a quarter of the level."""
 RESAMPLES = 500

@@ -15,7 +15,7 @@ from services.store import private
 def main() -> None:
     """Serve until told to stop."""
     private.only_ours()
-    context = wiring.build_host()
+    context = wiring.build()
     logs.configure("api", context.settings.log_level)
     (handler,) = logging.getLogger().handlers
     tracing.configure("api", context.settings)

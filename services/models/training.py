@@ -28,7 +28,7 @@ from services.db.engine import reading
 from services.db.tables import Cycle, DatasetVersion, Model, Role, Unit, UnitState
 from services.errors import Conflict
 from services.models import checkpoints, datasets, mirrored, registry, summaries
-from services.models.training_process import run_job
+from services.models.training_process import run_job, together
 from services.store import model_folders
 from services.store.project_store import ProjectStore, store_of
 from services.units import threads
@@ -139,7 +139,8 @@ def run(
         told = {
             "manifest": version.id,
             "init": None if champion is None or init is None else champion.id,
-            **{name: job[name] for name in ("train", "detector", "limits")},
+            "train": config.of_the_result(),
+            **{name: job[name] for name in ("detector", "limits")},
         }
         with _kept_elsewhere(context, folder, fence, told) as kept:
             done = None if kept is None else kept.take()
@@ -151,7 +152,9 @@ def run(
                 if kept is not None:
                     kept.beat()
 
-            result = run_job("train", folder, job, settings.training.stall_s, beat)
+            asked = settings.training
+            others = together(asked)
+            result = run_job("train", folder, job, asked.stall_s, beat, together=others)
             trained = _trained(context, version, champion, config, detector, manifest, result)
             if kept is not None:
                 kept.end(asdict(trained))

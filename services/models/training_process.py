@@ -10,12 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from services import log_files
-from services.config.setting_groups import LogSettings
+from services.config.setting_groups import LogSettings, TrainingSettings
 from services.errors import ServiceError
 from services.guard import guarded
 from services.store.storage import write_bytes
@@ -44,6 +44,7 @@ def run_job(
     stall_s: float,
     on_beat: Callable[[dict[str, Any]], None],
     module: str = "retrain",
+    together: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run ``python -m MODULE ACTION`` and watch it until it ends.
 
@@ -56,6 +57,8 @@ def run_job(
         stall_s: the process is stopped when its work has not moved for so long.
         on_beat: told the progress; an exception it raises stops the process.
         module: a program that reads a job and tells its progress and result as ``retrain`` does.
+        together: arguments that have it start several processes, see :func:`together`. They are
+            its own, and end with it.
 
     Returns:
         The job's result.
@@ -70,7 +73,7 @@ def run_job(
     (folder / "result.json").unlink(missing_ok=True)
     (folder / "progress.json").unlink(missing_ok=True)
     write_bytes(folder / "job.json", json.dumps(dict(job), indent=1).encode())
-    command = [sys.executable, "-m", module, action, "--job", str(folder / "job.json")]
+    command = [sys.executable, "-m", module, action, "--job", str(folder / "job.json"), *together]
     with (folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(
             guarded(command, signal.SIGTERM),  # if we die it leaves a resume file and ends
@@ -86,6 +89,16 @@ def run_job(
     return _read_result(folder, process.returncode)
 
 
+def together(settings: TrainingSettings) -> list[str]:
+    """Arguments of ``python -m retrain`` for the processes that the settings ask for."""
+    if settings.processes == settings.machines == 1:
+        return []
+    asked = ["--processes", str(settings.processes)]
+    if settings.machines > 1:
+        asked += ["--machines", str(settings.machines), "--main-address", settings.main_address]
+    return asked
+
+
 def read_progress(folder: Path) -> dict[str, Any] | None:
     """The latest beat of a run, None before the first."""
     try:
@@ -98,10 +111,17 @@ def read_progress(folder: Path) -> dict[str, Any] | None:
 def _result_of_same_job(folder: Path, job: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-        same = json.loads((folder / "job.json").read_text()) == json.loads(json.dumps(dict(job)))
+        before = json.loads((folder / "job.json").read_text())
+        same = _of_the_result(before) == _of_the_result(json.loads(json.dumps(dict(job))))
     except (FileNotFoundError, ValueError):  # absent, or damaged: done again
         return None
     return result if same and "error" not in result else None
+
+
+def _of_the_result(job: dict[str, Any]) -> dict[str, Any]:
+    """What a result follows from: not from how many threads there were."""
+    train = {k: value for k, value in (job.get("train") or {}).items() if k != "num_threads"}
+    return {**job, "train": train}
 
 
 def _watch(

@@ -1,4 +1,4 @@
-"""Hosts in network namespaces of their own: one is cut off for longer than its lease, and returns.
+"""Hosts in network namespaces of their own: cut off, without a database, without a store.
 
 The second host's clock is five minutes ahead where `libfaketime` is installed.
 """
@@ -17,12 +17,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url, select
 from sqlalchemy.orm import Session
 
 from benchmarks.common import light_stage
+from benchmarks.common.databases import migrated, run_postgres
 from benchmarks.common.processes import LIGHT, ROOT, supervisor_of
 from benchmarks.common.projects import QUICK_WORKERS, make_context, make_project
 from benchmarks.common.waiting import wait_until
@@ -30,13 +32,20 @@ from services import units
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Audit, Unit, UnitState
+from services.store.project_store import store_of
 from services.worker import redis_server
 from services.worker.environment import environment_of
+from tests.service_fixtures import run_seaweed
 
 LEASE_S = 4.0
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 AHEAD_S = 300
 LONG_S = 240
+
+
+def require_namespaces() -> None:
+    if shutil.which("ip") is None or os.geteuid() != 0:
+        pytest.skip("NO TEST WITH NETWORK NAMESPACES RUNS: it takes root and `ip`")
 
 
 def run(*command: str) -> None:
@@ -111,7 +120,11 @@ def carry(address: str, port: int) -> socket.socket:
                 near, _ = listener.accept()
             except OSError:
                 return
-            far = socket.create_connection(("127.0.0.1", port))
+            try:
+                far = socket.create_connection(("127.0.0.1", port))
+            except OSError:  # the server is away: who asks is refused, as by itself
+                near.close()
+                continue
             for pair in ((near, far), (far, near)):
                 threading.Thread(target=copy, args=pair, daemon=True).start()
 
@@ -144,6 +157,7 @@ def worker_on(where: Host, folder: Path, context: Context, ahead_s: int = 0) -> 
     reached = {
         "E2X_DATABASE_URL": context.settings.database_url.replace("127.0.0.1", where.here),
         "E2X_BROKER_URL": context.settings.broker_url.replace("127.0.0.1", where.here),
+        "E2X_STORAGE__ENDPOINT": context.settings.storage.endpoint.replace("127.0.0.1", where.here),
     }
     clock = {
         "LD_PRELOAD": FAKETIME,
@@ -188,8 +202,7 @@ def counted(session: Session) -> Counter[str]:
 def test_a_host_that_is_cut_off_and_comes_back_writes_nothing_late(
     tmp_path: Path, postgres_url: str
 ) -> None:
-    if shutil.which("ip") is None or os.geteuid() != 0:
-        pytest.skip("NO TEST WITH NETWORK NAMESPACES RUNS: it takes root and `ip`")
+    require_namespaces()
     light_stage.register_stages()
     port = make_url(postgres_url).port
     assert port is not None
@@ -240,3 +253,78 @@ def test_a_host_that_is_cut_off_and_comes_back_writes_nothing_late(
         assert len(rows) == 21
         assert set(rows.values()) == {1}
         assert lost == 1
+
+
+def results(context: Context) -> list[dict[str, Any]]:
+    """What the units that are done have told."""
+    with reading(context.sessions) as session:
+        query = select(Unit.result).where(Unit.state == UnitState.DONE)
+        return [one or {} for one in session.scalars(query)]
+
+
+@pytest.mark.timeout(900)
+def test_a_database_that_crashes_and_a_store_that_refuses_cost_hosts_no_unit(
+    tmp_path: Path,
+) -> None:
+    """Both hosts work on by themselves; what each has done is done once and lies in the store."""
+    require_namespaces()
+    light_stage.register_stages()
+    wanted = 40
+    with ExitStack() as stack:
+        server = stack.enter_context(contextmanager(run_postgres)())
+        seaweed = stack.enter_context(contextmanager(run_seaweed)(tmp_path / "weed"))
+        url = migrated(server.create_database("hosts"))
+        one, two = (stack.enter_context(host(number)) for number in (1, 2))
+        broker = stack.enter_context(redis_on(tmp_path, one.here, two.here))
+        storage = seaweed.settings(patience_s=2.0)  # the refusal is to last longer than that
+        s3_port = int(storage["endpoint"].rpartition(":")[2])
+        for each in (one, two):
+            for port in (server.port, s3_port):
+                stack.callback(carry(each.here, port).close)
+        context = make_context(
+            tmp_path / "main",
+            url,
+            broker_url=f"redis://127.0.0.1:{broker}/0",
+            workers={**QUICK_WORKERS, "lease_s": 10.0},
+            storage=storage,
+        )
+        stack.callback(context.engine.dispose)
+        stack.enter_context(supervisor_of(context, {"default": ("default",)})).wait_ready()
+        for number, each in enumerate((one, two)):
+            stack.enter_context(worker_on(each, tmp_path / f"host{number}", context))
+
+        def ask(first: int, count: int) -> None:
+            with context.sessions.begin() as session:
+                for number in range(first, first + count):
+                    payload = {"seconds": 0.2, "store": True}
+                    units.enqueue(session, "light", f"light:{number}", payload)
+
+        def both_work() -> bool:
+            return len({told["pid"] for told in results(context)}) == 2
+
+        ask(0, wanted)
+        wait_until(both_work, LONG_S, "both hosts work")
+        server.stop()
+        server.run()
+        after = len(results(context))
+        ask(wanted, wanted)
+        wait_until(lambda: len(results(context)) > after, LONG_S, "they work on the new server")
+
+        seaweed.kill()
+
+        def refused() -> bool:
+            with reading(context.sessions) as session:
+                return bool(session.scalars(select(Unit.id).where(Unit.error_code != "")).first())
+
+        ask(2 * wanted, wanted)
+        wait_until(refused, LONG_S, "a unit was refused by the store")
+        seaweed.start()
+        wait_until(lambda: len(results(context)) == 3 * wanted, LONG_S, "everything is done")
+        with reading(context.sessions) as session:
+            rows = counted(session)
+            ids = [str(number) for number in session.scalars(select(Unit.id))]
+        objects = store_of(context)
+        stored = [objects.get(light_stage.object_of(int(number))).decode() for number in ids]
+    assert stored == ids
+    assert len(rows) == 3 * wanted
+    assert set(rows.values()) == {1}

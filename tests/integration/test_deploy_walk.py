@@ -26,6 +26,7 @@ from benchmarks.common.buckets import ACCESS_KEY, MISSING, SECRET_KEY, Seaweed, 
 from benchmarks.common.databases import Postgres
 from benchmarks.common.processes import ROOT
 from benchmarks.common.waiting import wait_until
+from services.units.pipeline import QUEUES
 from tests import bad_images
 from tests.certificates import certificate, redis_over_tls
 from tests.services.datasets_on_disk import pictures, write_coco
@@ -163,17 +164,22 @@ def answered(http: httpx.Client, path: str, until: Callable[[Any], bool], what: 
     return said[-1]
 
 
+def test_the_table_names_every_process() -> None:
+    found = commands()
+    assert "python -m services.api" in found
+    assert {"python -m services.worker relay", "python -m services.worker beat"} <= set(found)
+    served = [queue for one in found for queue in one.partition("--queues ")[2].split(",") if queue]
+    assert sorted(served) == sorted(QUEUES)
+
+
 @pytest.mark.whole
 @pytest.mark.timeout(3600)
 def test_from_an_empty_database_to_a_decision(team: tuple[Team, str], tmp_path: Path) -> None:
     own, address = team
-    own.types(f"e2x init {own.folder}")
     own.types("python -m services.db.migrate upgrade")
     own.types("e2x users add ada --role admin", "a walk along the river\n")
     token = json.loads(own.types("e2x users token ada --json"))["token"]
-    found = commands()
-    assert len(found) == 8
-    for command in found:
+    for command in commands():
         own.starts(command)
     with httpx.Client(
         base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=30
@@ -219,4 +225,6 @@ def test_from_an_empty_database_to_a_decision(team: tuple[Team, str], tmp_path: 
         assert len(json.loads(own.types("e2x models list --json"))) == 2
         own.types("e2x doctor --deep")
         assert http.get("/metrics").status_code == 200
+    hosts = [own.folder, *own.folder.glob("host*")]
+    assert [path for host in hosts for path in (host / "images").rglob("*.*")] == []
     assert [name for name, process in own.started.items() if process.poll() is not None] == []

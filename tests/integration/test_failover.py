@@ -1,7 +1,8 @@
-"""Redis that Sentinels watch: its master is killed, and no unit is lost or done twice."""
+"""Redis that Sentinels watch, in the clear and over TLS: its master is killed, no unit is lost."""
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 from collections import Counter
@@ -22,10 +23,12 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Audit, Unit, UnitState
 from services.worker import redis_server
+from tests.certificates import certificate
 
+__all__ = ["certificate"]
 NAME = "e2x"
 SENTINEL = """
-port {port}
+{listen}
 bind 127.0.0.1
 dir {folder}
 sentinel monitor {name} 127.0.0.1 {master} 2
@@ -38,15 +41,19 @@ UNITS = 60
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A master with its replica, and three Sentinels."""
+    """A master with its replica, and three Sentinels.
+
+    ``authority`` is the file of the only certificate that they speak by; None: without TLS.
+    """
 
     url: str
     master: subprocess.Popen[bytes]
     sentinels: tuple[int, ...]
+    authority: Path | None
 
     def address(self) -> int:
         """The port of the master, as the Sentinels say."""
-        with redis.Redis(port=self.sentinels[0], socket_timeout=5) as asked:
+        with client(self.sentinels[0], self.authority) as asked:
             return int(asked.execute_command("SENTINEL", "get-master-addr-by-name", NAME)[1])
 
 
@@ -58,10 +65,35 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
+def client(port: int, authority: Path | None) -> redis.Redis:
+    tls = {} if authority is None else {"ssl": True, "ssl_ca_certs": str(authority)}
+    return redis.Redis(host="127.0.0.1", port=port, socket_timeout=5, **tls)
+
+
+@pytest.fixture(params=["in the clear", "tls"])
+def watched(
+    request: pytest.FixtureRequest, tmp_path: Path, certificate: tuple[Path, Path]
+) -> Iterator[Watched]:
     """All of it, once the Sentinels know the replica and each other."""
-    program = redis_server._executable()
+    secured = request.param == "tls"
+    authority = certificate[0] if secured else None
+    tls = {
+        "tls-cert-file": certificate[0],
+        "tls-key-file": certificate[1],
+        "tls-ca-cert-file": certificate[0],
+        "tls-auth-clients": "no",
+        "tls-replication": "yes",  # to the master and among Sentinels, too
+    }
+
+    def listen(port: int) -> dict[str, object]:
+        return {"port": 0, "tls-port": port, **tls} if secured else {"port": port}
+
+    def options(port: int) -> list[str]:
+        return [word for name, text in listen(port).items() for word in (f"--{name}", str(text))]
+
+    program = shutil.which("redis-server") if secured else redis_server._executable()
+    if program is None:
+        pytest.skip("NO TEST OF TLS TO SENTINELS RUNS: apt-get install redis-server")
     master, replica, *sentinels = free_ports(5)
     processes = []
 
@@ -74,26 +106,32 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 
     plain = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(tmp_path))
     try:
-        first = start("--port", str(master), *plain)
-        start("--port", str(replica), "--replicaof", "127.0.0.1", str(master), *plain)
+        first = start(*options(master), *plain)
+        start(*options(replica), "--replicaof", "127.0.0.1", str(master), *plain)
         for port in sentinels:
             folder = tmp_path / f"sentinel-{port}"
             folder.mkdir()
             file = folder / "sentinel.conf"
-            file.write_text(SENTINEL.format(port=port, folder=folder, master=master, name=NAME))
+            lines = "\n".join(f"{name} {text}" for name, text in listen(port).items())
+            file.write_text(SENTINEL.format(listen=lines, folder=folder, master=master, name=NAME))
             start(str(file), "--sentinel")
-        wait_until(lambda: all(_knows_all(port) for port in sentinels), 60, "they know each other")
+        wait_until(
+            lambda: all(_knows_all(port, authority) for port in sentinels),
+            60,
+            "they know each other",
+        )
         hosts = ";".join(f"sentinel://127.0.0.1:{port}" for port in sentinels)
-        yield Watched(f"{hosts}/0?master_name={NAME}", first, tuple(sentinels))
+        url = f"{hosts}/0?master_name={NAME}" + (f"&ssl_ca_certs={authority}" if secured else "")
+        yield Watched(url, first, tuple(sentinels), authority)
     finally:
         for process in processes:
             process.kill()
             process.wait()
 
 
-def _knows_all(port: int) -> bool:
+def _knows_all(port: int, authority: Path | None) -> bool:
     try:
-        with redis.Redis(port=port, socket_timeout=5) as asked:
+        with client(port, authority) as asked:
             said = asked.execute_command("SENTINEL", "master", NAME)
     except redis.RedisError:
         return False
@@ -143,3 +181,15 @@ def test_a_failover_loses_nothing_and_doubles_nothing(
     assert len(rows) == 3 * UNITS
     assert set(rows.values()) == {1}
     context.engine.dispose()
+
+
+@pytest.mark.whole
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("watched", ["tls"], indirect=True)
+def test_sentinels_with_a_certificate_of_nobody_are_refused(watched: Watched) -> None:
+    """By the client and by Celery, unless the authority is named."""
+    assert redis_server.answers(watched.url)
+    unnamed = watched.url.partition("&")[0] + "&ssl_cert_reqs=required"
+    with pytest.raises(redis.RedisError):
+        redis_server.client(unnamed).ping()
+    assert not redis_server.answers(watched.url.partition("&")[0])  # no TLS: not understood

@@ -122,7 +122,7 @@ def test_a_set_that_can_spare_nothing_says_so(items):
 
 def test_without_a_share_a_plan_goes_by_steps_alone(store):
     data = TrainingSet(make_manifest(store / "few", 6), store / "few", (64, 96), NAMES, 2**20)
-    plan = Patience(TrainConfig(batch_size=4), data, 1)
+    plan = Patience(TrainConfig(batch_size=4), data)
     epoch, step = 0, 0
     while not plan.is_done(epoch):
         step += -(-len(plan.order(epoch)) // 4)

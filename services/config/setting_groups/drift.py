@@ -29,5 +29,5 @@ class DriftSettings(Group):
     )
     min_frames: int = Field(default=30, ge=1, description="A day with fewer is not judged.")
     level: float = Field(
-        default=0.005, gt=0, le=0.1, description="Share of still days that may alarm, at most."
+        default=0.0025, gt=0, le=0.1, description="Share of still days that may alarm, at most."
     )

@@ -106,7 +106,24 @@ class TrainingSettings(Group):
         ge=0,
         description="By steps: at most; 0: 2000, or 20 epochs where these are more.",
     )
-    batch_size: int = Field(default=_TRAINING.batch_size, ge=1, description="Images a step.")
+    batch_size: int = Field(
+        default=_TRAINING.batch_size, ge=1, description="Images a step, over all processes."
+    )
+    processes: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="Processes of this host that train together, each on a GPU of its own, or on "
+        "the CPU where there is none; 0: one a GPU.",
+    )
+    machines: int = Field(
+        default=1, ge=1, le=64, description="Hosts that train together, with as many each."
+    )
+    main_address: str = Field(
+        default="",
+        description="HOST:PORT of the host whose worker trains, where there are several: on it "
+        "their processes find each other.",
+    )
     learning_rate: float = Field(
         default=_TRAINING.learning_rate, gt=0, description="Peak, first detector."
     )
@@ -129,6 +146,12 @@ class TrainingSettings(Group):
     stall_s: float = Field(
         default=600.0, gt=0, description="A training process silent for so long is restarted."
     )
+
+    @model_validator(mode="after")
+    def _refuse_hosts_without_address(self) -> Self:
+        if self.machines > 1 and not self.main_address:
+            raise ValueError("machines above 1 needs main_address, HOST:PORT of the first")
+        return self
 
 
 class GateSettings(Group):
