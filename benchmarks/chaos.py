@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--database", default="sqlite", choices=["sqlite", "postgresql"])
     parser.add_argument("--store", action="store_true", help="with an S3 server")
     given = parser.parse_args()
+    load = os.getloadavg()[0]
     often = {**QUICK_WORKERS, "max_lost": light_stage.MAX_ATTEMPTS}
     with (
         tempfile.TemporaryDirectory() as name,
@@ -100,6 +102,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     bad = sum(figures[name] for name in MUST_BE_0)
     figures["command"] = " ".join(["python -m benchmarks.chaos", *sys.argv[1:]])
+    figures["load_before"] = round(load, 2)
     figures["bars"] = {
         "units": bars.entry(figures["units"], bound=100_000),
         "bad": bars.entry(bad, bound=0, sense="<="),
@@ -268,7 +271,7 @@ def outcome(context: Context, number: int, stored: bool) -> Figures:
         query = select(Audit.subject, func.count()).group_by(Audit.subject)
         written = [row[1] for row in session.execute(query)]
         again = session.scalar(select(func.count()).where(Unit.lost > 0))
-        keys = dict(session.execute(select(Unit.key, Unit.id)).tuples().all())
+        keys = {row.key: row.id for row in session.execute(select(Unit.key, Unit.id))}
     objects = store_of(context)
     put = [keys[f"l:{i}"] for i in range(0, number, STORE_EVERY)] if stored else []
     missing = sum(not objects.exists(light_stage.object_of(unit_id)) for unit_id in put)
