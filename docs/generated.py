@@ -169,6 +169,14 @@ def latency_page() -> str:
     return latency.page()
 
 
+def endurance_page() -> str:
+    """What the service endures: kills, a restore, many frames, a second host."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import endurance
+
+    return endurance.page()
+
+
 def engines_page() -> str:
     """The engines of the region index beside each other."""
     sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -202,6 +210,7 @@ PAGES = {
     "results/field_frames.md": field_frames_page,
     "results/scale.md": scale_page,
     "results/latency.md": latency_page,
+    "results/endurance.md": endurance_page,
     "results/index_engines.md": engines_page,
     "results/drawn_samples.md": drawn_samples_page,
     "../deploy/helm/e2x/values.schema.json": chart_schema,
