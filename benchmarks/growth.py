@@ -48,7 +48,15 @@ ROOT = Path(__file__).parents[1]
 MISSED_EVERY, POOL_EVERY = 20, 10
 """Every so many frames one has a failure, and one picture comes into the pool."""
 READ_EVERY = 50
-READ = ("/v1/failures", "/v1/modes", "/v1/tasks", "/v1/units", "/readyz", "/metrics", "/")
+READ = (
+    "/v1/failures?limit=50",  # so many there are before the warm-up ends
+    "/v1/units?limit=50",
+    "/v1/modes",
+    "/v1/tasks",
+    "/readyz",
+    "/metrics",
+    "/",
+)
 PARTS = 10
 WARM_PARTS = 2
 """Parts that warm up: caches fill, memory pools find their size."""
@@ -81,16 +89,18 @@ def main() -> None:
     """Measure, print and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=10_000)
+    parser.add_argument("--minutes", type=float, default=600.0, help="no part begins after so long")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     load = os.getloadavg()[0]
-    parts = measure(given.frames)
+    parts = measure(given.frames, 60.0 * given.minutes)
+    frames = parts[-1]["frames"]
     document = {
         "command": " ".join(["python -m benchmarks.growth", *sys.argv[1:]]),
         "load_before": load,
-        "frames": given.frames,
+        "frames": frames,
         "parts": parts,
-        "bars": judged(given.frames, parts),
+        "bars": judged(frames, parts),
         "machine": machine(),
         "versions": versions(),
     }
@@ -98,8 +108,9 @@ def main() -> None:
     print(json.dumps(document["bars"], indent=1))
 
 
-def measure(frames: int) -> list[Figures]:
-    """Send the frames; what the processes hold after each part."""
+def measure(frames: int, longest_s: float) -> list[Figures]:
+    """Send the frames, for so long at most; what the processes hold after each part."""
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         root = folder / "project"
@@ -111,6 +122,8 @@ def measure(frames: int) -> list[Figures]:
             each = max(1, frames // PARTS)
             for start in range(0, frames, each):
                 began = time.monotonic()
+                if began - started > longest_s:
+                    break
                 numbers = range(start, min(frames, start + each))
                 pool(context, folder / f"pool-{start}", len(numbers) // POOL_EVERY, start)
                 send(context, url, numbers)

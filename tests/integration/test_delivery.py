@@ -21,7 +21,7 @@ from services.config.project import Project
 from services.context import Context
 from services.db.engine import reading
 from services.db.tables import Audit, Outbox, Unit, UnitState
-from services.worker import redis_server
+from services.worker import redis_server, timers
 from services.worker.app import make_app
 from services.worker.supervisor import Supervisor
 from services.worker.tasks import RUN_UNIT
@@ -197,3 +197,20 @@ def test_stopping_gives_back_what_runs(quick_sqlite: Context, services: StartSer
     with reading(quick_sqlite.sessions) as session:
         unit = units.find(session, unit_id)
         assert (unit.state, unit.attempts) == (UnitState.QUEUED, 0)
+
+
+def test_a_limit_outlasts_the_forgetting_of_timers(
+    tmp_path: Path, sqlite_url: str, services: StartServices
+) -> None:
+    limits = {"soft_limit_s": int(timers.EVERY_S) + 2, "hard_limit_s": 600}
+    context = make_context(tmp_path / "p", sqlite_url, workers={**QUICK_WORKERS, **limits})
+    (unit_id,) = ask(context, 1, seconds=3600.0)
+
+    def error() -> str | None:
+        with reading(context.sessions) as session:
+            return session.get_one(Unit, unit_id).error_code
+
+    services(context, {"explain": ("explain",)})
+
+    wait_until(lambda: error() == "time_limit", 240, "the unit is ended")
+    context.engine.dispose()
