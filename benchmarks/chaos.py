@@ -48,7 +48,8 @@ from services.units import threads
 from services.units.batches import enqueue_all
 
 RESULTS = Path(__file__).parent / "results"
-DEADLINE_S = 3600.0
+STILL_S = 600.0
+"""Units that have not ended are lost when none has ended for so long."""
 BATCH, AHEAD = 1000, 4000
 """Units asked for in one transaction, and how many may wait before more are."""
 LONG_EVERY, LONG_S = 100, 0.2
@@ -195,10 +196,10 @@ def measure(
     """
     light_stage.register_stages()
     groups = {f"e{i}": ("explain",) for i in range(workers)} | {"default": ("default",)}
-    asked, left = 0, 0
+    asked = left = ended = 0
     with supervisor_of(context, groups) as up:
         up.wait_ready()
-        started = time.monotonic()
+        started = moved = time.monotonic()
         targets = (*PROCESSES, *actions)
         with (
             Chaos(up, context, seed, pause_s, targets, SETTLED_S, actions) as chaos,
@@ -215,7 +216,9 @@ def measure(
                     time.sleep(0.2)
                 left = waiting(context, left)
                 progress.update(bar, completed=asked - left)
-                if time.monotonic() - started > DEADLINE_S:
+                if asked - left != ended:
+                    ended, moved = asked - left, time.monotonic()
+                if time.monotonic() - moved > STILL_S:
                     break
             seconds = time.monotonic() - started
     number = asked
