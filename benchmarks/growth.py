@@ -49,8 +49,8 @@ MISSED_EVERY, POOL_EVERY = 20, 10
 """Every so many frames one has a failure, and one picture comes into the pool."""
 READ_EVERY = 50
 READ = (
-    "/v1/failures?limit=50",  # so many there are before the warm-up ends
-    "/v1/units?limit=50",
+    "/v1/failures?limit=20",  # so many there are before the warm-up ends
+    "/v1/units?limit=20",
     "/v1/modes",
     "/v1/tasks",
     "/readyz",
