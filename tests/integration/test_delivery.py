@@ -75,7 +75,7 @@ def ask(context: Context, number: int, kind: str = "light", **payload: object) -
         ]
 
 
-def state(context: Context, unit_id: int) -> UnitState:
+def state(context: Context, unit_id: int) -> str:
     with reading(context.sessions) as session:
         return session.get_one(Unit, unit_id).state
 
