@@ -222,9 +222,7 @@ CHAOS = {
 }
 BACKUP = {
     "images": Bar("pictures of a project that works while it is copied", ">="),
-    "holds": Bar(
-        "`e2x doctor --deep` finds every invariant in what is restored (1: so it is)", ">="
-    ),
+    "holds": Bar("every invariant holds in what is restored (1: `doctor --deep` says so)", ">="),
     "seconds": Bar("to copy, restore and examine it, s", "<="),
 }
 GROWTH = {
