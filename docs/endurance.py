@@ -173,8 +173,19 @@ def bounded() -> Iterator[str]:
     all_s = sum(part["seconds"] for part in parts)
     yield ""
     yield f"`worker-…-1` is the process of a worker that computes. In all {seconds(all_s)}."
+    yield grown(parts[1]["mib"], parts[-1]["mib"])
     yield ""
     yield from how(one)
+
+
+def grown(warm: Mapping[str, float], last: Mapping[str, float]) -> str:
+    """Which process grew most, and by how much all did."""
+    most = max(warm.keys() & last.keys(), key=lambda name: last[name] / warm[name])
+    both, then = sum(warm.values()), sum(last.values())
+    return (
+        f"After the warm-up `{most}` grew most, from {warm[most]:.2f} to {last[most]:.2f} MiB; all "
+        f"together from {both:,.0f} to {then:,.0f} MiB ({then / both - 1:+.1%})."
+    )
 
 
 def hosts() -> Iterator[str]:
