@@ -2,11 +2,10 @@
 
     python -m benchmarks.backup --images 10000
 
-Distinct pictures are imported into the pool; workers embed and index them while ``e2x backup``
-copies the project. The copy is restored as the command says (``cp -a``) and examined by ``e2x
-doctor --deep``; with ``--finish`` it is put to work until all its units are done, and examined
-again.
-Writes ``benchmarks/results/backup.json``.
+Distinct pictures are imported into the pool; workers embed and index them, and when half of the
+units are done ``e2x backup`` copies the project while they go on. The copy is restored as the
+command says (``cp -a``) and examined by ``e2x doctor --deep``; with ``--finish`` it is put to work
+until all its units are done, and examined again. Writes ``benchmarks/results/backup.json``.
 """
 
 from __future__ import annotations
@@ -41,6 +40,9 @@ from services.worker.supervisor import Supervisor
 OUT = Path(__file__).parent / "results" / "backup.json"
 ROOT = Path(__file__).parents[1]
 FRAMES = 40
+DONE = 0.5
+"""Share of the units that are done when the copy begins: it has results, and work under way."""
+WORK_S = 3600.0
 WORKERS = {"explain": ("explain",), "embed": ("embed", "index"), "default": ("default",)}
 SETTINGS = """\
 seed = 0
@@ -69,9 +71,11 @@ def main() -> None:
     parser.add_argument("--finish", action="store_true", help="have the copy do its units")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
+    load = os.getloadavg()[0]
     figures = measure(given.images, tuple(given.size), given.copy, given.finish)
     document = {
         "command": " ".join(["python -m benchmarks.backup", *sys.argv[1:]]),
+        "load_before": load,
         **figures,
         "bars": judged(given.images, figures),
         "machine": machine(),
@@ -103,7 +107,7 @@ def measure(images: int, size_wh: tuple[int, int], copy: bool, work_on: bool) ->
         found: Figures = {"images": images}
         with Supervisor(context, WORKERS, False) as up:
             up.wait_ready()
-            wait_until(lambda: share_done(context) >= 0.02, 600, "units are done")
+            wait_until(lambda: share_done(context) >= DONE, WORK_S, "units are done")
             found["share_done_at_start"] = share_done(context)
             command = ["backup", str(folder / "backup"), *(["--copy"] if copy else [])]
             found["backup_s"] = timed(e2x(folder / "project", *command))
@@ -192,7 +196,7 @@ def finish(root: Path) -> int:
 
     with Supervisor(context, WORKERS, False) as up:
         up.wait_ready()
-        wait_until(lambda: left() == 0, 3600, "the copy does its units")
+        wait_until(lambda: left() == 0, WORK_S, "the copy does its units")
     with reading(context.sessions) as session:
         number = session.scalar(select(func.count()).where(Unit.state == UnitState.DONE)) or 0
         every = session.scalar(select(func.count()).select_from(Unit)) or 0

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -47,7 +48,8 @@ from services.units import threads
 from services.units.batches import enqueue_all
 
 RESULTS = Path(__file__).parent / "results"
-DEADLINE_S = 3600.0
+STILL_S = 600.0
+"""Units that have not ended are lost when none has ended for so long."""
 BATCH, AHEAD = 1000, 4000
 """Units asked for in one transaction, and how many may wait before more are."""
 LONG_EVERY, LONG_S = 100, 0.2
@@ -73,6 +75,7 @@ def main() -> None:
     parser.add_argument("--database", default="sqlite", choices=["sqlite", "postgresql"])
     parser.add_argument("--store", action="store_true", help="with an S3 server")
     given = parser.parse_args()
+    load = os.getloadavg()[0]
     often = {**QUICK_WORKERS, "max_lost": light_stage.MAX_ATTEMPTS}
     with (
         tempfile.TemporaryDirectory() as name,
@@ -100,6 +103,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     bad = sum(figures[name] for name in MUST_BE_0)
     figures["command"] = " ".join(["python -m benchmarks.chaos", *sys.argv[1:]])
+    figures["load_before"] = round(load, 2)
     figures["bars"] = {
         "units": bars.entry(figures["units"], bound=100_000),
         "bad": bars.entry(bad, bound=0, sense="<="),
@@ -192,10 +196,10 @@ def measure(
     """
     light_stage.register_stages()
     groups = {f"e{i}": ("explain",) for i in range(workers)} | {"default": ("default",)}
-    asked, left = 0, 0
+    asked = left = ended = 0
     with supervisor_of(context, groups) as up:
         up.wait_ready()
-        started = time.monotonic()
+        started = moved = time.monotonic()
         targets = (*PROCESSES, *actions)
         with (
             Chaos(up, context, seed, pause_s, targets, SETTLED_S, actions) as chaos,
@@ -212,7 +216,9 @@ def measure(
                     time.sleep(0.2)
                 left = waiting(context, left)
                 progress.update(bar, completed=asked - left)
-                if time.monotonic() - started > DEADLINE_S:
+                if asked - left != ended:
+                    ended, moved = asked - left, time.monotonic()
+                if time.monotonic() - moved > STILL_S:
                     break
             seconds = time.monotonic() - started
     number = asked
@@ -268,7 +274,7 @@ def outcome(context: Context, number: int, stored: bool) -> Figures:
         query = select(Audit.subject, func.count()).group_by(Audit.subject)
         written = [row[1] for row in session.execute(query)]
         again = session.scalar(select(func.count()).where(Unit.lost > 0))
-        keys = dict(session.execute(select(Unit.key, Unit.id)).tuples().all())
+        keys = {row.key: row.id for row in session.execute(select(Unit.key, Unit.id))}
     objects = store_of(context)
     put = [keys[f"l:{i}"] for i in range(0, number, STORE_EVERY)] if stored else []
     missing = sum(not objects.exists(light_stage.object_of(unit_id)) for unit_id in put)

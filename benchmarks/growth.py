@@ -2,53 +2,86 @@
 
     python -m benchmarks.growth --frames 10000
 
-Real frames through the real doors: each is sent to the API, the champion (a small detector) looks
-at it, and every so many have an object that it misses, which is explained. After each part the
-memory that belongs to each process alone, its open descriptors and its threads are read, and the
-files in the project that are neither frames nor results of frames. Writes
-``benchmarks/results/growth.json``.
+``e2x up`` with all its processes. Real frames through the real doors: each is sent to the API, the
+champion (a small detector) looks at it, and every so many have an object that it misses, which is
+explained; each part also imports pool pictures, which are embedded and indexed, and somebody reads
+what there is to read. After each part the memory that belongs to each process alone, its open
+descriptors and its threads are read, and the files in the project that are neither frames and
+pictures nor found in them. Writes ``benchmarks/results/growth.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 from sqlalchemy import func, select
 
 from benchmarks.common import bars, field_project
 from benchmarks.common.machine import machine, versions
+from benchmarks.common.waiting import wait_until
+from benchmarks.scale.pictures import write_pictures
 from curation.kernel import files
+from services import context as wiring
 from services.api.auth import project_token
+from services.config.settings import PROJECT_FILE, Settings
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import TERMINAL, Unit, UnitState
-from services.worker.supervisor import Supervisor
+from services.db.tables import TERMINAL, Role, Unit, UnitState
+from services.intake.imports import import_dataset
+from services.worker.up_file import running
 
 OUT = Path(__file__).parent / "results" / "growth.json"
-WORKERS = {"explain": ("explain",), "embed": ("embed", "index"), "default": ("default",)}
-MISSED_EVERY = 20
+ROOT = Path(__file__).parents[1]
+MISSED_EVERY, POOL_EVERY = 20, 10
+"""Every so many frames one has a failure, and one picture comes into the pool."""
+READ_EVERY = 50
+READ = (
+    "/v1/failures?limit=20",  # so many there are before the warm-up ends
+    "/v1/units?limit=20",
+    "/v1/modes",
+    "/v1/tasks",
+    "/readyz",
+    "/metrics",
+    "/",
+)
 PARTS = 10
 WARM_PARTS = 2
 """Parts that warm up: caches fill, memory pools find their size."""
 GROWTH, DESCRIPTORS = 0.05, 4
-SETTINGS: dict[str, Any] = {
-    "seed": 0,
-    "detector": {"input_height_px": 96, "input_width_px": 128, "min_scale": 0.15},
-    "explanation": {"num_samples": 8, "num_segments": 30},
-    "selection": {"encoder_height_px": 96, "encoder_width_px": 128},
-    "workers": {"threads": 1},
-    "api": {"port": 0},
-}
-OF_FRAMES = ("images", "explanations", "superpixels", "embeddings", "runs")
-"""Folders that hold what frames are and what is found in them."""
+START_S, STOP_S = 180.0, 60.0
+POOL_WH = (160, 120)
+SETTINGS = """\
+seed = 0
+[detector]
+input_height_px = 96
+input_width_px = 128
+min_scale = 0.15
+[explanation]
+num_samples = 8
+num_segments = 30
+[selection]
+encoder_height_px = 96
+encoder_width_px = 128
+[workers]
+threads = 1
+[api]
+port = 0
+"""
+OF_FRAMES = ("images", "explanations", "segments", "embeddings", "index", "runs")
+"""Folders that hold what frames and pictures are and what is found in them."""
 Figures = dict[str, Any]
 
 
@@ -56,14 +89,18 @@ def main() -> None:
     """Measure, print and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=10_000)
+    parser.add_argument("--minutes", type=float, default=600.0, help="no part begins after so long")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
-    parts = measure(given.frames)
+    load = os.getloadavg()[0]
+    parts = measure(given.frames, 60.0 * given.minutes)
+    frames = parts[-1]["frames"]
     document = {
         "command": " ".join(["python -m benchmarks.growth", *sys.argv[1:]]),
-        "frames": given.frames,
+        "load_before": load,
+        "frames": frames,
         "parts": parts,
-        "bars": judged(given.frames, parts),
+        "bars": judged(frames, parts),
         "machine": machine(),
         "versions": versions(),
     }
@@ -71,32 +108,71 @@ def main() -> None:
     print(json.dumps(document["bars"], indent=1))
 
 
-def measure(frames: int) -> list[Figures]:
-    """Send the frames; what the processes hold after each part."""
+def measure(frames: int, longest_s: float) -> list[Figures]:
+    """Send the frames, for so long at most; what the processes hold after each part."""
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        url = f"sqlite:///{folder}/e2x.db"
-        context = field_project.make(folder / "project", url, **SETTINGS)
+        root = folder / "project"
+        root.mkdir()
+        (root / PROJECT_FILE).write_text(SETTINGS)
+        context = field_project.fill(wiring.build(Settings(project=root)))
         parts: list[Figures] = []
-        with Supervisor(context, WORKERS, True) as up:
-            up.wait_ready()
+        with e2x_up(context) as url:
             each = max(1, frames // PARTS)
             for start in range(0, frames, each):
                 began = time.monotonic()
-                send(context, str(up.api_url), range(start, min(frames, start + each)))
+                if began - started > longest_s:
+                    break
+                numbers = range(start, min(frames, start + each))
+                pool(context, folder / f"pool-{start}", len(numbers) // POOL_EVERY, start)
+                send(context, url, numbers)
                 wait(context)
-                found = held(up) | {"frames": min(frames, start + each)}
+                found = held(context) | {"frames": numbers.stop}
                 found["seconds"] = round(time.monotonic() - began, 1)
                 found["other_files"] = other_files(context.project.root)
-                found["restarts"] = sum(up.restarts.values())
                 parts.append(found)
                 print(json.dumps(found), flush=True)
         context.engine.dispose()
     return parts
 
 
+@contextmanager
+def e2x_up(context: Context) -> Iterator[str]:
+    """The services of a project within a block; the API's address."""
+    command = [sys.executable, "-m", "services.cli", "--project", str(context.project.root), "up"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: bool(address(context)) and ready(address(context)), START_S, "it is up")
+        yield address(context)
+    finally:
+        process.terminate()
+        process.wait(STOP_S)
+
+
+def address(context: Context) -> str:
+    """Of the API, empty while nothing runs."""
+    return str((running(context.project) or {}).get("api_url") or "")
+
+
+def ready(url: str) -> bool:
+    """Whether database, broker, relay and workers do their work."""
+    try:
+        return httpx.get(f"{url}/readyz", timeout=10).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def pool(context: Context, folder: Path, count: int, seed: int) -> None:
+    """Pictures into the pool, as ``e2x import`` does."""
+    if count:
+        write_pictures(folder, count, np.random.default_rng((5, seed)), POOL_WH)
+        import_dataset(context, folder, Role.POOL)
+
+
 def send(context: Context, url: str, numbers: range) -> None:
-    """Frames, one after the other, as a field connector sends them."""
+    """Frames, one after the other, as a field connector sends them; now and then one reads."""
     headers = {"Authorization": f"Bearer {project_token(context)}"}
     with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
         for number in numbers:
@@ -108,6 +184,8 @@ def send(context: Context, url: str, numbers: range) -> None:
                 data={"objects": json.dumps(truth)},
             )
             answer.raise_for_status()
+            for path in READ if number % READ_EVERY == 0 else ():
+                client.get(path, follow_redirects=True).raise_for_status()
 
 
 def wait(context: Context) -> None:
@@ -127,20 +205,24 @@ def wait(context: Context) -> None:
         time.sleep(0.5)
 
 
-def held(up: Supervisor) -> Figures:
+def held(context: Context) -> Figures:
     """Memory of their own in MiB, descriptors and threads of the processes, by name."""
+    said = running(context.project) or {}
     memory: dict[str, float] = {}
     descriptors: dict[str, int] = {}
     threads: dict[str, int] = {}
-    for name, pid in up.pids.items():
-        first = psutil.Process(pid)
-        family = [first, *first.children(recursive=True)]
+    pids: dict[str, int] = {}
+    firsts = {"up": psutil.Process(said["pid"])}
+    firsts |= {name: psutil.Process(pid) for name, pid in said["processes"].items()}
+    for name, first in firsts.items():
+        family = [first] if name == "up" else [first, *first.children(recursive=True)]
         for number, process in enumerate(family):
             own = name if number == 0 else f"{name}-{number}"
             memory[own] = round(process.memory_full_info().uss / 2**20, 2)
             descriptors[own] = process.num_fds()
             threads[own] = process.num_threads()
-    return {"mib": memory, "descriptors": descriptors, "threads": threads}
+            pids[own] = process.pid
+    return {"mib": memory, "descriptors": descriptors, "threads": threads, "pids": pids}
 
 
 def other_files(root: Path) -> int:
@@ -153,16 +235,20 @@ def other_files(root: Path) -> int:
 
 
 def judged(frames: int, parts: list[Figures]) -> Figures:
-    """The bars: the end against the end of the warm-up, for the process that grew most."""
+    """The bars: the end against the end of the warm-up, for the process that grew most.
+
+    One that was replaced meanwhile has hidden its growth: there may be none.
+    """
     if len(parts) <= WARM_PARTS:
         return {}
     warm, last = parts[WARM_PARTS - 1], parts[-1]
-    same = warm["mib"].keys() & last["mib"].keys()
+    same = [name for name, pid in last["pids"].items() if warm["pids"].get(name) == pid]
     growth = {name: last["mib"][name] / warm["mib"][name] - 1 for name in same}
     more = {name: last["descriptors"][name] - warm["descriptors"][name] for name in same}
     return {
         "frames": bars.entry(frames, bound=10_000),
         "memory": bars.entry(max(growth.values()), bound=GROWTH, sense="<="),
+        "replaced": bars.entry(len(last["pids"]) - len(same), bound=0, sense="<="),
         "descriptors": bars.entry(max(more.values()), bound=DESCRIPTORS, sense="<="),
         "files": bars.entry(
             last["other_files"] - warm["other_files"], bound=DESCRIPTORS, sense="<="

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +32,7 @@ from benchmarks.common.machine import machine, versions
 from benchmarks.common.waiting import wait_until
 from curation.kernel import files
 from services.context import Context
+from services.db.base import utc_now
 from services.db.engine import reading
 from services.db.tables import TERMINAL, Unit, UnitState
 from services.intake.frames import ingest_frame
@@ -44,7 +46,7 @@ ROOT = Path(__file__).parents[1]
 TIMES = 1.8
 WAIT_S = 1800.0
 WARM = 3
-"""Explanations of each host before its rate counts: the first loads the network."""
+"""Explanations of each host before any count: the first loads the network."""
 SETTINGS: dict[str, Any] = {
     "seed": 0,
     "detector": {"input_height_px": 96, "input_width_px": 128, "min_scale": 0.15},
@@ -123,16 +125,32 @@ def ask(context: Context, numbers: range) -> list[int]:
 
 
 def rate(context: Context, folder: Path, cores: Sequence[int], unit_ids: Sequence[int]) -> float:
-    """Explanations a second of hosts of one core each, once all are warm."""
+    """Explanations a second of hosts of one core each, once each of them is warm.
+
+    Raises:
+        RuntimeError: a host did so few that it was never warm: ask for more.
+    """
+    began = utc_now()
     with ExitStack() as hosts:
         for core in cores:
             hosts.enter_context(host(context, folder, core))
         wait_until(lambda: left(context, unit_ids) == 0, WAIT_S, "the explanations")
-    with reading(context.sessions) as session:
-        query = select(Unit.finished_at).where(Unit.id.in_(unit_ids)).order_by(Unit.finished_at)
-        ends = [at.timestamp() for at in session.scalars(query) if at is not None]
-    first = WARM * len(cores) - 1
-    return (len(ends) - 1 - first) / (ends[-1] - ends[first])
+    by_host = [ends(folder / f"host-{core}", began) for core in cores]
+    if min(len(one) for one in by_host) <= WARM:
+        raise RuntimeError(f"a host did {[len(one) for one in by_host]} explanations: ask for more")
+    warm = max(one[WARM - 1] for one in by_host)
+    after = sorted(at for one in by_host for at in one if at > warm)
+    return len(after) / (after[-1] - warm).total_seconds()
+
+
+def ends(root: Path, began: datetime) -> list[datetime]:
+    """When a host has ended its units since a moment, as its log says."""
+    found = []
+    for line in (root / "logs" / "worker.log").read_text(encoding="utf-8").splitlines():
+        said = json.loads(line) if line.startswith("{") else {}
+        if said.get("message") == "unit done":
+            found.append(datetime.fromisoformat(said["at"]))
+    return sorted(at for at in found if at > began)
 
 
 @contextmanager

@@ -230,6 +230,23 @@ DRIFT = {
         for world, words in (("few_drives", "4 drives a day"), ("many_drives", "10 drives a day"))
     },
 }
+CHAOS = {
+    "units": Bar("units asked for while whatever they need is killed or cut off", ">="),
+    "bad": Bar("of them lost, given up or done twice, and objects that are missing", "<="),
+}
+BACKUP = {
+    "images": Bar("pictures of a project that works while it is copied", ">="),
+    "holds": Bar("every invariant holds in what is restored (1: `doctor --deep` says so)", ">="),
+    "seconds": Bar("to copy, restore and examine it, s", "<="),
+}
+GROWTH = {
+    "frames": Bar("field frames through one set of processes", ">="),
+    "memory": Bar("memory of the process that grew most after the warm-up, share", "<="),
+    "replaced": Bar("processes that were replaced meanwhile", "<="),
+    "descriptors": Bar("descriptors more, of the process that has most more", "<="),
+    "files": Bar("files more that are neither pictures nor found in them", "<="),
+}
+HOSTS = {"two_to_one": Bar("explanations a second by two hosts, times those of one", ">=")}
 FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "loop-street.json": ("The loop, street world", LOOP),
     "loop-street-fog.json": ("The loop, street world, all of the field in fog", LOOP),
@@ -247,6 +264,11 @@ FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "speed-cpu.json": ("Speed without a GPU", SPEED),
     "units.json": ("Units of work", UNITS),
     "drift.json": ("Drift", DRIFT),
+    "chaos-sqlite.json": ("Units while processes are killed, SQLite", CHAOS),
+    "chaos-postgresql.json": ("Units while processes are killed, PostgreSQL and a store", CHAOS),
+    "backup.json": ("Backup and restore", BACKUP),
+    "growth.json": ("Bounded growth", GROWTH),
+    "hosts.json": ("Two hosts", HOSTS),
 }
 
 
@@ -269,7 +291,7 @@ def page() -> str:
         document = json.loads((RESULTS / file).read_text())
         lines += [f"## {title}", "", f"`benchmarks/results/{file}`", ""]
         lines += ["| bar | goal | measured | |", "|---|---|---|---|"]
-        for name, said in document["bars"].items():
+        for name, said in document.get("bars", {}).items():
             if name in bars and said.get("value") is not None:
                 lines.append(row(bars[name], said))
         lines.append("")

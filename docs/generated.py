@@ -177,6 +177,14 @@ def sizes_page() -> str:
     return sizes.page()
 
 
+def endurance_page() -> str:
+    """What the service endures: kills, a restore, many frames, a second host."""
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
+    import endurance
+
+    return endurance.page()
+
+
 def engines_page() -> str:
     """The engines of the region index beside each other."""
     sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -210,6 +218,7 @@ PAGES = {
     "results/field_frames.md": field_frames_page,
     "results/scale.md": scale_page,
     "results/latency.md": latency_page,
+    "results/endurance.md": endurance_page,
     "results/index_engines.md": engines_page,
     "sizes.md": sizes_page,
     "results/drawn_samples.md": drawn_samples_page,

@@ -26,9 +26,6 @@ CLOCKS_DIFFER = timedelta(seconds=60)
 """Between machines: a time that is further ahead than this was read from a wrong clock."""
 LEASE_SLACK = 2
 """So many times its length a lease may still last, where the worker's clock is ahead of ours."""
-LONG_QUEUE_FACTOR = 20
-"""A unit in a queue that still holds messages most likely only waits its turn; it is sent again
-after so many times the usual delay, since its own message may be lost among the others."""
 WAIT_AT_LEAST_S = 3600.0
 """A wait below this is believed in any case."""
 

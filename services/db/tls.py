@@ -50,13 +50,17 @@ def connecting(url: str) -> tuple[URL, dict[str, Any]]:
 def connect(
     dialect: Any, _record: Any, arguments: Sequence[Any], named: Mapping[str, Any]
 ) -> DBAPIConnection:
-    """Connect as SQLAlchemy does, and say what TLS says as an error of the database.
+    """Connect as SQLAlchemy does, and say what goes wrong before the database speaks as its error.
 
-    The driver lets it through as it is, and nobody who waits for a database would know it.
+    The driver lets through as they are what TLS says, and a connection that ends while the two
+    agree on it, as one does to a server that is starting or going; nobody who waits for a database
+    would know them.
     """
     try:
         connection: DBAPIConnection = dialect.connect(*arguments, **named)
     except ssl.SSLError as error:
         why = f"TLS to the database, see sslmode and sslrootcert of database_url: {error}"
         raise dialect.loaded_dbapi.InterfaceError(why) from error
+    except OSError as error:
+        raise dialect.loaded_dbapi.InterfaceError(f"the database hung up: {error}") from error
     return connection

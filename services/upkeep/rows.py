@@ -21,7 +21,7 @@ from services.context import Context
 from services.cycle import dismissals
 from services.db.base import utc_now
 from services.db.engine import reading
-from services.db.patience import CLOCKS_DIFFER, LONG_QUEUE_FACTOR
+from services.db.patience import CLOCKS_DIFFER
 from services.db.tables import TERMINAL, FailureRow, FailureState, Outbox, Unit
 from services.models import holding, registry
 from services.modes import recognise
@@ -80,7 +80,7 @@ def forget_published(context: Context, keep: timedelta | None = None) -> int:
         How many rows were deleted.
     """
     if keep is None:
-        resend_s = context.settings.workers.resend_after_s * LONG_QUEUE_FACTOR
+        resend_s = context.settings.workers.resend_after_s
         keep = timedelta(seconds=max(KEEP_PUBLISHED_S, 2 * resend_s))
 
     total = 0

@@ -28,7 +28,7 @@ from services.config.settings import Settings, get_settings
 from services.store import private
 from services.store.ready_file import announce_ready
 from services.units import pipeline, threads
-from services.worker import alive, lifecycle, redis_server
+from services.worker import alive, lifecycle, redis_server, timers
 from services.worker.app import make_app
 
 TRAINER_KIB = 300 * 1024
@@ -73,6 +73,7 @@ def run_worker(settings: Settings, project: Project, queues: str, name: str, chi
     lifecycle.connect(app, name, settings, project)
     url = redis_server.broker_url(settings, project)
     app.steps["consumer"].add(alive.step(url, name, queues.split(","), settings.workers.alive_file))
+    app.steps["consumer"].add(timers.ForgetCancelled)
     options = {
         "hostname": f"{name}@%h",
         "queues": queues,

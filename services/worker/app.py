@@ -63,7 +63,8 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_transport_options": {
             "visibility_timeout": workers.visibility_timeout_s,
-            "queue_order_strategy": "priority",
+            # of one priority the queues take turns: images are found while others are embedded
+            "queue_order_strategy": "round_robin",
             "socket_keepalive": True,
             "socket_connect_timeout": 5,
         },

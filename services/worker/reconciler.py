@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import redis
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from services import units
@@ -20,7 +20,7 @@ from services.context import Context
 from services.cycle import after_unit
 from services.db.base import utc_now
 from services.db.engine import reading
-from services.db.patience import CLOCKS_DIFFER, LONG_QUEUE_FACTOR, Patience
+from services.db.patience import CLOCKS_DIFFER, Patience
 from services.db.tables import Outbox, Unit, UnitState
 from services.worker import redis_server
 
@@ -64,8 +64,8 @@ def reconcile(context: Context, depth: Depth | None = None) -> Reconciled:
                 after_unit.after(session, context, claim)
                 parked += 1
     resent = 0
-    for queue in _waiting_queues(context):
-        resent += _resend(context, queue, empty=depth(queue) == 0)
+    for queue, priority in _waiting(context):
+        resent += _resend(context, queue, priority, empty=depth(queue) == 0)
     done = Reconciled(requeued, parked, resent)
     if requeued or parked or resent:
         logger.warning("reconciled: %s", done)
@@ -89,26 +89,54 @@ def _expired(context: Context) -> Sequence[int]:
         ).all()
 
 
-def _waiting_queues(context: Context) -> Sequence[str]:
+def _waiting(context: Context) -> Sequence[tuple[str, int]]:
+    """Queues in which units are due, with the priorities of these."""
     with reading(context.sessions) as session:
         due = Patience.of(session).is_due(utc_now())
-        return session.scalars(select(Unit.queue).where(due).distinct()).all()
+        found = session.execute(select(Unit.queue, Unit.priority).where(due).distinct())
+        return [(row.queue, row.priority) for row in found]
 
 
-def _resend(context: Context, queue: str, empty: bool) -> int:
-    patience_s = context.settings.workers.resend_after_s * (1 if empty else LONG_QUEUE_FACTOR)
-    before = utc_now() - timedelta(seconds=patience_s)
+def _resend(context: Context, queue: str, priority: int, empty: bool) -> int:
+    """Announce again what the broker has lost of a queue; how many units.
+
+    An empty queue has lost all that was announced and not taken. Of one that still holds messages
+    nothing is known, as long as it may be that a unit only waits its turn: for days, behind a large
+    import. But a queue gives out in the order in which it was filled, so that a unit was lost whose
+    turn others had that came after it.
+    """
+    patience = timedelta(seconds=context.settings.workers.resend_after_s)
+    before = utc_now() - patience
     with reading(context.sessions) as session:  # mostly there is none, and nobody need wait
-        if not _unheard(session, queue, before):
+        if not _unheard(session, queue, priority, before, 1):
             return 0
+        if not empty:
+            newest = _newest_taken(session, queue, priority)
+            if newest is None:
+                return 0
+            before = min(before, newest - patience)
     with context.sessions.begin() as session:
-        lost = _unheard(session, queue, before)
+        lost = _unheard(session, queue, priority, before, BATCH)
         for unit in lost:
             units.announce(session, unit)
     return len(lost)
 
 
-def _unheard(session: Session, queue: str, before: datetime) -> Sequence[Unit]:
+def _newest_taken(session: Session, queue: str, priority: int) -> datetime | None:
+    """When the youngest unit was due that a worker has had, of those no more urgent than these."""
+    return session.scalar(
+        select(func.max(Unit.not_before)).where(
+            Unit.state.in_((UnitState.LEASED, UnitState.DONE)),
+            Unit.not_before <= utc_now(),  # not what a clock that was ahead has said
+            Unit.queue == queue,
+            Unit.priority <= priority,
+        )
+    )
+
+
+def _unheard(
+    session: Session, queue: str, priority: int, before: datetime, limit: int
+) -> Sequence[Unit]:
     """Queued units that are due, have no message on its way and were last announced long ago."""
     soon = utc_now() + CLOCKS_DIFFER
     recent = (
@@ -123,11 +151,12 @@ def _unheard(session: Session, queue: str, before: datetime) -> Sequence[Unit]:
         )
         .exists()
     )
+    due = Patience.of(session).is_due(before)
     return session.scalars(
         select(Unit)
-        .where(Unit.queue == queue, Patience.of(session).is_due(before), ~recent)
+        .where(Unit.queue == queue, Unit.priority == priority, due, ~recent)
         .order_by(Unit.id)
-        .limit(BATCH)
+        .limit(limit)
     ).all()
 
 

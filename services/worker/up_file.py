@@ -49,7 +49,9 @@ def take_lock(project: Project) -> IO[str]:
     Raises:
         Conflict: another has it.
     """
-    lock = (project.state / "up.lock").open("a", encoding="utf-8")
+    # made also by commands that only ask, under the umask of whoever types them
+    file = os.open(project.state / "up.lock", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    lock = os.fdopen(file, "a", encoding="utf-8")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

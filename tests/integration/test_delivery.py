@@ -20,8 +20,8 @@ from services import units
 from services.config.project import Project
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import Audit, Outbox, UnitState
-from services.worker import redis_server
+from services.db.tables import Audit, Outbox, Unit, UnitState
+from services.worker import redis_server, timers
 from services.worker.app import make_app
 from services.worker.supervisor import Supervisor
 from services.worker.tasks import RUN_UNIT
@@ -75,6 +75,11 @@ def ask(context: Context, number: int, kind: str = "light", **payload: object) -
         ]
 
 
+def state(context: Context, unit_id: int) -> str:
+    with reading(context.sessions) as session:
+        return session.get_one(Unit, unit_id).state
+
+
 def counts(context: Context) -> dict[str, int]:
     with reading(context.sessions) as session:
         return units.counts(session)
@@ -120,6 +125,18 @@ def test_a_flood_of_messages_changes_nothing(quick: Context, services: StartServ
     assert counts(quick)["done"] == 60
     assert written(quick) == {str(unit_id): 1 for unit_id in unit_ids}
     depth.close()
+
+
+def test_a_full_queue_does_not_keep_a_worker_from_its_other_one(
+    quick_sqlite: Context, services: StartServices
+) -> None:
+    many = ask(quick_sqlite, 200, seconds=0.05)
+    (other,) = ask(quick_sqlite, 1, "light_train")
+
+    services(quick_sqlite, {"both": ("explain", "train"), "default": ("default",)})
+    wait_until(lambda: state(quick_sqlite, other) == UnitState.DONE, 120, "the other queue's unit")
+
+    assert counts(quick_sqlite)["queued"] > len(many) / 2
 
 
 def test_a_killed_worker_child_loses_nothing(shared: tuple[Context, Supervisor]) -> None:
@@ -180,3 +197,20 @@ def test_stopping_gives_back_what_runs(quick_sqlite: Context, services: StartSer
     with reading(quick_sqlite.sessions) as session:
         unit = units.find(session, unit_id)
         assert (unit.state, unit.attempts) == (UnitState.QUEUED, 0)
+
+
+def test_a_limit_outlasts_the_forgetting_of_timers(
+    tmp_path: Path, sqlite_url: str, services: StartServices
+) -> None:
+    limits = {"soft_limit_s": int(timers.EVERY_S) + 2, "hard_limit_s": 600}
+    context = make_context(tmp_path / "p", sqlite_url, workers={**QUICK_WORKERS, **limits})
+    (unit_id,) = ask(context, 1, seconds=3600.0)
+
+    def error() -> str | None:
+        with reading(context.sessions) as session:
+            return session.get_one(Unit, unit_id).error_code
+
+    services(context, {"explain": ("explain",)})
+
+    wait_until(lambda: error() == "time_limit", 240, "the unit is ended")
+    context.engine.dispose()

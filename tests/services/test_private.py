@@ -13,6 +13,7 @@ from benchmarks.common.projects import make_project
 from services.cli import doctor_files
 from services.context import Context
 from services.store import private
+from services.worker import up_file
 from services.worker.supervisor import Supervisor
 from tests.services.commands import CommandLine
 
@@ -54,6 +55,15 @@ def test_an_open_project_is_seen_and_mended(sqlite_context: Context) -> None:
     assert open_to_others(project.state, project.logs) == set()
     assert stat.S_IMODE(database.stat().st_mode) == 0o600
     assert all(one.state == "ok" for one in doctor_files.examine(sqlite_context))
+
+
+def test_a_command_that_asks_what_runs_leaves_nothing_open(sqlite_context: Context) -> None:
+    private.close(sqlite_context.project)
+
+    assert up_file.running(sqlite_context.project) is None
+
+    assert (sqlite_context.project.state / "up.lock").is_file()
+    assert open_to_others(sqlite_context.project.state) == set()
 
 
 def test_a_link_out_of_the_project_is_not_followed(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import redis
 from kombu.exceptions import OperationalError
 from pydantic import ValidationError
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, SQLAlchemyError
 
 from benchmarks.common.databases import Postgres
 from benchmarks.common.projects import make_context
@@ -79,6 +82,23 @@ def is_encrypted(url: str) -> bool:
             return bool(connection.execute(text(query)).scalar())
     finally:
         engine.dispose()
+
+
+def test_a_database_that_hangs_up_is_out_of_reach() -> None:
+    reset = struct.pack("ii", 1, 0)  # closing ends the connection by a reset, as a crash does
+
+    def hang_up() -> None:
+        accepted, _ = server.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        accepted.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        engine = make_engine(f"postgresql+pg8000://a@127.0.0.1:{server.getsockname()[1]}/b")
+        with pytest.raises(InterfaceError, match="hung up"):
+            engine.connect()
+        thread.join()
 
 
 def test_a_mode_or_a_file_that_is_none_is_refused() -> None:

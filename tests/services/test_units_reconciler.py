@@ -65,12 +65,49 @@ def test_a_message_that_was_just_sent_is_not_sent_again(context: Context) -> Non
     assert reconcile(context, empty) == Reconciled(0, 0, 0)
 
 
+def take(context: Context, unit_id: int, age: timedelta) -> None:
+    """As if a worker had a unit now that was asked for so long ago."""
+    with context.sessions.begin() as session:
+        session.execute(update(Unit).where(Unit.id == unit_id).values(not_before=utc_now() - age))
+        assert units.claim(session, unit_id, "alive", 60) is not None
+
+
 def test_a_unit_in_a_long_queue_waits_its_turn(context: Context) -> None:
     enqueue(context)
-    publish_all(context, timedelta(seconds=context.settings.workers.resend_after_s + 1))
-    assert reconcile(context, long) == Reconciled(0, 0, 0)
     publish_all(context, LONG_AGO)
+    assert reconcile(context, long) == Reconciled(0, 0, 0)
+
+
+def test_a_unit_is_sent_again_when_one_that_came_long_after_it_was_taken(context: Context) -> None:
+    enqueue(context)
+    later = enqueue(context, "later")
+    publish_all(context, LONG_AGO)
+    take(context, later, timedelta(0))
     assert reconcile(context, long) == Reconciled(0, 0, resent=1)
+    assert reconcile(context, long) == Reconciled(0, 0, 0)
+    assert unpublished(context) == 1
+
+
+def test_a_unit_is_not_overtaken_by_its_neighbour_nor_by_one_more_urgent(context: Context) -> None:
+    enqueue(context)
+    neighbour, urgent = enqueue(context, "neighbour"), enqueue(context, "urgent", priority=1)
+    with context.sessions.begin() as session:
+        other = units.enqueue(session, "embed", "of another queue", {}).id
+    publish_all(context, LONG_AGO)
+    resend_s = context.settings.workers.resend_after_s
+    take(context, neighbour, LONG_AGO - timedelta(seconds=resend_s / 2))
+    take(context, urgent, timedelta(0))
+    take(context, other, timedelta(0))
+    assert reconcile(context, long) == Reconciled(0, 0, 0)
+
+
+def test_who_has_overtaken_long_ago_says_nothing_of_what_is_announced_now(context: Context) -> None:
+    later = enqueue(context, "later")
+    take(context, later, timedelta(minutes=10))
+    for number in range(3):
+        enqueue(context, f"waits {number}")
+    publish_all(context, timedelta(minutes=9))
+    assert reconcile(context, long) == Reconciled(0, 0, 0)
 
 
 def test_a_unit_that_waits_after_a_failure_is_left_alone(context: Context) -> None:

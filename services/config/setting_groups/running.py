@@ -32,7 +32,10 @@ class WorkerSettings(Group):
         default=5.0, gt=0, description="How often lost messages and leases are looked for."
     )
     resend_after_s: float = Field(
-        default=30.0, gt=0, description="A queued unit that nobody took for so long is sent again."
+        default=30.0,
+        gt=0,
+        description="A queued unit that nobody took for so long is sent again, if its queue is "
+        "empty or units that came so much later were taken.",
     )
     keep_days: float = Field(
         default=30.0, gt=0, description="Units that have ended are deleted after so many days."
