@@ -15,6 +15,7 @@ from benchmarks.common.units import Units
 from benchmarks.detectors import CACHE
 from benchmarks.fidelity import (
     cases,
+    choices,
     faithfulness,
     figure2,
     inside,
@@ -46,6 +47,7 @@ PARTS: dict[str, dict[str, Part]] = {
     },
     "pointing": {"pointing": faithfulness.pointing},
     "shares": {"shares": shares.shares},
+    "choices": {"choices": choices.choices},
     "sanity": {
         "weights": sanity.weights,
         "classes": sanity.classes,
@@ -93,9 +95,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--images",
         type=int,
-        help="a world in exact, converged and faithfulness, whatever the size says; then none at "
-        "other numbers of segments",
+        help="a world in exact, converged, faithfulness, choices and rivals, whatever the size "
+        "says; then none at other numbers of segments, at published cost or with a PDA reference",
     )
+    parser.add_argument(
+        "--costs", type=int, nargs="+", help=f"of converged, of {references.COSTS}; without: all"
+    )
+    parser.add_argument("--others", type=int, default=0, help="images at other numbers of segments")
+    parser.add_argument("--published", type=int, default=0, help="images at published cost")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cache", type=Path, help="default: fidelity in the folder of models")
@@ -114,6 +121,8 @@ def arguments() -> argparse.Namespace:
 def sizes_of(given: argparse.Namespace) -> Sizes:
     """How much is asked for."""
     sizes = FULL if given.size == "full" else SMALL
+    if given.costs is not None:
+        sizes = replace(sizes, costs=tuple(given.costs))
     if given.images is None:
         return sizes
     each = dict.fromkeys(given.worlds, given.images)
@@ -122,7 +131,13 @@ def sizes_of(given: argparse.Namespace) -> Sizes:
         exact_images=each,
         converged_images=each,
         faithful_images=each,
-        other_images={},
+        other_images=dict.fromkeys(given.worlds, given.others),
+        choice_images=given.images,
+        rival_images=each,
+        rival_planted=given.images,
+        published_images=dict.fromkeys(given.worlds, given.published),
+        figure2_images=each,
+        pda_images={},
     )
 
 
@@ -159,6 +174,7 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
         "shares": report.simple(
             found["shares"], ("regions_of",), ("hit", "recovers", "gain", "superpixels")
         ),
+        "choices": report.simple(found["choices"], ("method",), rivals_report.HARMS),
         "weights": report.simple(found["weights"], ("method", "stage"), ("spearman", "magnitude")),
         "classes": report.simple(found["classes"], ("method",), ("rho",)),
         "relevance": report.simple(found["relevance"], ("architecture", "method"), ("rho",)),

@@ -15,6 +15,7 @@ class Sizes:
     Attributes:
         exact_images: images with at most 12 segments, all coalitions scored.
         converged_images: images with about 100 segments.
+        costs: forward passes of a detection there, of three.
         other_images: images with about 50, and as many with about 200 segments.
         pairs_per_segment: coalition pairs of a reference, for each segment.
         figure2_images: images of the paper's figure.
@@ -25,6 +26,7 @@ class Sizes:
         pda_strides: of PDA as a method.
         planted_images: street images with failures of planted causes.
         share_images: others of another seed, on which regions are cut by several indices.
+        choice_images: of those, on which ways to divide the passes are tried.
         faithful_images: images with deletion curves.
         sanity_images: images of the sanity checks.
         pair_images: images into whose scores a pair is planted.
@@ -38,6 +40,7 @@ class Sizes:
 
     exact_images: PerWorld
     converged_images: PerWorld
+    costs: tuple[int, ...]
     other_images: PerWorld
     pairs_per_segment: int
     figure2_images: PerWorld
@@ -48,6 +51,7 @@ class Sizes:
     pda_strides: tuple[int, ...]
     planted_images: int
     share_images: int
+    choice_images: int
     faithful_images: PerWorld
     sanity_images: PerWorld
     fgvis_images: PerWorld
@@ -65,7 +69,7 @@ class Sizes:
 
 ASKED_BY: dict[str, tuple[str, ...]] = {
     "exact": ("exact_images",),
-    "converged": ("converged_images", "other_images", "pairs_per_segment"),
+    "converged": ("converged_images", "costs", "other_images", "pairs_per_segment"),
     "figure2": (
         "figure2_images",
         "figure2_asked",
@@ -77,6 +81,7 @@ ASKED_BY: dict[str, tuple[str, ...]] = {
     "faithfulness": ("faithful_images", "planted_images"),
     "pointing": ("planted_images",),
     "shares": ("share_images",),
+    "choices": ("choice_images",),
     "sanity": ("sanity_images",),
     "pairs": ("pair_images",),
     "inside": ("sanity_images", "fgvis_images"),
@@ -87,6 +92,7 @@ ASKED_BY: dict[str, tuple[str, ...]] = {
 SMALL = Sizes(
     exact_images={"street": 3, "bccd": 1},
     converged_images={"street": 6, "bccd": 2, "carla": 1},
+    costs=(128, 320, 576),
     other_images={"street": 3},
     pairs_per_segment=20,
     figure2_images={"street": 4, "bccd": 6, "carla": 2},
@@ -97,19 +103,21 @@ SMALL = Sizes(
     pda_strides=(8, 16),
     planted_images=60,
     share_images=120,
+    choice_images=60,
     faithful_images={"street": 4, "bccd": 6, "carla": 4},
     sanity_images={"street": 2, "bccd": 1},
     fgvis_images={"street": 3, "bccd": 1},
     pair_images={"street": 16, "bccd": 8, "carla": 4},
     rival_images={"street": 20},
     published_images={"street": 3},
-    rival_planted=30,
+    rival_planted=70,
     pulled_images={"street": 12},
     lookalike_images=6,
 )
 FULL = Sizes(
     exact_images={"street": 20, "bccd": 10, "carla": 10},
     converged_images={"street": 20, "bccd": 10, "carla": 10},
+    costs=(128, 320, 576),
     other_images={"street": 10, "bccd": 5, "carla": 5},
     pairs_per_segment=100,
     figure2_images={"street": 18, "bccd": 18, "carla": 18},
@@ -120,6 +128,7 @@ FULL = Sizes(
     pda_strides=(4, 8, 16),
     planted_images=60,
     share_images=120,
+    choice_images=60,
     faithful_images={"street": 20, "bccd": 10, "carla": 10},
     sanity_images={"street": 8, "bccd": 4, "carla": 4},
     fgvis_images={"street": 10, "bccd": 10},

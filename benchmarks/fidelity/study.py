@@ -108,7 +108,7 @@ class Study:
                 "region_errors": [a.region_errors for a in found],
                 "scores": [[a.score, a.baseline_score] for a in found],
                 "beliefs": [_packed(a.belief) for a in found],
-                "passes": _passes(found[0], cost),
+                "passes": passes_of(found[0], cost),
                 "seconds": seconds,
             }
 
@@ -172,7 +172,7 @@ def _unpacked(kept: dict[str, Any] | None, count: int) -> Posterior | None:
     return Posterior(masks, scores, far, kernel)
 
 
-def _passes(attribution: Attribution, cost: int) -> int:
+def passes_of(attribution: Attribution, cost: int) -> int:
     """Forward passes of an image: those that were taken, where a method may stop early."""
     belief = attribution.belief
     return len(belief.masks) if isinstance(belief, Posterior) else cost

@@ -242,6 +242,13 @@ class Belief(Protocol):
         """
         ...
 
+    def banzhaf(self, shown: float) -> tuple[FloatArray, FloatArray]:
+        """[S] what each superpixel does while every other is shown with a probability, and errors.
+
+        The errors are standard errors.
+        """
+        ...
+
     def removals(self, groups: Sequence[IntArray]) -> list[Estimate]:
         """What the score of the image as it is loses without each group of superpixels.
 
