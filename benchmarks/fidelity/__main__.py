@@ -54,7 +54,8 @@ PARTS: dict[str, dict[str, Part]] = {
     },
     "pairs": {"pairs": pairs.pairs},
     "inside": {"relevance": inside.relevance, "fgvis": inside.adversarial},
-    "rivals": {"rival_curves": rivals.curves, "rival_harms": rivals.harms},
+    "rivals": {"rival_curves": rivals.curves},
+    "harms": {"rival_harms": rivals.harms},
     "mistakes": {"pulled_boxes": mistakes.offsets, "lookalikes": mistakes.lookalikes},
 }
 

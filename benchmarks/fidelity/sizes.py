@@ -85,7 +85,8 @@ ASKED_BY: dict[str, tuple[str, ...]] = {
     "sanity": ("sanity_images",),
     "pairs": ("pair_images",),
     "inside": ("sanity_images", "fgvis_images"),
-    "rivals": ("rival_images", "published_images", "rival_planted"),
+    "rivals": ("rival_images", "published_images"),
+    "harms": ("rival_planted",),
     "mistakes": ("pulled_images", "rival_planted", "lookalike_images", "pairs_per_segment"),
 }
 """Which sizes each part of the study asks for."""
