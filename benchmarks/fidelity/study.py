@@ -158,6 +158,7 @@ def _packed(belief: Belief | None) -> dict[str, Any] | None:
         "distances": belief.distances,
         "rates": None if kernel is None else kernel.rates,
         "noise": None if kernel is None else kernel.noise,
+        "later": belief.later,
     }
 
 
@@ -169,7 +170,7 @@ def _unpacked(kept: dict[str, Any] | None, count: int) -> Posterior | None:
     rates = kept["rates"]
     kernel = None if rates is None else Kernel(np.array(rates, np.float64), float(kept["noise"]))
     scores, far = np.array(kept["scores"], np.float32), np.array(kept["distances"], np.float64)
-    return Posterior(masks, scores, far, kernel)
+    return Posterior(masks, scores, far, kernel, int(kept.get("later", 0)))
 
 
 def passes_of(attribution: Attribution, cost: int) -> int:

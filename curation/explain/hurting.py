@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from curation import superpixels
 from curation.kernel.types import Attribution, Box, Pair, Region
-from curation.regions import RegionRules, harmful_regions
+from curation.regions import RegionRules, harmful_regions, region_of
 
 SHARE_ALONE = 0.25
 """A region that keeps less of its harm than this once another is gone hurts only beside that one.
@@ -63,7 +64,8 @@ def named(
     regions = helpful_first(attribution, hurts_positive, harmful_regions(*asked))
     if attribution.belief is None or not regions:
         return regions
-    for region in candidates(*asked):
+    for candidate in candidates(*asked):
+        region = _as_removed(attribution, hurts_positive, candidate, image_size_wh)
         if not in_vain(attribution, hurts_positive, region):
             apart = [one for one in regions if set(region.segments).isdisjoint(one.segments)]
             return [region, *apart][: rules.max_regions]
@@ -103,6 +105,33 @@ def candidates(
         values[[member for segments in come for member in segments]] = 0
         seen = replace(attribution, region_values=values, region_errors=errors)
         yield from new(harmful_regions(seen, *more)[:1])
+
+
+def _as_removed(
+    attribution: Attribution, hurts_positive: bool, region: Region, image_size_wh: tuple[int, int]
+) -> Region:
+    """What was removed with gain in the place of a region that was not removed itself.
+
+    Removed regions were cut about the default box, named ones are about the object, which lies a
+    little beside it: what is named first is to be what was seen to help. Of several that share
+    superpixels with the region, the one that shares most; the region itself where there is none.
+    """
+    belief, own = attribution.belief, np.array(region.segments, np.int64)
+    assert belief is not None
+    if belief.removals([own])[0].error == 0:
+        return region
+    groups = [group for group in belief.removed() if np.isin(own, group).any()]
+    sign = 1.0 if hurts_positive else -1.0
+    gains = [sign * removal.value for removal in belief.removals(groups)]
+    shared = [
+        (int(np.isin(own, group).sum()), gain, place)
+        for place, (group, gain) in enumerate(zip(groups, gains, strict=True))
+        if gain > 0
+    ]
+    if not shared:
+        return region
+    touching = superpixels.neighbours(attribution.segments)
+    return region_of(attribution, groups[max(shared)[2]], touching, region.weight, image_size_wh)
 
 
 def in_vain(attribution: Attribution, hurts_positive: bool, region: Region) -> bool:

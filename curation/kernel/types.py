@@ -249,6 +249,10 @@ class Belief(Protocol):
         """
         ...
 
+    def removed(self) -> list[IntArray]:
+        """Groups of superpixels without which the image as it is was scored on purpose."""
+        ...
+
     def removals(self, groups: Sequence[IntArray]) -> list[Estimate]:
         """What the score of the image as it is loses without each group of superpixels.
 

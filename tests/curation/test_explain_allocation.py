@@ -112,6 +112,21 @@ def test_another_region_is_looked_for_where_the_only_one_is_removed_in_vain(mask
     assert named_first.segments == first.segments
 
 
+def test_what_was_removed_with_gain_is_named_in_the_place_of_its_like(masks: Array) -> None:
+    """The window about the object lies a little beside the one about the default box."""
+    beside = FIRST + 1
+    belief = belief_of(lambda mask: -3.0 * mask[FIRST] - 2.0 * mask[beside], masks)
+    assert looked(belief).regions()[0].segments == (FIRST, beside)
+    without = np.ones((1, 36), np.float32)
+    without[0, FIRST] = 0
+    seen = belief.and_more(without, np.array([-2.0], np.float32))
+    assert [group.tolist() for group in seen.removed()] == [[FIRST]]
+    assert looked(seen).regions()[0].segments == (FIRST,)
+    assert looked(belief.and_more(without, np.array([-9.0], np.float32))).regions()[0].segments != (
+        FIRST,
+    )  # without gain
+
+
 def test_candidates_come_once_and_end(masks: Array) -> None:
     belief = belief_of(lambda mask: -float(mask[::5].sum()), masks)
     asked = attributed(belief), False, (48, 48), RegionRules(), WHOLE
