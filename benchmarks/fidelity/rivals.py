@@ -136,8 +136,10 @@ def harm_of(study: Study, case: Case, rival: Rival, unit: str) -> Iterator[Row]:
     """One row a planted failure of an image, by one method."""
     key = study.key(unit, case, asked=ASKED, label=rival.label, given=_given(rival))
     found = study.units.get(key, partial(_harms, study, case, rival))
+    counted = rival.tier == "equal" and rival.given  # random and layers take hardly any passes
     for subject, told in zip(case.subjects, found or (), strict=False):
-        yield row_of(study, case, subject, rival.label) | told
+        spent: Row = {} if counted else {"passes": None, "passes_each": None}
+        yield row_of(study, case, subject, rival.label) | told | spent
 
 
 def _given(rival: Rival) -> Row:

@@ -83,7 +83,7 @@ def harms(rows: Rows) -> tuple[Table, dict[str, Row]]:
                 "ours_minus_rival": {
                     name: cell(difference(own, group, value))
                     for (name,), group in here.items()
-                    if not name.startswith(methods.OURS)
+                    if name != methods.OURS
                 },
             }
     return table, bars
