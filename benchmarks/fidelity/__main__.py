@@ -40,6 +40,7 @@ Rows = dict[str, list[dict[str, Any]]]
 PARTS: dict[str, dict[str, Part]] = {
     "exact": {"exact": references.exact},
     "converged": {"converged": references.converged},
+    "ranks": {"ranks": references.ranks},
     "figure2": {"figure2": figure2.figure2},
     "faithfulness": {
         "recovery": faithfulness.recovery,
@@ -99,9 +100,6 @@ def arguments() -> argparse.Namespace:
         help="a world in exact, converged, faithfulness, choices and rivals, whatever the size "
         "says; then none at other numbers of segments, at published cost or with a PDA reference",
     )
-    parser.add_argument(
-        "--costs", type=int, nargs="+", help=f"of converged, of {references.COSTS}; without: all"
-    )
     parser.add_argument("--others", type=int, default=0, help="images at other numbers of segments")
     parser.add_argument("--published", type=int, default=0, help="images at published cost")
     parser.add_argument("--threads", type=int, default=1)
@@ -122,8 +120,6 @@ def arguments() -> argparse.Namespace:
 def sizes_of(given: argparse.Namespace) -> Sizes:
     """How much is asked for."""
     sizes = FULL if given.size == "full" else SMALL
-    if given.costs is not None:
-        sizes = replace(sizes, costs=tuple(given.costs))
     if given.images is None:
         return sizes
     each = dict.fromkeys(given.worlds, given.images)
@@ -167,6 +163,7 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
     tables = {
         "exact": report.agreement(found["exact"]),
         "converged": report.agreement(found["converged"]),
+        "ranks": report.agreement(found["ranks"]),
         "faithfulness": report.simple(
             found["faithfulness"],
             ("method", "kind"),
@@ -185,7 +182,7 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
     if found["exact"]:
         bars["rho_exact_128"] = report.exact_bar(found["exact"])
     bars |= report.best_bars(found["converged"], references.ASKED)
-    bars |= ranks.bars(found["converged"])
+    bars |= ranks.bars(found["ranks"] or found["converged"])
     for name, (table, entry) in {
         "fn_recovers": report.recovery(found["recovery"]),
         "pointing": report.pointing(found["pointing"]),

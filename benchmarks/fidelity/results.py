@@ -97,9 +97,9 @@ def write(
 
 def _command(given: argparse.Namespace, part: str) -> str:
     images = "" if given.images is None else f"--images {given.images} "
-    for name in ("others", "published", "costs"):
-        if value := getattr(given, name, None):
-            images += f"--{name} {' '.join(map(str, value)) if name == 'costs' else value} "
+    for name in ("others", "published"):
+        if value := getattr(given, name, 0):
+            images += f"--{name} {value} "
     worlds = "" if given.worlds == cases.WORLDS else f"--worlds {' '.join(given.worlds)} "
     return (
         f"python -m benchmarks.fidelity --part {part} --size {given.size} {images}{worlds}"

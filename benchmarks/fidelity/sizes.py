@@ -15,7 +15,6 @@ class Sizes:
     Attributes:
         exact_images: images with at most 12 segments, all coalitions scored.
         converged_images: images with about 100 segments.
-        costs: forward passes of a detection there, of three.
         other_images: images with about 50, and as many with about 200 segments.
         pairs_per_segment: coalition pairs of a reference, for each segment.
         figure2_images: images of the paper's figure.
@@ -40,7 +39,6 @@ class Sizes:
 
     exact_images: PerWorld
     converged_images: PerWorld
-    costs: tuple[int, ...]
     other_images: PerWorld
     pairs_per_segment: int
     figure2_images: PerWorld
@@ -69,7 +67,8 @@ class Sizes:
 
 ASKED_BY: dict[str, tuple[str, ...]] = {
     "exact": ("exact_images",),
-    "converged": ("converged_images", "costs", "other_images", "pairs_per_segment"),
+    "converged": ("converged_images", "other_images", "pairs_per_segment"),
+    "ranks": ("converged_images", "other_images", "pairs_per_segment"),
     "figure2": (
         "figure2_images",
         "figure2_asked",
@@ -93,7 +92,6 @@ ASKED_BY: dict[str, tuple[str, ...]] = {
 SMALL = Sizes(
     exact_images={"street": 3, "bccd": 1},
     converged_images={"street": 6, "bccd": 2, "carla": 1},
-    costs=(128, 320, 576),
     other_images={"street": 3},
     pairs_per_segment=20,
     figure2_images={"street": 4, "bccd": 6, "carla": 2},
@@ -118,7 +116,6 @@ SMALL = Sizes(
 FULL = Sizes(
     exact_images={"street": 20, "bccd": 10, "carla": 10},
     converged_images={"street": 20, "bccd": 10, "carla": 10},
-    costs=(128, 320, 576),
     other_images={"street": 10, "bccd": 5, "carla": 5},
     pairs_per_segment=100,
     figure2_images={"street": 18, "bccd": 18, "carla": 18},
