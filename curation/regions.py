@@ -96,7 +96,7 @@ def harmful_regions(
     touching = superpixels.neighbours(attribution.segments)  # [S, S]
     total = float(harm[members].sum())
     regions = [
-        _region(attribution, group, touching, float(harm[group].sum()) / total, image_size_wh)
+        region_of(attribution, group, touching, float(harm[group].sum()) / total, image_size_wh)
         for group in _connected(members, touching)
     ]
     regions.sort(key=lambda region: (-region.weight, region.segments))
@@ -136,12 +136,12 @@ def control_regions(
     touching = superpixels.neighbours(attribution.segments)
     if control is Control.BOX:
         members = _inside(attribution, box_xyxy, image_size_wh)
-        return [_region(attribution, members, touching, 1.0, image_size_wh)]
+        return [region_of(attribution, members, touching, 1.0, image_size_wh)]
     taken = np.zeros(len(attribution.values), np.bool_)
     for region in regions:
         taken[list(region.segments)] = True
     return [
-        _region(
+        region_of(
             attribution,
             _grow(len(region.segments), taken, touching, rng),
             touching,
@@ -196,13 +196,22 @@ def _connected(members: BoolArray, touching: BoolArray) -> list[IntArray]:
     return [rows[group == index] for index in range(num_groups)]
 
 
-def _region(
+def region_of(
     attribution: Attribution,
     members: IntArray,
     touching: BoolArray,
     weight: float,
     image_size_wh: tuple[int, int],
 ) -> Region:
+    """A region of given superpixels.
+
+    Args:
+        attribution: of the target; the region's value is the sum of its own.
+        members: numbers of the superpixels.
+        touching: [S, S] which lie beside each other.
+        weight: of the region, 0..1.
+        image_size_wh: (W, H) of the original image.
+    """
     selected = np.zeros(len(attribution.values), np.bool_)
     selected[members] = True
     mask = selected[attribution.segments]  # [h, w]

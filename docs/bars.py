@@ -58,6 +58,12 @@ FIDELITY = {
     "rho_best_128": Bar("correlation above the best rival's, 128 passes", ">="),
     "rho_best_320": Bar("the same with 320 passes", ">="),
     "rho_best_576": Bar("the same with 576 passes", ">="),
+    "spearman_matter": Bar(
+        "Spearman's correlation among superpixels that matter, 128 passes", ">="
+    ),
+    "sign_top_negative": Bar("signs of the most negative of those, share", ">="),
+    "rho_fine_320": Bar("correlation with 208 superpixels, 320 passes", ">="),
+    "passes_of_many": Bar("passes of a detection, four or more in the image", "<="),
     "pointing": Bar("most harmful region lies on the planted cause, share", ">="),
     "pairs": Bar("planted pair is the strongest interaction, 128 passes, share", ">="),
     "fig2_speed_ratio": Bar("detections a second, times those of LIME at equal fidelity", ">="),

@@ -15,6 +15,7 @@ from benchmarks.common.units import Units
 from benchmarks.detectors import CACHE
 from benchmarks.fidelity import (
     cases,
+    choices,
     faithfulness,
     figure2,
     inside,
@@ -39,6 +40,7 @@ Rows = dict[str, list[dict[str, Any]]]
 PARTS: dict[str, dict[str, Part]] = {
     "exact": {"exact": references.exact},
     "converged": {"converged": references.converged},
+    "ranks": {"ranks": references.ranks},
     "figure2": {"figure2": figure2.figure2},
     "faithfulness": {
         "recovery": faithfulness.recovery,
@@ -46,13 +48,15 @@ PARTS: dict[str, dict[str, Part]] = {
     },
     "pointing": {"pointing": faithfulness.pointing},
     "shares": {"shares": shares.shares},
+    "choices": {"choices": choices.choices},
     "sanity": {
         "weights": sanity.weights,
         "classes": sanity.classes,
     },
     "pairs": {"pairs": pairs.pairs},
     "inside": {"relevance": inside.relevance, "fgvis": inside.adversarial},
-    "rivals": {"rival_curves": rivals.curves, "rival_harms": rivals.harms},
+    "rivals": {"rival_curves": rivals.curves},
+    "harms": {"rival_harms": rivals.harms},
     "mistakes": {"pulled_boxes": mistakes.offsets, "lookalikes": mistakes.lookalikes},
 }
 
@@ -93,9 +97,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--images",
         type=int,
-        help="a world in exact, converged and faithfulness, whatever the size says; then none at "
-        "other numbers of segments",
+        help="a world in exact, converged, faithfulness, choices and rivals, whatever the size "
+        "says; then none at other numbers of segments, at published cost or with a PDA reference",
     )
+    parser.add_argument("--others", type=int, default=0, help="images at other numbers of segments")
+    parser.add_argument("--published", type=int, default=0, help="images at published cost")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cache", type=Path, help="default: fidelity in the folder of models")
@@ -122,7 +128,13 @@ def sizes_of(given: argparse.Namespace) -> Sizes:
         exact_images=each,
         converged_images=each,
         faithful_images=each,
-        other_images={},
+        other_images=dict.fromkeys(given.worlds, given.others),
+        choice_images=given.images,
+        rival_images=each,
+        rival_planted=given.images,
+        published_images=dict.fromkeys(given.worlds, given.published),
+        figure2_images=each,
+        pda_images={},
     )
 
 
@@ -151,6 +163,7 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
     tables = {
         "exact": report.agreement(found["exact"]),
         "converged": report.agreement(found["converged"]),
+        "ranks": report.agreement(found["ranks"]),
         "faithfulness": report.simple(
             found["faithfulness"],
             ("method", "kind"),
@@ -159,6 +172,7 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
         "shares": report.simple(
             found["shares"], ("regions_of",), ("hit", "recovers", "gain", "superpixels")
         ),
+        "choices": report.simple(found["choices"], ("method",), rivals_report.HARMS),
         "weights": report.simple(found["weights"], ("method", "stage"), ("spearman", "magnitude")),
         "classes": report.simple(found["classes"], ("method",), ("rho",)),
         "relevance": report.simple(found["relevance"], ("architecture", "method"), ("rho",)),
@@ -168,7 +182,7 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
     if found["exact"]:
         bars["rho_exact_128"] = report.exact_bar(found["exact"])
     bars |= report.best_bars(found["converged"], references.ASKED)
-    bars |= ranks.bars(found["converged"])
+    bars |= ranks.bars(found["ranks"] or found["converged"])
     for name, (table, entry) in {
         "fn_recovers": report.recovery(found["recovery"]),
         "pointing": report.pointing(found["pointing"]),

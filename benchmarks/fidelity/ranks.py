@@ -9,6 +9,8 @@ from benchmarks.fidelity.references import ASKED, COSTS, OTHER_ASKED, OTHER_COST
 
 FINE = OTHER_ASKED[-1]
 """Superpixels asked for where there are most."""
+MANY, MOST_PASSES = 4, 64.0
+"""Detections of an image among which passes are shared, and what one of them may then take."""
 
 
 def bars(rows: report.Rows) -> dict[str, report.Row]:
@@ -31,4 +33,20 @@ def bars(rows: report.Rows) -> dict[str, report.Row]:
             entry = report.bar(interval, least, interval.mean >= least)
             entry |= {"detections": len(group), beside: report.cell(report.mean(group, beside))}
             found[name] = entry
-    return found
+    return found | _passes(few)
+
+
+def _passes(rows: report.Rows) -> dict[str, report.Row]:
+    """Passes of a detection in images that share them among four or more."""
+    together = report.by(rows, "image")
+    shared = [
+        row | {"passes_each": row["passes"] / len(group)}
+        for group in together.values()
+        if len(group) >= MANY
+        for row in group
+    ]
+    if not shared:
+        return {}
+    interval = report.mean(shared, "passes_each")
+    entry = report.bar(interval, MOST_PASSES, interval.mean <= MOST_PASSES)
+    return {"passes_of_many": entry | {"detections": len(shared)}}

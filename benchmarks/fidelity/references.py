@@ -24,6 +24,7 @@ COSTS = (128, 320, 576)
 OTHER_COST = 320
 REFERENCE_SEED = 1000  # the methods take 0
 KIND = ScoreKind.LOG_ODDS
+NAMES = (methods.OURS, *methods.RIVALS)
 Row = dict[str, Any]
 
 
@@ -52,13 +53,20 @@ def _exact_values(study: Study, case: Case) -> Any:
 def converged(study: Study, sizes: Sizes) -> Iterator[Row]:
     """One row a detection, method and cost: agreement with converged values."""
     for case in study.cases(sizes.converged_images.get(study.world, 0)):
-        yield from _converged(study, case, sizes, ASKED, COSTS, (methods.OURS, *methods.RIVALS))
+        yield from _converged(study, case, sizes, ASKED, COSTS, NAMES)
     for case in study.cases(sizes.other_images.get(study.world, 0)):
         for asked in OTHER_ASKED:
-            names = (methods.OURS, *methods.RIVALS)
-            yield from _converged(study, case, sizes, asked, (OTHER_COST,), names)
+            yield from _converged(study, case, sizes, asked, (OTHER_COST,), NAMES)
     for case in study.cases(sizes.converged_images.get(study.world, 0)):
         yield from _converged(study, case, sizes, ASKED, (OTHER_COST,), methods.OTHERS)
+
+
+def ranks(study: Study, sizes: Sizes) -> Iterator[Row]:
+    """The same with the fewest passes alone, and with most superpixels: what order is judged by."""
+    for case in study.cases(sizes.converged_images.get(study.world, 0)):
+        yield from _converged(study, case, sizes, ASKED, COSTS[:1], NAMES)
+    for case in study.cases(sizes.other_images.get(study.world, 0)):
+        yield from _converged(study, case, sizes, OTHER_ASKED[-1], (OTHER_COST,), NAMES)
 
 
 def _converged(

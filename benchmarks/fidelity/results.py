@@ -14,7 +14,7 @@ from curation.kernel.files import write_json
 
 RESULTS = Path(__file__).parents[1] / "results"
 DEFAULT_ARCHITECTURE = "ssdlite_efficientnet_lite0"
-OWN_FILES = {"rivals": "rivals", "mistakes": "rivals"}
+OWN_FILES = {"rivals": "rivals", "harms": "rivals", "mistakes": "rivals"}
 """Parts whose tables lie in a file of their own, ``fidelity-NAME.json``."""
 NOTES = (
     "sizes are what was asked for; the tables say how many detections and images were done",
@@ -97,6 +97,9 @@ def write(
 
 def _command(given: argparse.Namespace, part: str) -> str:
     images = "" if given.images is None else f"--images {given.images} "
+    for name in ("others", "published"):
+        if value := getattr(given, name, 0):
+            images += f"--{name} {value} "
     worlds = "" if given.worlds == cases.WORLDS else f"--worlds {' '.join(given.worlds)} "
     return (
         f"python -m benchmarks.fidelity --part {part} --size {given.size} {images}{worlds}"

@@ -14,6 +14,7 @@ from curation.explain.fidelity import Interval
 
 OURS = (methods.OURS, IN_CONTEXT)
 JUDGED = ("odam", "d_rise", "g_came", "vx_code", "d_close")
+HARMS = ("named", "helps", "hit", "chance", "gain", "passes", "passes_each")
 GROUND = {"TP": "found", "FN": "missed"}
 HALF = 0.5
 """Of the slowest rival's time."""
@@ -71,8 +72,7 @@ def _bars(word: str, here: dict[tuple[Any, ...], list[Row]]) -> dict[str, Row]:
 
 def harms(rows: Rows) -> tuple[Table, dict[str, Row]]:
     """Deletion and pointing on planted failures, misses and look-alikes apart."""
-    values = ("named", "helps", "hit", "chance", "gain")
-    table = simple(rows, ("kind", "method"), values)
+    table = simple(rows, ("kind", "method"), HARMS)
     bars: dict[str, Row] = {}
     for kind, word in (("FN", "missed"), ("FP", "lookalike")):
         here = by([row for row in rows if row["kind"] == kind], "method")
@@ -83,7 +83,7 @@ def harms(rows: Rows) -> tuple[Table, dict[str, Row]]:
                 "ours_minus_rival": {
                     name: cell(difference(own, group, value))
                     for (name,), group in here.items()
-                    if not name.startswith(methods.OURS)
+                    if name != methods.OURS
                 },
             }
     return table, bars

@@ -37,7 +37,7 @@ def shares(study: Study, sizes: Sizes) -> Iterator[Row]:
 def _tried(study: Study, case: Case) -> list[Row]:
     """What regions of every index point at, and what the score gains without them."""
     segments = study.segments(case, ASKED)
-    believed = GPShap(num_samples=OTHER_COST, kind=KIND).posteriors(
+    believed = GPShap(num_samples=OTHER_COST, first_samples=0, kind=KIND).posteriors(
         study.detector, case.image, case.targets, segments
     )
     rows = []

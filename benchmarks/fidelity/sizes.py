@@ -25,6 +25,7 @@ class Sizes:
         pda_strides: of PDA as a method.
         planted_images: street images with failures of planted causes.
         share_images: others of another seed, on which regions are cut by several indices.
+        choice_images: of those, on which ways to divide the passes are tried.
         faithful_images: images with deletion curves.
         sanity_images: images of the sanity checks.
         pair_images: images into whose scores a pair is planted.
@@ -48,6 +49,7 @@ class Sizes:
     pda_strides: tuple[int, ...]
     planted_images: int
     share_images: int
+    choice_images: int
     faithful_images: PerWorld
     sanity_images: PerWorld
     fgvis_images: PerWorld
@@ -66,6 +68,7 @@ class Sizes:
 ASKED_BY: dict[str, tuple[str, ...]] = {
     "exact": ("exact_images",),
     "converged": ("converged_images", "other_images", "pairs_per_segment"),
+    "ranks": ("converged_images", "other_images", "pairs_per_segment"),
     "figure2": (
         "figure2_images",
         "figure2_asked",
@@ -77,10 +80,12 @@ ASKED_BY: dict[str, tuple[str, ...]] = {
     "faithfulness": ("faithful_images", "planted_images"),
     "pointing": ("planted_images",),
     "shares": ("share_images",),
+    "choices": ("choice_images",),
     "sanity": ("sanity_images",),
     "pairs": ("pair_images",),
     "inside": ("sanity_images", "fgvis_images"),
-    "rivals": ("rival_images", "published_images", "rival_planted"),
+    "rivals": ("rival_images", "published_images"),
+    "harms": ("rival_planted",),
     "mistakes": ("pulled_images", "rival_planted", "lookalike_images", "pairs_per_segment"),
 }
 """Which sizes each part of the study asks for."""
@@ -97,13 +102,14 @@ SMALL = Sizes(
     pda_strides=(8, 16),
     planted_images=60,
     share_images=120,
+    choice_images=60,
     faithful_images={"street": 4, "bccd": 6, "carla": 4},
     sanity_images={"street": 2, "bccd": 1},
     fgvis_images={"street": 3, "bccd": 1},
     pair_images={"street": 16, "bccd": 8, "carla": 4},
     rival_images={"street": 20},
     published_images={"street": 3},
-    rival_planted=30,
+    rival_planted=70,
     pulled_images={"street": 12},
     lookalike_images=6,
 )
@@ -120,6 +126,7 @@ FULL = Sizes(
     pda_strides=(4, 8, 16),
     planted_images=60,
     share_images=120,
+    choice_images=60,
     faithful_images={"street": 20, "bccd": 10, "carla": 10},
     sanity_images={"street": 8, "bccd": 4, "carla": 4},
     fgvis_images={"street": 10, "bccd": 10},

@@ -108,7 +108,7 @@ class Study:
                 "region_errors": [a.region_errors for a in found],
                 "scores": [[a.score, a.baseline_score] for a in found],
                 "beliefs": [_packed(a.belief) for a in found],
-                "passes": _passes(found[0], cost),
+                "passes": passes_of(found[0], cost),
                 "seconds": seconds,
             }
 
@@ -158,6 +158,7 @@ def _packed(belief: Belief | None) -> dict[str, Any] | None:
         "distances": belief.distances,
         "rates": None if kernel is None else kernel.rates,
         "noise": None if kernel is None else kernel.noise,
+        "later": belief.later,
     }
 
 
@@ -169,10 +170,10 @@ def _unpacked(kept: dict[str, Any] | None, count: int) -> Posterior | None:
     rates = kept["rates"]
     kernel = None if rates is None else Kernel(np.array(rates, np.float64), float(kept["noise"]))
     scores, far = np.array(kept["scores"], np.float32), np.array(kept["distances"], np.float64)
-    return Posterior(masks, scores, far, kernel)
+    return Posterior(masks, scores, far, kernel, int(kept.get("later", 0)))
 
 
-def _passes(attribution: Attribution, cost: int) -> int:
+def passes_of(attribution: Attribution, cost: int) -> int:
     """Forward passes of an image: those that were taken, where a method may stop early."""
     belief = attribution.belief
     return len(belief.masks) if isinstance(belief, Posterior) else cost

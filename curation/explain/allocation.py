@@ -15,9 +15,9 @@ import numpy as np
 
 from curation.explain.belief import Posterior, believed
 from curation.explain.coalition_gp import Float64Array
-from curation.explain.hurting import helpful_first
+from curation.explain.hurting import candidates, named
 from curation.kernel.types import Attribution, BoolArray, Box, FloatArray, Region
-from curation.regions import RegionRules, harmful_regions
+from curation.regions import RegionRules
 
 RULES = RegionRules(max_regions=3)
 """So many regions are removed at most before the first is taken as it is."""
@@ -45,19 +45,13 @@ class Looked:
 
     def regions(self) -> list[Region]:
         """The regions that would be named, in the order in which they would."""
-        found = harmful_regions(
-            self.attribution, self.hurts_positive, self.image_size_wh, RULES, self.focus_box
-        )
-        return helpful_first(self.attribution, self.hurts_positive, found)
+        return named(*self._asked())
 
     def untested(self) -> BoolArray | None:
-        """[S] the region to remove next; None once the first is seen to hurt, or all were removed.
-
-        One that was removed in vain stands behind the others, so the next in order is next.
-        """
-        regions, belief = self.regions(), self.attribution.belief
+        """[S] the region to remove next; None once one is seen to hurt, or all were removed."""
+        belief = self.attribution.belief
         assert belief is not None
-        for region in regions:
+        for region in candidates(*self._asked()):
             group = np.array(region.segments, np.int64)
             (removal,) = belief.removals([group])
             if removal.error > 0:
@@ -67,6 +61,9 @@ class Looked:
             if (removal.value > 0) == self.hurts_positive and removal.value != 0:
                 return None
         return None
+
+    def _asked(self) -> tuple[Attribution, bool, tuple[int, int], RegionRules, Box]:
+        return self.attribution, self.hurts_positive, self.image_size_wh, RULES, self.focus_box
 
     def confidence(self) -> float:
         """Probability that the superpixel that does most harm is in the region named first.
@@ -119,7 +116,8 @@ def in_turns(
     found = [believed(masks[:count], scores[:, t], far) for t, far in enumerate(distances)]
     while True:
         found = _removed(found, scored, looked, most)
-        left = most - len(found[0].masks)
+        # one each is kept: what more masks tell may name another region, which is removed too
+        left = max(0, most - len(found[0].masks) - len(found))
         rows = _new(masks[count : count + min(block, left)], found[0].masks)
         if not len(rows) or _is_certain(looked(found), certain):
             return found

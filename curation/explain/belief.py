@@ -22,6 +22,9 @@ _NUM_FIT = 192
 # Scores that differ less than this, relative to their size, are equal: rounding of float32.
 _FLAT = 1e-6
 
+# Masks that show more than this share of the superpixels are those of regions that were removed.
+_MOST_SHOWN = 0.8
+
 
 def believed(
     masks: FloatArray, scores: FloatArray, distances: coalition_gp.Float64Array
@@ -96,6 +99,14 @@ class Posterior:
             else Estimate(whole - centre - float(value) * spread, float(error) * spread)
             for row, value, error in zip(without, mean, errors, strict=True)
         ]
+
+    def removed(self) -> list[IntArray]:
+        """Groups of superpixels without which the image as it is was scored, the last last.
+
+        See :class:`~curation.kernel.types.Belief`; masks of more than a few are none of them.
+        """
+        later = self.masks[len(self.masks) - self.later :]
+        return [np.flatnonzero(row == 0) for row in later if row.mean() > _MOST_SHOWN]
 
     def and_more(self, masks: FloatArray, scores: FloatArray) -> Posterior:
         """The same with further masks [M, S] and scores [M] under the same kernel."""

@@ -41,8 +41,8 @@ class GPShap:
         num_samples: masked images at most, those of all and of no superpixel among them; at least
             4. Where there are no more masks than that, all are taken and the values are exact.
         first_samples: so many are masked before the regions that would be named are removed, see
-            :mod:`~curation.explain.allocation`; 112 of 128, say. What is left is masked as the
-            first were. 0: all are masked at once and no region is removed.
+            :mod:`~curation.explain.allocation`; None for seven eighths, 112 of 128. What is left
+            is masked as the first were. 0: all are masked at once and no region is removed.
         certain: no more images are masked once it is as probable as this, for every target, that
             the superpixel that does most harm is in the region named first; above 1 all are.
         kind: unit of the explained score. Log-odds are nearest to a sum over superpixels.
@@ -60,7 +60,7 @@ class GPShap:
     """
 
     num_samples: int = 128
-    first_samples: int = 0
+    first_samples: int | None = None
     certain: float = 2.0
     kind: ScoreKind = ScoreKind.LOG_ODDS
     batch_size: int | None = None
@@ -74,7 +74,7 @@ class GPShap:
             raise ValueError("num_samples must be at least 4 and batch_size at least 1")
         if not 0 <= self.region_share <= 1:
             raise ValueError(f"region_share must lie in 0..1, not {self.region_share}")
-        if 0 < self.first_samples < 4 or self.first_samples < 0 or self.certain < 0:
+        if 0 < self._first() < 4 or self._first() < 0 or self.certain < 0:
             raise ValueError("first_samples must be 0 or at least 4, and certain at least 0")
 
     @property
@@ -82,12 +82,18 @@ class GPShap:
         """All that the result depends on; the batch size is not part of it."""
         return {
             "num_samples": self.num_samples,
-            "first_samples": self.first_samples,
+            "first_samples": self._first(),
             "certain": self.certain,
             "kind": str(self.kind),
             "seed": self.seed,
             "region_share": self.region_share,
         }
+
+    def _first(self) -> int:
+        """Images masked before any region is removed, or 0 where none is."""
+        if self.first_samples is not None:
+            return self.first_samples
+        return max(4, self.num_samples * 7 // 16 * 2)
 
     def masks(self, num_segments: int) -> FloatArray:
         """The masks [N, S] of which the first are taken, the same for every image."""
@@ -185,7 +191,7 @@ class GPShap:
                 for target, posterior, box in zip(targets, found, boxes, strict=True)
             ]
 
-        first = self.first_samples or self.num_samples
+        first = self._first() or self.num_samples
         masks = self.masks(superpixels.count(segments))  # [N, S]
         if len(masks) == 2 ** masks.shape[1] or first >= self.num_samples:
             scores = scored(masks)

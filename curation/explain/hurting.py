@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from curation import superpixels
 from curation.kernel.types import Attribution, Box, Pair, Region
-from curation.regions import RegionRules, harmful_regions
+from curation.regions import RegionRules, harmful_regions, region_of
 
 SHARE_ALONE = 0.25
 """A region that keeps less of its harm than this once another is gone hurts only beside that one.
@@ -16,6 +17,13 @@ The prior of the process draws what no mask has tried towards no interaction: ha
 what merely hurts more beside another."""
 SHOWN = 0.75
 """How likely all others are shown: the share that regions are cut by (``GPShap.region_share``)."""
+
+
+MORE_SHARES = (0.9, 1.0)
+"""Where no region helps, others are cut from what superpixels do while more is shown, nearer to the
+image as it is."""
+FURTHER = 3
+"""And then so many more, each without the superpixels of those before it."""
 
 
 def hurting_regions(
@@ -29,13 +37,12 @@ def hurting_regions(
 
     Arguments are those there. Where the method knows more of the score than single values, a region
     without which the image as it is was seen to be no better stands behind all others: what hurts
-    on average over masked images need not hurt in this one. ``only_with`` then says which hurt only
-    beside others.
+    on average over masked images need not hurt in this one. Where all are in vain, one that is not
+    is looked for among :func:`candidates`. ``only_with`` then says which hurt only beside others.
     """
-    regions = harmful_regions(attribution, hurts_positive, image_size_wh, rules, focus_box)
+    regions = named(attribution, hurts_positive, image_size_wh, rules, focus_box)
     if attribution.belief is None or len(regions) < 2:
         return regions
-    regions = helpful_first(attribution, hurts_positive, regions)
     groups = [np.array(region.segments, np.int64) for region in regions]
     sign = 1.0 if hurts_positive else -1.0
     table = attribution.belief.pairs(groups, SHOWN)
@@ -45,18 +52,106 @@ def hurting_regions(
     ]
 
 
+def named(
+    attribution: Attribution,
+    hurts_positive: bool,
+    image_size_wh: tuple[int, int],
+    rules: RegionRules,
+    focus_box: Box | None = None,
+) -> list[Region]:
+    """Disjoint regions in the order in which they are named; arguments as above."""
+    asked = attribution, hurts_positive, image_size_wh, rules, focus_box
+    regions = helpful_first(attribution, hurts_positive, harmful_regions(*asked))
+    if attribution.belief is None or not regions:
+        return regions
+    for candidate in candidates(*asked):
+        region = _as_removed(attribution, hurts_positive, candidate, image_size_wh)
+        if not in_vain(attribution, hurts_positive, region):
+            apart = [one for one in regions if set(region.segments).isdisjoint(one.segments)]
+            return [region, *apart][: rules.max_regions]
+    return regions
+
+
+def candidates(
+    attribution: Attribution,
+    hurts_positive: bool,
+    image_size_wh: tuple[int, int],
+    rules: RegionRules,
+    focus_box: Box | None = None,
+) -> Iterator[Region]:
+    """What may be named first, the likeliest first; arguments as above, with a belief.
+
+    The regions as they are cut; then the heaviest where more of the image is shown
+    (:data:`MORE_SHARES`); then what is left without the superpixels of all these. Each comes once.
+    """
+    assert attribution.belief is not None
+    more = hurts_positive, image_size_wh, rules, focus_box
+    come: set[tuple[int, ...]] = set()
+
+    def new(found: Sequence[Region]) -> Iterator[Region]:
+        for region in found:
+            if region.segments not in come:
+                come.add(region.segments)
+                yield region
+
+    yield from new(harmful_regions(attribution, *more))
+    for share in MORE_SHARES:
+        values, errors = attribution.belief.banzhaf(share)
+        seen = replace(attribution, region_values=values, region_errors=errors)
+        yield from new(harmful_regions(seen, *more)[:1])
+    values, errors = attribution.for_regions()
+    for _ in range(FURTHER):
+        values = values.copy()
+        values[[member for segments in come for member in segments]] = 0
+        seen = replace(attribution, region_values=values, region_errors=errors)
+        yield from new(harmful_regions(seen, *more)[:1])
+
+
+def _as_removed(
+    attribution: Attribution, hurts_positive: bool, region: Region, image_size_wh: tuple[int, int]
+) -> Region:
+    """What was removed with gain in the place of a region that was not removed itself.
+
+    Removed regions were cut about the default box, named ones are about the object, which lies a
+    little beside it: what is named first is to be what was seen to help. Of several that share
+    superpixels with the region, the one that shares most; the region itself where there is none.
+    """
+    belief, own = attribution.belief, np.array(region.segments, np.int64)
+    assert belief is not None
+    if belief.removals([own])[0].error == 0:
+        return region
+    groups = [group for group in belief.removed() if np.isin(own, group).any()]
+    sign = 1.0 if hurts_positive else -1.0
+    gains = [sign * removal.value for removal in belief.removals(groups)]
+    shared = [
+        (int(np.isin(own, group).sum()), gain, place)
+        for place, (group, gain) in enumerate(zip(groups, gains, strict=True))
+        if gain > 0
+    ]
+    if not shared:
+        return region
+    touching = superpixels.neighbours(attribution.segments)
+    return region_of(attribution, groups[max(shared)[2]], touching, region.weight, image_size_wh)
+
+
+def in_vain(attribution: Attribution, hurts_positive: bool, region: Region) -> bool:
+    """Whether the image as it is was seen to be no better without a region, or nearly so.
+
+    A region that was not removed itself counts as in vain where what was seen of others leaves it
+    one standard error below zero; False where the method knows nothing but values.
+    """
+    if attribution.belief is None:
+        return False
+    (removal,) = attribution.belief.removals([np.array(region.segments, np.int64)])
+    gain = removal.value if hurts_positive else -removal.value
+    return gain + removal.error <= 0
+
+
 def helpful_first(
     attribution: Attribution, hurts_positive: bool, regions: Sequence[Region]
 ) -> list[Region]:
-    """Regions in their order, but those that were removed in vain behind all others."""
-    if attribution.belief is None:
-        return list(regions)
-    sign = 1.0 if hurts_positive else -1.0
-    groups = [np.array(region.segments, np.int64) for region in regions]
-    removals = attribution.belief.removals(groups)
-    in_vain = [found.error == 0 and sign * found.value <= 0 for found in removals]
-    order = sorted(range(len(regions)), key=lambda place: in_vain[place])  # stable
-    return [regions[place] for place in order]
+    """Regions in their order, but those that are removed in vain behind all others."""
+    return sorted(regions, key=lambda one: in_vain(attribution, hurts_positive, one))  # stable
 
 
 def _partner(row: Sequence[Pair | None], sign: float, z: float) -> int | None:

@@ -242,6 +242,17 @@ class Belief(Protocol):
         """
         ...
 
+    def banzhaf(self, shown: float) -> tuple[FloatArray, FloatArray]:
+        """[S] what each superpixel does while every other is shown with a probability, and errors.
+
+        The errors are standard errors.
+        """
+        ...
+
+    def removed(self) -> list[IntArray]:
+        """Groups of superpixels without which the image as it is was scored on purpose."""
+        ...
+
     def removals(self, groups: Sequence[IntArray]) -> list[Estimate]:
         """What the score of the image as it is loses without each group of superpixels.
 

@@ -33,6 +33,13 @@ def test_bars_are_of_the_fewest_passes_and_of_what_matters() -> None:
     assert ranks.bars([]) == {}
 
 
+def test_passes_are_shared_by_the_detections_of_an_image() -> None:
+    four, one = [row("a", ASKED, COSTS[0], passes=128)] * 4, row("b", ASKED, COSTS[0], passes=128)
+    found = ranks.bars([*four, one])["passes_of_many"]
+    assert (found["value"], found["detections"], found["met"]) == (32, 4, True)
+    assert "passes_of_many" not in ranks.bars([one])
+
+
 @pytest.mark.parametrize("flat", [False, True])
 def test_a_belief_that_was_cached_answers_as_before(tmp_path: Any, flat: bool) -> None:
     masks = sample_masks(11, 24, np.random.default_rng(0))

@@ -171,9 +171,9 @@ def test_bars_are_paired_differences_and_the_time_of_the_slowest():
 
 
 def test_rivals_have_a_file_of_their_own(tmp_path):
-    assert results.by_file(["exact", "rivals", "mistakes", "pairs"]) == {
+    assert results.by_file(["exact", "rivals", "harms", "mistakes", "pairs"]) == {
         "": ["exact", "pairs"],
-        "rivals": ["rivals", "mistakes"],
+        "rivals": ["rivals", "harms", "mistakes"],
     }
     given = argparse.Namespace(
         architectures=[results.DEFAULT_ARCHITECTURE], images=None, worlds=["street"], size="small",

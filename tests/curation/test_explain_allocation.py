@@ -13,7 +13,7 @@ from curation.explain import coalition_gp
 from curation.explain.allocation import Looked, in_turns
 from curation.explain.belief import Posterior, believed
 from curation.explain.gp_shap import GPShap, sample_masks
-from curation.explain.hurting import helpful_first
+from curation.explain.hurting import candidates, helpful_first, hurting_regions
 from curation.kernel.types import Attribution, Box, ScoreTarget
 from curation.regions import RegionRules, harmful_regions
 from tests.toy import ConvToy, textured_image
@@ -85,6 +85,55 @@ def test_the_region_named_first_is_removed_until_one_is_seen_to_hurt(masks: Arra
         belief = belief.and_more(row, np.array([strongest_in_vain(row[0])], np.float32))
     assert removed == [[FIRST], [SECOND]]
     assert looked(belief).regions()[0].segments == (SECOND,)
+
+
+def only_in_vain(mask: Array) -> float:
+    """The first hurts on average, but not while nearly all is shown; the second only then."""
+    return float(
+        -3.0 * mask[FIRST] * (mask.mean() < 0.9) - 0.4 * mask[SECOND] * (mask.mean() > 0.8)
+    )
+
+
+def test_another_region_is_looked_for_where_the_only_one_is_removed_in_vain(masks: Array) -> None:
+    belief, removed = belief_of(only_in_vain, masks), []
+    cut = harmful_regions(attributed(belief), False, (48, 48), RegionRules(), WHOLE)
+    assert [region.segments for region in cut] == [(FIRST,)]
+    assert looked(belief).regions()[0].segments == (FIRST,)
+    while (group := looked(belief).untested()) is not None:
+        removed.append(np.flatnonzero(group).tolist())
+        row = (~group).astype(np.float32)[None]
+        belief = belief.and_more(row, np.array([only_in_vain(row[0])], np.float32))
+    assert removed[0] == [FIRST]
+    assert SECOND in removed[-1]
+    first, *others = looked(belief).regions()
+    assert SECOND in first.segments
+    assert [region.segments for region in others] == [(FIRST,)]
+    named_first = hurting_regions(attributed(belief), False, (48, 48), RegionRules(), WHOLE)[0]
+    assert named_first.segments == first.segments
+
+
+def test_what_was_removed_with_gain_is_named_in_the_place_of_its_like(masks: Array) -> None:
+    """The window about the object lies a little beside the one about the default box."""
+    beside = FIRST + 1
+    belief = belief_of(lambda mask: -3.0 * mask[FIRST] - 2.0 * mask[beside], masks)
+    assert looked(belief).regions()[0].segments == (FIRST, beside)
+    without = np.ones((1, 36), np.float32)
+    without[0, FIRST] = 0
+    seen = belief.and_more(without, np.array([-2.0], np.float32))
+    assert [group.tolist() for group in seen.removed()] == [[FIRST]]
+    assert looked(seen).regions()[0].segments == (FIRST,)
+    assert looked(belief.and_more(without, np.array([-9.0], np.float32))).regions()[0].segments != (
+        FIRST,
+    )  # without gain
+
+
+def test_candidates_come_once_and_end(masks: Array) -> None:
+    belief = belief_of(lambda mask: -float(mask[::5].sum()), masks)
+    asked = attributed(belief), False, (48, 48), RegionRules(), WHOLE
+    found = [region.segments for region in candidates(*asked)]
+    assert len(set(found)) == len(found) > len(harmful_regions(*asked))
+    harmless = belief_of(lambda mask: float(mask.sum()), masks)
+    assert len(list(candidates(attributed(harmless), False, (48, 48), RegionRules(), WHOLE))) < 4
 
 
 def test_confidence_is_that_of_the_strongest_among_equals_and_of_one_alone(masks: Array) -> None:

@@ -208,18 +208,24 @@ def test_forward_passes_do_not_grow_with_the_targets():
     image, segments = textured_image(1), superpixels.grid((24, 32), 20)
     targets = [ScoreTarget(box, label) for box in range(6) for label in (1, 2)]
     toy = ConvToy(1)
-    together = GPShap(num_samples=48, batch_size=5).explain(toy, image, targets, segments)
+    together = GPShap(48, first_samples=0, batch_size=5).explain(toy, image, targets, segments)
     assert toy.forward_rows == 48
-    alone = GPShap(num_samples=48).explain(toy, image, targets[3:4], segments)[0]
+    alone = GPShap(48, first_samples=0).explain(toy, image, targets[3:4], segments)[0]
     np.testing.assert_allclose(together[3].values, alone.values, rtol=1e-2, atol=1e-4)
     toy.forward_rows = 0
-    found = GPShap(num_samples=48, first_samples=42).explain(toy, image, targets, segments)
-    assert toy.forward_rows == 48  # a region removed for one tells of all
+    found = GPShap(num_samples=48).explain(toy, image, targets, segments)
+    assert 42 < toy.forward_rows <= 48  # a region removed for one tells of all
     agreement = [
         np.corrcoef(a.values, b.values)[0, 1] for a, b in zip(found, together, strict=True)
     ]
     assert np.mean(agreement) > 0.8
     assert all(p.grad is None for p in toy.module.parameters())
+
+
+def test_an_eighth_of_the_passes_is_kept_for_regions_that_are_removed():
+    first = {count: GPShap(count).parameters["first_samples"] for count in (4, 16, 100, 128, 320)}
+    assert first == {4: 4, 16: 14, 100: 86, 128: 112, 320: 280}
+    assert GPShap(first_samples=0).parameters["first_samples"] == 0
 
 
 def test_same_seed_same_masks_same_values():

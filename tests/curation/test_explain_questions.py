@@ -93,7 +93,7 @@ def test_all_questions_share_their_passes(toy: BoxToy) -> None:
     answers(explainer, toy, PICTURE, [of(What.LEFT)], toy.segments, alone.append)
     every = [of(what) for what in OFFSETS] + [of(What.CLASS), of(What.AGAINST, 2)]
     found = answers(explainer, toy, PICTURE, every, toy.segments, together.append)
-    assert together[-1] == alone[-1] >= 30
+    assert 30 <= alone[-1] <= together[-1] <= 32
     assert [one.target.label for one in found] == [LABEL] * 6
     difference = found[4].score  # log-odds among three classes, not the difference of two
     assert found[5].score != pytest.approx(difference)
