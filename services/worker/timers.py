@@ -11,13 +11,16 @@ from functools import partial
 from typing import Any
 
 from celery import bootsteps
-from kombu.asynchronous.timer import Timer
 
 EVERY_S = 10.0
 
 
-def forget_cancelled(timer: Timer) -> None:
-    """Keep those that were not cancelled, at their times; called by the loop that runs them."""
+def forget_cancelled(timer: Any) -> None:
+    """Keep those that were not cancelled, at their times; called by the loop that runs them.
+
+    Args:
+        timer: of the loop, kombu's (untyped).
+    """
     left = [event for event in timer.queue if not event.entry.canceled]
     timer.clear()  # in place: the loop goes on with the same list
     for event in left:
