@@ -146,7 +146,7 @@ def rate(context: Context, folder: Path, cores: Sequence[int], unit_ids: Sequenc
 def ends(root: Path, began: datetime) -> list[datetime]:
     """When a host has ended its units since a moment, as its log says."""
     found = []
-    for line in (root / "logs" / "worker.log").read_text(encoding="utf-8").splitlines():
+    for line in (root / "logs" / f"{root.name}.log").read_text(encoding="utf-8").splitlines():
         said = json.loads(line) if line.startswith("{") else {}
         if said.get("message") == "unit done":
             found.append(datetime.fromisoformat(said["at"]))
@@ -165,7 +165,15 @@ def host(context: Context, folder: Path, core: int) -> Iterator[None]:
     }
     command = [sys.executable, "-m", "services.cli", "--project", str(folder / f"host-{core}")]
     process = subprocess.Popen(
-        ["taskset", "--cpu-list", str(core), *command, "worker", "--queues=explain"],
+        [
+            "taskset",
+            "--cpu-list",
+            str(core),
+            *command,
+            "worker",
+            "--queues=explain",
+            f"--name=host-{core}",
+        ],
         cwd=folder,
         env=variables,
         stdout=subprocess.DEVNULL,

@@ -19,7 +19,7 @@ def forget_cancelled(timer: Any) -> None:
     """Keep those that were not cancelled, at their times; called by the loop that runs them.
 
     Args:
-        timer: ``kombu.asynchronous.timer.Timer``, which has no types.
+        timer: of the loop, kombu's (untyped).
     """
     left = [event for event in timer.queue if not event.entry.canceled]
     timer.clear()  # in place: the loop goes on with the same list
