@@ -44,21 +44,6 @@ DONE = 0.5
 """Share of the units that are done when the copy begins: it has results, and work under way."""
 WORK_S = 3600.0
 WORKERS = {"explain": ("explain",), "embed": ("embed", "index"), "default": ("default",)}
-SETTINGS = """\
-seed = 0
-[detector]
-input_height_px = 96
-input_width_px = 128
-min_scale = 0.15
-[explanation]
-num_samples = 8
-num_segments = 30
-[selection]
-encoder_height_px = 96
-encoder_width_px = 128
-[workers]
-threads = 1
-"""
 Figures = dict[str, Any]
 
 
@@ -129,7 +114,7 @@ def make(folder: Path, images: int, size_wh: tuple[int, int]) -> Context:
     """A project with a champion, a pool and field frames, none of which was looked at yet."""
     root = folder / "project"
     root.mkdir(parents=True)
-    (root / PROJECT_FILE).write_text(SETTINGS)
+    (root / PROJECT_FILE).write_text(field_project.SETTINGS)
     context = field_project.fill(wiring.build(Settings(project=root)))
     print("pictures are written and imported", flush=True)
     write_pictures(folder / "pool", images, np.random.default_rng(0), size_wh)

@@ -63,23 +63,7 @@ WARM_PARTS = 2
 GROWTH, DESCRIPTORS = 0.05, 4
 START_S, STOP_S = 180.0, 60.0
 POOL_WH = (160, 120)
-SETTINGS = """\
-seed = 0
-[detector]
-input_height_px = 96
-input_width_px = 128
-min_scale = 0.15
-[explanation]
-num_samples = 8
-num_segments = 30
-[selection]
-encoder_height_px = 96
-encoder_width_px = 128
-[workers]
-threads = 1
-[api]
-port = 0
-"""
+SETTINGS = field_project.SETTINGS + "[api]\nport = 0\n"
 OF_FRAMES = ("images", "explanations", "segments", "embeddings", "index", "runs")
 """Folders that hold what frames and pictures are and what is found in them."""
 Figures = dict[str, Any]

@@ -29,6 +29,7 @@ from benchmarks.common import bars, field_project
 from benchmarks.common.buckets import Seaweed
 from benchmarks.common.databases import run_postgres
 from benchmarks.common.machine import machine, versions
+from benchmarks.common.processes import stop
 from benchmarks.common.waiting import wait_until
 from curation.kernel import files
 from services.context import Context
@@ -181,8 +182,7 @@ def host(context: Context, folder: Path, core: int) -> Iterator[None]:
     try:
         yield
     finally:
-        process.terminate()
-        process.wait(60)
+        stop(process)
 
 
 def left(context: Context, unit_ids: Sequence[int]) -> int:

@@ -22,6 +22,22 @@ from services.models import importing
 CLASS_NAMES = ("background", "car", "bus")
 INPUT_HW = (96, 128)
 FRAME_HW = (120, 160)
+SETTINGS = """\
+seed = 0
+[detector]
+input_height_px = 96
+input_width_px = 128
+min_scale = 0.15
+[explanation]
+num_samples = 8
+num_segments = 30
+[selection]
+encoder_height_px = 96
+encoder_width_px = 128
+[workers]
+threads = 1
+"""
+"""Of a project whose units take little, as its file has them."""
 
 
 def make(root: Path, url: str, **settings: Any) -> Context:

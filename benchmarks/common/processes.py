@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,3 +25,13 @@ def supervisor_of(
     """A supervisor whose workers find this repository's test stages."""
     environment = {"E2X_EXTRA_STAGES": extra_stages, "PYTHONPATH": str(ROOT)}
     return Supervisor(context, workers, api, environment, grace_s=2.0)
+
+
+def stop(process: subprocess.Popen[bytes], patience_s: float = 60.0) -> None:
+    """Ask a process to end, and kill it where it does not within a time."""
+    process.terminate()
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from benchmarks.common import light_stage
 from benchmarks.common.databases import migrated, run_postgres
-from benchmarks.common.processes import LIGHT, ROOT, supervisor_of
+from benchmarks.common.processes import LIGHT, ROOT, stop, supervisor_of
 from benchmarks.common.projects import QUICK_WORKERS, make_context, make_project
 from benchmarks.common.waiting import wait_until
 from services import units
@@ -181,12 +181,7 @@ def worker_on(where: Host, folder: Path, context: Context, ahead_s: int = 0) -> 
     try:
         yield folder / "logs"
     finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
 
 
 def owners(context: Context) -> list[str | None]:

@@ -24,7 +24,7 @@ import pytest
 
 from benchmarks.common.buckets import ACCESS_KEY, MISSING, SECRET_KEY, Seaweed, weed
 from benchmarks.common.databases import Postgres
-from benchmarks.common.processes import ROOT
+from benchmarks.common.processes import ROOT, stop
 from benchmarks.common.waiting import wait_until
 from services.units.pipeline import QUEUES
 from tests import bad_images
@@ -98,16 +98,7 @@ class Team:
             self.words(command), env={**self.variables, "E2X_PROJECT": str(own)}, cwd=own
         )
         self.started[command] = process
-        self.stack.callback(_stop, process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        self.stack.callback(stop, process)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from benchmarks.common.buckets import Seaweed
-from benchmarks.common.processes import ROOT, supervisor_of
+from benchmarks.common.processes import ROOT, stop, supervisor_of
 from benchmarks.common.projects import QUICK_WORKERS, make_context
 from benchmarks.common.waiting import wait_until
 from services.context import Context
@@ -92,12 +92,7 @@ def second_host(context: Context, folder: Path, queues: str) -> Iterator[subproc
     finally:
         for one in (process.pid, *(child.pid for child in below(process))):
             os.kill(one, signal.SIGCONT)
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
 
 
 def below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

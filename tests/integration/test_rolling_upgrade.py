@@ -21,7 +21,7 @@ from sqlalchemy import Engine, func, inspect, select
 
 from benchmarks.common import light_stage
 from benchmarks.common.databases import Postgres
-from benchmarks.common.processes import LIGHT, ROOT
+from benchmarks.common.processes import LIGHT, ROOT, stop
 from benchmarks.common.projects import QUICK_WORKERS, make_context
 from benchmarks.common.waiting import wait_until
 from services import units
@@ -83,7 +83,7 @@ class Site:
     def start(self, code: Path, *arguments: str) -> subprocess.Popen[bytes]:
         """A process of a version, until the test ends."""
         process = subprocess.Popen([sys.executable, *arguments], cwd=code, env=self._of(code))
-        self.stack.callback(_stop, process)
+        self.stack.callback(stop, process)
         return process
 
     def _of(self, code: Path) -> dict[str, str]:
@@ -102,15 +102,6 @@ class Site:
             return sum(result is not None and result["pid"] in own for result in results)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 @contextmanager
 def site(folder: Path, url: str) -> Iterator[Site]:
     """An empty database, a broker, and nothing that works."""
@@ -118,7 +109,7 @@ def site(folder: Path, url: str) -> Iterator[Site]:
         context = make_context(folder / "project", url, workers=QUICK_WORKERS)
         stack.callback(context.engine.dispose)
         broker = subprocess.Popen(redis_server.command(context.project), stdout=subprocess.DEVNULL)
-        stack.callback(_stop, broker)
+        stack.callback(stop, broker)
         redis_server.wait_ready(redis_server.broker_url(context.settings, context.project))
         variables = {
             **os.environ,
@@ -172,8 +163,8 @@ def test_workers_of_two_versions_share_the_work_and_lose_none(
         wait_until(lambda: own.done_by(new) >= 10, WAIT_S, "this version works")
         before_it_goes = own.done_by(old)
         wait_until(lambda: own.done_by(old) >= before_it_goes + 3, WAIT_S, "and so does the other")
-        _stop(old)
-        _stop(relay)
+        stop(old)
+        stop(relay)
         with own.context.sessions.begin() as session:
             units.enqueue(session, "light", "light:160", {"seconds": 0.05})
         wait_until(lambda: own.done() == 161, WAIT_S, "all is done")
