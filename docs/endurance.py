@@ -9,6 +9,8 @@ from typing import Any
 
 import bars
 
+from benchmarks.growth import warm_parts
+
 DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 Document = dict[str, Any]
 
@@ -53,7 +55,9 @@ BOUNDED = """
 `e2x up` with all its processes takes in frames one after another; the champion looks at each, every
 twentieth has a failure that is explained, for every ten frames a picture is imported into the pool,
 embedded and indexed, and lists and metrics are read through the API. Memory is what belongs to a
-process alone. The first two tenths are warm-up; the bars compare their end with the end of all.
+process alone. The first two tenths are warm-up, and what follows until the scheduler's
+housekeeping has run once, ten minutes after the start, which loads what it needs; the bars compare
+the end of the warm-up with the end of all.
 """
 HOSTS = """
 A host is `e2x worker --queues explain` with settings alone, bound to one core. Database
@@ -164,7 +168,8 @@ def bounded() -> Iterator[str]:
         return
     yield from judged(one, bars.GROWTH)
     parts = one["parts"]
-    shown = [parts[index] for index in sorted({0, 1, len(parts) // 2, len(parts) - 1})]
+    warmed = warm_parts(parts)
+    shown = [parts[index] for index in sorted({0, 1, warmed - 1, len(parts) - 1})]
     yield "| MiB after frames | " + " | ".join(number(part["frames"]) for part in shown) + " |"
     yield "|---|" + "---|" * len(shown)
     for name in parts[-1]["mib"]:
@@ -173,18 +178,20 @@ def bounded() -> Iterator[str]:
     all_s = sum(part["seconds"] for part in parts)
     yield ""
     yield f"`worker-…-1` is the process of a worker that computes. In all {seconds(all_s)}."
-    yield grown(parts[1]["mib"], parts[-1]["mib"])
+    frames = number(parts[warmed - 1]["frames"])
+    yield grown(frames, parts[warmed - 1]["mib"], parts[-1]["mib"])
     yield ""
     yield from how(one)
 
 
-def grown(warm: Mapping[str, float], last: Mapping[str, float]) -> str:
+def grown(frames: str, warm: Mapping[str, float], last: Mapping[str, float]) -> str:
     """Which process grew most, and by how much all did."""
     most = max(warm.keys() & last.keys(), key=lambda name: last[name] / warm[name])
     both, then = sum(warm.values()), sum(last.values())
     return (
-        f"After the warm-up `{most}` grew most, from {warm[most]:.2f} to {last[most]:.2f} MiB; all "
-        f"together from {both:,.0f} to {then:,.0f} MiB ({then / both - 1:+.1%})."
+        f"After the warm-up of {frames} frames `{most}` grew most, from {warm[most]:.2f} to "
+        f"{last[most]:.2f} MiB; all together from {both:,.0f} to {then:,.0f} MiB "
+        f"({then / both - 1:+.1%})."
     )
 
 
