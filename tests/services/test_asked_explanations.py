@@ -64,12 +64,16 @@ def test_what_is_asked_twice_is_answered_once_and_is_not_what_the_loop_works_wit
 def test_a_method_is_laid_beside_the_one_that_the_loop_uses_on_its_superpixels(
     small: Context,
 ) -> None:
+    # By a method that tells the same of a failure alone and beside the frame's others.
+    explanation = small.settings.explanation.model_copy(update={"method": "kernel_shap"})
+    settings = small.settings.model_copy(update={"explanation": explanation})
+    small = replace(small, settings=settings)
     with small.sessions.begin() as session:
         failure = session.get_one(FailureRow, MISSED)
         payload = {"image": failure.image_id, "model": failure.model_id}
         units.enqueue(session, "explain", "explain:test", payload)
     assert answer(small, "explain") == ["done"]
-    (same,), (other,) = ask(small, "gp_shap", num_samples=16), ask(small, "lime", num_samples=200)
+    (same,), (other,) = ask(small, num_samples=16), ask(small, "lime", num_samples=200)
     assert answer(small) == ["done", "done"]
     with small.sessions() as session:
         own = session.scalars(select(Explanation).where(Explanation.failure_id == MISSED)).one()
