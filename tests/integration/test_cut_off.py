@@ -261,6 +261,7 @@ def results(context: Context) -> list[dict[str, Any]]:
         return [one or {} for one in session.scalars(query)]
 
 
+@pytest.mark.whole
 @pytest.mark.timeout(1500)
 def test_a_database_that_crashes_and_a_store_that_refuses_cost_hosts_no_unit(
     tmp_path: Path,
