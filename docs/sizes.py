@@ -38,7 +38,15 @@ def page() -> str:
     ):
         if found := list(rows):
             lines += [f"## {title}", "", *table(heads, found)]
-    lines += ["## GPU hours", "", wrapped(GPUS), "", *table(*gpu_hours()), wrapped(AFTER_GPUS), ""]
+    lines += [
+        "## GPU hours",
+        "",
+        wrapped(GPUS.format(passes=PASSES, beside=beside())),
+        "",
+        *table(*gpu_hours()),
+        wrapped(AFTER_GPUS),
+        "",
+    ]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -55,7 +63,7 @@ which a share fails take (1 + share x {passes}) million passes, divided by what 
 second in batches: `python -m benchmarks.speed --part floor --write` prints it for a detector. No
 GPU was there to measure one: all of the table is computed, and what a worker does beside the
 network (decoding, superpixels) is not in it; on two cores that is {beside} of an explanation.
-""".replace("{passes}", str(PASSES))
+"""
 AFTER_GPUS = """
 Second looks after a promotion are passes again: one a frame that is kept (`scan` units), without
 explanations for what is found again. Trainings take what the detector takes an epoch; the service
@@ -238,6 +246,3 @@ def beside() -> str:
     """What an explanation on a processor takes beside its passes, as a share."""
     whole = need("speed-cpu.json")["bars"]["floor_ratio_cpu"]["value"]
     return f"{1 - 1 / whole:.0%}"
-
-
-GPUS = GPUS.replace("{beside}", beside())
