@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image as Pillow
 from sqlalchemy import select
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from benchmarks.common.waiting import wait_until
 from services.api.app import create_app
 from services.context import Context
+from services.db.base import utc_now
 from services.db.tables import Annotation, Image, LabelTask
 from tests.services.browser import person
 from tests.services.pages import add_tasks, sign_in
@@ -35,6 +40,13 @@ def _answers(context: Context) -> list[Annotation]:
 def _states(context: Context) -> list[str]:
     with context.sessions() as session:
         return list(session.scalars(select(LabelTask.state).order_by(LabelTask.id)))
+
+
+def _is_free(context: Context) -> bool:
+    """Whether somebody else may have the only task: its page may have wished again, too late."""
+    with context.sessions() as session:
+        (task,) = session.scalars(select(LabelTask))
+        return task.lease_until is None or task.lease_until < utc_now()
 
 
 def _shown(page: Any, number: int) -> None:
@@ -139,13 +151,76 @@ def test_a_draft_outlives_the_page(
         _shown(page, task)
         page.keyboard.press("n")
         page.goto("about:blank")
-        wait_until(lambda: _states(sqlite_context) == ["waiting"], 15, "it is given back")
+        wait_until(lambda: _is_free(sqlite_context), 15, "it is given back")
         page.goto("/label")
         page.locator("#status", has_text="with your draft").wait_for()
         page.keyboard.press("Enter")
         page.locator("#status", has_text="No image waits").wait_for()
 
     assert len(_answers(sqlite_context)[0].objects) == 2
+
+
+class Late:
+    """An application that hears one wish for a task only when it is told to."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app, self.wishes = app, 0
+        self.go_on, self.answered = threading.Event(), threading.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].endswith("/tasks/lease"):
+            return await self.app(scope, receive, send)
+        self.wishes += 1
+        if self.wishes != 2:
+            return await self.app(scope, receive, send)
+        told = [await receive()]
+        await asyncio.to_thread(self.go_on.wait, 30)
+
+        async def again() -> Message:
+            return told.pop() if told else await receive()
+
+        await self.app(scope, again, send)
+        self.answered.set()
+
+
+def test_a_wish_that_comes_after_its_page_has_gone_keeps_no_task(
+    site: tuple[Any, str], served: tuple[Any, str], sqlite_context: Context, browser: Any
+) -> None:
+    app, url = site
+    (task,) = add_tasks(sqlite_context, 1)
+    late = served[0].app = Late(app)
+    with person(browser, url, sign_in(app)) as page:
+        page.goto("/label")
+        _shown(page, task)
+        wait_until(lambda: late.wishes == 2, 15, "it wishes for the next image")
+        page.goto("about:blank")
+        wait_until(lambda: _states(sqlite_context) == ["waiting"], 15, "it is given back")
+        late.go_on.set()
+        assert late.answered.wait(15)
+
+    assert _states(sqlite_context) == ["leased"]  # by a page that is gone,
+    with sqlite_context.sessions() as session:
+        until = session.scalars(select(LabelTask.lease_until)).one()
+    assert until is not None
+    assert until < utc_now() + timedelta(seconds=15)  # for seconds, not for a lease
+
+
+def test_an_image_that_a_page_has_is_kept_for_as_long_as_a_lease(
+    site: tuple[Any, str], sqlite_context: Context, browser: Any
+) -> None:
+    app, url = site
+    first, _ = add_tasks(sqlite_context, 2)
+
+    def ends() -> list[float]:
+        with sqlite_context.sessions() as session:
+            of_tasks = session.scalars(select(LabelTask.lease_until)).all()
+        return [(end - utc_now()).total_seconds() for end in of_tasks if end is not None]
+
+    assert sqlite_context.settings.labels.lease_s > 60
+    with person(browser, url, sign_in(app)) as page:
+        page.goto("/label")
+        _shown(page, first)
+        wait_until(lambda: sum(end > 30 for end in ends()) == 2, 15, "both are kept")
 
 
 def test_why_it_was_asked_for_is_shown_and_the_next_image_is_loaded_meanwhile(

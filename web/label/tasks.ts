@@ -24,6 +24,11 @@ export interface Taken { task: Task; picture: HTMLImageElement }
 const HELD = "e2x:held";
 const LONGEST_RENEWAL_S = 60;
 const IDLE_MS = 10 * 60 * 1000;
+/**
+ * Seconds that a task is leased for until this page says that it has it. A page that goes away
+ * while its wish is on the way never learns what it was given, and cannot give it back.
+ */
+const UNSAID_S = 10;
 
 export class Tasks {
   current: Taken | null = null;
@@ -38,7 +43,7 @@ export class Tasks {
    */
   constructor(
     private readonly user: string,
-    leaseS: number,
+    private readonly leaseS: number,
     private readonly onLost: (task: Task, error: Refused) => void,
   ) {
     for (const kind of ["keydown", "pointerdown"]) {
@@ -90,9 +95,12 @@ export class Tasks {
   }
 
   private async lease(): Promise<Taken | null> {
-    const body = { owner: this.user, count: 1 };
+    const body = { owner: this.user, count: 1, lease_s: Math.min(UNSAID_S, this.leaseS) };
     const [first] = (await call<{ items: Task[] }>("POST", "/v1/tasks/lease", body)).items;
-    return first === undefined ? null : this.take(first);
+    if (first === undefined) return null;
+    const taken = this.take(first);
+    void this.renew(first); // for as long as a lease lasts here
+    return taken;
   }
 
   private take(task: Task): Taken {
@@ -110,14 +118,17 @@ export class Tasks {
 
   private async renewAll(): Promise<void> {
     if (Date.now() - this.lastTouch > IDLE_MS) return; // nobody works: it goes to somebody else
-    for (const task of this.held) {
-      try {
-        await call("POST", `/v1/tasks/${task.id}/renew`, { token: task.token });
-      } catch (error) {
-        if (!(error instanceof Refused) || error.status !== 409) return;
-        this.forget(task);
-        this.onLost(task, error);
-      }
+    for (const task of this.held) await this.renew(task);
+  }
+
+  private async renew(task: Task): Promise<void> {
+    try {
+      await call("POST", `/v1/tasks/${task.id}/renew`, { token: task.token });
+    } catch (error) {
+      if (!(error instanceof Refused) || error.status !== 409) return; // the next renewal says it
+      if (!this.held.some((one) => one.id === task.id)) return; // answered meanwhile
+      this.forget(task);
+      this.onLost(task, error);
     }
   }
 

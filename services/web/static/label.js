@@ -544,6 +544,7 @@ function notice(text, link) {
 var HELD = "e2x:held";
 var LONGEST_RENEWAL_S = 60;
 var IDLE_MS = 10 * 60 * 1e3;
+var UNSAID_S = 10;
 var Tasks = class {
   /**
    * @param user who labels
@@ -552,6 +553,7 @@ var Tasks = class {
    */
   constructor(user2, leaseS, onLost) {
     this.user = user2;
+    this.leaseS = leaseS;
     this.onLost = onLost;
     for (const kind of ["keydown", "pointerdown"]) {
       addEventListener(kind, () => {
@@ -566,6 +568,7 @@ var Tasks = class {
     });
   }
   user;
+  leaseS;
   onLost;
   current = null;
   coming = null;
@@ -605,9 +608,12 @@ var Tasks = class {
     return null;
   }
   async lease() {
-    const body = { owner: this.user, count: 1 };
+    const body = { owner: this.user, count: 1, lease_s: Math.min(UNSAID_S, this.leaseS) };
     const [first] = (await call("POST", "/v1/tasks/lease", body)).items;
-    return first === void 0 ? null : this.take(first);
+    if (first === void 0) return null;
+    const taken = this.take(first);
+    void this.renew(first);
+    return taken;
   }
   take(task) {
     this.held.push(task);
@@ -622,14 +628,16 @@ var Tasks = class {
   }
   async renewAll() {
     if (Date.now() - this.lastTouch > IDLE_MS) return;
-    for (const task of this.held) {
-      try {
-        await call("POST", `/v1/tasks/${task.id}/renew`, { token: task.token });
-      } catch (error) {
-        if (!(error instanceof Refused) || error.status !== 409) return;
-        this.forget(task);
-        this.onLost(task, error);
-      }
+    for (const task of this.held) await this.renew(task);
+  }
+  async renew(task) {
+    try {
+      await call("POST", `/v1/tasks/${task.id}/renew`, { token: task.token });
+    } catch (error) {
+      if (!(error instanceof Refused) || error.status !== 409) return;
+      if (!this.held.some((one) => one.id === task.id)) return;
+      this.forget(task);
+      this.onLost(task, error);
     }
   }
   leave() {
