@@ -97,11 +97,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--images",
         type=int,
-        help="a world in exact, converged, faithfulness, choices and rivals, whatever the size "
-        "says; then none at other numbers of segments, at published cost or with a PDA reference",
+        help="a world in exact, converged, faithfulness, choices, figure2 and rivals, whatever "
+        "the size says; at other numbers of segments, at published cost and with a PDA reference "
+        "as many as the next three say",
     )
     parser.add_argument("--others", type=int, default=0, help="images at other numbers of segments")
     parser.add_argument("--published", type=int, default=0, help="images at published cost")
+    parser.add_argument("--pda", type=int, default=0, help="images with a PDA reference")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cache", type=Path, help="default: fidelity in the folder of models")
@@ -134,7 +136,7 @@ def sizes_of(given: argparse.Namespace) -> Sizes:
         rival_planted=given.images,
         published_images=dict.fromkeys(given.worlds, given.published),
         figure2_images=each,
-        pda_images={},
+        pda_images=dict.fromkeys(given.worlds, given.pda),
     )
 
 

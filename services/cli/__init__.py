@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -52,8 +53,9 @@ MODULES = (
 """In the order in which a newcomer meets them, and ``e2x --help`` lists them."""
 
 
+@cache  # the groups are of their modules: made again they would have each command twice
 def make_app() -> typer.Typer:
-    """The command line with all its commands."""
+    """The command line with all its commands, one for the process."""
     app = typer.Typer(
         name="e2x",
         cls=CommandGroup,

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -41,6 +42,8 @@ LEASE_S = 4.0
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 AHEAD_S = 300
 LONG_S = 240
+AWAY_S = 60.0
+"""The store refuses for so long: many times the patience of a worker."""
 
 
 def require_namespaces() -> None:
@@ -311,6 +314,7 @@ def test_a_database_that_crashes_and_a_store_that_refuses_cost_hosts_no_unit(
         wait_until(lambda: len(results(context)) > after, LONG_S, "they work on the new server")
 
         seaweed.kill()
+        away_until = time.monotonic() + AWAY_S
 
         def refused() -> bool:
             with reading(context.sessions) as session:
@@ -318,6 +322,7 @@ def test_a_database_that_crashes_and_a_store_that_refuses_cost_hosts_no_unit(
 
         ask(2 * wanted, wanted)
         wait_until(refused, LONG_S, "a unit was refused by the store")
+        time.sleep(max(0.0, away_until - time.monotonic()))
         seaweed.start()
         # Waits between tries double: a store that takes long to start is followed by long ones.
         all_done = 2 * LONG_S
