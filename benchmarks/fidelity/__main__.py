@@ -104,6 +104,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--others", type=int, default=0, help="images at other numbers of segments")
     parser.add_argument("--published", type=int, default=0, help="images at published cost")
     parser.add_argument("--pda", type=int, default=0, help="images with a PDA reference")
+    parser.add_argument(
+        "--asked", type=int, nargs="+", help="superpixels of figure2, 200 among them"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cache", type=Path, help="default: fidelity in the folder of models")
@@ -122,6 +125,8 @@ def arguments() -> argparse.Namespace:
 def sizes_of(given: argparse.Namespace) -> Sizes:
     """How much is asked for."""
     sizes = FULL if given.size == "full" else SMALL
+    if given.asked:
+        sizes = replace(sizes, figure2_asked=tuple(given.asked))
     if given.images is None:
         return sizes
     each = dict.fromkeys(given.worlds, given.images)

@@ -69,7 +69,7 @@ def _found(
     planted = believed(
         posterior.masks,
         (posterior.scores - harm * both).astype(np.float32),
-        posterior.distances,
+        posterior.layout,
     )
     joint = -planted.interactions(SHOWN)
     rank = 1 + int((joint[np.triu_indices(len(joint), 1)] > joint[pair[0], pair[1]]).sum())

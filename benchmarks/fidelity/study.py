@@ -14,6 +14,7 @@ from benchmarks.fidelity import cases, methods
 from benchmarks.fidelity.cases import Case
 from curation import superpixels
 from curation.explain.belief import Posterior
+from curation.explain.coalition_fit import Layout
 from curation.explain.coalition_gp import Kernel
 from curation.kernel.types import Attribution, Belief, FloatArray
 from curation.superpixels import SegmentArray
@@ -155,9 +156,10 @@ def _packed(belief: Belief | None) -> dict[str, Any] | None:
     return {
         "masks": [row.tobytes().hex() for row in np.packbits(belief.masks > 0, axis=1)],
         "scores": belief.scores,
-        "distances": belief.distances,
+        "distances": belief.layout.distances,
         "rates": None if kernel is None else kernel.rates,
         "noise": None if kernel is None else kernel.noise,
+        "linear": None if kernel is None or kernel.linear is None else kernel.linear,
         "later": belief.later,
     }
 
@@ -168,9 +170,18 @@ def _unpacked(kept: dict[str, Any] | None, count: int) -> Posterior | None:
     rows = [np.frombuffer(bytes.fromhex(row), np.uint8) for row in kept["masks"]]
     masks = np.unpackbits(np.stack(rows), axis=1, count=count).astype(np.float32)
     rates = kept["rates"]
-    kernel = None if rates is None else Kernel(np.array(rates, np.float64), float(kept["noise"]))
-    scores, far = np.array(kept["scores"], np.float32), np.array(kept["distances"], np.float64)
-    return Posterior(masks, scores, far, kernel, int(kept.get("later", 0)))
+    linear = kept.get("linear")
+    kernel = None
+    if rates is not None:
+        kernel = Kernel(
+            np.array(rates, np.float64),
+            float(kept["noise"]),
+            None if linear is None else np.array(linear, np.float64),
+        )
+    # of the layout no more than what regions are made of: nothing is fitted again
+    layout = Layout(np.array(kept["distances"], np.float64))
+    scores = np.array(kept["scores"], np.float32)
+    return Posterior(masks, scores, layout, kernel, int(kept.get("later", 0)))
 
 
 def passes_of(attribution: Attribution, cost: int) -> int:

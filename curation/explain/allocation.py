@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation.explain.belief import Posterior, believed
-from curation.explain.coalition_gp import Float64Array
+from curation.explain.coalition_fit import Layout
 from curation.explain.hurting import candidates, named
 from curation.kernel.types import Attribution, BoolArray, Box, FloatArray, Region
 from curation.regions import RegionRules
@@ -92,7 +92,7 @@ def _draws(count: int) -> FloatArray:
 def in_turns(
     masks: FloatArray,
     scored: Callable[[FloatArray], FloatArray],
-    distances: Sequence[Float64Array],
+    layouts: Sequence[Layout],
     looked: Callable[[Sequence[Posterior]], Sequence[Looked]],
     most: int,
     first: int,
@@ -103,7 +103,7 @@ def in_turns(
     Args:
         masks: [N, S], of which the first are taken.
         scored: the scores [n, T] of masks [n, S].
-        distances: [T], as of :func:`~curation.explain.coalition_gp.fit`.
+        layouts: [T], of the superpixels as each target sees them.
         looked: what is known of every target by its belief.
         most: masks at most.
         first: masks in any case, before any region is removed.
@@ -113,7 +113,7 @@ def in_turns(
     count = fitted = first - first % 2
     block = max(2, first // 4 * 2)
     scores = scored(masks[:count])
-    found = [believed(masks[:count], scores[:, t], far) for t, far in enumerate(distances)]
+    found = [believed(masks[:count], scores[:, t], layout) for t, layout in enumerate(layouts)]
     while True:
         found = _removed(found, scored, looked, most)
         # one each is kept: what more masks tell may name another region, which is removed too
@@ -125,7 +125,7 @@ def in_turns(
         found = _added(found, rows, scored)
         if len(found[0].masks) >= _REFIT * fitted:
             fitted = len(found[0].masks)
-            found = [believed(each.masks, each.scores, each.distances) for each in found]
+            found = [believed(each.masks, each.scores, each.layout) for each in found]
 
 
 def _removed(

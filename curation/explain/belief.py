@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from curation.explain import coalition_gp
+from curation.explain.coalition_fit import Layout, fit
 from curation.explain.together import Coalitions
 from curation.kernel.blas import one_thread
 from curation.kernel.types import Estimate, FloatArray, IntArray, Pair
@@ -26,12 +27,10 @@ _FLAT = 1e-6
 _MOST_SHOWN = 0.8
 
 
-def believed(
-    masks: FloatArray, scores: FloatArray, distances: coalition_gp.Float64Array
-) -> Posterior:
-    """What scores [N] of masks [N, S] tell; ``distances`` [S] as of :func:`coalition_gp.fit`."""
+def believed(masks: FloatArray, scores: FloatArray, layout: Layout) -> Posterior:
+    """What scores [N] of masks [N, S] tell; ``layout`` of the S superpixels."""
     with one_thread():
-        return Posterior(masks, scores, distances, _kernel(masks, scores, distances))
+        return Posterior(masks, scores, layout, _kernel(masks, scores, layout))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +40,7 @@ class Posterior:
     Attributes:
         masks: [N, S] float32 of zeros and ones, those of all and of no superpixel first.
         scores: [N] float32.
-        distances: [S] of the superpixels from the default box, which the prior falls with.
+        layout: of the superpixels; the prior falls with their distances from the default box.
         kernel: of the Gaussian process; None where no mask changes the score.
         later: so many of the masks, the last, were chosen by what the others told; the kernel is
             fitted to the others.
@@ -49,7 +48,7 @@ class Posterior:
 
     masks: FloatArray
     scores: FloatArray
-    distances: coalition_gp.Float64Array
+    layout: Layout
     kernel: coalition_gp.Kernel | None
     later: int = 0
 
@@ -156,13 +155,11 @@ def _standard(scores: FloatArray) -> tuple[coalition_gp.Float64Array, float]:
     return (y - y.mean()) / (spread or 1.0), spread
 
 
-def _kernel(
-    masks: FloatArray, scores: FloatArray, distances: coalition_gp.Float64Array
-) -> coalition_gp.Kernel | None:
+def _kernel(masks: FloatArray, scores: FloatArray, layout: Layout) -> coalition_gp.Kernel | None:
     """The process for the scores of one target; None if they are equal but for rounding."""
     (y, spread), num_segments = _standard(scores), masks.shape[1]
     if spread <= _FLAT * max(1e-30, float(np.abs(scores).max())):  # nothing masked matters
         return None
     if len(masks) == 2**num_segments:  # all there are: interpolate, whatever the kernel
         return coalition_gp.Kernel(np.ones(num_segments), coalition_gp.END_NOISE)
-    return coalition_gp.fit(masks[:_NUM_FIT].astype(np.float64), y[:_NUM_FIT], distances)
+    return fit(masks[:_NUM_FIT].astype(np.float64), y[:_NUM_FIT], layout)

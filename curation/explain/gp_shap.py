@@ -6,16 +6,17 @@ Read :meth:`GPShap.explain`, then :mod:`curation.explain.coalition_gp`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from curation import superpixels
-from curation.explain import coalition_gp
 from curation.explain.allocation import Looked, in_turns
 from curation.explain.base import check_segments, masked_scores
 from curation.explain.belief import Posterior, believed
+from curation.explain.coalition_fit import Layout
+from curation.explain.coalition_gp import Float64Array
 from curation.explain.coalitions import paired_design
 from curation.kernel.detector import Detector, ScoreKind
 from curation.kernel.types import (
@@ -53,6 +54,8 @@ class GPShap:
             superpixel makes while every other is shown with this probability. Shapley values
             average over all probabilities alike. Hardly anything shown says little of the image
             as it is, and with all shown planted causes are found less often.
+        smooth: neighbours that look alike are believed to do alike, see
+            :func:`~curation.explain.coalition_fit.fit`.
 
     Source:
         The masks are those of paired Leverage SHAP (Musco and Witter, 2025). In the place of its
@@ -66,6 +69,7 @@ class GPShap:
     batch_size: int | None = None
     seed: int = 0
     region_share: float = 0.75
+    smooth: bool = True
 
     name: ClassVar[str] = "gp_shap"
 
@@ -87,6 +91,7 @@ class GPShap:
             "kind": str(self.kind),
             "seed": self.seed,
             "region_share": self.region_share,
+            "smooth": self.smooth,
         }
 
     def _first(self) -> int:
@@ -134,7 +139,7 @@ class GPShap:
             self._attribution(
                 target,
                 segments,
-                believed(masks[:first], scores[:first, t], known.distances).and_more(
+                believed(masks[:first], scores[:first, t], known.layout).and_more(
                     masks[first:], scores[first:, t]
                 ),
             )
@@ -175,7 +180,7 @@ class GPShap:
         size_wh = (image.shape[1], image.shape[0])
         boxes = detector.propose([image])[0].default_boxes_xyxy  # [A, 4]
         boxes = boxes[[target.default_box for target in targets]]  # [T, 4]
-        distances = [_distances(segments, box, size_wh) for box in boxes]
+        layouts = _layouts(image, segments, boxes, self.smooth)
 
         def scored(masks: FloatArray) -> FloatArray:  # [N, T]
             return masked_scores(detector, x, segments, masks, targets, self.kind, self.batch_size)
@@ -195,8 +200,8 @@ class GPShap:
         masks = self.masks(superpixels.count(segments))  # [N, S]
         if len(masks) == 2 ** masks.shape[1] or first >= self.num_samples:
             scores = scored(masks)
-            return [believed(masks, scores[:, t], far) for t, far in enumerate(distances)]
-        return in_turns(masks, scored, distances, looked, self.num_samples, first, self.certain)
+            return [believed(masks, scores[:, t], layout) for t, layout in enumerate(layouts)]
+        return in_turns(masks, scored, layouts, looked, self.num_samples, first, self.certain)
 
     def _of_regions(
         self, target: ScoreTarget, segments: SegmentArray, posterior: Posterior
@@ -238,15 +243,23 @@ def _as_box(box_xyxy: FloatArray) -> Box:
     return x1, y1, x2, y2
 
 
-def _distances(
-    segments: SegmentArray, box_xyxy: FloatArray, size_wh: tuple[int, int]
-) -> coalition_gp.Float64Array:
-    """[S], of centres from the default box's, in units of half its width and height."""
-    scale = np.array(size_wh) / segments.shape[::-1]
-    centres = superpixels.centroids_xy(segments) * scale  # [S, 2] px of the image
+def _layouts(
+    image: ImageArray, segments: SegmentArray, boxes: FloatArray, smooth: bool
+) -> list[Layout]:
+    """What is known of the superpixels [S] before any score, for the default boxes [T, 4] px."""
+    size_wh = (image.shape[1], image.shape[0])
+    centres = superpixels.centroids_xy(segments) * (np.array(size_wh) / segments.shape[::-1])
+    distances = [_distances(centres, box) for box in boxes]
+    if not smooth:
+        return [Layout(far) for far in distances]
+    area = float(size_wh[0] * size_wh[1])
+    one = Layout.of(distances[0], centres, superpixels.mean_colours_lab(image, segments), area)
+    return [replace(one, distances=far) for far in distances]
+
+
+def _distances(centres: Float64Array, box_xyxy: FloatArray) -> Float64Array:
+    """[S], of centres [S, 2] px from the default box's, in units of half its width and height."""
     corners = box_xyxy.astype(np.float64).reshape(2, 2)
     half = np.maximum((corners[1] - corners[0]) / 2, 1.0)  # a pixel at least
-    distances: coalition_gp.Float64Array = np.linalg.norm(
-        (centres - corners.mean(axis=0)) / half, axis=1
-    )
+    distances: Float64Array = np.linalg.norm((centres - corners.mean(axis=0)) / half, axis=1)
     return distances

@@ -7,7 +7,8 @@ closed form, with its error, and no further image is masked.
 
 In its kernel, a product of ``1 + t_i z'_i z''_i`` with ``z' = 2 z - 1``, a group of superpixels
 that is shown or hidden as one keeps a product of such factors for each of the two; every superpixel
-outside of the groups, shown with probability (1 + m) / 2, has the factor ``1 + t_j m z''_j``.
+outside of the groups, shown with probability (1 + m) / 2, has the factor ``1 + t_j m z''_j``. What
+superpixels do whatever else is shown adds to what a group does and takes no part in interactions.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Coalitions:
     Args:
         masks: [N, S] float64 of zeros and ones, distinct rows.
         scores: [N] float64.
-        kernel: from :func:`~curation.explain.coalition_gp.fit`.
+        kernel: from :func:`~curation.explain.coalition_fit.fit`.
     """
 
     masks: Float64Array
@@ -113,7 +114,10 @@ class Coalitions:
             )
         rest = 1 + (2 * shown - 1) * strengths[free] * signs[:, free]
         product: Float64Array = groups * np.exp(np.log(rest).sum(axis=1) + log_scale)
-        return product
+        linear = self.kernel.linear
+        return (
+            product if linear is None else product + signs @ (linear @ self._sum(functional, shown))
+        )
 
     def _prior(
         self,
@@ -130,7 +134,19 @@ class Coalitions:
             for other_factor, other_mean in _corners(other, len(strengths), m):
                 agreement = np.log1p(strengths * mean * other_mean).sum()
                 total += factor * other_factor * float(np.exp(agreement))
-        return total * float(np.exp(-np.log1p(strengths).sum()))
+        total *= float(np.exp(-np.log1p(strengths).sum()))
+        linear = self.kernel.linear
+        if linear is not None:
+            total += float(self._sum(one, shown) @ linear @ self._sum(other, shown))
+        return total
+
+    def _sum(
+        self, functional: list[tuple[IntArray, tuple[float, float]]], shown: float
+    ) -> Float64Array:
+        """[S], what a functional is of a sum over superpixels: the weight of each one's z'."""
+        corners = _corners(functional, self.masks.shape[1], 2 * shown - 1)
+        found: Float64Array = np.sum([factor * mean for factor, mean in corners], axis=0)
+        return found
 
 
 def _pair(values: Float64Array, covariance: Float64Array) -> Pair:

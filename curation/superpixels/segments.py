@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from skimage.color import rgb2lab
 from skimage.segmentation import felzenszwalb as skimage_felzenszwalb
 from skimage.segmentation import quickshift as skimage_quickshift
 
@@ -162,6 +163,16 @@ def centroids_xy(segments: SegmentArray) -> npt.NDArray[np.float64]:
     x = np.bincount(labels, np.tile(np.arange(width) + 0.5, height), len(area)) / area
     y = np.bincount(labels, np.repeat(np.arange(height) + 0.5, width), len(area)) / area
     return np.stack([x, y], axis=1)
+
+
+def mean_colours_lab(image: ImageArray, segments: SegmentArray) -> npt.NDArray[np.float64]:
+    """[S, 3] float64, the mean CIELAB colour (L 0..100) of each segment of an image [H, W, 3]."""
+    height, width = segments.shape
+    pixels = rgb2lab(warp(image, (height, width))).reshape(-1, 3)  # [h w, 3]
+    labels, area = segments.ravel(), areas(segments)
+    sums = [np.bincount(labels, channel, len(area)) for channel in pixels.T]
+    found: npt.NDArray[np.float64] = np.stack(sums, axis=1) / area[:, None]
+    return found
 
 
 def neighbours(segments: SegmentArray) -> BoolArray:

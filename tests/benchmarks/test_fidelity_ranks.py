@@ -11,6 +11,7 @@ import pytest
 from benchmarks.common.units import Units
 from benchmarks.fidelity import methods, ranks, study
 from benchmarks.fidelity.references import ASKED, COSTS, OTHER_COST
+from curation.explain.coalition_fit import Layout
 from curation.explain.gp_shap import believed, sample_masks
 
 
@@ -44,7 +45,7 @@ def test_passes_are_shared_by_the_detections_of_an_image() -> None:
 def test_a_belief_that_was_cached_answers_as_before(tmp_path: Any, flat: bool) -> None:
     masks = sample_masks(11, 24, np.random.default_rng(0))
     scores = np.zeros(24, np.float32) if flat else masks[:, 0] - masks[:, 3] * masks[:, 4]
-    belief = believed(masks, scores.astype(np.float32), np.linspace(0, 3, 11))
+    belief = believed(masks, scores.astype(np.float32), Layout(np.linspace(0, 3, 11)))
     units = Units(tmp_path / "units.jsonl")
     units.get({"unit": "x"}, lambda: study._packed(belief))
     kept = json.loads((tmp_path / "units.jsonl").read_text())["result"]

@@ -4,7 +4,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from curation import explain, superpixels
-from curation.explain import coalition_gp
+from curation.explain import belief
 from curation.kernel.blas import one_thread
 from curation.kernel.detector import ScoreKind
 from curation.kernel.types import ScoreTarget
@@ -28,8 +28,8 @@ def test_the_block_has_one_thread_and_what_was_set_comes_back():
 
 def test_the_process_over_masks_is_computed_on_one_thread(monkeypatch):
     seen = []
-    fit = coalition_gp.fit
-    monkeypatch.setattr(coalition_gp, "fit", lambda *given: seen.append(threads()) or fit(*given))
+    fit = belief.fit
+    monkeypatch.setattr(belief, "fit", lambda *given: seen.append(threads()) or fit(*given))
     image = textured_image(5, 96, 96)
     segments = superpixels.slic(image, (96, 96), 20)
     explainer = explain.get("gp_shap", num_samples=40, kind=ScoreKind.LOG_ODDS)

@@ -12,6 +12,7 @@ from curation import superpixels
 from curation.explain import coalition_gp
 from curation.explain.allocation import Looked, in_turns
 from curation.explain.belief import Posterior, believed
+from curation.explain.coalition_fit import Layout
 from curation.explain.gp_shap import GPShap, sample_masks
 from curation.explain.hurting import candidates, helpful_first, hurting_regions
 from curation.kernel.types import Attribution, Box, ScoreTarget
@@ -26,7 +27,7 @@ Array = npt.NDArray[np.float32]
 
 def belief_of(game: Callable[[Array], float], masks: Array) -> Posterior:
     scores = np.array([game(mask) for mask in masks], np.float32)
-    return believed(masks, scores, np.ones(masks.shape[1]))
+    return believed(masks, scores, Layout(np.ones(masks.shape[1])))
 
 
 def attributed(belief: Posterior, shown: float = 0.75) -> Attribution:
@@ -152,7 +153,7 @@ def asked(game: Callable[[Array], float], most: int = 128, certain: float = 0.95
         return np.array([[game(row)] for row in rows], np.float32)
 
     every = sample_masks(36, most, np.random.default_rng(1))
-    far = [np.ones(36)]
+    far = [Layout(np.ones(36))]
     found = in_turns(every, scored, far, lambda known: [looked(known[0])], most, 32, certain)
     assert sum(calls) == len(found[0].masks)
     return calls
@@ -191,11 +192,14 @@ def test_values_still_sum_to_the_difference_after_regions_were_removed() -> None
     assert found.completeness_error == pytest.approx(0, abs=1e-3)
 
 
-def test_scores_that_were_not_asked_for_tell_what_they_would_change() -> None:
+@pytest.mark.parametrize("is_linear", [False, True])
+def test_scores_that_were_not_asked_for_tell_what_they_would_change(is_linear: bool) -> None:
     """The variance that a further mask takes is the same before it is scored and after."""
     rng = np.random.default_rng(2)
     known = sample_masks(8, 24, rng).astype(np.float64)
-    kernel = coalition_gp.Kernel(rng.uniform(0.05, 1.0, 8), 0.01)
+    root = rng.normal(size=(8, 8)) / 4
+    rates = rng.uniform(0.05, 1.0, 8)
+    kernel = coalition_gp.Kernel(rates, 0.01, root @ root.T if is_linear else None)
     other = 1.0 - np.eye(8)[:1]
     told = coalition_gp.predicted(known, rng.normal(size=len(known)), kernel, other)
     assert told[1][0] > 0

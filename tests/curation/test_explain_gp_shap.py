@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from curation import explain, superpixels
-from curation.explain import coalition_gp
+from curation.explain import coalition_fit, coalition_gp
 from curation.explain.base import masked_scores
+from curation.explain.coalition_fit import Layout, fit
 from curation.explain.gp_shap import GPShap, sample_masks
 from curation.kernel.detector import ScoreKind
 from curation.kernel.types import ScoreTarget
@@ -32,26 +33,39 @@ def exact(detector, image, target, segments, kind=ScoreKind.LOGIT, of=oracle.exa
     return np.array(of(values, num_segments))
 
 
-def test_posterior_agrees_with_the_oracle():
+def a_kernel(rng, num_segments, is_linear):
+    """A kernel with rates and, if wanted, a covariance of what superpixels do alone."""
+    rates = rng.uniform(0.01, 2.0, num_segments)
+    root = rng.normal(size=(num_segments, num_segments)) / 3
+    return coalition_gp.Kernel(rates, 0.02, root @ root.T if is_linear else None)
+
+
+@pytest.mark.parametrize("is_linear", [False, True])
+def test_posterior_agrees_with_the_oracle(is_linear):
     rng = np.random.default_rng(3)
     masks = sample_masks(6, 24, rng).astype(np.float64)
     scores = rng.normal(size=len(masks))
-    rates = rng.uniform(0.01, 2.0, 6)
-    kernel = coalition_gp.Kernel(rates, 0.02)
+    kernel = a_kernel(rng, 6, is_linear)
     values, errors = coalition_gp.shapley(masks, scores, kernel)
-    expected, expected_errors = oracle.posterior(masks, scores, rates, kernel.noises(masks))
+    expected, expected_errors = oracle.posterior(
+        masks, scores, kernel.rates, kernel.noises(masks), linear=kernel.linear
+    )
     np.testing.assert_allclose(values, expected, atol=1e-7)
     np.testing.assert_allclose(errors, expected_errors, atol=1e-6)
-    entry = coalition_gp.Kernel(rates, 0.02).covariance(masks)[2, 4]
-    assert entry == pytest.approx(oracle.covariance(masks[2], masks[4], rates))
+    entry = kernel.covariance(masks)[2, 4]
+    assert entry == pytest.approx(
+        oracle.covariance(masks[2], masks[4], kernel.rates, kernel.linear)
+    )
+    np.testing.assert_allclose(kernel.own(masks), np.diag(kernel.between(masks, masks)))
 
 
+@pytest.mark.parametrize("is_linear", [False, True])
 @pytest.mark.parametrize("shown", [0.0, 0.3, 0.75, 1.0])
-def test_banzhaf_values_agree_with_the_oracle(shown):
+def test_banzhaf_values_agree_with_the_oracle(shown, is_linear):
     rng = np.random.default_rng(4)
     masks = sample_masks(6, 24, rng).astype(np.float64)
     scores = rng.normal(size=len(masks))
-    kernel = coalition_gp.Kernel(rng.uniform(0.01, 2.0, 6), 0.02)
+    kernel = a_kernel(rng, 6, is_linear)
     values, errors = coalition_gp.banzhaf(masks, scores, kernel, shown)
     expected, expected_errors = oracle.posterior(
         masks,
@@ -59,6 +73,7 @@ def test_banzhaf_values_agree_with_the_oracle(shown):
         kernel.rates,
         kernel.noises(masks),
         functools.partial(oracle.exact_banzhaf, shown=shown),
+        kernel.linear,
     )
     np.testing.assert_allclose(values, expected, atol=1e-7)
     np.testing.assert_allclose(errors, expected_errors, atol=1e-6)
@@ -109,13 +124,20 @@ def test_many_superpixels_under_a_box_of_the_whole_image_add_up():
     assert found.completeness_error == pytest.approx(0, abs=1e-4 * abs(difference))
 
 
-def test_objective_has_the_gradient_it_says():
+@pytest.mark.parametrize("is_linear", [False, True])
+def test_objective_has_the_gradient_it_says(is_linear):
     rng = np.random.default_rng(5)
     masks = sample_masks(9, 30, rng).astype(np.float64)
-    objective = coalition_gp._Objective(
-        2 * masks - 1, rng.normal(size=30), rng.uniform(0, 9, 9), coalition_gp._is_end(masks)
+    layout = Layout.of(
+        rng.uniform(0, 3, 9), rng.uniform(0, 9, (9, 2)), rng.uniform(0, 30, (9, 3)), 81.0
     )
-    theta = np.r_[0.5, 0.2, 0.3, -3.0, rng.normal(size=9)]
+    objective = coalition_fit._Objective(
+        2 * masks - 1,
+        rng.normal(size=30),
+        layout if is_linear else Layout(layout.distances),
+        coalition_gp.is_end(masks),
+    )
+    theta = np.r_[0.5, 0.2, 0.3, -3.0, -1.0, 0.4, rng.normal(size=9)]
     _, gradient = objective(theta)
     for index in range(len(theta)):
         step = np.zeros(len(theta))
@@ -200,8 +222,41 @@ def test_values_sum_to_the_difference_and_far_segments_count_less():
     assert (found.standard_errors > 0).all()
     z = GPShap(num_samples=40).masks(30).astype(np.float64)
     distances = np.linspace(0, 10, 30)
-    rates = coalition_gp.fit(z, np.random.default_rng(1).normal(size=len(z)), distances).rates
+    rates = fit(z, np.random.default_rng(1).normal(size=len(z)), Layout(distances)).rates
     assert rates[:10].mean() > rates[-10:].mean()
+
+
+def test_neighbours_of_one_colour_are_believed_to_do_alike():
+    """Where one half of an image helps and the other harms, from fewer masks than superpixels."""
+    rng = np.random.default_rng(7)
+    side = 8
+    x, y = np.meshgrid(np.arange(side) + 0.5, np.arange(side) + 0.5)
+    centres = np.stack([x.ravel(), y.ravel()], axis=1)
+    is_left = centres[:, 0] < side / 2
+    colours = np.where(is_left[:, None], [30.0, 0, 0], [70.0, 0, 0])
+    worth = np.where(is_left, 1.0, -1.0)
+    masks = sample_masks(side**2, 40, rng).astype(np.float64)
+    scores = masks @ worth
+    far = np.ones(side**2)
+    errors = []
+    for layout in (Layout(far), Layout.of(far, centres, colours, float(side**2))):
+        values, _ = coalition_gp.shapley(masks, scores, fit(masks, scores, layout))
+        errors.append(np.abs(values - worth).mean())
+    assert errors[1] < 0.3 * errors[0]
+
+
+def test_colours_and_places_that_tell_nothing_cost_little():
+    """Where neighbours of one colour do nothing alike, the most probable kernel says so."""
+    rng = np.random.default_rng(8)
+    centres, colours = rng.uniform(0, 8, (64, 2)), rng.uniform(0, 20, (64, 3))
+    worth = np.where(rng.permutation(64) < 12, rng.normal(size=64), 0.0)
+    masks = sample_masks(64, 128, rng).astype(np.float64)
+    scores = masks @ worth
+    agreements = []
+    for layout in (Layout(np.ones(64)), Layout.of(np.ones(64), centres, colours, 64.0)):
+        values, _ = coalition_gp.shapley(masks, scores, fit(masks, scores, layout))
+        agreements.append(np.corrcoef(values, worth)[0, 1])
+    assert agreements[1] > agreements[0] - 0.02
 
 
 def test_forward_passes_do_not_grow_with_the_targets():

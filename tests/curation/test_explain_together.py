@@ -10,6 +10,7 @@ import pytest
 import shapiq
 
 from curation.explain import coalition_gp
+from curation.explain.coalition_fit import Layout, fit
 from curation.explain.gp_shap import sample_masks
 from curation.explain.together import Coalitions
 
@@ -25,9 +26,18 @@ def game(count: int, seed: int) -> Array:
     return np.random.default_rng(seed).normal(size=2**count)
 
 
-def exact(masks: Array, values: Array) -> Coalitions:
-    rates = np.random.default_rng(1).uniform(0.2, 2.0, masks.shape[1])
-    return Coalitions(masks, values, coalition_gp.Kernel(rates, coalition_gp.END_NOISE))
+def linear(rng: np.random.Generator, count: int) -> Array:
+    """A covariance [S, S] of what superpixels do whatever else is shown."""
+    root = rng.normal(size=(count, count)) / count
+    return root @ root.T
+
+
+def exact(masks: Array, values: Array, is_linear: bool = False) -> Coalitions:
+    rng = np.random.default_rng(1)
+    count = masks.shape[1]
+    rates = rng.uniform(0.2, 2.0, count)
+    more = linear(rng, count) if is_linear else None
+    return Coalitions(masks, values, coalition_gp.Kernel(rates, coalition_gp.END_NOISE, more))
 
 
 def averaged(masks: Array, values: Array, states: dict[int, float], shown: float) -> float:
@@ -41,11 +51,12 @@ def averaged(masks: Array, values: Array, states: dict[int, float], shown: float
     return float(weights @ values)
 
 
+@pytest.mark.parametrize("is_linear", [False, True])
 @pytest.mark.parametrize("shown", [0.25, 0.5, 0.75, 1.0])
-def test_of_all_masks_pairs_of_groups_are_exact(shown: float) -> None:
+def test_of_all_masks_pairs_of_groups_are_exact(shown: float, is_linear: bool) -> None:
     masks, values = every_mask(6), game(6, 2)
     groups = [np.array([0, 3]), np.array([1]), np.array([4, 5])]
-    table = exact(masks, values).pairs(groups, shown)
+    table = exact(masks, values, is_linear).pairs(groups, shown)
     for one, other in itertools.permutations(range(3), 2):
         pair = table[one][other]
         assert pair is not None
@@ -83,7 +94,8 @@ def test_interactions_and_pairs_of_single_superpixels_are_the_same_numbers() -> 
     rng = np.random.default_rng(4)
     masks = sample_masks(12, 60, rng).astype(np.float64)
     values = masks @ rng.normal(size=12) - 2 * masks[:, 3] * masks[:, 8]
-    belief = Coalitions(masks, values, coalition_gp.fit(masks, values, np.ones(12)))
+    layout = Layout.of(np.ones(12), rng.uniform(0, 4, (12, 2)), np.ones((12, 3)), 16.0)
+    belief = Coalitions(masks, values, fit(masks, values, layout))
     table = belief.pairs([np.array([place]) for place in range(12)], 0.75)
     matrix = belief.interactions(0.75)
     for one, other in itertools.permutations(range(12), 2):
@@ -100,7 +112,7 @@ def test_a_planted_pair_stands_out_of_sixty_superpixels(seed: int) -> None:
     planted = sorted(rng.choice(60, 2, replace=False).tolist())
     weights = rng.normal(size=60) * rng.random(60) ** 4  # few matter
     values = masks @ weights - 3 * masks[:, planted].prod(axis=1) + rng.normal(size=128) * 0.05
-    belief = Coalitions(masks, values, coalition_gp.fit(masks, values, np.ones(60)))
+    belief = Coalitions(masks, values, fit(masks, values, Layout(np.ones(60))))
     found = belief.interactions(0.75)
     assert sorted(np.unravel_index(np.abs(found).argmax(), found.shape)) == planted
     pair = belief.pairs([np.array(planted[:1]), np.array(planted[1:])], 0.75)[0][1]
@@ -109,11 +121,13 @@ def test_a_planted_pair_stands_out_of_sixty_superpixels(seed: int) -> None:
     assert pair.beside.value < -1.5
 
 
-def test_errors_are_as_large_as_the_misses() -> None:
+@pytest.mark.parametrize("is_linear", [False, True])
+def test_errors_are_as_large_as_the_misses(is_linear: bool) -> None:
     # of scores that are drawn from the process itself
     rng = np.random.default_rng(5)
     every = every_mask(8)
-    kernel = coalition_gp.Kernel(rng.uniform(0.1, 1.0, 8), 1e-6)
+    rates = rng.uniform(0.1, 1.0, 8)
+    kernel = coalition_gp.Kernel(rates, 1e-6, linear(rng, 8) if is_linear else None)
     covariance = kernel.covariance(every)
     groups = [np.array([0, 1]), np.array([2]), np.array([5, 6])]
     off = []

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from curation import superpixels
+from curation.explain.coalition_fit import Layout
 from curation.explain.gp_shap import Posterior, believed, sample_masks
 from curation.explain.hurting import SHOWN, hurting_regions
 from curation.kernel.types import Attribution, ScoreTarget
@@ -21,7 +22,7 @@ def attributed(game: Array, masks: Array, hurts: float = -1.0) -> Attribution:
     count = masks.shape[1]
     noise = np.random.default_rng(7).normal(size=len(masks)) * 0.02
     scores = (hurts * game + noise).astype(np.float32)
-    seen = believed(masks.astype(np.float32), scores, np.ones(count))
+    seen = believed(masks.astype(np.float32), scores, Layout(np.ones(count)))
     values, errors = seen.shapley()
     region_values, region_errors = seen.banzhaf(SHOWN)
     return Attribution(
@@ -88,7 +89,7 @@ def test_a_method_that_knows_no_pairs_says_nothing(masks: Array) -> None:
 
 
 def test_of_scores_that_no_mask_changes_nothing_is_believed() -> None:
-    flat = Posterior(np.ones((4, 3), np.float32), np.ones(4, np.float32), np.ones(3), None)
+    flat = Posterior(np.ones((4, 3), np.float32), np.ones(4, np.float32), Layout(np.ones(3)), None)
     table = flat.pairs([np.array([0]), np.array([2])], SHOWN)
     assert table[0][0] is None
     pair = table[0][1]

@@ -9,9 +9,15 @@ from collections.abc import Callable
 import numpy as np
 
 
-def covariance(first, second, rates) -> float:
-    """exp of minus the rates of the superpixels on which two masks disagree."""
-    return math.exp(-sum(r for r, a, b in zip(rates, first, second, strict=True) if a != b))
+def covariance(first, second, rates, linear=None) -> float:
+    """exp of minus the rates of what two masks disagree on, and what superpixels do alone."""
+    alone = math.exp(-sum(r for r, a, b in zip(rates, first, second, strict=True) if a != b))
+    if linear is None:
+        return alone
+    signs = [[1 if shown else -1 for shown in mask] for mask in (first, second)]
+    return alone + sum(
+        linear[i][j] * a * b for i, a in enumerate(signs[0]) for j, b in enumerate(signs[1])
+    )
 
 
 def exact_shapley(values: dict[tuple[int, ...], float], num_segments: int) -> list[float]:
@@ -48,16 +54,20 @@ def _differences(
     return result
 
 
-def posterior(masks, scores, rates, noises, exact=exact_shapley) -> tuple[list[float], list[float]]:
+def posterior(
+    masks, scores, rates, noises, exact=exact_shapley, linear=None
+) -> tuple[list[float], list[float]]:
     """Values of the posterior mean over all 2^S masks, and their standard deviations.
 
     Universal kriging with an unknown constant mean; the scale is set to its most probable value.
     """
     num_segments = masks.shape[1]
     every = list(itertools.product((0, 1), repeat=num_segments))
-    known = np.array([[covariance(a, b, rates) for b in masks] for a in masks]) + np.diag(noises)
-    cross = np.array([[covariance(a, b, rates) for b in masks] for a in every])
-    among = np.array([[covariance(a, b, rates) for b in every] for a in every])
+    known = np.array([[covariance(a, b, rates, linear) for b in masks] for a in masks]) + np.diag(
+        noises
+    )
+    cross = np.array([[covariance(a, b, rates, linear) for b in masks] for a in every])
+    among = np.array([[covariance(a, b, rates, linear) for b in every] for a in every])
     inverse = np.linalg.inv(known)
     one = np.ones(len(masks))
     mean = one @ inverse @ scores / (one @ inverse @ one)
