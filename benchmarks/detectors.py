@@ -2,10 +2,11 @@
 
     python benchmarks/detectors.py --world carla --data DATA --epochs 12 --size 304 512
 
-Worlds: ``street`` (generated; the plain part: no planted cause), ``carla`` (trains on four of
-five blocks of 20 consecutive frames of town01 and town02, tests on the fifth; boxes under 12 px a
-side are ignored), ``bccd`` (the published split). Runs of earlier calls stay in the JSON, a run
-with the same key is replaced. Trained models stay in ``--keep`` (``benchmarks/.cache``, outside
+Worlds: ``street`` (generated; the plain part: no planted cause), ``street-away`` (the same for
+causes that stand far from the object: it shows dummies that do not count), ``carla`` (trains on
+four of five blocks of 20 consecutive frames of town01 and town02, tests on the fifth; boxes under
+12 px a side are ignored), ``bccd`` (the published split). Runs of earlier calls stay in the JSON, a
+run with the same key is replaced. Trained models stay in ``--keep`` (``benchmarks/.cache``, outside
 version control), where the benchmarks of explanations find them.
 """
 
@@ -24,6 +25,7 @@ import torch
 
 from benchmarks.common import machine
 from benchmarks.common.bars import entry
+from benchmarks.loop.worlds import STREETS
 from curation import formats
 from curation.kernel.images import content_hash
 from curation.kernel.manifest import Manifest, ManifestItem
@@ -33,6 +35,7 @@ from retrain.evaluate import evaluate
 from retrain.memory import keep_freed_memory
 from retrain.report import EvaluationReport
 from retrain.trainer import train
+from services.demo import street as scenes
 
 RESULTS = Path(__file__).parent / "results" / "detectors.json"
 CACHE = Path(__file__).parent / ".cache"
@@ -41,6 +44,7 @@ BLOCK = 20
 MIN_SIDE_PX = 12
 WORLDS = {  # input size, smallest default box
     "street": ((192, 256), 0.06),
+    "street-away": ((192, 256), 0.06),
     "carla": ((304, 512), 0.04),
     "bccd": ((240, 320), 0.06),
 }
@@ -67,8 +71,8 @@ def items_of(annotations: Path, root: Path, min_side_px: float = 0) -> list[Mani
 
 def manifests(world: str, data: Path, scratch: Path, seed: int) -> tuple[Manifest, Manifest, Path]:
     """Training set, test set, image folder."""
-    if world == "street":
-        return street(scratch, seed)
+    if world in STREETS:
+        return street(scratch, seed, STREETS[world])
     root = data / world / "images"
     if world == "bccd":
         cells = ("background", "RBC", "WBC", "Platelets")
@@ -82,18 +86,16 @@ def manifests(world: str, data: Path, scratch: Path, seed: int) -> tuple[Manifes
     return Manifest(names, tuple(sides[0])), Manifest(names, tuple(sides[1])), root
 
 
-def street(scratch: Path, seed: int) -> tuple[Manifest, Manifest, Path]:
-    """The demo's seed set, and a plain holdout."""
-    from services.demo import street as world
-
+def street(scratch: Path, seed: int, config: scenes.WorldConfig) -> tuple[Manifest, Manifest, Path]:
+    """A seed set, the demo's where the configuration is its own, and a plain holdout."""
     parts = []
-    sizes: dict[world.Split, int] = {"seed": 300, "holdout": 150}
+    sizes: dict[scenes.Split, int] = {"seed": 300, "holdout": 150}
     for split, count in sizes.items():
-        annotations = world.write_coco(
-            world.generate(world.WorldConfig(), split, count, seed), scratch / split
+        annotations = scenes.write_coco(
+            scenes.generate(config, split, count, seed), scratch / split
         )
         parts.append(tuple(items_of(annotations, scratch)))
-    return Manifest(world.CLASS_NAMES, parts[0]), Manifest(world.CLASS_NAMES, parts[1]), scratch
+    return Manifest(scenes.CLASS_NAMES, parts[0]), Manifest(scenes.CLASS_NAMES, parts[1]), scratch
 
 
 def measure(arguments: argparse.Namespace, architecture: str, seed: int) -> dict[str, Any]:

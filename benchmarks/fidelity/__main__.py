@@ -14,6 +14,7 @@ import torch
 from benchmarks.common.units import Units
 from benchmarks.detectors import CACHE
 from benchmarks.fidelity import (
+    away,
     cases,
     choices,
     faithfulness,
@@ -35,6 +36,7 @@ from benchmarks.fidelity.sizes import FULL, SMALL, Sizes
 from benchmarks.fidelity.study import Study, load
 from retrain.memory import keep_freed_memory
 
+WORLDS = (*cases.WORLDS, cases.AWAY)
 Part = Callable[[Study, Sizes], Iterator[dict[str, Any]]]
 Rows = dict[str, list[dict[str, Any]]]
 PARTS: dict[str, dict[str, Part]] = {
@@ -57,6 +59,7 @@ PARTS: dict[str, dict[str, Part]] = {
     "inside": {"relevance": inside.relevance, "fgvis": inside.adversarial},
     "rivals": {"rival_curves": rivals.curves},
     "harms": {"rival_harms": rivals.harms},
+    "away": {"away": away.away},
     "mistakes": {"pulled_boxes": mistakes.offsets, "lookalikes": mistakes.lookalikes},
 }
 
@@ -91,15 +94,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--part", nargs="+", choices=[*PARTS, "all"], default=["all"])
     parser.add_argument("--models", type=Path, default=CACHE)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--worlds", nargs="+", choices=cases.WORLDS, default=cases.WORLDS)
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=cases.WORLDS)
     parser.add_argument("--architectures", nargs="+", default=[results.DEFAULT_ARCHITECTURE])
     parser.add_argument("--size", choices=("small", "full"), default="small")
     parser.add_argument(
         "--images",
         type=int,
-        help="a world in exact, converged, faithfulness, choices, figure2 and rivals, whatever "
-        "the size says; at other numbers of segments, at published cost and with a PDA reference "
-        "as many as the next three say",
+        help="a world in exact, converged, faithfulness, away, choices, figure2 and rivals, "
+        "whatever the size says; at other numbers of segments, at published cost and with a PDA "
+        "reference as many as the next three say",
     )
     parser.add_argument("--others", type=int, default=0, help="images at other numbers of segments")
     parser.add_argument("--published", type=int, default=0, help="images at published cost")
@@ -139,6 +142,7 @@ def sizes_of(given: argparse.Namespace) -> Sizes:
         choice_images=given.images,
         rival_images=each,
         rival_planted=given.images,
+        away_images=given.images,
         published_images=dict.fromkeys(given.worlds, given.published),
         figure2_images=each,
         pda_images=dict.fromkeys(given.worlds, given.pda),
@@ -180,6 +184,7 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
             found["shares"], ("regions_of",), ("hit", "recovers", "gain", "superpixels")
         ),
         "choices": report.simple(found["choices"], ("method",), rivals_report.HARMS),
+        "away": report.simple(found["away"], ("world", "method"), ("helps", "hit")),
         "weights": report.simple(found["weights"], ("method", "stage"), ("spearman", "magnitude")),
         "classes": report.simple(found["classes"], ("method",), ("rho",)),
         "relevance": report.simple(found["relevance"], ("architecture", "method"), ("rho",)),

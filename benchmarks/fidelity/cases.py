@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.detectors import manifests
+from benchmarks.loop.worlds import STREETS
 from curation.failures import find_failures
 from curation.failures.default_boxes import FailureRules
 from curation.kernel import images
@@ -20,6 +21,8 @@ from retrain.detector import SsdDetector
 from services.demo import street as world
 
 WORLDS = ("street", "bccd", "carla")
+"""Those of all parts but the one for causes away from the object."""
+AWAY = "street-away"
 STREET_SEED = 11
 _OVERLAP = 0.02
 _LOOKALIKE = 0.3
@@ -80,7 +83,7 @@ def find(
     """The first ``count`` images of a world that hold a failure beside overlapping objects.
 
     Args:
-        name: of the world; "street" scenes are siblings, files come in reverse order.
+        name: of the world; generated scenes are siblings, files come in reverse order.
         detector: whose failures.
         data: folder of the real data.
         count: how many images.
@@ -105,8 +108,8 @@ def find(
 
 
 def _pictures(name: str, data: Path, seed: int) -> Iterator[_Picture]:
-    if name == "street":
-        for scene in world.generate(world.WorldConfig(), "siblings", 400, seed):
+    if name in STREETS:
+        for scene in world.generate(STREETS[name], "siblings", 400, seed):
             yield _Picture(scene.name, scene.image, scene.truth, scene)
         return
     with tempfile.TemporaryDirectory() as scratch:

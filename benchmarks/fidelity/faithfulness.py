@@ -212,14 +212,16 @@ def members_of(region: Region, attribution: Attribution) -> BoolArray:
     return chosen
 
 
-def pointed(case: Case, subject: Subject, attribution: Attribution) -> Row:
+def pointed(
+    case: Case, subject: Subject, attribution: Attribution, rules: RegionRules = RULES
+) -> Row:
     """Whether the strongest superpixel of the most harmful region lies on the planted cause."""
     assert subject.cause_mask is not None
     segments = attribution.segments
     mask = _on_grid(subject.cause_mask, segments)
     size_wh = (case.image.shape[1], case.image.shape[0])
     false = subject.kind == "FP"
-    regions = hurting_regions(attribution, false, size_wh, RULES, subject.box_xyxy)[:1]
+    regions = hurting_regions(attribution, false, size_wh, rules, subject.box_xyxy)[:1]
     if not regions:
         return {"hit": 0.0, "strict": 0.0, "touch": 0.0, "iou": 0.0, "chance": float("nan")}
     tolerance = TOLERANCE * max(segments.shape)

@@ -18,6 +18,10 @@ from retrain.detector import SsdDetector
 OURS = "gp_shap"
 RIVALS = ("e2x", "kernel_shap", "leverage_shap", "lime")
 OTHERS = ("ramped", "integrated_gradients_segments", "permutation_shap")
+ROUGH = "gp_shap, neighbours apart"
+"""Ours without the belief that neighbours of one colour do alike."""
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {ROUGH: (OURS, {"smooth": False})}
+"""Labels of methods under other parameters than the default's."""
 GRADIENT = ("e2x", "ramped", "integrated_gradients_segments", "integrated_gradients")
 
 
@@ -25,16 +29,17 @@ def at_cost(name: str, cost: int, price: float, segments: int, **given: Any) -> 
     """A method that may spend ``cost`` forward passes on one detection; None where it cannot.
 
     Args:
-        name: in the registry.
+        name: in the registry, or a label of :data:`VARIANTS`.
         cost: forward-equivalents.
         price: of a backward pass, in forward passes.
         segments: S; one pair of permutations takes 2 S passes.
         **given: further parameters.
     """
+    name, own = VARIANTS.get(name, (name, {}))
     if not known(name) or (name == "permutation_shap" and 2 * segments > cost):
         return None
     samples = max(2, round(cost / (1 + price))) if name in GRADIENT else cost
-    return explain.get(name, num_samples=samples, **given)
+    return explain.get(name, num_samples=samples, **own, **given)
 
 
 def known(name: str) -> bool:

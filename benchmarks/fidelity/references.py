@@ -63,10 +63,11 @@ def converged(study: Study, sizes: Sizes) -> Iterator[Row]:
 
 def ranks(study: Study, sizes: Sizes) -> Iterator[Row]:
     """The same with the fewest passes alone, and with most superpixels: what order is judged by."""
+    names = (*NAMES, methods.ROUGH)
     for case in study.cases(sizes.converged_images.get(study.world, 0)):
-        yield from _converged(study, case, sizes, ASKED, COSTS[:1], NAMES)
+        yield from _converged(study, case, sizes, ASKED, COSTS[:1], names)
     for case in study.cases(sizes.other_images.get(study.world, 0)):
-        yield from _converged(study, case, sizes, OTHER_ASKED[-1], (OTHER_COST,), NAMES)
+        yield from _converged(study, case, sizes, OTHER_ASKED[-1], (OTHER_COST,), names)
 
 
 def _converged(

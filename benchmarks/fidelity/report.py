@@ -90,6 +90,7 @@ def agreement(rows: Rows) -> Table:
                 "sign": cell(mean(group, "sign")),
                 **{name: cell(mean(group, name)) for name in RANKS},
                 "ours_minus_this": cell(difference(ours, group, "rho")),
+                "ours_minus_this_order": cell(difference(ours, group, "spearman_matter")),
                 "ceiling": None if half is None else round((2 * half / (1 + half)) ** 0.5, 3),
                 "seconds": round(float(np.mean([row["seconds"] for row in group])), 2),
             }

@@ -14,7 +14,7 @@ from curation.kernel.files import write_json
 
 RESULTS = Path(__file__).parents[1] / "results"
 DEFAULT_ARCHITECTURE = "ssdlite_efficientnet_lite0"
-OWN_FILES = {"rivals": "rivals", "harms": "rivals", "mistakes": "rivals"}
+OWN_FILES = {"rivals": "rivals", "harms": "rivals", "mistakes": "rivals", "away": "rivals"}
 """Parts whose tables lie in a file of their own, ``fidelity-NAME.json``."""
 NOTES = (
     "sizes are what was asked for; the tables say how many detections and images were done",

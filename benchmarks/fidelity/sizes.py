@@ -34,6 +34,7 @@ class Sizes:
         published_images: of those, on which they do so at their published cost too.
         rival_planted: street images with planted failures that all rivals explain.
         pulled_images: images into whose boxes a pull is planted.
+        away_images: images of the street world, and of that with causes away from the object.
         lookalike_images: street images whose look-alikes have converged values.
     """
 
@@ -59,6 +60,7 @@ class Sizes:
     rival_planted: int
     pulled_images: PerWorld
     lookalike_images: int
+    away_images: int
 
     def of(self, part: str) -> dict[str, Any]:
         """Those that a part of the study asks for, for its record."""
@@ -86,6 +88,7 @@ ASKED_BY: dict[str, tuple[str, ...]] = {
     "inside": ("sanity_images", "fgvis_images"),
     "rivals": ("rival_images", "published_images"),
     "harms": ("rival_planted",),
+    "away": ("away_images",),
     "mistakes": ("pulled_images", "rival_planted", "lookalike_images", "pairs_per_segment"),
 }
 """Which sizes each part of the study asks for."""
@@ -112,6 +115,7 @@ SMALL = Sizes(
     rival_planted=70,
     pulled_images={"street": 12},
     lookalike_images=6,
+    away_images=40,
 )
 FULL = Sizes(
     exact_images={"street": 20, "bccd": 10, "carla": 10},
@@ -136,4 +140,5 @@ FULL = Sizes(
     rival_planted=120,
     pulled_images={"street": 40, "bccd": 20, "carla": 10},
     lookalike_images=30,
+    away_images=100,
 )

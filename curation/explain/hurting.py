@@ -22,8 +22,10 @@ SHOWN = 0.75
 MORE_SHARES = (0.9, 1.0)
 """Where no region helps, others are cut from what superpixels do while more is shown, nearer to the
 image as it is."""
+ANYWHERE = 2
+"""Then so many are cut wherever they lie: what hurts may stand far from the object."""
 FURTHER = 3
-"""And then so many more, each without the superpixels of those before it."""
+"""And then so many more near it, each without the superpixels of those before it."""
 
 
 def hurting_regions(
@@ -82,7 +84,8 @@ def candidates(
     """What may be named first, the likeliest first; arguments as above, with a belief.
 
     The regions as they are cut; then the heaviest where more of the image is shown
-    (:data:`MORE_SHARES`); then what is left without the superpixels of all these. Each comes once.
+    (:data:`MORE_SHARES`); then the heaviest of the whole image; then what is left near the object
+    without the superpixels of all these. Each comes once.
     """
     assert attribution.belief is not None
     more = hurts_positive, image_size_wh, rules, focus_box
@@ -99,6 +102,8 @@ def candidates(
         values, errors = attribution.belief.banzhaf(share)
         seen = replace(attribution, region_values=values, region_errors=errors)
         yield from new(harmful_regions(seen, *more)[:1])
+    everywhere = harmful_regions(attribution, hurts_positive, image_size_wh, rules)
+    yield from new(everywhere[:ANYWHERE])
     values, errors = attribution.for_regions()
     for _ in range(FURTHER):
         values = values.copy()

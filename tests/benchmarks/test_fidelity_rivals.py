@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.common.units import Units
-from benchmarks.fidelity import mistakes, results, rivals, rivals_report
+from benchmarks.fidelity import away, mistakes, results, rivals, rivals_report
 from benchmarks.fidelity.cases import Case, Subject
 from benchmarks.fidelity.sizes import SMALL
 from benchmarks.fidelity.study import Study
@@ -137,6 +137,23 @@ def test_pulled_boxes_have_a_row_for_each_offset_and_a_default_box_comes_once(
     assert {row["subject"] for row in rows} == {1, 2}
     assert mistakes._as_offset(What.LEFT, 2.0) == -2.0
     assert mistakes._as_offset(What.WIDE, 2.0) == 2.0
+
+
+def test_away_each_planted_failure_has_a_row_for_each_way_to_look(tmp_path):
+    cause = np.zeros((96, 96), np.bool_)
+    cause[:48, :48] = True
+    box = (20.0, 20.0, 70.0, 70.0)
+    subjects = [
+        Subject(kind, ScoreTarget(target, 1), box, "planted", cause)
+        for kind, target in (("FN", 200), ("FP", 300))
+    ]
+    rows = away._looked(study(tmp_path), Case("picture", IMAGE, tuple(subjects)))
+    assert sorted((row["subject"], row["way"]) for row in rows) == sorted(
+        (t, way) for t in (0, 1) for way in (away.WINDOW, away.ANYWHERE, away.REMOVED)
+    )
+    assert all(row["helps"] in (0.0, 1.0) and row["hit"] in (0.0, 1.0) for row in rows)
+    # what was seen to help is named, so that deleting it helps
+    assert all(row["helps"] for row in rows if row["way"] == away.REMOVED)
 
 
 def _rows(name, gap, seconds, tier="equal"):

@@ -113,6 +113,23 @@ def test_another_region_is_looked_for_where_the_only_one_is_removed_in_vain(mask
     assert named_first.segments == first.segments
 
 
+def test_a_cause_far_from_the_object_is_found_where_all_near_it_is_in_vain(masks: Array) -> None:
+    belief, removed = belief_of(strongest_in_vain, masks), []
+    corner: Box = (0.0, 0.0, 16.0, 16.0)  # the second lies outside of twice this box
+
+    def seen() -> Looked:
+        return Looked(attributed(belief), False, (48, 48), corner)
+
+    assert [region.segments for region in seen().regions()] == [(FIRST,)]
+    while (group := seen().untested()) is not None:
+        removed.append(np.flatnonzero(group).tolist())
+        row = (~group).astype(np.float32)[None]
+        belief = belief.and_more(row, np.array([strongest_in_vain(row[0])], np.float32))
+    assert removed[0] == [FIRST]
+    assert removed[-1] == [SECOND]
+    assert seen().regions()[0].segments == (SECOND,)
+
+
 def test_what_was_removed_with_gain_is_named_in_the_place_of_its_like(masks: Array) -> None:
     """The window about the object lies a little beside the one about the default box."""
     beside = FIRST + 1
