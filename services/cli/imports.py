@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,12 +16,28 @@ from services.cli.common import (
     FAILURE_EXIT,
     USAGE_EXIT,
     JsonOption,
-    console,
     opened,
     print_json,
     show_error,
 )
 from services.cli.follow import progress
+from services.cli.import_options import (
+    BlockOption,
+    ClassesOption,
+    ClipOption,
+    CopyOption,
+    FormatOption,
+    GroupOption,
+    IgnoreOption,
+    ImagesOption,
+    PartOption,
+    ReplaceOption,
+    RoleOption,
+    RotatedOption,
+    SourcesArgument,
+    SplitOption,
+)
+from services.cli.import_report import as_dict, print_report
 from services.cli.videos import EveryOption, KeepAlikeOption, Videos, show_seconds
 from services.errors import InvalidRequest, ServiceError
 
@@ -32,78 +48,7 @@ if TYPE_CHECKING:
     from services.db.tables import Role
     from services.intake.imports import ImportOptions, ImportReport, Loaded, Part
 
-SHOWN_PROBLEMS = 10
 BROKEN_OFF = "broke off: what is counted here is stored; the same command takes up the rest"
-
-SourcesArgument = Annotated[
-    list[Path],
-    typer.Argument(metavar="SOURCE…", help="Folders, COCO files, or s3://bucket/prefix."),
-]
-RoleOption = Annotated[
-    Literal["seed", "pool", "field", "holdout", "siblings"],
-    typer.Option(help="What the images may be used for; `holdout` and `siblings` only evaluate."),
-]
-FormatOption = Annotated[
-    Literal["coco", "voc", "yolo", "images"] | None,
-    typer.Option("--format", help="Without: found out."),
-]
-GroupOption = Annotated[
-    str | None, typer.Option(help="Of all images, such as the drive they come from.")
-]
-IgnoreOption = Annotated[
-    float | None,
-    typer.Option(
-        "--ignore-below", help="Boxes with a shorter side, in px, become ignore regions.", min=0
-    ),
-]
-PartOption = Annotated[
-    str | None,
-    typer.Option(metavar="K/N", help="Only every N-th block of consecutive frames, from the K-th."),
-]
-SplitOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--split",
-        metavar="NAME",
-        help="Only this split, such as train; `all` for every image. Without: seed takes what is "
-        "not held out, holdout takes test or val.",
-    ),
-]
-ImagesOption = Annotated[
-    Path | None,
-    typer.Option("--images", help="The folder of the pictures, where it is not the annotations'."),
-]
-ClassesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--classes",
-        help="Of YOLO files that come without a list: names with commas between, or a file.",
-    ),
-]
-RotatedOption = Annotated[
-    bool,
-    typer.Option(
-        "--enclose-rotated", help="Take the upright box around a rotated one, which is larger."
-    ),
-]
-ClipOption = Annotated[
-    bool, typer.Option("--clip", help="Cut boxes that leave their picture at its border.")
-]
-ReplaceOption = Annotated[
-    bool,
-    typer.Option(
-        "--replace-corrections",
-        help="Labels of the source take the place of what people have corrected since, too.",
-    ),
-]
-CopyOption = Annotated[
-    bool,
-    typer.Option(
-        "--copy/--no-copy",
-        help="Of a bucket: store the pictures, or leave them there and refer to them.",
-    ),
-]
-BlockOption = Annotated[int, typer.Option(help="Frames a block of --part.", min=1)]
 
 
 def register(app: typer.Typer) -> None:
@@ -166,10 +111,10 @@ def import_sources(
     outcome = _run(sources, Role(role), options, videos)
     reports = outcome.reports
     if as_json:
-        print_json({source: _as_json(report) for source, report in reports.items()})
+        print_json({source: as_dict(report) for source, report in reports.items()})
     else:
         for name, report in reports.items():
-            _print_report(name, report)
+            print_report(name, report)
     for slip in outcome.broken:
         show_error(slip)
     if outcome.fatal is not None:
@@ -315,75 +260,3 @@ def _part(text: str, block: int) -> Part:
     if not (slash and number.isdecimal() and count.isdecimal()):
         raise InvalidRequest(f"--part {text}: expected K/N, such as 1/2")
     return Part(int(number), int(count), block)
-
-
-def _as_json(report: ImportReport) -> dict[str, object]:
-    return {
-        "images_added": report.images_added,
-        "images_known": report.images_known,
-        "images_elsewhere": report.images_elsewhere,
-        "images_left_out": report.images_left_out,
-        "boxes": report.boxes,
-        "ignored": report.ignored,
-        "images_empty": report.empty,
-        "images_unlabelled": report.unlabelled,
-        "truths_replaced": report.truths_replaced,
-        "corrections_kept": report.corrections_kept,
-        "problems": [{"where": one.where, "message": one.message} for one in report.problems],
-        "notes": report.notes,
-    }
-
-
-def _about_truth(report: ImportReport) -> Iterator[str]:
-    """What happened to labels that were there before; nothing where all are new or the same."""
-    if report.truths_replaced:
-        yield f"{report.truths_replaced} truths replaced by those of the source"
-    if report.corrections_kept:
-        yield (
-            f"{report.corrections_kept} truths were corrected by people since and stay "
-            "(--replace-corrections takes those of the source)"
-        )
-
-
-def _print_report(source: str, report: ImportReport) -> None:
-    out = console()
-    left_out = report.images_left_out
-    out.print(
-        f"{source}: {report.images_added} images added, {_there(report)}, {_boxes(report)}, "
-        f"{len(report.problems)} problems" + (f", {left_out} images left out" if left_out else ""),
-        markup=False,
-        soft_wrap=True,
-    )
-    if report.empty:
-        unsaid = f", {report.unlabelled} of them because nothing is said of them: have they been "
-        told = f"  {report.empty} images without objects" + (
-            f"{unsaid}labelled?" if report.unlabelled else ""
-        )
-        out.print(told, markup=False, style="yellow", soft_wrap=True)
-    for line in _about_truth(report):
-        out.print(f"  {line}", markup=False, soft_wrap=True)
-    for note in report.notes:
-        out.print(f"  {note}", markup=False, style="yellow", soft_wrap=True)
-    for problem in report.problems[:SHOWN_PROBLEMS]:
-        told = f"  {problem.where}: {problem.message}"
-        out.print(told, markup=False, style="yellow", soft_wrap=True)
-    if len(report.problems) > SHOWN_PROBLEMS:
-        more = len(report.problems) - SHOWN_PROBLEMS
-        out.print(f"  … and {more} more: --json lists all", style="yellow")
-    if left_out:
-        out.print("  mend what was left out and import again: only that is added", style="dim")
-
-
-def _there(report: ImportReport) -> str:
-    told = f"{report.images_there} already there"
-    if report.images_elsewhere:
-        told += f" ({report.images_elsewhere} of them in another role)"
-    return told
-
-
-def _boxes(report: ImportReport) -> str:
-    if not report.ignored:
-        return f"{report.boxes} boxes"
-    if report.ignored == report.boxes:
-        return f"{report.boxes} boxes, all of them ignore regions: nothing is learnt from them"
-    return f"{report.boxes} boxes ({report.ignored} of them ignore regions)"
