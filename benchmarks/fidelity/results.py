@@ -97,9 +97,11 @@ def write(
 
 def _command(given: argparse.Namespace, part: str) -> str:
     images = "" if given.images is None else f"--images {given.images} "
-    for name in ("others", "published"):
+    for name in ("others", "published", "pda"):
         if value := getattr(given, name, 0):
             images += f"--{name} {value} "
+    if asked := getattr(given, "asked", None):
+        images += f"--asked {' '.join(map(str, asked))} "
     worlds = "" if given.worlds == cases.WORLDS else f"--worlds {' '.join(given.worlds)} "
     return (
         f"python -m benchmarks.fidelity --part {part} --size {given.size} {images}{worlds}"

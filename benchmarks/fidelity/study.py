@@ -192,6 +192,5 @@ def passes_of(attribution: Attribution, cost: int) -> int:
 
 def load(folder: Path, units: Units, data: Path, device: str) -> Study:
     """The study of a trained detector, whose folder is named WORLD-ARCHITECTURE-SEED."""
-    world, rest = folder.name.split("-", 1)
-    detector = SsdDetector.load(folder, device)
-    return Study(world, rest.rsplit("-", 1)[0], detector, data, units)
+    world, architecture, _ = folder.name.rsplit("-", 2)  # a world may have the sign in its name
+    return Study(world, architecture, SsdDetector.load(folder, device), data, units)

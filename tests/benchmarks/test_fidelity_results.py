@@ -3,8 +3,11 @@
 import argparse
 import json
 
+from benchmarks.common.units import Units
 from benchmarks.fidelity import cases, results
 from benchmarks.fidelity.sizes import FULL, SMALL
+from benchmarks.fidelity.study import load
+from tests.tiny_ssd import tiny_ssd
 
 
 def arguments(**changed):
@@ -49,3 +52,16 @@ def test_other_architectures_have_a_file_of_their_own(tmp_path):
     (part,) = json.loads(path.read_text())["parts"].values()
     command = part["command"]
     assert "--images 1 --worlds bccd --architectures ssd300_vgg16" in command
+
+
+def test_what_was_asked_for_stands_in_the_command(tmp_path):
+    given = arguments(images=18, pda=1, asked=[50, 200])
+    path = results.write(given, ["figure2"], SMALL, {}, {}, {}, tmp_path)
+    command = json.loads(path.read_text())["parts"]["figure2"]["command"]
+    assert "--images 18 --pda 1 --asked 50 200 " in command
+
+
+def test_a_world_may_have_the_sign_in_its_name(tmp_path):
+    folder = tiny_ssd().save(tmp_path / "street-away-tiny_net-0")
+    found = load(folder, Units(tmp_path / "units.jsonl"), tmp_path, "cpu")
+    assert (found.world, found.architecture) == ("street-away", "tiny_net")
