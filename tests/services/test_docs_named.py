@@ -108,7 +108,9 @@ def _check_command(said: str) -> None:
 
 
 PROGRAMS = ("LABEL_STUDIO", "MLFLOW_SERVER", "HELM", "HADOLINT")
-OF_TESTS = {f"E2X_{name}" for name in ("PAUSES", "PICTURES_OF", "IMAGE_BASE", *PROGRAMS)}
+OF_TESTS = {
+    f"E2X_{name}" for name in ("PAUSES", "PICTURES_OF", "IMAGE_BASE", "CI_IMAGES", *PROGRAMS)
+}
 """Variables that tests read, and no program."""
 
 
