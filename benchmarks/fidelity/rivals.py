@@ -95,13 +95,15 @@ RIVALS = (
 HARMS = (
     Rival(methods.OURS, "equal", methods.OURS, {"num_samples": EQUAL}),
     Rival(f"{methods.OURS} masks alone", "equal", methods.OURS, _MASKS_ALONE),
+    Rival(methods.ROUGH, "equal", methods.OURS, {"num_samples": EQUAL, "smooth": False}),
     *(
         rival
         for rival in RIVALS
         if rival.name != methods.OURS and not rival.two_maps and rival.tier != "published"
     ),
 )
-"""Whose regions are removed from planted failures; those of ours also without any check."""
+"""Whose regions are removed from planted failures; those of ours also without any check, and
+without the belief that neighbours do alike."""
 
 
 def curves(study: Study, sizes: Sizes) -> Iterator[Row]:
