@@ -132,7 +132,8 @@ class Coalitions:
         total = 0.0
         for factor, mean in _corners(one, len(strengths), m):
             for other_factor, other_mean in _corners(other, len(strengths), m):
-                agreement = np.log1p(strengths * mean * other_mean).sum()
+                with np.errstate(divide="ignore"):  # one that decides alone: nothing is left
+                    agreement = np.log1p(strengths * mean * other_mean).sum()
                 total += factor * other_factor * float(np.exp(agreement))
         total *= float(np.exp(-np.log1p(strengths).sum()))
         linear = self.kernel.linear
