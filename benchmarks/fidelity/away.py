@@ -14,13 +14,12 @@ from typing import Any
 
 from benchmarks.fidelity import cases
 from benchmarks.fidelity.cases import Case
-from benchmarks.fidelity.faithfulness import RULES, gains, members_of, pointed, row_of
+from benchmarks.fidelity.faithfulness import RULES, row_of
 from benchmarks.fidelity.references import ASKED, KIND
-from benchmarks.fidelity.rivals import EQUAL
+from benchmarks.fidelity.rivals import EQUAL, harm_told
 from benchmarks.fidelity.sizes import Sizes
 from benchmarks.fidelity.study import Study
 from curation.explain.gp_shap import GPShap
-from curation.explain.hurting import hurting_regions
 
 SEED = 26
 WINDOW, ANYWHERE, REMOVED = "masks alone, in the window", "masks alone, anywhere", "the default"
@@ -44,7 +43,6 @@ def _default() -> GPShap:
 
 def _looked(study: Study, case: Case) -> list[Row]:
     segments = study.segments(case, ASKED)
-    size_wh = (case.image.shape[1], case.image.shape[0])
     masked = replace(_default(), first_samples=0)
     rows = []
     for explainer, ways in (
@@ -53,15 +51,7 @@ def _looked(study: Study, case: Case) -> list[Row]:
     ):
         found = explainer.explain(study.detector, case.image, case.targets, segments)
         for t, (subject, attribution) in enumerate(zip(case.subjects, found, strict=True)):
-            is_false = subject.kind == "FP"
             for way, rules in ways.items():
-                asked = attribution, is_false, size_wh, rules, subject.box_xyxy
-                regions = hurting_regions(*asked)[:1]
-                row: Row = {"subject": t, "way": way, "helps": 0.0, "hit": 0.0}
-                if regions:
-                    members = members_of(regions[0], attribution)
-                    (raised,) = gains(study, case, attribution, [members])
-                    row["helps"] = float((raised < 0) if is_false else (raised > 0))
-                    row["hit"] = pointed(case, subject, attribution, rules)["hit"]
-                rows.append(row)
+                told = harm_told(study, case, subject, attribution, rules)
+                rows.append({"subject": t, "way": way} | told)
     return rows

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fidelity import methods
-from benchmarks.fidelity.cases import Case
+from benchmarks.fidelity.cases import Case, Subject
 from benchmarks.fidelity.faithfulness import RULES, gains, members_of, pointed, row_of
 from benchmarks.fidelity.references import ASKED
 from benchmarks.fidelity.sizes import Sizes
@@ -34,6 +34,7 @@ from curation.explain.hurting import hurting_regions
 from curation.explain.methods.d_rise import fill_colour, hide, survival
 from curation.explain.methods.target_score import target_boxes
 from curation.kernel.types import Attribution, FloatArray
+from curation.regions import RegionRules
 from curation.superpixels import SegmentArray, warp
 
 SEED = 24
@@ -229,23 +230,32 @@ def pixel_masks(pixels: FloatArray, insertion: bool) -> tuple[np.ndarray, Sequen
 
 
 def _harms(study: Study, case: Case, rival: Rival) -> list[Row]:
-    """Of the region that does most harm; a map that names none helps nobody and points nowhere."""
     segments = study.segments(case, ASKED)
     explainer = _explainer(study, rival, segments)
     found = explainer.explain(study.detector, case.image, case.targets, segments)
-    size_wh = (case.image.shape[1], case.image.shape[0])
     rows = []
     for subject, attribution in zip(case.subjects, found, strict=True):
-        false = subject.kind == "FP"
-        regions = hurting_regions(attribution, false, size_wh, RULES, subject.box_xyxy)[:1]
-        row: Row = {"named": float(bool(regions)), "helps": 0.0, "gain": 0.0}
-        if regions:
-            members = [members_of(regions[0], attribution)]
-            (raised,) = gains(study, case, attribution, members)
-            gained = -float(raised) if false else float(raised)
-            row |= {"helps": float(gained > 0), "gain": gained}
-        told = pointed(case, subject, attribution)
         passes = passes_of(attribution, EQUAL)
-        row |= {"passes": passes, "passes_each": passes / len(case.subjects)}
-        rows.append(row | {"hit": told["hit"], "chance": told["chance"]})
+        spent = {"passes": passes, "passes_each": passes / len(case.subjects)}
+        rows.append(harm_told(study, case, subject, attribution) | spent)
     return rows
+
+
+def harm_told(
+    study: Study,
+    case: Case,
+    subject: Subject,
+    attribution: Attribution,
+    rules: RegionRules = RULES,
+) -> Row:
+    """Of the region that does most harm; a map that names none helps nobody and points nowhere."""
+    size_wh = (case.image.shape[1], case.image.shape[0])
+    false = subject.kind == "FP"
+    regions = hurting_regions(attribution, false, size_wh, rules, subject.box_xyxy)[:1]
+    row: Row = {"named": float(bool(regions)), "helps": 0.0, "gain": 0.0}
+    if regions:
+        (raised,) = gains(study, case, attribution, [members_of(regions[0], attribution)])
+        gained = -float(raised) if false else float(raised)
+        row |= {"helps": float(gained > 0), "gain": gained}
+    told = pointed(case, subject, attribution, rules)
+    return row | {"hit": told["hit"], "chance": told["chance"]}

@@ -114,10 +114,9 @@ class Coalitions:
             )
         rest = 1 + (2 * shown - 1) * strengths[free] * signs[:, free]
         product: Float64Array = groups * np.exp(np.log(rest).sum(axis=1) + log_scale)
-        linear = self.kernel.linear
-        return (
-            product if linear is None else product + signs @ (linear @ self._sum(functional, shown))
-        )
+        if self.kernel.linear is not None:
+            product = product + signs @ (self.kernel.linear @ self._sum(functional, shown))
+        return product
 
     def _prior(
         self,
