@@ -184,7 +184,7 @@ def summary(rows: Rows) -> tuple[dict[str, report.Table], dict[str, report.Row]]
             found["shares"], ("regions_of",), ("hit", "recovers", "gain", "superpixels")
         ),
         "choices": report.simple(found["choices"], ("method",), rivals_report.HARMS),
-        "away": report.simple(found["away"], ("world", "method"), ("helps", "hit")),
+        **away.tables(found["away"]),
         "weights": report.simple(found["weights"], ("method", "stage"), ("spearman", "magnitude")),
         "classes": report.simple(found["classes"], ("method",), ("rho",)),
         "relevance": report.simple(found["relevance"], ("architecture", "method"), ("rho",)),

@@ -218,7 +218,7 @@ def pointed(
     """Whether the strongest superpixel of the most harmful region lies on the planted cause."""
     assert subject.cause_mask is not None
     segments = attribution.segments
-    mask = _on_grid(subject.cause_mask, segments)
+    mask = on_grid(subject.cause_mask, segments)
     size_wh = (case.image.shape[1], case.image.shape[0])
     false = subject.kind == "FP"
     regions = hurting_regions(attribution, false, size_wh, rules, subject.box_xyxy)[:1]
@@ -248,7 +248,7 @@ def _strongest(attribution: Attribution, region: Region, false: bool) -> int:
     return int(members[fidelity.most_negative(values[members], false)])
 
 
-def _on_grid(mask: BoolArray, segments: SegmentArray) -> BoolArray:
+def on_grid(mask: BoolArray, segments: SegmentArray) -> BoolArray:
     """A mask of the image on the network's grid, by nearest neighbour."""
     rows, columns = (
         (np.arange(side) * full) // side

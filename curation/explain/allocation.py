@@ -1,21 +1,22 @@
 """Where passes go: regions are removed before they are named, and open answers get more masks.
 
-A region is cut from what its superpixels do on average, with many others hidden. Whether the image
-as it is gains by its removal takes one pass to see, so it is seen (:func:`untested`). And where the
-masks so far leave it open which superpixel hurts most, more of them are asked for
-(:func:`confidence`).
+A region is cut from what its superpixels do on average, with many others hidden. What the image as
+it is gains by its removal takes one pass to see, so several are removed, and the one that helps
+most is named first (:meth:`Looked.untested`). And where the masks so far leave it open which
+superpixel hurts most, more of them are asked for (:meth:`Looked.confidence`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 
 import numpy as np
 
 from curation.explain.belief import Posterior, believed
 from curation.explain.coalition_fit import Layout
-from curation.explain.hurting import candidates, named
+from curation.explain.hurting import TRIED, candidates, named
 from curation.kernel.types import Attribution, BoolArray, Box, FloatArray, Region
 from curation.regions import RegionRules
 
@@ -47,20 +48,33 @@ class Looked:
         """The regions that would be named, in the order in which they would."""
         return named(*self._asked())
 
-    def untested(self) -> BoolArray | None:
-        """[S] the region to remove next; None once one is seen to hurt, or all were removed."""
+    def untested(self) -> list[BoolArray]:
+        """[S] each: those of the first :data:`TRIED` candidates that were not removed yet."""
+        first = list(islice(candidates(*self._asked()), TRIED))
+        gains = self._gains(first)
+        return [self._members(one) for one, gain in zip(first, gains, strict=True) if gain is None]
+
+    def another(self) -> list[BoolArray]:
+        """[S]: the next candidate to remove, if no removed one was seen to hurt."""
+        every = list(candidates(*self._asked()))
+        gains = self._gains(every)
+        if any(gain is not None and gain > 0 for gain in gains):
+            return []
+        new = (one for one, gain in zip(every, gains, strict=True) if gain is None)
+        return [self._members(one) for one in islice(new, 1)]
+
+    def _gains(self, regions: Sequence[Region]) -> list[float | None]:
+        """What the image as it is was seen to gain without each; None of those not removed."""
         belief = self.attribution.belief
         assert belief is not None
-        for region in candidates(*self._asked()):
-            group = np.array(region.segments, np.int64)
-            (removal,) = belief.removals([group])
-            if removal.error > 0:
-                chosen = np.zeros(len(self.attribution.values), np.bool_)
-                chosen[group] = True
-                return chosen
-            if (removal.value > 0) == self.hurts_positive and removal.value != 0:
-                return None
-        return None
+        sign = 1.0 if self.hurts_positive else -1.0
+        removals = belief.removals([np.array(one.segments, np.int64) for one in regions])
+        return [None if one.error > 0 else sign * one.value for one in removals]
+
+    def _members(self, region: Region) -> BoolArray:
+        chosen = np.zeros(len(self.attribution.values), np.bool_)
+        chosen[list(region.segments)] = True
+        return chosen
 
     def _asked(self) -> tuple[Attribution, bool, tuple[int, int], RegionRules, Box]:
         return self.attribution, self.hurts_positive, self.image_size_wh, RULES, self.focus_box
@@ -116,8 +130,8 @@ def in_turns(
     found = [believed(masks[:count], scores[:, t], layout) for t, layout in enumerate(layouts)]
     while True:
         found = _removed(found, scored, looked, most)
-        # one each is kept: what more masks tell may name another region, which is removed too
-        left = max(0, most - len(found[0].masks) - len(found))
+        # some are kept: what more masks tell may name other regions, which are removed too
+        left = max(0, most - len(found[0].masks) - TRIED * len(found))
         rows = _new(masks[count : count + min(block, left)], found[0].masks)
         if not len(rows) or _is_certain(looked(found), certain):
             return found
@@ -134,14 +148,20 @@ def _removed(
     looked: Callable[[Sequence[Posterior]], Sequence[Looked]],
     most: int,
 ) -> list[Posterior]:
-    """Beliefs after regions were removed, one a target and call, until none is left to remove."""
+    """Beliefs after regions were removed, those of all targets in a call, until none is left."""
+    is_first = True
     while (left := most - len(found[0].masks)) > 0:
-        groups = [group for each in looked(found) if (group := each.untested()) is not None]
+        known = looked(found)
+        # the likeliest of every target before the next of any, should not all of them fit
+        turns = zip_longest(*(each.untested() if is_first else each.another() for each in known))
+        groups = [group for turn in turns for group in turn if group is not None]
         without = np.array([~group for group in groups], np.float32)
         rows = _new(without.reshape(-1, found[0].masks.shape[1]), found[0].masks)[:left]
         if not len(rows):
             break
         found = _added(found, rows, scored)
+        # once: each removal changes a little what is cut next, and so on without an end
+        is_first = False
     return found
 
 

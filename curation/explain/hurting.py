@@ -19,13 +19,18 @@ SHOWN = 0.75
 """How likely all others are shown: the share that regions are cut by (``GPShap.region_share``)."""
 
 
+TRIED = 3
+"""So many of the :func:`candidates` are removed before any is named first."""
+WIDER_Z, WIDER_SHARE = 1.0, 0.05
+"""How certain and how strong a superpixel of the wider candidate is: several that do a little each
+often do more together than the one that is certain."""
 MORE_SHARES = (0.9, 1.0)
-"""Where no region helps, others are cut from what superpixels do while more is shown, nearer to the
-image as it is."""
+"""Where none of them helps, others are cut from what superpixels do while more is shown, nearer to
+the image as it is."""
 ANYWHERE = 2
-"""Then so many are cut wherever they lie: what hurts may stand far from the object."""
+"""So many are cut wherever they lie: what hurts may stand far from the object."""
 FURTHER = 3
-"""And then so many more near it, each without the superpixels of those before it."""
+"""And so many more near it, each without the superpixels of those before it."""
 
 
 def hurting_regions(
@@ -35,12 +40,13 @@ def hurting_regions(
     rules: RegionRules,
     focus_box: Box | None = None,
 ) -> list[Region]:
-    """The regions of :func:`~curation.regions.harmful_regions`, those removed in vain last.
+    """The regions of :func:`~curation.regions.harmful_regions`, the one first that helps most.
 
-    Arguments are those there. Where the method knows more of the score than single values, a region
-    without which the image as it is was seen to be no better stands behind all others: what hurts
-    on average over masked images need not hurt in this one. Where all are in vain, one that is not
-    is looked for among :func:`candidates`. ``only_with`` then says which hurt only beside others.
+    Arguments are those there. Where the method knows more of the score than single values, the
+    first is the one of the :func:`candidates` without which the image as it is was seen to gain
+    most, which may lie far from the object. Those without which it was seen to be no better stand
+    last: what hurts on average over masked images need not hurt in this one. ``only_with`` then
+    says which hurt only beside others.
     """
     regions = named(attribution, hurts_positive, image_size_wh, rules, focus_box)
     if attribution.belief is None or len(regions) < 2:
@@ -66,12 +72,11 @@ def named(
     regions = helpful_first(attribution, hurts_positive, harmful_regions(*asked))
     if attribution.belief is None or not regions:
         return regions
-    for candidate in candidates(*asked):
-        region = _as_removed(attribution, hurts_positive, candidate, image_size_wh)
-        if not in_vain(attribution, hurts_positive, region):
-            apart = [one for one in regions if set(region.segments).isdisjoint(one.segments)]
-            return [region, *apart][: rules.max_regions]
-    return regions
+    first = _first(*asked)
+    if first is None or first.segments == regions[0].segments:
+        return regions
+    apart = [one for one in regions if set(one.segments).isdisjoint(first.segments)]
+    return _weighed(attribution, hurts_positive, [first, *apart][: rules.max_regions])
 
 
 def candidates(
@@ -83,9 +88,10 @@ def candidates(
 ) -> Iterator[Region]:
     """What may be named first, the likeliest first; arguments as above, with a belief.
 
-    The regions as they are cut; then the heaviest where more of the image is shown
-    (:data:`MORE_SHARES`); then the heaviest of the whole image; then what is left near the object
-    without the superpixels of all these. Each comes once.
+    The heaviest near the object, the heaviest of the whole image, and the heaviest there where
+    superpixels count that do less (:data:`WIDER_SHARE`); then the others near the object, the
+    heaviest where more of the image is shown (:data:`MORE_SHARES`), the next of the whole image,
+    and what is left near the object without the superpixels of all these. Each comes once.
     """
     assert attribution.belief is not None
     more = hurts_positive, image_size_wh, rules, focus_box
@@ -97,12 +103,21 @@ def candidates(
                 come.add(region.segments)
                 yield region
 
-    yield from new(harmful_regions(attribution, *more))
+    near = harmful_regions(attribution, *more)
+    everywhere = harmful_regions(attribution, hurts_positive, image_size_wh, rules)
+    yield from new(near[:1])
+    yield from new(everywhere[:1])
+    wider = replace(
+        rules,
+        z=min(rules.z, WIDER_Z),
+        min_share_of_peak=min(rules.min_share_of_peak, WIDER_SHARE),
+    )
+    yield from new(harmful_regions(attribution, hurts_positive, image_size_wh, wider)[:1])
+    yield from new(near)
     for share in MORE_SHARES:
         values, errors = attribution.belief.banzhaf(share)
         seen = replace(attribution, region_values=values, region_errors=errors)
         yield from new(harmful_regions(seen, *more)[:1])
-    everywhere = harmful_regions(attribution, hurts_positive, image_size_wh, rules)
     yield from new(everywhere[:ANYWHERE])
     values, errors = attribution.for_regions()
     for _ in range(FURTHER):
@@ -110,6 +125,42 @@ def candidates(
         values[[member for segments in come for member in segments]] = 0
         seen = replace(attribution, region_values=values, region_errors=errors)
         yield from new(harmful_regions(seen, *more)[:1])
+
+
+def _first(
+    attribution: Attribution,
+    hurts_positive: bool,
+    image_size_wh: tuple[int, int],
+    rules: RegionRules,
+    focus_box: Box | None,
+) -> Region | None:
+    """The candidate whose removal gains most, None where all were removed in vain.
+
+    Of those that were removed, and the likeliest of the others: its gain is a guess, which may be
+    better than what a mask happens to tell of some region that does hardly anything.
+    """
+    every = [
+        _as_removed(attribution, hurts_positive, one, image_size_wh)
+        for one in candidates(attribution, hurts_positive, image_size_wh, rules, focus_box)
+    ]
+    told = _gains(attribution, hurts_positive, every)
+    hopeful = [row for row, (gain, error) in enumerate(told) if gain + error > 0]
+    compared = [row for row in hopeful if told[row][1] == 0 or row == hopeful[0]]
+    best = max(compared, key=lambda row: told[row][0], default=None)  # of equal ones the first
+    return None if best is None else every[best]
+
+
+def _weighed(
+    attribution: Attribution, hurts_positive: bool, regions: Sequence[Region]
+) -> list[Region]:
+    """Regions that were cut by several rules, each with its share of what all of them do."""
+    values, _ = attribution.for_regions()
+    harm = np.maximum(values if hurts_positive else -values, 0)
+    each = [float(harm[list(region.segments)].sum()) for region in regions]
+    total = sum(each)
+    if not total:  # named for what their removal did alone
+        return [replace(region, weight=1 / len(regions)) for region in regions]
+    return [replace(region, weight=own / total) for region, own in zip(regions, each, strict=True)]
 
 
 def _as_removed(
@@ -147,9 +198,18 @@ def in_vain(attribution: Attribution, hurts_positive: bool, region: Region) -> b
     """
     if attribution.belief is None:
         return False
-    (removal,) = attribution.belief.removals([np.array(region.segments, np.int64)])
-    gain = removal.value if hurts_positive else -removal.value
-    return gain + removal.error <= 0
+    ((gain, error),) = _gains(attribution, hurts_positive, [region])
+    return gain + error <= 0
+
+
+def _gains(
+    attribution: Attribution, hurts_positive: bool, regions: Sequence[Region]
+) -> list[tuple[float, float]]:
+    """What the image as it is gains without each, and the error of that, 0 where it was seen."""
+    assert attribution.belief is not None
+    sign = 1.0 if hurts_positive else -1.0
+    removals = attribution.belief.removals([np.array(one.segments, np.int64) for one in regions])
+    return [(sign * one.value, one.error) for one in removals]
 
 
 def helpful_first(

@@ -154,6 +154,30 @@ def test_away_each_planted_failure_has_a_row_for_each_way_to_look(tmp_path):
     assert all(row["helps"] in (0.0, 1.0) and row["hit"] in (0.0, 1.0) for row in rows)
     # what was seen to help is named, so that deleting it helps
     assert all(row["helps"] for row in rows if row["way"] == away.REMOVED)
+    assert len({row["cause_gain"] for row in rows if row["subject"] == 0}) == 1
+
+
+def test_away_causes_that_do_more_than_the_window_tells_stand_apart():
+    rows = [
+        {"world": "w", "image": f"w/{d}", "detection": d, "method": way, "helps": 1.0,
+         "hit": float(way == away.REMOVED), "gain": gain, "cause_gain": of_cause}
+        for d, of_cause in (("beyond", 2.0), ("within", 0.5), ("harmless", -1.0))
+        for way, gain in ((away.WINDOW, 1.0), (away.REMOVED, 3.0))
+    ]  # fmt: skip
+    found = away.tables(rows)
+    assert [row["detections"] for row in found["away"]] == [3, 3]
+    assert [row["detections"] for row in found["away_beyond"]] == [1, 1]
+    assert found["away_beyond"][0]["cause_gain"][0] == 2.0
+
+
+def test_away_a_small_cause_lies_on_the_superpixel_that_it_fills_most():
+    segments = superpixels.grid((8, 8), 4)
+    cause = np.zeros((8, 8), np.bool_)
+    cause[:4, :3] = True
+    assert away.covered(cause, segments).tolist() == [True, False, False, False]
+    cause[:] = False
+    cause[5, 5] = True
+    assert away.covered(cause, segments).tolist() == [False, False, False, True]
 
 
 def _rows(name, gap, seconds, tier="equal"):
