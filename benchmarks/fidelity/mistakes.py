@@ -27,10 +27,10 @@ from curation import explain, superpixels
 from curation.explain import fidelity
 from curation.explain.base import masked_scores
 from curation.explain.checks.reference import converged_reference
+from curation.explain.hurting import hurting_regions
 from curation.explain.questions import Asked, Question, answers
 from curation.explain.what import OFFSETS, What
 from curation.kernel.types import Attribution, Box, FloatArray
-from curation.regions import harmful_regions
 from curation.superpixels import SegmentArray
 from retrain.detector import SsdDetector
 
@@ -171,7 +171,7 @@ def _told(
         "whole": 0.0,
     }
     size_wh = (case.image.shape[1], case.image.shape[0])
-    regions = harmful_regions(attribution, false, size_wh, RULES, box)[:1]
+    regions = hurting_regions(attribution, false, size_wh, RULES, box)[:1]
     if not regions:
         return row
     members = list(regions[0].segments)

@@ -90,8 +90,7 @@ def write(
         },
     )
     if "fig2" in tables:
-        shown = [row for row in tables["fig2"] if row["asked"] == report.FIGURE2_ASKED]
-        plot.draw(shown, folder / f"{name}-figure2.svg")
+        plot.draw(tables["fig2"], folder / f"{name}-figure2.svg")
     return path
 
 

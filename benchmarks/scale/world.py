@@ -33,7 +33,7 @@ from services.db.tables import FailureRow, FailureState, Image, Role, Unit, Unit
 from services.demo.street import CLASS_NAMES, Scene, WorldConfig, generate, write_coco
 from services.intake.frames import ingest_frame
 from services.intake.imports import import_dataset
-from services.models import importing, registry, training
+from services.models import evaluation, importing, registry, training
 from services.selection.training_sample import training_sample
 from services.store.storage import StoredImage, put_image
 from services.units.resident import Resident
@@ -136,7 +136,7 @@ def _make(root: Path, epochs: int, budget: int, champion: Path | None) -> None:
     work(context)
     with reading(context.sessions) as session:
         model = registry.require_champion(session)
-    training.measured(context, model.id)
+    evaluation.measured(context, model.id)
     training_sample(context, model, _embedder(context))  # kept: once in the life of a model
     context.engine.dispose()
 

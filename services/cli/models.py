@@ -178,7 +178,7 @@ def add_model(
 
     Adding again what is there adds nothing and is no error.
     """
-    from services.models import holding, importing, registry, training
+    from services.models import evaluation, holding, importing, registry
 
     names = importing.read_class_names(classes) if classes else ()
     source = importing.Source(path, names, architecture or None, default_boxes, network)
@@ -192,7 +192,7 @@ def add_model(
         with console().status("adding it"):
             model = importing.add(context, loaded.detector, path, actors.current().name)
         with console().status("evaluating it"):
-            reports = training.evaluate_splits(context, model.id)
+            reports = evaluation.evaluate_splits(context, model.id)
         with reading(context.sessions) as session:
             first = registry.require_champion(session).id == model.id
             model = session.get_one(Model, model.id)

@@ -38,7 +38,7 @@ def draw_plan(
         InvalidRequest: no policy has this name.
     """
     from services.config import builders
-    from services.models import registry, training
+    from services.models import evaluation, registry
     from services.report import plan, predictor
     from services.selection import planning, plans
 
@@ -48,7 +48,7 @@ def draw_plan(
     if champion is None:
         raise NotFound(NO_CHAMPION)
     with console().status("the champion on the holdout"):
-        champion = training.measured(context, champion.id)
+        champion = evaluation.measured(context, champion.id)
     scores = pool_scores.known_scores(context, champion)
     embedder = builders.region_embedder(context.settings, builders.load_encoder(context.settings))
 

@@ -65,7 +65,7 @@ def train(
 
 
 def _train(again: bool) -> None:
-    from services.models import datasets, holding, registry, training
+    from services.models import datasets, evaluation, holding, registry, training
     from services.worker.supervisor import running
 
     with opened() as context:
@@ -76,7 +76,7 @@ def _train(again: bool) -> None:
                 raise Conflict("there is nothing to train on: `e2x import FOLDER --role seed`")
         by_workers = context.settings.broker_url or running(context.project) is not None
         model = _by_workers(context, again) if by_workers else _here(context, again)
-        reports = training.evaluate_splits(context, model.id)
+        reports = evaluation.evaluate_splits(context, model.id)
         with reading(context.sessions) as session:
             model = session.get_one(Model, model.id)
             first = registry.require_champion(session).id == model.id

@@ -23,7 +23,7 @@ from services.db.tables import (
     Role,
 )
 from services.models import datasets, registry
-from services.models.training import evaluate_model
+from services.models.evaluation import evaluate_model
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.races import insert_new
 from services.db.tables import FailureRow, FailureState, Model, Pointer, Role, Unit
-from services.models import datasets, registry, training
+from services.models import datasets, evaluation, registry
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def check(context: Context, model_id: str) -> str | None:
         model = session.get_one(Model, model_id)
         known = bool(_report(model)) or not datasets.labelled_images(session, (Role.HOLDOUT,))
     if not known:
-        model = training.measured(context, model_id)
+        model = evaluation.measured(context, model_id)
     with reading(context.sessions) as session:
         return why_held(session, settings, model)
 

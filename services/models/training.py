@@ -1,10 +1,8 @@
-"""From labels to a registered model: dataset version, supervised run, evaluation, registry."""
+"""From labels to a registered model: dataset version, supervised run, registry."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import shutil
 from collections import Counter
@@ -19,18 +17,16 @@ from sqlalchemy.orm import Session
 from curation.kernel.manifest import Manifest
 from retrain.config import DetectorConfig, TrainConfig
 from retrain.description import config_of
-from retrain.errors import ReportMismatch
-from retrain.report import EvaluationReport
 from services import units
 from services.config import builders
 from services.context import Context
 from services.db.engine import reading
-from services.db.tables import Cycle, DatasetVersion, Model, Role, Unit, UnitState
+from services.db.tables import Cycle, DatasetVersion, Model, Unit, UnitState
 from services.errors import Conflict
-from services.models import checkpoints, datasets, mirrored, registry, summaries
+from services.models import checkpoints, datasets, evaluation, registry, summaries
 from services.models.training_process import run_job, together
 from services.store import model_folders
-from services.store.project_store import ProjectStore, store_of
+from services.store.project_store import store_of
 from services.units import threads
 
 logger = logging.getLogger(__name__)
@@ -40,8 +36,6 @@ HAS_CHAMPION = (
     "there is a champion already: `e2x cycle run` trains the next; `e2x train --again` trains one "
     "from the beginning"
 )
-REPORT_FORM = 1
-"""Raised when the same model, labels and settings give another report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +49,8 @@ class Trained:
     parent_id: str | None
     training: dict[str, Any]
     reports: dict[str, Any] = field(default_factory=dict)
-    """Of the first detector, see :func:`evaluate_splits`: what it can is known before it is the
-    champion, since explanations of its failures depend on it."""
+    """Of the first detector, by :func:`~services.models.evaluation.evaluate_splits`: what it can is
+    known before it is the champion, since explanations of its failures depend on it."""
 
 
 def request(session: Session, again: bool = False) -> Unit:
@@ -214,7 +208,9 @@ def _trained(
 def _first_look(context: Context, folder: str, names: Sequence[str]) -> dict[str, Any]:
     with reading(context.sessions) as session:
         sets = summaries.sets_of(session)
-    reports = {role: _evaluated(context, folder, each, names) for role, each in sets.items()}
+    reports = {
+        role: evaluation.evaluated(context, folder, each, names) for role, each in sets.items()
+    }
     return summaries.summaries_of(context, folder, reports, sets)
 
 
@@ -228,127 +224,3 @@ def run_name(cycle_id: int | None, drawn: bool = False) -> str:
     if cycle_id is None:
         return "train-first"
     return f"train-cycle-{cycle_id}" + ("-drawn" if drawn else "")
-
-
-def evaluate_model(
-    context: Context,
-    model_id: str,
-    manifest: Manifest,
-    class_names: Sequence[str] | None = None,
-) -> EvaluationReport:
-    """A model on a labelled set; the report is kept beside the model and read when it is there.
-
-    It is named by all that it follows from: what is labelled, the classes, the thresholds and the
-    arithmetic. A report of anything else, or a damaged one, is passed over.
-
-    Args:
-        context: wiring.
-        model_id: the model.
-        manifest: the labelled set.
-        class_names: the first of its classes, of which alone the report speaks; None: all.
-    """
-    with reading(context.sessions) as session:
-        model = session.get_one(Model, model_id)
-        folder, all_names = model.folder, model.class_names
-    names = all_names if class_names is None else class_names
-    return _evaluated(context, folder, manifest, names)
-
-
-def _evaluated(
-    context: Context,
-    folder: str,
-    manifest: Manifest,
-    class_names: Sequence[str],
-) -> EvaluationReport:
-    names = list(class_names)
-    store = store_of(context)
-    key = f"{folder}/{model_folders.REPORTS}{report_key(context, manifest, names)}.json"
-    kept = _kept_report(store, key)
-    if kept is not None:
-        return kept
-    from retrain.evaluate import evaluate  # loads PyTorch, which reading a report does not need
-
-    with model_folders.local(context, folder) as path:
-        detector = builders.load_detector(path, context.settings)
-    with store.local_images(item.file for item in manifest.items) as image_root:
-        report = evaluate(
-            detector,
-            manifest,
-            image_root,
-            score_threshold=context.settings.failures.score_threshold,
-            iou_threshold=context.settings.failures.iou_threshold,
-            class_names=names,
-            limits=builders.image_limits(context.settings),
-        )
-    if not report.unreadable:  # else it is evaluated again once the files are back
-        store.put(key, (json.dumps(report.to_dict(), indent=1) + "\n").encode())
-    return report
-
-
-def report_key(context: Context, manifest: Manifest, class_names: Sequence[str]) -> str:
-    """What a report of any one model follows from, beside the model, as 32 hex digits."""
-    told = {
-        **summaries.against(context, manifest.version),
-        "form": REPORT_FORM,
-        "classes": list(class_names),
-        "device": context.settings.detector.device,
-    }
-    text = json.dumps(told, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _kept_report(store: ProjectStore, key: str) -> EvaluationReport | None:
-    """A report that is kept, None where there is none that can be read."""
-    try:
-        return EvaluationReport.from_dict(json.loads(store.get(key)))
-    except FileNotFoundError:
-        return None
-    except (ReportMismatch, ValueError, OSError) as error:
-        logger.warning("the model is evaluated again, its report cannot be read: %s", error)
-        return None
-
-
-def evaluate_splits(context: Context, model_id: str) -> dict[str, EvaluationReport]:
-    """A model on every evaluation role that has images; summaries go to its row."""
-    with reading(context.sessions) as session:
-        folder, sets = session.get_one(Model, model_id).folder, summaries.sets_of(session)
-    reports = {role: evaluate_model(context, model_id, each) for role, each in sets.items()}
-    told = summaries.summaries_of(context, folder, reports, sets)
-    with context.sessions.begin() as session:
-        model = session.get_one(Model, model_id)
-        if model.reports != told:
-            model.reports = told
-            mirrored.want(session, model_id)
-    return reports
-
-
-def measured(context: Context, model_id: str) -> Model:
-    """A model with its figures on the holdout, which may be younger than the model.
-
-    What images cost to label is told from them, and the gate needs them later in any case.
-    """
-    with reading(context.sessions) as session:
-        model = session.get_one(Model, model_id)
-        holdout = datasets.labelled_set(session, Role.HOLDOUT)
-    known = (model.reports or {}).get(Role.HOLDOUT, {})
-    now = summaries.against(context, holdout.version)
-    # Figures of an older version of this program do not say what they follow from.
-    judged = known.get("images", 0) + known.get("unreadable", 0)
-    fresh = known.get(summaries.AGAINST, now) == now and judged == len(holdout.items)
-    if fresh or not holdout.items:
-        return model
-    evaluate_splits(context, model_id)
-    with reading(context.sessions) as session:
-        return session.get_one(Model, model_id)
-
-
-def reports_of(
-    context: Context, model_id: str, class_names: Sequence[str] | None = None
-) -> dict[str, EvaluationReport]:
-    """A model on every evaluation role that has images; see :func:`evaluate_model`."""
-    with reading(context.sessions) as session:
-        sets = summaries.sets_of(session)
-    return {
-        role: evaluate_model(context, model_id, manifest, class_names)
-        for role, manifest in sets.items()
-    }

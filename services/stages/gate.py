@@ -35,7 +35,7 @@ from services.db.tables import (
 from services.db.tables import Model as ModelRow
 from services.errors import ChampionChanged, Conflict
 from services.failures.check import still_failing
-from services.models import mirrored, pins, registry, training
+from services.models import evaluation, mirrored, pins, registry
 from services.stages.gate_questions import Questions
 from services.synthesis import samples
 from services.units import Claim
@@ -174,8 +174,8 @@ def _opponent(session: Session, cycle: Cycle) -> str:
 
 def _answers(stage: StageContext, model_id: str, asked: Questions) -> _Answers:
     """How a model does on the evaluation splits, the fixed failures and the modes."""
-    training.evaluate_splits(stage.context, model_id)
-    reports = training.reports_of(stage.context, model_id, asked.class_names)
+    evaluation.evaluate_splits(stage.context, model_id)
+    reports = evaluation.reports_of(stage.context, model_id, asked.class_names)
     if "holdout" not in reports:
         raise Conflict(holdout.NO_HOLDOUT)
     rows = asked.rows()

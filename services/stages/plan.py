@@ -15,7 +15,7 @@ from services.context import Context
 from services.db.engine import reading
 from services.db.parts import in_parts
 from services.db.tables import PlanRow
-from services.models import registry, training
+from services.models import evaluation, registry
 from services.models.loaded import detector_of, embedder_of
 from services.selection import plan_content, planning, plans, pool_scores
 from services.selection.choose import Terms
@@ -39,7 +39,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     give_back_freed_memory()
     with reading(context.sessions) as session:
         champion_id = registry.require_champion(session).id
-    champion = training.measured(context, champion_id)
+    champion = evaluation.measured(context, champion_id)
     terms = Terms(wanted["policy"], wanted["seed"], wanted["budget_boxes"])
     scores = pool_scores.known_scores(context, champion)
 

@@ -16,7 +16,7 @@ from services.db import sides
 from services.db.convert import detections_as_json
 from services.db.engine import reading
 from services.db.tables import CandidateRow, Cycle, LabelTask, ModeRow, ModeSighting, PlanRow
-from services.models import training
+from services.models import evaluation
 from services.models.loaded import embedder_of
 from services.modes import recognise
 from services.selection import traced
@@ -39,7 +39,7 @@ def run(stage: StageContext, claim: Claim) -> Store:
     give_back_freed_memory()  # what the champion's batches took: the index is as large as the pool
     with reading(context.sessions) as session:
         cycle = session.get_one(Cycle, claim.payload["cycle"])
-    champion = training.measured(context, str(cycle.champion_id))
+    champion = evaluation.measured(context, str(cycle.champion_id))
     names = tuple(champion.class_names)
     embedder = embedder_of(stage)
     if claim.payload["round"] == 0:  # once: what cannot be embedded stays out

@@ -14,7 +14,7 @@ from retrain.report import ClassMetrics, EvaluationReport, ObjectOutcome
 from services import units
 from services.context import Context
 from services.db.tables import Annotation, Cycle, CycleState, Model, Role
-from services.models import datasets, training
+from services.models import datasets, evaluation
 from services.units import Claim
 from tests.services.builders import make_image
 
@@ -84,7 +84,7 @@ def add_report(session: Session, context: Context, model: Model, quality: float 
         (folder / CONFIG_FILE).write_text(json.dumps(told))
     # also what it is compared by with a model that knows cars alone
     for names in (tuple(model.class_names), report.class_names):
-        key = training.report_key(context, manifest, names)
+        key = evaluation.report_key(context, manifest, names)
         replace(report, class_names=names).write(folder / f"report-{key}.json")
 
 

@@ -23,7 +23,7 @@ from services.db.engine import reading
 from services.db.tables import Image, Model, ModelState, Role
 from services.intake.frames import ingest_frame
 from services.intake.imports import import_dataset
-from services.models import datasets, training
+from services.models import datasets, evaluation
 from services.store import model_folders, storage
 from services.store.project_store import store_of
 from tests import bad_images
@@ -183,13 +183,13 @@ def test_a_model_is_judged_on_pictures_of_the_bucket_once(
         holdout = datasets.labelled_set(session, Role.HOLDOUT)
     names = holdout.class_names
 
-    report = training.evaluate_model(context, detector.version, holdout, names)
+    report = evaluation.evaluate_model(context, detector.version, holdout, names)
 
     assert (report.num_images, report.unreadable) == (2, 0)
     kept = [entry.key for entry in store_of(context).walk(folder)]
     assert sum("/report-" in key for key in kept) == 1
     store_of(context).delete(f"{folder}/config.json")  # what is kept is read without the model
-    assert training.evaluate_model(context, detector.version, holdout, names) == report
+    assert evaluation.evaluate_model(context, detector.version, holdout, names) == report
 
 
 def test_a_dataset_version_is_kept_in_the_bucket(bucket_context: Context, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from retrain.description import config_of
 from retrain.detector import SsdDetector
 from retrain.published import from_file
 from services.db.tables import Cycle, Role
-from services.models import training
+from services.models import evaluation, training
 from services.selection import label_cost
 from tests.services.builders import add_champion, make_image
 from tests.services.commands import CommandLine
@@ -248,15 +248,15 @@ def test_a_holdout_that_comes_later_tells_what_images_cost(
 ) -> None:
     line.done("models", "add", folder)
     with line.opened() as context:
-        assert label_cost.rate_of(training.measured(context, models(line)[0]["id"]).reports) == (
+        assert label_cost.rate_of(evaluation.measured(context, models(line)[0]["id"]).reports) == (
             label_cost.Rate(1.0)
         )
     line.done("import", write_coco(tmp_path / "held", pictures(1, 2)), "--role", "holdout")
     with line.opened() as context:
-        first = training.measured(context, models(line)[0]["id"])
+        first = evaluation.measured(context, models(line)[0]["id"])
     assert first.reports is not None
     assert first.reports["holdout"]["images"] == 2
     assert label_cost.rate_of(first.reports) != label_cost.Rate(1.0)
     line.done("import", write_coco(tmp_path / "more", pictures(3)), "--role", "holdout")
     with line.opened() as context:
-        assert training.measured(context, first.id).reports["holdout"]["images"] == 3
+        assert evaluation.measured(context, first.id).reports["holdout"]["images"] == 3

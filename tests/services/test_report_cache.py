@@ -14,7 +14,7 @@ from curation.kernel.images import encode_png
 from retrain.report import EvaluationReport, require_comparable
 from services.context import Context
 from services.db.tables import Annotation, Model, Role
-from services.models import datasets, summaries, training
+from services.models import datasets, evaluation, summaries
 from services.store.storage import put_image
 from tests.services.builders import make_image
 from tests.services.field_frames import blind
@@ -49,7 +49,7 @@ def with_failures(context: Context, **changed: Any) -> Context:
 def report(context: Context, number: int = 1, **options: Any) -> EvaluationReport:
     with context.sessions() as session:
         holdout = datasets.labelled_set(session, Role.HOLDOUT)
-    return training.evaluate_model(context, f"{number:064x}", holdout, **options)
+    return evaluation.evaluate_model(context, f"{number:064x}", holdout, **options)
 
 
 def files(context: Context, number: int = 1) -> list[Path]:
@@ -97,7 +97,7 @@ def test_a_damaged_report_is_made_again_and_told(
 
 def test_figures_of_a_model_follow_the_thresholds_and_the_labels(judged: Context) -> None:
     def against(context: Context) -> dict[str, Any]:
-        model: Model = training.measured(context, f"{1:064x}")
+        model: Model = evaluation.measured(context, f"{1:064x}")
         found: dict[str, Any] = model.reports["holdout"][summaries.AGAINST]
         return found
 

@@ -22,7 +22,7 @@ from services.db.engine import reading
 from services.db.tables import FailureState, Role
 from services.errors import Conflict
 from services.failures.check import still_failing, words_about
-from services.models import training
+from services.models import evaluation
 from services.models.classes import class_names
 from services.store.storage import put_image
 from services.units import Claim
@@ -154,8 +154,8 @@ def test_looks_of_the_service_do_not_wait_for_writers(
     context, payloads = project
     model_id = payloads["scan"]["model"]
     assert triggers.check(context) == []
-    assert training.reports_of(context, model_id) == {}
-    assert training.measured(context, model_id).id == model_id
+    assert evaluation.reports_of(context, model_id) == {}
+    assert evaluation.measured(context, model_id).id == model_id
     with reading(context.sessions) as session:
         assert class_names(session) == ("background",)
         with pytest.raises(Conflict, match="holdout"):

@@ -16,8 +16,9 @@ from services.api.deps import (
     ViewOf,
     row_after,
 )
-from services.api.schemas import AgreementOut, AgreementPage, LookOut, Page, SettleIn
+from services.api.schemas import Page
 from services.api.schemas_looks import GivenOut
+from services.api.schemas_tasks import AgreementOut, AgreementPage, LookOut, SettleIn
 from services.api.strict import StrictRoute
 from services.db import actors
 from services.db.tables import SecondLook

@@ -19,7 +19,15 @@ from services.api.deps import (
     Word,
     row_after,
 )
-from services.api.schemas import AnnotationOut, CloseIn, LeaseIn, Page, RenewIn, SubmitIn, TaskOut
+from services.api.schemas import Page
+from services.api.schemas_tasks import (
+    AnnotationOut,
+    CloseIn,
+    LeaseIn,
+    RenewIn,
+    SubmitIn,
+    TaskOut,
+)
 from services.api.strict import StrictRoute
 from services.db import actors
 from services.db.actors import Door
