@@ -45,6 +45,12 @@ LOOP = {
     "F4_anywhere_above_box": Bar("the same, above the object with its surroundings", ">="),
     "F4_anywhere_above_random": Bar("the same, above random regions", ">="),
     "F4_anywhere_above_negative": Bar("the same, above those near the object", ">="),
+    "F4_named_above_whole_image": Bar(
+        "regions that the service names, above the whole image, points", ">="
+    ),
+    "F4_named_above_box": Bar("the same, above the object with its surroundings", ">="),
+    "F4_named_above_random": Bar("the same, above random regions", ">="),
+    "F4_named_above_negative": Bar("the same, above all near the object", ">="),
     "F1": Bar("failing frames and E2X above frames and random, largest budget, points", ">="),
     "F1_at_all": Bar("the same, above it at all", ">="),
     "F2": Bar("failing frames and E2X above the frames alone, points", ">="),

@@ -132,7 +132,8 @@ def retrieval_bars(
 ) -> dict[str, Any]:
     """T10 to T13; T12 of whole policies, and of the regions when each failure asks alone; F4 in
     points of precision of single failures, regions that hurt above other queries; F4_anywhere the
-    same of regions wherever they lie, in worlds that tell."""
+    same of regions wherever they lie, and F4_named of those that the service names, in worlds that
+    tell."""
     useful, enrichment = by_arm(units, "useful"), by_arm(units, "enrichment")
     times = [
         useful["e2x"][key] / max(value, 1 / 100)
@@ -148,12 +149,12 @@ def retrieval_bars(
         f"F4_regions_above_{rival}": bar([100 * (one["negative"] - one[rival]) for one in told], 0)
         for rival in ("whole_image", "box", "random")
     }
-    far = [one for one in told if "anywhere" in one]
-    if far:
-        above |= {
-            f"F4_anywhere_above_{rival}": bar([100 * (u["anywhere"] - u[rival]) for u in far], 0)
-            for rival in ("whole_image", "box", "random", "negative")
-        }
+    for variant in ("anywhere", "named"):
+        far = [one for one in told if variant in one]
+        for rival in ("whole_image", "box", "random", "negative") if far else ():
+            above[f"F4_{variant}_above_{rival}"] = bar(
+                [100 * (one[variant] - one[rival]) for one in far], 0
+            )
     return above | {
         "T10": bar(list(useful["e2x"].values()), 0.55),
         "T11": bar(list(enrichment["e2x"].values()), 10),

@@ -11,10 +11,11 @@ import numpy as np
 
 from benchmarks.loop import tested
 from benchmarks.loop.average_precision import ap50, matched
-from benchmarks.loop.worlds import ANYWHERE, Sample, World, as_boxes
+from benchmarks.loop.worlds import ANYWHERE, NAMED, Sample, World, as_boxes
 from curation import superpixels
 from curation.embedding.embed import FailureEmbedding, RegionEmbedder
 from curation.explain import Explainer
+from curation.explain.hurting import hurting_regions
 from curation.failures import FailureRules, find_failures
 from curation.index import RegionIndex
 from curation.kernel.boxes import pairwise_iou
@@ -162,7 +163,8 @@ def _regions(
     negative = harmful_regions(attribution, hurts, size, rules, failure.box_xyxy)
     controls = {"random": Control.RANDOM, "positive": Control.POSITIVE, "box": Control.BOX}
     anywhere = harmful_regions(attribution, hurts, size, rules)
-    return {"negative": negative, ANYWHERE: anywhere} | {
+    named = hurting_regions(attribution, hurts, size, rules, failure.box_xyxy)
+    return {"negative": negative, ANYWHERE: anywhere, NAMED: named} | {
         name: control_regions(
             attribution, negative, control, hurts, size, rules, failure.box_xyxy, rng
         )

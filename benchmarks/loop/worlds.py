@@ -20,6 +20,9 @@ VARIANTS = ("negative", "random", "positive", "box")
 """Which regions of a failure become its query; all but the first isolate the explanation."""
 ANYWHERE = "anywhere"
 """Regions that hurt wherever they lie, for worlds where that may be far from the object."""
+NAMED = "named"
+"""And those that the service names, first the one whose removal helps most, where a method removes
+any; of the others they are those near the object."""
 MIN_SIBLINGS = 10
 """Images of the siblings that must hold a cause; the AP of fewer says nothing."""
 
@@ -157,7 +160,7 @@ def street(cache: Path, name: str, seed: int, pool: int, pool_share: float, fiel
         parts["pool"],
         parts["siblings"],
         parts["holdout"],
-        variants=(*VARIANTS, ANYWHERE) if config.figure_share else VARIANTS,
+        variants=(*VARIANTS, ANYWHERE, NAMED) if config.figure_share else VARIANTS,
     )
 
 
