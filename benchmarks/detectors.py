@@ -33,6 +33,7 @@ from retrain.config import ARCHITECTURES, MIXED_PRECISION, DetectorConfig, Train
 from retrain.engine import Progress
 from retrain.evaluate import evaluate
 from retrain.memory import keep_freed_memory
+from retrain.plan import History
 from retrain.report import EvaluationReport
 from retrain.trainer import train
 from services.demo import street as scenes
@@ -114,6 +115,7 @@ def measure(arguments: argparse.Namespace, architecture: str, seed: int) -> dict
         )
         config = TrainConfig(
             epochs=arguments.epochs,
+            max_steps=arguments.max_steps,
             batch_size=arguments.batch_size,
             learning_rate=arguments.learning_rate,
             mixed_precision=arguments.mixed_precision,
@@ -121,9 +123,16 @@ def measure(arguments: argparse.Namespace, architecture: str, seed: int) -> dict
             seed=seed,
             num_threads=arguments.threads,
         )
+        told: list[History] = []
         start = time.monotonic()
         detector = train(
-            config, detector_config, training, root, folder / "model", on_progress=show
+            config,
+            detector_config,
+            training,
+            root,
+            folder / "model",
+            on_progress=show,
+            on_history=told.append,
         )
         trained_s = time.monotonic() - start
         weights = json.loads((folder / "model" / "config.json").read_text())["weights"]
@@ -139,6 +148,7 @@ def measure(arguments: argparse.Namespace, architecture: str, seed: int) -> dict
         "input_size_hw": size,
         "min_scale": detector_config.min_scale,
         "epochs": arguments.epochs,
+        "steps": told[0].steps,
         "weights": weights["source"],
         "images": [len(training.items), len(testing.items)],
         "train_seconds": round(trained_s, 1),
@@ -208,7 +218,8 @@ def main() -> None:
     parser.add_argument("--world", choices=WORLDS, required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--architecture", choices=ARCHITECTURES, nargs="*", default=ARCHITECTURES)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=12, help="0: by patience, as `e2x train`")
+    parser.add_argument("--max-steps", type=int, default=0, help="of a training by patience")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--weights", default="auto", help="or a file; see retrain.weights")

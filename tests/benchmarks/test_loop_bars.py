@@ -206,3 +206,17 @@ def test_what_was_fixed_and_is_missed_again_has_opened_again() -> None:
     planted = {("a", row) for row in range(4)}  # 4 has no cause
     assert cycles.reopened(before, middle, end, planted) == 0.5
     assert cycles.reopened(before, before, end, planted) is None
+
+
+def test_what_the_service_names_is_set_against_every_other_query() -> None:
+    arms = [
+        {"arm": arm, "seed": seed, "result": {"useful": 0.5, "enrichment": 10.0}}
+        for arm in ("e2x", "e2x_random_regions")
+        for seed in SEEDS
+    ]
+    alone = {"negative": 0.1, "random": 0.2, "box": 0.1, "whole_image": 0.4, "named": 0.3}
+    single = [{"seed": seed, "result": alone} for seed in SEEDS]
+    found = bars.retrieval_bars(arms, [], single)
+    assert found["F4_named_above_negative"]["value"] == pytest.approx(20)
+    assert found["F4_named_above_whole_image"]["value"] == pytest.approx(-10)
+    assert not any(name.startswith("F4_anywhere") for name in found)  # not in this world
