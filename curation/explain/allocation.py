@@ -16,7 +16,7 @@ import numpy as np
 
 from curation.explain.belief import Posterior, believed
 from curation.explain.coalition_fit import Layout
-from curation.explain.hurting import TRIED, candidates, named
+from curation.explain.hurting import TRIED, candidates, gains, named
 from curation.kernel.types import Attribution, BoolArray, Box, FloatArray, Region
 from curation.regions import RegionRules
 
@@ -51,25 +51,22 @@ class Looked:
     def untested(self) -> list[BoolArray]:
         """[S] each: those of the first :data:`TRIED` candidates that were not removed yet."""
         first = list(islice(candidates(*self._asked()), TRIED))
-        gains = self._gains(first)
-        return [self._members(one) for one, gain in zip(first, gains, strict=True) if gain is None]
+        told = self._gains(first)
+        return [self._members(one) for one, gain in zip(first, told, strict=True) if gain is None]
 
     def another(self) -> list[BoolArray]:
         """[S]: the next candidate to remove, if no removed one was seen to hurt."""
         every = list(candidates(*self._asked()))
-        gains = self._gains(every)
-        if any(gain is not None and gain > 0 for gain in gains):
+        told = self._gains(every)
+        if any(gain is not None and gain > 0 for gain in told):
             return []
-        new = (one for one, gain in zip(every, gains, strict=True) if gain is None)
+        new = (one for one, gain in zip(every, told, strict=True) if gain is None)
         return [self._members(one) for one in islice(new, 1)]
 
     def _gains(self, regions: Sequence[Region]) -> list[float | None]:
         """What the image as it is was seen to gain without each; None of those not removed."""
-        belief = self.attribution.belief
-        assert belief is not None
-        sign = 1.0 if self.hurts_positive else -1.0
-        removals = belief.removals([np.array(one.segments, np.int64) for one in regions])
-        return [None if one.error > 0 else sign * one.value for one in removals]
+        told = gains(self.attribution, self.hurts_positive, regions)
+        return [None if error > 0 else gain for gain, error in told]
 
     def _members(self, region: Region) -> BoolArray:
         chosen = np.zeros(len(self.attribution.values), np.bool_)

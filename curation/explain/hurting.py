@@ -24,6 +24,9 @@ TRIED = 3
 WIDER_Z, WIDER_SHARE = 1.0, 0.05
 """How certain and how strong a superpixel of the wider candidate is: several that do a little each
 often do more together than the one that is certain."""
+WIDEST_SHARE = 0.2
+"""Of all superpixels: a wider candidate than this is none. A fifth of the image explains little,
+however much its removal changes."""
 MORE_SHARES = (0.9, 1.0)
 """Where none of them helps, others are cut from what superpixels do while more is shown, nearer to
 the image as it is."""
@@ -112,7 +115,9 @@ def candidates(
         z=min(rules.z, WIDER_Z),
         min_share_of_peak=min(rules.min_share_of_peak, WIDER_SHARE),
     )
-    yield from new(harmful_regions(attribution, hurts_positive, image_size_wh, wider)[:1])
+    most = WIDEST_SHARE * len(attribution.values)
+    widest = harmful_regions(attribution, hurts_positive, image_size_wh, wider)[:1]
+    yield from new([region for region in widest if len(region.segments) <= most])
     yield from new(near)
     for share in MORE_SHARES:
         values, errors = attribution.belief.banzhaf(share)
@@ -143,7 +148,7 @@ def _first(
         _as_removed(attribution, hurts_positive, one, image_size_wh)
         for one in candidates(attribution, hurts_positive, image_size_wh, rules, focus_box)
     ]
-    told = _gains(attribution, hurts_positive, every)
+    told = gains(attribution, hurts_positive, every)
     hopeful = [row for row, (gain, error) in enumerate(told) if gain + error > 0]
     compared = [row for row in hopeful if told[row][1] == 0 or row == hopeful[0]]
     best = max(compared, key=lambda row: told[row][0], default=None)  # of equal ones the first
@@ -153,13 +158,15 @@ def _first(
 def _weighed(
     attribution: Attribution, hurts_positive: bool, regions: Sequence[Region]
 ) -> list[Region]:
-    """Regions that were cut by several rules, each with its share of what all of them do."""
+    """Regions that were cut by several rules, each with its share of what all of them do.
+
+    The first counts as much as any other at least: its removal does most, whatever its values say.
+    """
     values, _ = attribution.for_regions()
     harm = np.maximum(values if hurts_positive else -values, 0)
     each = [float(harm[list(region.segments)].sum()) for region in regions]
+    each[0] = max(each) or 1.0
     total = sum(each)
-    if not total:  # named for what their removal did alone
-        return [replace(region, weight=1 / len(regions)) for region in regions]
     return [replace(region, weight=own / total) for region, own in zip(regions, each, strict=True)]
 
 
@@ -198,14 +205,17 @@ def in_vain(attribution: Attribution, hurts_positive: bool, region: Region) -> b
     """
     if attribution.belief is None:
         return False
-    ((gain, error),) = _gains(attribution, hurts_positive, [region])
+    ((gain, error),) = gains(attribution, hurts_positive, [region])
     return gain + error <= 0
 
 
-def _gains(
+def gains(
     attribution: Attribution, hurts_positive: bool, regions: Sequence[Region]
 ) -> list[tuple[float, float]]:
-    """What the image as it is gains without each, and the error of that, 0 where it was seen."""
+    """What the image as it is gains without each, and the error of that, 0 where it was seen.
+
+    In the unit of the score; needs a belief. For a false detection less of the score is the gain.
+    """
     assert attribution.belief is not None
     sign = 1.0 if hurts_positive else -1.0
     removals = attribution.belief.removals([np.array(one.segments, np.int64) for one in regions])

@@ -141,6 +141,31 @@ def test_a_stronger_cause_far_from_the_object_is_named_before_one_near_it(masks:
     assert [region.segments for region in known.regions()] == [(SECOND,), (FIRST,)]
 
 
+def test_what_is_named_for_its_removal_counts_as_much_as_any_other(masks: Array) -> None:
+    """The second does little on average, and holds the score back in the image as it is."""
+
+    def game(mask: Array) -> float:
+        held_back = -4.0 if mask.mean() > 0.9 else -0.3
+        return float(-1.0 * mask[FIRST] + held_back * mask[SECOND])
+
+    seen = belief_of(game, masks)
+    for group in ([FIRST], [SECOND]):
+        without = np.ones((1, 36), np.float32)
+        without[0, group] = 0
+        seen = seen.and_more(without, np.array([game(without[0])], np.float32))
+    named = looked(seen).regions()
+    assert named[0].segments == (SECOND,)
+    assert all(0 < region.weight <= 1 for region in named)
+    assert sum(region.weight for region in named) == pytest.approx(1.0)
+    assert named[0].weight == max(region.weight for region in named)
+
+
+def test_a_wider_candidate_is_no_large_part_of_the_image(masks: Array) -> None:
+    many = belief_of(lambda mask: -0.1 * float(mask[:18].sum()) - 0.2 * float(mask[FIRST]), masks)
+    asked = attributed(many), False, (48, 48), RegionRules(z=100.0), WHOLE  # near it: one alone
+    assert all(len(region.segments) <= 7 for region in candidates(*asked))
+
+
 def test_several_that_do_a_little_each_are_named_together(masks: Array) -> None:
     beside = [1, 2, 6, 7, 8, 12]
 
