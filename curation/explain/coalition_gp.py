@@ -28,6 +28,9 @@ Float64Array: TypeAlias = npt.NDArray[np.float64]
 # Two rows of masks, of all and of no superpixel, are known to this share of the prior variance:
 # the values then sum to their difference.
 END_NOISE = 1e-9
+# What decides alone has a rate at which tanh is 1 in float64, and then a factor 1 - t is nought:
+# its logarithm, and the division by it that takes one superpixel out of a product, have no value.
+_MOST_STRENGTH = 1 - 1e-12
 _MIN_NODES = 16
 
 
@@ -45,6 +48,11 @@ class Kernel:
     rates: Float64Array
     noise: float
     linear: Float64Array | None = None
+
+    @property
+    def strengths(self) -> Float64Array:
+        """[S] float64 in 0..1, below 1: how much each matters, tanh(r / 2)."""
+        return np.minimum(np.tanh(self.rates / 2), _MOST_STRENGTH)
 
     def covariance(self, masks: Float64Array) -> Float64Array:
         """[N, N] float64 of the scores of masks [N, S], as a share of s, with noise."""
@@ -154,7 +162,7 @@ def _differences(
     centred = scores - (ones @ scores) / weight
     solved = cho_solve(lower, centred)  # [N]
     scale = float(solved @ centred) / max(1, len(masks) - 1)
-    signs, strengths = 2 * masks - 1, np.tanh(kernel.rates / 2)
+    signs, strengths = 2 * masks - 1, kernel.strengths
     with_scores, prior = _moments(signs, strengths, nodes, weights)  # [S, N], [S]
     if kernel.linear is not None:  # showing a superpixel moves its sign by 2, whatever the others
         with_scores = with_scores + 2 * kernel.linear @ signs.T

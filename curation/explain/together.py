@@ -78,7 +78,7 @@ class Coalitions:
         v with both minus v with either plus v with neither, while every other is shown with
         probability ``shown``: at 0.5 the Banzhaf interaction index (Grabisch and Roubens, 1999).
         """
-        signs, strengths = 2 * self.masks - 1, np.tanh(self.kernel.rates / 2)
+        signs, strengths = 2 * self.masks - 1, self.kernel.strengths
         factors = 1 + (2 * shown - 1) * strengths * signs  # [N, S]
         log_scale = -np.log1p(strengths).sum()
         product = np.exp(np.log(factors).sum(axis=1) + log_scale)  # [N]
@@ -102,7 +102,7 @@ class Coalitions:
         self, functional: list[tuple[IntArray, tuple[float, float]]], shown: float
     ) -> Float64Array:
         """[N] covariance of a functional and the scores, as a share of s."""
-        signs, strengths = 2 * self.masks - 1, np.tanh(self.kernel.rates / 2)
+        signs, strengths = 2 * self.masks - 1, self.kernel.strengths
         log_scale = -np.log1p(strengths).sum()
         free = np.ones(len(strengths), np.bool_)
         groups = np.ones(len(signs))
@@ -125,14 +125,13 @@ class Coalitions:
         shown: float,
     ) -> float:
         """Covariance of two functionals before any score is known, as a share of s."""
-        strengths = np.tanh(self.kernel.rates / 2)
+        strengths = self.kernel.strengths
         m = 2 * shown - 1
         # A functional is a sum of corners: each group shown or hidden, with a factor.
         total = 0.0
         for factor, mean in _corners(one, len(strengths), m):
             for other_factor, other_mean in _corners(other, len(strengths), m):
-                with np.errstate(divide="ignore"):  # one that decides alone: nothing is left
-                    agreement = np.log1p(strengths * mean * other_mean).sum()
+                agreement = np.log1p(strengths * mean * other_mean).sum()
                 total += factor * other_factor * float(np.exp(agreement))
         total *= float(np.exp(-np.log1p(strengths).sum()))
         linear = self.kernel.linear

@@ -146,6 +146,24 @@ def test_objective_has_the_gradient_it_says(is_linear):
         assert gradient[index] == pytest.approx(slope, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.parametrize("shown", [0.0, 0.75, 1.0])
+def test_a_superpixel_that_decides_alone_leaves_all_values_finite(shown):
+    """Its rate grows without an end, and the hyperbolic tangent of it is one."""
+    masks = sample_masks(12, 64, np.random.default_rng(0)).astype(np.float64)
+    scores = np.tanh(masks[:, 0] * (1 + masks[:, 1:].mean(axis=1)))
+    rates = np.full(12, 0.1)
+    found = []
+    for rate in (28.0, 80.0):  # tanh(14) is below 1 by 1e-12, tanh(40) is 1
+        rates[0] = rate
+        kernel = coalition_gp.Kernel(rates.copy(), 1e-3)
+        assert (kernel.strengths < 1).all()
+        values, errors = coalition_gp.banzhaf(masks, scores, kernel, shown)
+        assert np.isfinite(values).all()
+        assert np.isfinite(errors).all()
+        found.append(values)
+    np.testing.assert_allclose(*found, atol=1e-9)
+
+
 @pytest.mark.parametrize("num_segments", [1, 2, 6])
 def test_exact_where_there_are_no_more_masks(num_segments):
     toy, image = ConvToy(2), textured_image(4)
