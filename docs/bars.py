@@ -166,7 +166,7 @@ SYNTHESIS = {
         for rival, words in (
             ("random", "random regions"),
             ("positive", "regions that support"),
-            ("regions", "regions as the service cuts them"),
+            ("regions", "regions cut from values near the object"),
             ("whole_1.5", "all of 1.5 times the box"),
             ("whole_2", "all of twice the box"),
             ("whole_1.5_light", "all of 1.5 times the box with its light"),

@@ -12,7 +12,7 @@ import drawn_repair
 
 FILE = "synthesis.json"
 RECIPES = {
-    "regions": "regions that hurt, as the service cuts them",
+    "regions": "regions that hurt, cut from values near the object",
     "regions_and_ring": "the same with the superpixels around them",
     "random": "random regions, as many and as large",
     "positive": "regions that support",

@@ -58,7 +58,7 @@ class Explained:
 
     Attributes:
         segments: [H, W] int32 on the frame.
-        regions: masks [H, W] bool by the name of a recipe, as the service cuts regions.
+        regions: masks [H, W] bool by the name of a recipe; regions are cut from values.
     """
 
     segments: SegmentArray
@@ -151,7 +151,7 @@ def missed(
 
 
 def explained(ready: Ready, miss: Miss, num_samples: int, rng: np.random.Generator) -> Explained:
-    """A miss explained by ``gp_shap``, with the regions that the service would cut."""
+    """A miss explained by ``gp_shap``, with the regions near the object, cut from its values."""
     image, size_wh = ready.world.image(miss.sample), miss.sample.size_wh
     segments = superpixels.slic(image, ready.detector.input_size_hw, SEGMENTS)
     explainer = explain.get("gp_shap", num_samples=num_samples)
@@ -163,7 +163,7 @@ def explained(ready: Ready, miss: Miss, num_samples: int, rng: np.random.Generat
 def regions_of(
     failure: Failure, attribution: Attribution, size_wh: tuple[int, int], rng: np.random.Generator
 ) -> dict[str, BoolArray]:
-    """What the service cuts, and the controls of the loop's benchmark, as masks of the frame."""
+    """Regions cut from values, and the controls of the loop's benchmark, as masks of the frame."""
     rules, hurts, box = RegionRules(), failure.hurts_positive, failure.box_xyxy
     negative = harmful_regions(attribution, hurts, size_wh, rules, box)
     chosen = {"regions": negative} | {
