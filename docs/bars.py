@@ -105,6 +105,12 @@ RIVALS = {
     "box_hit": Bar("that region lies on the planted pull, share", ">="),
     "box_sign": Bar("the planted pull has its sign, share", ">="),
 }
+FIRST = {
+    f"bccd_{images}_160x208": Bar(
+        f"BCCD, {images} images: AP50 above the best fixed schedule found by search", ">="
+    )
+    for images in (60, 240)
+}
 DETECTORS = {"street_plain_ap50": Bar("AP50 of the first detector on plain street scenes", ">=")}
 RETRIEVAL = {
     "recall_at_10_1e6": Bar("recall@10 at a million regions", ">="),
@@ -270,6 +276,7 @@ FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "fidelity-rivals.json": ("Explanations beside rivals, look-alikes and bad boxes", RIVALS),
     "synthesis.json": ("Drawn samples, street world and CARLA", SYNTHESIS),
     "detectors.json": ("Detectors", DETECTORS),
+    "first.json": ("The first detector, trained by patience", FIRST),
     "retrieval.json": ("Index at size", RETRIEVAL),
     "scale.json": ("A pool that grows", SCALE),
     "latency.json": ("From a report to its label task", LATENCY),
