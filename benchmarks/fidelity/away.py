@@ -57,11 +57,10 @@ def _looked(study: Study, case: Case) -> list[Row]:
     ):
         found = explainer.explain(study.detector, case.image, case.targets, segments)
         for t, (subject, attribution) in enumerate(zip(case.subjects, found, strict=True)):
+            (gained,) = gains(study, case, attribution, [covered(subject.cause_mask, segments)])
+            of_cause = -float(gained) if subject.kind == "FP" else float(gained)
             for way, rules in ways.items():
                 told = harm_told(study, case, subject, attribution, rules)
-                members = covered(subject.cause_mask, segments)
-                (gained,) = gains(study, case, attribution, [members])
-                of_cause = -float(gained) if subject.kind == "FP" else float(gained)
                 rows.append({"subject": t, "way": way, "cause_gain": of_cause} | told)
     return rows
 

@@ -21,7 +21,7 @@ from curation.kernel.types import Attribution, BoolArray, Box, FloatArray, Regio
 from curation.regions import RegionRules
 
 RULES = RegionRules(max_regions=3)
-"""So many regions are removed at most before the first is taken as it is."""
+"""So many regions near the object are among the candidates."""
 _DRAWS = 512
 # Kernels are fitted anew once there are so many times the masks that they were fitted to: a fit
 # takes as long as some ten passes, and a few masks more change little.
