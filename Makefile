@@ -11,7 +11,7 @@ DEMO_FLAGS ?=
 TEST_FLAGS ?=
 # One thread a process: tests start worker processes, and PyTorch processes that share cores
 # with two threads each run ten times slower than with one.
-TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 # A process a core and one more, since a third of the time tests wait for servers to start, stop or be
 # missed; the tests of a file share fixtures. Their order is that of tests/conftest.py.
 TEST_PROCESSES ?= --numprocesses $(shell $(PYTHON) -c 'import os; print(min(4, 1 + len(os.sched_getaffinity(0))))') \

@@ -7,6 +7,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+# Read when PyTorch loads, here and in the processes that tests start: a thread that waits for its
+# peers spins, and a pass takes twenty times as long where something else has the peer's core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import numpy as np
 import pytest
 import skimage.data

@@ -19,6 +19,7 @@ from services.cli.common import CommandGroup, choose_project, configure_logs
 from services.db import actors
 from services.db.actors import Actor, Door
 from services.plain import plain_text
+from services.units import threads
 
 MODULES = (
     "services.demo.cli",
@@ -116,4 +117,5 @@ def operator() -> str:
 
 def main() -> None:
     """Run the command line."""
+    threads.sleep_while_waiting()  # a command that computes may have workers beside it
     make_app()()

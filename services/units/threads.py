@@ -66,4 +66,13 @@ def set_variables(number: int) -> None:
     """Set what numeric libraries read when they load, unless somebody has set it."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, str(number))
+    sleep_while_waiting()
+
+
+def sleep_while_waiting() -> None:
+    """Let a thread that waits for its peers sleep; it would spin, unless somebody wishes that.
+
+    A pass of two threads takes up to twenty times as long where something else has one's core.
+    OpenMP reads the variable when PyTorch loads, here and in the processes that this one starts.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

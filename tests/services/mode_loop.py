@@ -5,7 +5,14 @@ Selection, label queue, cycles, promotion and what a scan stores are the project
 
 from __future__ import annotations
 
+import copy
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from sqlalchemy import select
@@ -13,6 +20,7 @@ from sqlalchemy import select
 from benchmarks.common.projects import make_model
 from curation.kernel.images import encode_png
 from curation.kernel.types import FloatArray
+from services.config.settings import PROJECT_FILE
 from services.context import Context
 from services.cycle import cycles
 from services.db.tables import (
@@ -56,14 +64,86 @@ POLICY = "whole_image"
 """Gives each failure's nearest image in turn, so that a mode is passed over only on purpose."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What a loop knows of the project that it starts in."""
+
+    encoder: str
+    whole: int
+    mean: FloatArray
+    causes: FloatArray
+    rng: np.random.Generator
+    loaded: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """Folder and database of a project, to be had again: to embed a pool takes ten seconds."""
+
+    folder: TemporaryDirectory[str]
+
+    @classmethod
+    def of(cls, context: Context) -> _Copy:
+        """Copy a project on SQLite in which nothing runs."""
+        made = cls(TemporaryDirectory())
+        context.engine.dispose()  # the last one to leave writes its log into the file
+        # Its settings are the other project's own.
+        settings = shutil.ignore_patterns(PROJECT_FILE)
+        shutil.copytree(context.project.root, made._root, ignore=settings)
+        shutil.copy(_database(context), made._database)
+        return made
+
+    def put(self, context: Context) -> None:
+        """Let a new project be that one."""
+        context.engine.dispose()
+        shutil.copytree(self._root, context.project.root, dirs_exist_ok=True)
+        shutil.copy(self._database, _database(context))
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.folder.name, "project")
+
+    @property
+    def _database(self) -> Path:
+        return Path(self.folder.name, "database")
+
+
+_BUILT: dict[int, tuple[_Start, _Copy]] = {}
+"""By size of the pool: what the first loop of this process has built."""
+
+
+def _database(context: Context) -> Path:
+    file = context.engine.url.database
+    assert file
+    return Path(file)
+
+
+def _not_loaded() -> None:
+    raise AssertionError("embedding loads it")
+
+
 class ModeLoop:
     """A project with a pool of noise; fields are what the next step needs."""
 
     def __init__(self, context: Context, pool: int = 12, learn_from_field: float = 0) -> None:
         self._learn = learn_from_field
-        self._resident = Resident()
-        self._rng = np.random.default_rng(0)
         self.reopen(context)
+        if context.engine.dialect.name != "sqlite":
+            self._keep(self._build(pool))
+            return
+        if pool not in _BUILT:
+            start = self._build(pool)
+            self._keep(start)
+            _BUILT[pool] = start, _Copy.of(self.context)
+            return
+        start, built = _BUILT[pool]
+        built.put(self.context)
+        self._keep(start)
+
+    def _build(self, pool: int) -> _Start:
+        """Store, embed and index a pool of noise, with a champion and a holdout image."""
+        self._resident = resident = Resident()
+        self._rng = np.random.default_rng(0)
         with self.context.sessions.begin() as session:
             add_champion(session)
             add_holdout_image(session)
@@ -75,15 +155,34 @@ class ModeLoop:
         self._work("index")
         with self.context.sessions() as session:
             row = session.scalars(select(Embedding).limit(1)).one()
-        arrays = embeddings.read(context, row.file)
-        self.encoder = row.encoder_version
-        self._whole = arrays["wholes"].shape[1]
-        index = open_index(context, self.encoder, width_of(context, self.encoder))
+        whole = embeddings.read(self.context, row.file)["wholes"].shape[1]
+        index = open_index(
+            self.context, row.encoder_version, width_of(self.context, row.encoder_version)
+        )
         vectors = np.concatenate([index.regions_of(image)[0] for image in index.images()])
-        self.width = vectors.shape[1]
+        width = vectors.shape[1]
+        causes = self._rng.normal(size=(4, 2, width)) / np.sqrt(width)
+        return _Start(
+            encoder=row.encoder_version,
+            whole=whole,
+            mean=vectors.mean(0),
+            causes=causes,
+            rng=self._rng,
+            loaded={name: resident.get(name, _not_loaded) for name in ("encoder", "embedder")},
+        )
+
+    def _keep(self, start: _Start) -> None:
+        """Go on from there."""
+        self._resident = Resident()
+        for name in start.loaded:
+            self._resident.get(name, partial(start.loaded.get, name))
+        self._rng = copy.deepcopy(start.rng)
+        self.encoder = start.encoder
+        self._whole = start.whole
+        self.width = start.mean.shape[0]
         # Causes stand out from what the pool's regions have in common: the metric removes that.
-        self._mean = vectors.mean(0)
-        self._causes = self._rng.normal(size=(4, 2, self.width)) / np.sqrt(self.width)
+        self._mean = start.mean
+        self._causes = start.causes
 
     def reopen(self, context: Context) -> None:
         """Go on in this project, which may be a copy."""
