@@ -10,3 +10,4 @@ from tests.services.label_queue import waiting  # noqa: F401
 from tests.services.label_studio_server import label_studio_server, people  # noqa: F401
 from tests.services.mlflow_server import mlflow_server  # noqa: F401
 from tests.services.plan_project import planned  # noqa: F401
+from tests.services.together import set_work  # noqa: F401
