@@ -16,6 +16,7 @@ import pytest
 import skimage.data
 import torch
 
+from benchmarks.common.waiting import PATIENCE
 from curation.kernel.types import ImageArray
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -80,6 +81,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _is_of_the_whole(item):
             item.add_marker("whole")
+        if PATIENCE != 1:
+            own = item.get_closest_marker("timeout")
+            usual = own.args[0] if own else config.getoption("timeout")
+            item.add_marker(pytest.mark.timeout(PATIENCE * usual), append=False)
     for name, why in SWITCHES.items():
         if not config.getoption(f"--{name}"):
             for item in items:
