@@ -108,8 +108,8 @@ class _Copy:
         return Path(self.folder.name, "database")
 
 
-_BUILT: dict[int, tuple[_Start, _Copy]] = {}
-"""By size of the pool: what the first loop of this process has built."""
+_BUILT: dict[tuple[int, str], tuple[_Start, _Copy]] = {}
+"""By size of the pool and settings: what the first loop of this process has built."""
 
 
 def _database(context: Context) -> Path:
@@ -128,16 +128,17 @@ class ModeLoop:
     def __init__(self, context: Context, pool: int = 12, learn_from_field: float = 0) -> None:
         self._learn = learn_from_field
         self.reopen(context)
-        if context.engine.dialect.name != "sqlite":
-            self._keep(self._build(pool))
+        settings = self.context.settings
+        if context.engine.dialect.name != "sqlite" or settings.storage.url:
+            self._keep(self._build(pool))  # its rows and files lie elsewhere
             return
-        if pool not in _BUILT:
+        key = pool, settings.model_dump_json(exclude={"project", "database_url"})
+        if key in _BUILT:
+            start, built = _BUILT[key]
+            built.put(self.context)
+        else:
             start = self._build(pool)
-            self._keep(start)
-            _BUILT[pool] = start, _Copy.of(self.context)
-            return
-        start, built = _BUILT[pool]
-        built.put(self.context)
+            _BUILT[key] = start, _Copy.of(self.context)
         self._keep(start)
 
     def _build(self, pool: int) -> _Start:
