@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import signal
@@ -16,6 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.ports import free_ports
 from services.config.setting_groups import StorageSettings
 from services.store.objects import open_objects
 
@@ -45,7 +45,7 @@ class Seaweed:
     def __init__(self, folder: Path, certificate: tuple[Path, Path] | None = None) -> None:
         self._folder = folder
         self._certificate = certificate
-        self._ports = [_free_port() for _ in range(4)]
+        self._ports = free_ports(4, beside=GRPC)
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         key = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
@@ -137,17 +137,3 @@ class Seaweed:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
-
-
-def _free_port() -> int:
-    while True:
-        with socket.socket() as probe, socket.socket() as other:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-            if port + GRPC > 65_535:
-                port = 20_000 + os.getpid() % 5000 + secrets.randbelow(10_000)
-            try:
-                other.bind(("127.0.0.1", port + GRPC))
-            except OSError:
-                continue
-            return port

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import pg8000.dbapi
 import psutil
 import pytest
 
+from benchmarks.common.ports import free_ports
 from services.db import migrate
 from services.db.engine import make_engine
 
@@ -30,9 +30,7 @@ class Postgres:
         self._binaries = binaries
         self._data = folder / "data"
         self._log = folder / "log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        (self.port,) = free_ports(1)
 
     def program(self, name: str) -> Path:
         """One of the programs that come with the server."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import redis
 from sqlalchemy import func, select
 
 from benchmarks.common import light_stage
+from benchmarks.common.ports import free_ports
 from benchmarks.common.processes import supervisor_of
 from benchmarks.common.projects import QUICK_WORKERS, make_context
 from benchmarks.common.waiting import wait_until
@@ -55,14 +55,6 @@ class Watched:
         """The port of the master, as the Sentinels say."""
         with client(self.sentinels[0], self.authority) as asked:
             return int(asked.execute_command("SENTINEL", "get-master-addr-by-name", NAME)[1])
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def client(port: int, authority: Path | None) -> redis.Redis:
