@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,20 +79,22 @@ def _is_of_the_whole(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    longest = defaultdict[Path, float](float)
     for item in items:
         if _is_of_the_whole(item):
             item.add_marker("whole")
+        own = item.get_closest_marker("timeout")
+        usual = own.args[0] if own else config.getoption("timeout")
+        longest[item.path] = max(longest[item.path], usual)
         if PATIENCE != 1:
-            own = item.get_closest_marker("timeout")
-            usual = own.args[0] if own else config.getoption("timeout")
             item.add_marker(pytest.mark.timeout(PATIENCE * usual), append=False)
     for name, why in SWITCHES.items():
         if not config.getoption(f"--{name}"):
             for item in items:
                 if name in item.keywords:
                     item.add_marker(pytest.mark.skip(reason=why))
-    # Where several processes test, the longest come first and the others fill what time is left.
-    items.sort(key=lambda item: INTEGRATION not in item.path.parents)
+    # Where several processes test: the longest files first, the others fill what time is left.
+    items.sort(key=lambda item: (-longest[item.path], INTEGRATION not in item.path.parents))
 
 
 @pytest.fixture(scope="session")
