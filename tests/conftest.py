@@ -22,6 +22,8 @@ from curation.kernel.types import ImageArray
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 INTEGRATION = Path(__file__).parent / "integration"
+LONG_S = 1000
+"""A file of which a test may take this long is as long as those of the integration."""
 SWITCHES = {
     "slow": "takes more than a minute: run with --slow",
     "gpu": "needs a CUDA device: run with --gpu",
@@ -94,7 +96,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 if name in item.keywords:
                     item.add_marker(pytest.mark.skip(reason=why))
     # Where several processes test: the longest files first, the others fill what time is left.
-    items.sort(key=lambda item: (-longest[item.path], INTEGRATION not in item.path.parents))
+    items.sort(
+        key=lambda item: INTEGRATION not in item.path.parents and longest[item.path] < LONG_S
+    )
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -58,7 +58,7 @@ def person(browser: Any, address: str, cookie: str = "", **how: Any) -> Iterator
     expected = how.pop("expected", ())
     how.setdefault("viewport", {"width": 1280, "height": 800})
     context = browser.new_context(base_url=address, **how)
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(15_000 * PATIENCE)
     context.add_init_script(WATCH)
     if cookie:
         name, _, value = cookie.partition("=")
