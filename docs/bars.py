@@ -106,10 +106,10 @@ RIVALS = {
     "box_sign": Bar("the planted pull has its sign, share", ">="),
 }
 FIRST = {
-    f"bccd_{images}_160x208": Bar(
-        f"BCCD, {images} images: AP50 above the best fixed schedule found by search", ">="
+    f"{world.lower()}_{images}_160x208": Bar(
+        f"{world}, {images} images: AP50 above the best fixed schedule found by search", ">="
     )
-    for images in (60, 240)
+    for world, images in (("BCCD", 60), ("BCCD", 240), ("Street", 60))
 }
 DETECTORS = {"street_plain_ap50": Bar("AP50 of the first detector on plain street scenes", ">=")}
 RETRIEVAL = {
