@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # Read when PyTorch loads, here and in the processes that tests start: a thread that waits for its
-# peers spins, and a pass takes twenty times as long where something else has the peer's core.
+# peers spins, and a pass takes many times as long where something else has the peer's core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np

@@ -102,8 +102,11 @@ class Cache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _count(self, path: Path) -> None:
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:  # another process has removed it meanwhile
+            size = 0
         with self._lock:
-            size = path.stat().st_size if path.exists() else 0
             self._added = None if self._added is None else self._added + size
             if self._added is not None and self._added < self._limit * LOOK_SHARE:
                 return

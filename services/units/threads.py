@@ -72,7 +72,7 @@ def set_variables(number: int) -> None:
 def sleep_while_waiting() -> None:
     """Let a thread that waits for its peers sleep; it would spin, unless somebody wishes that.
 
-    A pass of two threads takes up to twenty times as long where something else has one's core.
+    A pass of two threads takes many times as long where something else has one's core.
     OpenMP reads the variable when PyTorch loads, here and in the processes that this one starts.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -112,3 +112,21 @@ def test_many_at_once_read_what_others_push_out(tmp_path: Path, source: Source) 
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(read, caches))
+
+
+def test_a_copy_that_goes_while_it_is_counted_is_fetched_again(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may remove it between any two looks at it."""
+    cache = Cache(tmp_path, LIMIT)
+    look = Path.stat
+
+    def looked_at_and_removed(path: Path, **how: bool) -> os.stat_result:
+        found = look(path, **how)
+        if path.name == "a" and len(source.asked) == 1:
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "stat", looked_at_and_removed)
+    assert cache.read("a", source.of("a")).startswith(b"a.")
+    assert source.asked == ["a", "a"]
