@@ -45,6 +45,7 @@ def test_a_curator_looks_at_the_plan_strikes_from_it_and_approves_what_is_left(
             page.locator("#plan .gallery input[name=note]").first.fill("private ground")
             page.keyboard.press("Enter")
             page.locator("table", has_text="private ground").wait_for()
+            page.locator("#plan", has_text="A worker computes").wait_for()  # the page has asked
             work(context)
             page.locator("#plan[data-ready]").wait_for()
             slider = page.locator("input[type=range]")
