@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from collections import defaultdict
@@ -12,6 +13,7 @@ from pathlib import Path
 # peers spins, and a pass takes many times as long where something else has the peer's core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import httpx
 import numpy as np
 import pytest
 import skimage.data
@@ -47,6 +49,12 @@ OTHER_DATABASE = {"postgresql", "postgres_url"}
 # Sums differ in their last bits with the number of threads, and fixtures of a module are made
 # before those of a test: one thread from the start, in every process that tests.
 torch.set_num_threads(1)
+
+
+# Five seconds are httpx's default, one object for all that it does: too few for an answer where two
+# processes start servers on the same core.
+_default = inspect.signature(httpx.get).parameters["timeout"].default
+_default.connect = _default.read = _default.write = _default.pool = 30 * PATIENCE
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from benchmarks.common.waiting import PATIENCE
 from curation.kernel import images
 from curation.kernel.images import ImageLimits
 from tests import bad_images
@@ -81,7 +82,7 @@ def test_decoding_takes_little_more_than_the_picture_and_the_result(name: str) -
         input=data,
         cwd=Path(__file__).parents[2],
         capture_output=True,
-        timeout=120,
+        timeout=120 * PATIENCE,
         check=False,
     )
 

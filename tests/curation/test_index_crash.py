@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.common.waiting import PATIENCE
 from curation.index import RegionIndex
 from curation.index.shards import ShardRules
 from tests.curation.test_index import SMALL_SHARDS, WIDTH, clustered, fill, opened
@@ -21,7 +22,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "
 COMPACTING = ShardRules(min_regions=60, max_bytes=16, code_rows=60)
 CODED_APART = 0.02
 """How far a coded number may be from the exact one; vectors of two seeds are ten times as far."""
-DEADLINE_S = 60.0
+DEADLINE_S = 60.0 * PATIENCE
 
 State = dict[str, int]
 """Which seed made the vectors of each image."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.common.waiting import PATIENCE
 from curation import synthesis
 from curation.kernel.errors import GeneratorUnusable
 from curation.kernel.types import Truth
@@ -239,7 +240,7 @@ def test_killed_training_goes_on_from_what_was_saved(examples, tmp_path):
         target=_train_until_killed, args=(examples, tmp_path / "killed")
     )
     process.start()
-    process.join(120)
+    process.join(120 * PATIENCE)
     assert process.exitcode == -signal.SIGKILL
     steps = []
     killed = train(

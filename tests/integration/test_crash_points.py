@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import func, select
 
 from benchmarks.common.projects import make_project
+from benchmarks.common.waiting import PATIENCE
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
 from services import context as wiring
@@ -132,7 +133,7 @@ def indexing(_dataset: Path, _weights: SsdDetector) -> Operation:
         with reading(context.sessions) as session:
             unit_id = session.scalar(select(Unit.id).where(Unit.kind == "index"))
         assert unit_id is not None
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 20 * PATIENCE
         while shell.run(context, Resident(), unit_id, "me") == "skipped":
             with reading(context.sessions) as session:
                 if units.find(session, unit_id).state in TERMINAL:

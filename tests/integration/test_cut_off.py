@@ -28,7 +28,7 @@ from benchmarks.common import light_stage
 from benchmarks.common.databases import migrated, run_postgres
 from benchmarks.common.processes import LIGHT, ROOT, stop, supervisor_of
 from benchmarks.common.projects import QUICK_WORKERS, make_context, make_project
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services import units
 from services.context import Context
 from services.db.engine import reading
@@ -52,7 +52,7 @@ def require_namespaces() -> None:
 
 
 def run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, check=True, capture_output=True, timeout=30 * PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.common.projects import make_context
+from benchmarks.common.waiting import PATIENCE
 from services.demo.stay import stay
 from services.worker.supervisor import Supervisor
 from tests.services.accounts import log_in
@@ -35,7 +36,9 @@ def test_whoever_stays_is_told_the_address_and_a_login_that_works(
         found = re.search(r"pages: (\S+)/  name: (\S+)  password: (\S+)\n", said.getvalue())
         assert found is not None, said.getvalue()
         address, name, password = found.groups()
-        with httpx.Client(base_url=address, headers={"accept": "text/html"}, timeout=60) as client:
+        with httpx.Client(
+            base_url=address, headers={"accept": "text/html"}, timeout=60 * PATIENCE
+        ) as client:
             assert client.get("/").headers["location"].startswith("/login")
             assert log_in(client, name, password).status_code == 200
             seen.extend(client.get(path).text for path in ("/", "/users", "/settings"))

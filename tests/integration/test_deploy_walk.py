@@ -25,7 +25,7 @@ import pytest
 from benchmarks.common.buckets import ACCESS_KEY, MISSING, SECRET_KEY, Seaweed, weed
 from benchmarks.common.databases import Postgres
 from benchmarks.common.processes import ROOT, stop
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services.units.pipeline import QUEUES
 from tests import bad_images
 from tests.certificates import certificate, redis_over_tls
@@ -173,7 +173,7 @@ def test_from_an_empty_database_to_a_decision(team: tuple[Team, str], tmp_path: 
     for command in commands():
         own.starts(command)
     with httpx.Client(
-        base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=30
+        base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=30 * PATIENCE
     ) as http:
         answered(http, "/readyz", lambda said: True, "the service is ready")
         own.types("e2x doctor")

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from benchmarks.common.kills import Chaos
 from benchmarks.common.processes import StartServices
 from benchmarks.common.projects import QUICK_WORKERS, make_context, make_model
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from curation.kernel.images import encode_jpeg
 from retrain.config import DetectorConfig
 from retrain.detector import SsdDetector
@@ -116,7 +116,7 @@ def _answer_all_twice(url: str, token: str) -> None:
     """Label as a careful client does: send again until it is answered, and once more."""
     headers = {"Authorization": f"Bearer {token}"}
     body = {"objects": [{"box": [1, 1, 20, 20], "label": "car"}], "author": "tool"}
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 150 * PATIENCE
     with httpx.Client(base_url=url, headers=headers, timeout=10) as client:
         while not _all_submitted(client):
             assert time.monotonic() < deadline, "tasks were left"
@@ -138,7 +138,7 @@ def _all_submitted(client: httpx.Client) -> bool:
 def _retried(
     client: httpx.Client, method: str, path: str, body: dict[str, Any] | None = None
 ) -> httpx.Response:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 60 * PATIENCE
     while True:
         try:
             response = client.request(method, path, json=body)

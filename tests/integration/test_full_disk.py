@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 from benchmarks.common import light_stage
 from benchmarks.common.processes import LIGHT, ROOT, StartServices
 from benchmarks.common.projects import QUICK_WORKERS, make_context
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services import units
 from services.db import migrate
 from services.db.engine import reading
@@ -142,7 +142,7 @@ def test_up_ends_with_an_error_when_nothing_watches_any_more(
         env={**os.environ, **environment_of(context.settings)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=200 * PATIENCE,
         check=False,
     )
     assert done.returncode == 1, done.stderr
@@ -162,4 +162,4 @@ def test_a_program_that_cannot_be_mended_is_started_all_the_same(tmp_path: Path)
         return child.restarts >= 1
 
     wait_until(restarted, 30, "it is started again")
-    child.stop(time.monotonic() + 5)
+    child.stop(time.monotonic() + 5 * PATIENCE)

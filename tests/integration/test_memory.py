@@ -14,7 +14,7 @@ import pytest
 from benchmarks.common import light_stage
 from benchmarks.common.processes import ROOT, StartServices
 from benchmarks.common.projects import QUICK_WORKERS, make_context
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services import units
 from services.context import Context
 from services.db.engine import reading
@@ -79,5 +79,5 @@ def test_up_stays_small_whatever_method_is_set(tmp_path: Path, sqlite_url: str) 
         assert memory < 200 * MIB
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(60 * PATIENCE)
         project.engine.dispose()

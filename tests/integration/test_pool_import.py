@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import event, func, select
 
 from benchmarks.common.projects import make_context
+from benchmarks.common.waiting import PATIENCE
 from benchmarks.scale.pictures import write_pictures
 from curation.kernel.files import writer_of
 from services.context import Context
@@ -54,7 +55,9 @@ def test_a_killed_import_run_again_loses_and_doubles_nothing(tmp_path: Path, die
     write_pictures(tmp_path / "pool", COUNT, np.random.default_rng(0), SMALL_WH)
     arguments = [str(tmp_path / "project"), url, str(tmp_path / "pool"), str(die_at)]
 
-    killed = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], timeout=120, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], timeout=120 * PATIENCE, check=False
+    )
     assert killed.returncode == -9
     report = import_dataset(context, tmp_path / "pool", Role.POOL)
 

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.common.processes import ROOT, supervisor_of
 from benchmarks.common.projects import QUICK_WORKERS, make_context, make_project
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services.config.settings import Settings
 from services.context import Context
 from services.errors import Conflict, ToolUnavailable
@@ -107,7 +107,7 @@ def test_sigterm_stops_everything_in_order(quick: Context) -> None:
     try:
         wait_until(lambda: supervisor.running(quick.project) is not None, 60, "it runs")
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(60 * PATIENCE) == 0
     finally:
         process.kill()
         process.wait()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common.waiting import PATIENCE
 from curation.kernel.manifest import Manifest
 from retrain.config import DetectorConfig, TrainConfig
 from retrain.detector import SsdDetector
@@ -53,7 +54,7 @@ def start(action, job):
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
 
 
-def wait_for(condition, process, timeout_s=120.0):
+def wait_for(condition, process, timeout_s=120.0 * PATIENCE):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert process is None or process.poll() is None, process.stderr.read().decode()
@@ -74,7 +75,7 @@ def test_killed_and_started_again_equals_never_killed(project, tmp_path):
     assert {"phase", "beat_s", "updated_s"} <= set(beat)
 
     second = start("train", job)
-    _, log = second.communicate(timeout=120)
+    _, log = second.communicate(timeout=120 * PATIENCE)
     assert second.returncode == EXIT_OK, log.decode()
     assert b"resumes after epoch" in log
     result = json.loads((out / "result.json").read_text())

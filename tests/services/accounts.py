@@ -9,6 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from benchmarks.common.waiting import PATIENCE
 from services.accounts import secrets, tokens, users
 from services.context import Context
 from services.db.tables import Audit, LoginSession, User, UserRole
@@ -57,7 +58,7 @@ def log_in(
 
 def browser(address: str, name: str) -> Browser:
     """A browser in which a user is logged in."""
-    client = httpx.Client(base_url=address, timeout=30)
+    client = httpx.Client(base_url=address, timeout=30 * PATIENCE)
     answer = log_in(client, name)
     assert answer.status_code == 200, answer.text
     return Browser(client, answer.json()["csrf"])

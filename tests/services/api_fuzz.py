@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.common.projects import make_model
+from benchmarks.common.waiting import PATIENCE
 from services import units
 from services.context import Context
 from services.db.tables import LabelTask, Observation, Role, UserRole
@@ -78,7 +79,7 @@ def fuzz(
         options: more of its command line.
         token: whose; None: a stranger asks.
     """
-    routes = httpx.get(f"{url}/openapi.json", timeout=60).json()["paths"]
+    routes = httpx.get(f"{url}/openapi.json", timeout=60 * PATIENCE).json()["paths"]
     number = sum(len(methods) for methods in routes.values())
     config = folder / "schemathesis.toml"
     config.write_text(_config())

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from benchmarks.common.projects import make_context
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services.api.auth import project_token
 
 
@@ -68,4 +68,4 @@ def api_process(folder: Path, database_url: str, **variables: str) -> Iterator[A
         yield api
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(30 * PATIENCE)

@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from benchmarks.common.projects import make_context
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services.api import server as serve
 from services.api.app import create_app
 from services.config.setting_groups import ApiSettings
@@ -64,7 +64,7 @@ def serving(app: ASGIApp, **settings: Any) -> Iterator[tuple[str, uvicorn.Server
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", server
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(30 * PATIENCE)
         listener.close()
 
 
@@ -88,7 +88,7 @@ def address(api: Context, served: tuple[Switch, str]) -> str:
 def client(address: str) -> Iterator[httpx.Client]:
     """A client with the right token."""
     headers = {"Authorization": "Bearer secret"}
-    with httpx.Client(base_url=f"{address}/v1", headers=headers, timeout=30) as opened:
+    with httpx.Client(base_url=f"{address}/v1", headers=headers, timeout=30 * PATIENCE) as opened:
         yield opened
 
 

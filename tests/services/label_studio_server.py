@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 
 DATABASE = "label_studio.sqlite3"
 PASSWORD = "a-walk-along-the-river"
@@ -41,11 +41,11 @@ class Server:
     def client(self, token: str | None = None) -> httpx.Client:
         """A client of somebody."""
         headers = {"Authorization": f"Token {token or self.token}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60 * PATIENCE)
 
     def person(self, email: str) -> httpx.Client:
         """Sign somebody up, as the page does; a client with their own token."""
-        with httpx.Client(base_url=self.url, timeout=60) as browser:
+        with httpx.Client(base_url=self.url, timeout=60 * PATIENCE) as browser:
             browser.get("/user/signup/")
             form = {
                 "email": email,
@@ -118,7 +118,7 @@ def label_studio_server(
         yield server
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(60 * PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -192,7 +192,7 @@ class _Carry(socketserver.BaseRequestHandler):
                     break
                 other.sendall(data)
             other.shutdown(socket.SHUT_WR)
-            back.join(60)
+            back.join(60 * PATIENCE)
 
     def _back(self, other: socket.socket) -> None:
         while data := other.recv(65536):

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 
 START_S = 300.0
 """It makes its tables at the first start, and loads half a gigabyte of programs."""
@@ -41,13 +41,13 @@ class Server:
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """What it answers."""
-        answer = httpx.get(f"{self.url}/api/2.0/mlflow/{path}", params=query, timeout=60)
+        answer = httpx.get(f"{self.url}/api/2.0/mlflow/{path}", params=query, timeout=60 * PATIENCE)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         """The same of a request with a body."""
-        answer = httpx.post(f"{self.url}/api/2.0/mlflow/{path}", json=body, timeout=60)
+        answer = httpx.post(f"{self.url}/api/2.0/mlflow/{path}", json=body, timeout=60 * PATIENCE)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
@@ -65,7 +65,7 @@ class Server:
     def file(self, run: str, path: str) -> bytes:
         """A file of a run."""
         query = {"run_uuid": run, "path": path}
-        answer = httpx.get(f"{self.url}/get-artifact", params=query, timeout=60)
+        answer = httpx.get(f"{self.url}/get-artifact", params=query, timeout=60 * PATIENCE)
         assert answer.status_code == 200, answer.text
         return answer.content
 
@@ -131,7 +131,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(url, process)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(60)
+        process.wait(60 * PATIENCE)
 
 
 def _environment(program: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from benchmarks.common.projects import make_model, make_unit
+from benchmarks.common.waiting import PATIENCE
 from services.accounts import login, users
 from services.api.app import create_app
 from services.api.auth import session_cookie
@@ -264,7 +265,9 @@ class Door:
     def as_(self, role: str) -> httpx.Client:
         name, _, value = sign_in(self.app, role, role).partition("=")
         headers = {"accept": "text/html"}
-        client = httpx.Client(base_url=self.url, cookies={name: value}, headers=headers, timeout=60)
+        client = httpx.Client(
+            base_url=self.url, cookies={name: value}, headers=headers, timeout=60 * PATIENCE
+        )
         found = re.search(r'name="csrf" content="([^"]+)"', client.get("/help").text)
         assert found is not None
         client.headers["X-CSRF-Token"] = found[1]

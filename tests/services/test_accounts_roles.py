@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
+from benchmarks.common.waiting import PATIENCE
 from services.api import app as api_app
 from services.api.roles import LEAST, Roles, addresses
 from services.context import Context
@@ -33,7 +34,7 @@ def by_role(api: Context, address: str) -> Iterator[dict[UserRole, httpx.Client]
     clients = {}
     for role in UserRole:
         headers = {"Authorization": f"Bearer {token_of(api, add_user(api, role, role))}"}
-        clients[role] = httpx.Client(base_url=address, headers=headers, timeout=30)
+        clients[role] = httpx.Client(base_url=address, headers=headers, timeout=30 * PATIENCE)
     yield clients
     for client in clients.values():
         client.close()
@@ -61,7 +62,7 @@ def test_every_route_is_answered_from_its_role_on(
         if route == LIVE:
             continue
         method, path = _asked(route)
-        stranger = httpx.request(method, address + path, timeout=60, **MALFORMED)
+        stranger = httpx.request(method, address + path, timeout=60 * PATIENCE, **MALFORMED)
         if (stranger.status_code == 401) is not (least is not None):
             wrong.append(f"{route} for strangers: {stranger.status_code}")
         for role, client in by_role.items():
@@ -95,7 +96,7 @@ def test_strangers_are_told_what_an_open_address_understands_and_of_others_nothi
         is_open = set(known.values()) == {None}
         opened += is_open
         for method in {"TRACE", "PUT", "DELETE", "PATCH"} - known.keys():
-            answer = httpx.request(method, address + path, timeout=60)
+            answer = httpx.request(method, address + path, timeout=60 * PATIENCE)
             allowed = set(answer.headers.get("allow", "").split(", ")) - {"HEAD", "OPTIONS", ""}
             expected = (405, set(known)) if is_open else (401, set())
             if (answer.status_code, allowed) != expected:
@@ -156,7 +157,7 @@ def test_of_two_routes_that_fit_the_higher_role_counts() -> None:
 
 
 def test_the_description_names_role_and_refusal(address: str) -> None:
-    document = httpx.get(f"{address}/openapi.json", timeout=60).json()
+    document = httpx.get(f"{address}/openapi.json", timeout=60 * PATIENCE).json()
     for path, methods in document["paths"].items():
         for operation in methods.values():
             role = operation["x-least-role"]
@@ -178,6 +179,6 @@ def test_a_role_too_low_is_told_before_the_body_comes(
         f"POST /v1/frames HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n"
         "Content-Length: 60000\r\n\r\n"
     )
-    with socket.create_connection((host, int(port)), timeout=20) as sender:
+    with socket.create_connection((host, int(port)), timeout=20 * PATIENCE) as sender:
         sender.sendall(head.encode())
         assert sender.recv(4096).startswith(b"HTTP/1.1 403")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.common.projects import make_context
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services.context import Context
 from services.worker import alive
 from services.worker.alive import Giver, Sign
@@ -55,7 +55,7 @@ def test_each_program_touches_it_and_goes_on_doing_so(
             wait_until(file.is_file, 60, f"{arguments} gives no sign of life")
             file.unlink()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=60 * PATIENCE) == 0
     finally:
         process.kill()
         process.wait()

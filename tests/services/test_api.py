@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import func, select
 
 from benchmarks.common.projects import make_context, make_model
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services import units
 from services.api.auth import project_token
 from services.context import Context
@@ -295,7 +295,7 @@ def test_the_api_is_a_process_of_its_own(tmp_path: Path, sqlite_url: str) -> Non
         assert listed.json() == {"items": [], "next": None}
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(30 * PATIENCE)
         context.engine.dispose()
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert any(line.get("status") == 200 and "request" in line for line in lines)

@@ -15,13 +15,13 @@ from sqlalchemy.engine import make_url
 
 from benchmarks.common.databases import Postgres
 from benchmarks.common.projects import make_context
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services.api.app import create_app
 from services.context import Context
 from services.db import engine as databases
 from tests.services.api_server import Switch, error_of
 
-PATIENCE_MS = 3000
+PATIENCE_MS = round(3000 * PATIENCE)
 AT_ONCE_S = PATIENCE_MS / 1000 - 0.5
 LEASE = {"owner": "anna"}
 UNREACHABLE = {

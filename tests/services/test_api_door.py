@@ -21,7 +21,7 @@ import pytest
 import uvicorn
 
 from benchmarks.common.projects import make_context
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services.api.app import create_app
 from services.api.door import Door, client_of
 from tests.services.api_process import api_process
@@ -50,7 +50,9 @@ class Running:
         return len(self._server.server_state.tasks)
 
     def connect(self, *said: bytes, source: str = "127.0.0.1") -> socket.socket:
-        sock = socket.create_connection(self.address, timeout=30, source_address=(source, 0))
+        sock = socket.create_connection(
+            self.address, timeout=30 * PATIENCE, source_address=(source, 0)
+        )
         self._sockets.enter_context(sock)
         for part in said:
             sock.sendall(part)
@@ -118,7 +120,7 @@ def test_two_hundred_slow_connections_leave_room_for_a_request(start: Start) -> 
     api = start(max_connections=40)
     slow = [api.connect(SLOW_HEAD) for _ in range(200)]
 
-    answer = httpx.get(f"{api.url}/healthz", timeout=30)
+    answer = httpx.get(f"{api.url}/healthz", timeout=30 * PATIENCE)
 
     assert answer.json() == {"status": "ok"}
     assert api.open <= 40
@@ -331,7 +333,7 @@ def test_the_log_counts_what_strangers_repeat(tmp_path: Path, sqlite_url: str) -
             for number in range(100):
                 assert client.get(f"/v1/models/{number}").status_code == 401
         for _ in range(100):
-            with socket.create_connection(api.address, timeout=30) as sock:
+            with socket.create_connection(api.address, timeout=30 * PATIENCE) as sock:
                 sock.sendall(b"nonsense\r\n\r\n")
                 rest_of(sock)
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from benchmarks.common.waiting import PATIENCE
 from services.api.auth import project_token
 from services.context import Context
 from services.db.tables import Image, Role
@@ -90,7 +91,7 @@ def test_an_answer_reaches_a_sender_that_is_still_sending(address: str, api: Con
     size = MAX_BYTES + 3 * 1024
     head = f"{HEAD}Content-Length: {size}\r\n\r\n"
     host, port = address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as sender:
+    with socket.create_connection((host, int(port)), timeout=30 * PATIENCE) as sender:
         sender.sendall(head.encode())
         for _ in range(size // 1024):
             sender.sendall(b"\0" * 1024)
@@ -103,7 +104,7 @@ def test_an_answer_reaches_a_sender_that_is_still_sending(address: str, api: Con
 def test_a_sender_that_waits_for_leave_is_refused_at_once(address: str, api: Context) -> None:
     head = f"{HEAD}Expect: 100-continue\r\n"
     host, port = address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as sender:
+    with socket.create_connection((host, int(port)), timeout=5 * PATIENCE) as sender:
         sender.sendall(f"{head}Content-Length: {MAX_BYTES * 9}\r\n\r\n".encode())
         assert sender.recv(4096).startswith(b"HTTP/1.1 413")
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from curation.kernel import images
 from curation.kernel.types import ImageArray
 from services.api.deps import DECODED_AT_ONCE
@@ -36,7 +36,7 @@ class Watched:
             self._now += 1
             self.most = max(self.most, self._now)
         try:
-            self.gate.wait(60)
+            self.gate.wait(60 * PATIENCE)
             return self._decode(*arguments)
         finally:
             with self._lock:
@@ -76,7 +76,7 @@ def test_few_uploads_are_decoded_at_once_and_the_others_hold_no_thread(
         ]
         wait_until(lambda: door.count == SENDERS, 30, "all uploads are there")
         wait_until(lambda: watched.most >= DECODED_AT_ONCE, 30, "uploads are decoded")
-        ready = httpx.get(f"{address}/readyz", timeout=30)
+        ready = httpx.get(f"{address}/readyz", timeout=30 * PATIENCE)
         watched.gate.set()
         answers = {answer.result().status_code for answer in sent}
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from benchmarks.common.waiting import PATIENCE
 from services import units
 from services.cli import follow
 from services.cycle import cycle_units
@@ -145,7 +146,7 @@ def test_waiting_follows_a_cycle_to_its_end(
     def work() -> None:
         with champion.opened() as context:
             for state in (CycleState.TRAINING, CycleState.GATING, CycleState.DONE):
-                assert looked.acquire(timeout=60)
+                assert looked.acquire(timeout=60 * PATIENCE)
                 with context.sessions.begin() as session:
                     cycle = session.get_one(Cycle, 1)
                     cycle.state = state
@@ -175,7 +176,7 @@ def test_the_bar_counts_older_explanations_that_a_cycle_waits_for(
     def work() -> None:
         with champion.opened() as context:
             for number in (1, 2, 3):
-                assert looked.acquire(timeout=60)
+                assert looked.acquire(timeout=60 * PATIENCE)
                 with context.sessions.begin() as session:
                     session.get_one(Unit, number).state = UnitState.DONE
                     if number == 3:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benchmarks.common.waiting import PATIENCE
 from curation.kernel import images
 from curation.kernel.types import ImageArray
 from services.cli import explain
@@ -36,7 +37,7 @@ def _answer(folder: Path, *arguments: str) -> tuple[int, list[str], str]:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=120 * PATIENCE,
         check=False,
     )
     assert done.stdout, done.stderr

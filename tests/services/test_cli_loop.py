@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from sqlalchemy import select
 
 from benchmarks.common.projects import make_model
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from curation import explain
 from curation.kernel import images
 from retrain.gate import Check, Verdict
@@ -315,7 +315,7 @@ def test_up_runs_until_it_is_interrupted(line: CommandLine) -> None:
             doctor = {row["what"]: row for row in line.run("doctor", "--json").json}
             assert doctor["services"]["found"].startswith("up: ")
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            assert process.wait(60 * PATIENCE) == 0
             wait_until(lambda: supervisor.running(context.project) is None, 10, "all stopped")
     finally:
         process.kill()

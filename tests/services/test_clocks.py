@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from benchmarks.common.projects import make_context
+from benchmarks.common.waiting import PATIENCE
 from services import units
 from services.config.setting_groups import TriggerSettings
 from services.context import Context
@@ -300,7 +301,7 @@ def test_the_scheduler_goes_by_a_clock_that_never_jumps(
         with app.connection_for_read() as connection, connection.SimpleQueue("default") as waiting:
             found = []
             while len(waiting):
-                message = waiting.get(timeout=5)
+                message = waiting.get(timeout=5 * PATIENCE)
                 found.append(message.headers["task"])
                 message.ack()
             return sorted(found)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services import units
 from services.db.base import utc_now
 from services.db.tables import Model, Unit, UnitState
@@ -130,7 +130,7 @@ def test_of_two_at_once_one_trains_and_a_killed_one_is_taken_over(seeded: Comman
         first.kill()  # no chance to give anything back
         first.communicate()
     settle(seeded, epochs=1, lease_s=4)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 60 * PATIENCE
     ran = seeded.run("train")
     while ran.code != 0 and time.monotonic() < deadline:
         assert "its lease has run out" in ran.err
@@ -145,7 +145,7 @@ def test_stopped_by_hand_it_waits_for_the_hand(seeded: CommandLine) -> None:
     try:
         wait_until(lambda: trains(seeded), 120, "it trains")
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=120)
+        process.communicate(timeout=120 * PATIENCE)
     finally:
         process.kill()
         process.communicate()

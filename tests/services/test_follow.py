@@ -8,6 +8,7 @@ import time
 import pytest
 from rich.console import Console
 
+from benchmarks.common.waiting import PATIENCE
 from services.cli import follow
 
 
@@ -22,7 +23,7 @@ def shown(console: Console, out: io.StringIO) -> str:
         task = bars.add_task("cycle 1: explaining", total=3, note="16 inputs")
         for step in (1, 2):
             bars.update(task, completed=step)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 5 * PATIENCE
             while f": {step}/3" not in out.getvalue() and time.monotonic() < deadline:
                 if console.is_terminal:
                     break

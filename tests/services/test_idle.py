@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+from benchmarks.common.waiting import PATIENCE
 from services.worker.idle import Idle
 from tests.tiny_ssd import tiny_ssd
 
@@ -19,7 +20,7 @@ def test_it_happens_once_after_the_last_unit() -> None:
     for _ in range(3):
         with idle.busy():
             assert not called.acquire(timeout=0.4)  # longer than idle, but at work
-    assert called.acquire(timeout=20)
+    assert called.acquire(timeout=20 * PATIENCE)
     assert not called.acquire(timeout=0.5)
 
 
@@ -31,7 +32,7 @@ def test_a_unit_that_fails_counts_as_one() -> None:
             raise KeyError
     except KeyError:
         pass
-    assert called.wait(20)
+    assert called.wait(20 * PATIENCE)
 
 
 def test_freed_memory_is_kept_until_it_is_given_back() -> None:

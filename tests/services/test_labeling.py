@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
+from benchmarks.common.waiting import PATIENCE
 from curation.kernel.errors import InvalidBoxes
 from services.context import Context
 from services.db.base import utc_now
@@ -49,7 +50,7 @@ def test_owners_who_ask_at_once_never_get_the_same_task(waiting: Context) -> Non
     together = threading.Barrier(4)
 
     def ask(owner: str) -> list[int]:
-        together.wait(30)
+        together.wait(30 * PATIENCE)
         taken: list[int] = []
         while got := lease(waiting, owner, 2):
             taken += [task.id for task in got]

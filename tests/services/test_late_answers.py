@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from sqlalchemy import event, select
 
+from benchmarks.common.waiting import PATIENCE
 from services import units
 from services.context import Context
 from services.cycle import cycles
@@ -183,16 +184,16 @@ def test_import_and_owners_at_once_lose_nothing_and_train_once(waiting: Context)
     together = threading.Barrier(TASKS + 1)
 
     def answer(task: LabelTask) -> None:
-        together.wait(30)
+        together.wait(30 * PATIENCE)
         with waiting.sessions.begin() as session:
             queue.submit(session, waiting, task.id, task.token, [CAR], "anna")
 
     def imported() -> None:
-        together.wait(30)
+        together.wait(30 * PATIENCE)
         coco.import_coco(waiting, document, "tool")
 
     def tick() -> None:
-        together.wait(30)
+        together.wait(30 * PATIENCE)
         with waiting.sessions.begin() as session:
             cycles.advance_waiting(session, waiting)
 
@@ -200,7 +201,7 @@ def test_import_and_owners_at_once_lose_nothing_and_train_once(waiting: Context)
         done = [people.submit(answer, task) for task in leased]
         done += [people.submit(imported), people.submit(tick)]
         for one in done:
-            one.result(60)
+            one.result(60 * PATIENCE)
 
     with waiting.sessions() as session:
         assert set(session.scalars(select(LabelTask.state))) == {TaskState.SUBMITTED}

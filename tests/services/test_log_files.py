@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common.waiting import PATIENCE
 from services import log_files, logs
 from services.config.setting_groups import LogSettings
 from services.log_files import LOOK_EVERY, LogFile
@@ -74,7 +75,7 @@ def test_what_a_child_prints_is_set_aside_while_it_runs(
     program = Program("talker", (sys.executable, "-c", talk), lambda _pid: True)
     child = Child(program, tmp_path / "talker.log", SMALL)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 30 * PATIENCE
         while not (tmp_path / "talker.log.2").exists():
             child.watch()
             assert time.monotonic() < deadline
@@ -82,7 +83,7 @@ def test_what_a_child_prints_is_set_aside_while_it_runs(
         assert child.restarts == 0
     finally:
         child.tell_to_stop()
-        child.stop(time.monotonic() + 5)
+        child.stop(time.monotonic() + 5 * PATIENCE)
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -122,7 +123,7 @@ def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
             [sys.executable, "-c", FULL, str(folder)],
             stdout=subprocess.PIPE,
             stderr=full,
-            timeout=60,
+            timeout=60 * PATIENCE,
             check=False,
         )
     assert (done.returncode, done.stdout) == (0, b"alive\n")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.common.waiting import PATIENCE
 from services import units
 from services.context import Context
 from services.telemetry import catalogue as of
@@ -59,7 +60,7 @@ def distribution(url: str, metric: of.Metric, *labels: str) -> Distribution:
 
 def test_processes_add_to_one_histogram_and_their_death_takes_nothing(broker: str) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", COUNTING, broker]) for _ in range(2)]
-    assert [process.wait(120) for process in processes] == [-signal.SIGKILL] * 2
+    assert [process.wait(120 * PATIENCE) for process in processes] == [-signal.SIGKILL] * 2
     took = distribution(broker, of.UNIT_SECONDS, "scan", "done")
     assert took.counts[of.UNIT_BUCKETS.index(0.25)] == sum(took.counts) == 200
     assert took.total == pytest.approx(40.0)

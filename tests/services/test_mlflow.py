@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from sqlalchemy import delete, select, update
 
 from benchmarks.common.projects import make_model
+from benchmarks.common.waiting import PATIENCE
 from services.api.app import create_app
 from services.cli import doctor_project
 from services.config.setting_groups import MlflowSettings
@@ -233,7 +234,9 @@ def test_the_page_of_a_model_says_what_is_not_told(sqlite_context: Context, nobo
         name, _, value = sign_in(app, "viewer", "viewer").partition("=")
         with serving(app) as (address, _):
             headers = {"accept": "text/html"}
-            with httpx.Client(cookies={name: value}, headers=headers, timeout=120) as viewer:
+            with httpx.Client(
+                cookies={name: value}, headers=headers, timeout=120 * PATIENCE
+            ) as viewer:
                 page = viewer.get(f"{address}/models/1")
         assert page.status_code == 200, page.text
         assert ("not told yet" in page.text) is bool(url)

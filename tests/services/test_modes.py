@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from benchmarks.common.projects import make_model
+from benchmarks.common.waiting import PATIENCE
 from curation import modes as clustering
 from curation.modes.states import ModeState
 from services.api.app import create_app
@@ -312,7 +313,7 @@ def test_modes_over_http(repaired: ModeLoop, served: tuple[Switch, str]) -> None
     switch, address = served
     switch.app = create_app(repaired.context)
     headers = {"Authorization": f"Bearer {project_token(repaired.context)}"}
-    with httpx.Client(base_url=f"{address}/v1", headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=f"{address}/v1", headers=headers, timeout=30 * PATIENCE) as client:
         look_at_modes(client)
 
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from benchmarks.common.buckets import MISSING, SECRET_KEY, Seaweed, weed
+from benchmarks.common.waiting import PATIENCE
 from services.config.setting_groups import StorageSettings
 from services.config.settings import Settings
 from services.store.objects import Objects, StoreRefused, StoreUnavailable, open_objects
@@ -72,8 +73,8 @@ def test_a_server_that_is_away_is_asked_again_until_it_is_back(own_server: Seawe
     storing.start()
 
     own_server.start()
-    asking.join(120)
-    storing.join(120)
+    asking.join(120 * PATIENCE)
+    storing.join(120 * PATIENCE)
 
     assert answers == [b"before"]
     assert objects.get("b")[0] == b"meanwhile"
@@ -96,7 +97,7 @@ def test_no_credentials_at_all_are_told(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=60 * PATIENCE,
         env={k: v for k, v in os.environ.items() if not k.startswith("AWS_")},
     )
     assert "there are no credentials: look at storage.access_key" in told.stdout, told.stderr
@@ -139,7 +140,7 @@ def test_a_fork_is_refused_instead_of_hanging(seaweed: Seaweed) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=60 * PATIENCE,
         env={**os.environ, "AWS_ACCESS_KEY_ID": "e2x-tests", "AWS_SECRET_ACCESS_KEY": SECRET_KEY},
     )
     assert "open the store after the fork" in told.stdout, told.stderr
@@ -196,7 +197,7 @@ def test_a_certificate_of_nobody_is_refused_unless_it_is_named(
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=120,
+                timeout=120 * PATIENCE,
                 env={**os.environ, **keys, **more},
             )
             said[how] = told.stdout + told.stderr

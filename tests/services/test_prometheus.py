@@ -19,7 +19,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.common.projects import make_context
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services.api.app import create_app
 from services.context import Context
 from services.telemetry import counts
@@ -90,7 +90,9 @@ def full(sqlite_context: Context, broker: str, tmp_path: Path) -> Iterator[str]:
 
 def exposed(url: str) -> dict[str, list[dict[str, str]]]:
     """Labels of all samples by name."""
-    answer = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60)
+    answer = httpx.get(
+        f"{url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60 * PATIENCE
+    )
     assert answer.status_code == 200
     found: dict[str, list[dict[str, str]]] = {}
     for family in text_string_to_metric_families(answer.text):

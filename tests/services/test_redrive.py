@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from benchmarks.common.waiting import PATIENCE
 from services import units
 from services.context import Context
 from services.cycle import cycles, redrive
@@ -169,7 +170,7 @@ def test_cycles_that_are_started_at_once_are_one(context: Context) -> None:
     together = threading.Barrier(4)
 
     def start(_number: int) -> bool:
-        together.wait(30)
+        together.wait(30 * PATIENCE)
         try:
             with context.sessions.begin() as session:
                 cycles.start(session, context)
@@ -187,7 +188,7 @@ def test_failed_cycles_that_are_redriven_at_once_go_on_one_by_one(context: Conte
     together = threading.Barrier(3)
 
     def again(unit_id: int) -> bool:
-        together.wait(30)
+        together.wait(30 * PATIENCE)
         try:
             _redrive(context, unit_id)
         except Conflict:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from benchmarks.common.waiting import PATIENCE
 from services.api.app import create_app
 from services.config.setting_groups import LabelSettings
 from services.context import Context
@@ -279,7 +280,7 @@ def add_disputes(context: Context, count: int) -> None:
 def test_two_answers_over_http(api: Context, address: str, tmp_path: Path) -> None:
     add_disputes(api, 2)
     headers = {"Authorization": "Bearer secret"}
-    with httpx.Client(base_url=f"{address}/v1", headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=f"{address}/v1", headers=headers, timeout=30 * PATIENCE) as client:
         page = client.get("/looks", params={"limit": 1}).json()
         (look,) = page["items"]
         assert (look["state"], look["second_author"]) == ("disputed", "bert")

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.common.projects import make_context
+from benchmarks.common.waiting import PATIENCE
 from curation.kernel import images
 from curation.kernel.errors import ImageUnreadable, ShardCorrupt
 from services.config import builders
@@ -116,7 +117,9 @@ def test_a_file_size_limit_is_a_clear_error_and_leaves_nothing(tmp_path: Path) -
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] in (resource.RLIM_INFINITY, -1)
     command = [sys.executable, "-c", LIMITED, str(tmp_path)]
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60 * PATIENCE, check=False
+    )
 
     assert "refused: no space left for file" in done.stderr
     assert _files(tmp_path) == []

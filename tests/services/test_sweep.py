@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common.waiting import PATIENCE
 from curation.kernel import files
 from services.config.settings import Settings
 from services.context import Context
@@ -33,7 +34,7 @@ OLD_S = sweep.YOUNG_S + 10
 def leave_half_a_file(target: Path) -> Path:
     """What a killed process leaves beside a file that it was writing."""
     before = set(target.parent.glob(".*")) if target.parent.is_dir() else set()
-    subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False, timeout=60 * PATIENCE)
     (left,) = set(target.parent.glob(".*")) - before
     return left
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.common.waiting import PATIENCE
 from services import context as wiring
 from services.api.app import create_app
 from services.api.auth import project_token
@@ -46,7 +47,7 @@ def client(project: Context) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {project_token(project)}"}
     with (
         serving(create_app(project)) as (url, _),
-        httpx.Client(base_url=f"{url}/v1", headers=headers, timeout=60) as opened,
+        httpx.Client(base_url=f"{url}/v1", headers=headers, timeout=60 * PATIENCE) as opened,
     ):
         yield opened
 

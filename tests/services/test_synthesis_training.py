@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from benchmarks.common.waiting import PATIENCE
 from curation.synthesis.bridge import Conditioned, Verdict, Worth, write_verdict
 from curation.synthesis.bridge.checkpoint import FILE
 from services import context as wiring
@@ -233,7 +234,7 @@ def test_the_api_asks_for_a_training_and_lists_who_was_trained(
     headers = {"Authorization": f"Bearer {project_token(context)}"}
     with (
         serving(create_app(context)) as (url, _),
-        httpx.Client(base_url=f"{url}/v1", headers=headers, timeout=60) as client,
+        httpx.Client(base_url=f"{url}/v1", headers=headers, timeout=60 * PATIENCE) as client,
     ):
         (one,) = client.get("/generators").json()["items"]
         assert (one["number"], one["steps"]) == (1, 6)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import InterfaceError, SQLAlchemyError
 
 from benchmarks.common.databases import Postgres
 from benchmarks.common.projects import make_context
+from benchmarks.common.waiting import PATIENCE
 from services.config import brokers
 from services.config.settings import Settings
 from services.config.shown import current_settings
@@ -55,7 +56,7 @@ def test_a_broker_of_nobody_is_refused_by_the_client_and_by_celery(
             with pytest.raises(redis.ConnectionError, match=r"(?i)certificate"):
                 redis_server.client(url).ping()
             with pytest.raises(OperationalError, match=r"(?i)certificate"):
-                connection.ensure_connection(max_retries=1, timeout=5)
+                connection.ensure_connection(max_retries=1, timeout=5 * PATIENCE)
         context.engine.dispose()
 
 

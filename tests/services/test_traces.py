@@ -18,7 +18,7 @@ from sqlalchemy import select, update
 from benchmarks.common.collector import Collector, Seen, collecting
 from benchmarks.common.processes import supervisor_of
 from benchmarks.common.projects import make_context, make_model
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from curation.kernel.images import encode_png
 from services import logs, tracing, units
 from services.api.app import create_app
@@ -81,7 +81,7 @@ def report(url: str, context: Context, **headers: str) -> httpx.Response:
         files={"file": ("frame.png", png(), "image/png")},
         data={"objects": json.dumps([PHANTOM])},
         headers={"Authorization": f"Bearer {project_token(context)}", **headers},
-        timeout=120,
+        timeout=120 * PATIENCE,
     )
     assert answer.status_code == 201, answer.text
     return answer

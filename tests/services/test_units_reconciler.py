@@ -11,6 +11,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import func, select, update
 
 from benchmarks.common.projects import make_context
+from benchmarks.common.waiting import PATIENCE
 from services import units
 from services.context import Context
 from services.db.base import utc_now
@@ -170,7 +171,7 @@ def test_the_relay_sends_what_is_due_in_order(on_memory: Context) -> None:
         relay = Relay(on_memory, app)
         assert relay.publish() == 2
         assert relay.publish() == 0
-        got = [queue.get(timeout=5).payload[0][0] for _ in range(2)]
+        got = [queue.get(timeout=5 * PATIENCE).payload[0][0] for _ in range(2)]
     assert got == [urgent, plain]
     assert unpublished(on_memory) == 1
 

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from benchmarks.common.waiting import PATIENCE
 from services import units
 from services.context import Context
 from services.db.base import utc_now
@@ -190,11 +191,11 @@ def test_a_worker_told_to_stop_gives_the_unit_back(context: Context, set_work: S
 
 def test_a_long_unit_keeps_its_lease(sqlite_context: Context, set_work: SetWork) -> None:
     context = sqlite_context
-    context.settings.workers.lease_s = 0.3
+    context.settings.workers.lease_s = 0.3 * PATIENCE
     seen: list[int] = []
 
     def slow(stage: StageContext, claim: units.Claim) -> Store:
-        until = time.monotonic() + 1.0
+        until = time.monotonic() + 1.0 * PATIENCE
         while time.monotonic() < until:
             stage.heartbeat()
             seen.append(reconciler.reconcile(context, depth=lambda _queue: 0).requeued)
@@ -208,13 +209,13 @@ def test_a_long_unit_keeps_its_lease(sqlite_context: Context, set_work: SetWork)
 
 def test_the_heartbeat_tells_of_a_lost_lease(sqlite_context: Context, set_work: SetWork) -> None:
     context = sqlite_context
-    context.settings.workers.lease_s = 0.3
+    context.settings.workers.lease_s = 0.3 * PATIENCE
     told: list[bool] = []
 
     def watch(stage: StageContext, claim: units.Claim) -> Store:
         with context.sessions.begin() as session:
             units.cancel(session, claim.unit_id)
-        until = time.monotonic() + 20
+        until = time.monotonic() + 20 * PATIENCE
         while time.monotonic() < until:
             try:
                 stage.heartbeat()

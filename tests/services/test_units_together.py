@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
+from benchmarks.common.waiting import PATIENCE
 from services import units
 from services.context import Context
 from services.cycle import after_unit
@@ -188,12 +189,12 @@ def test_all_leases_are_kept_while_one_unit_runs(
 ) -> None:
     monkeypatch.setattr(group, "HELD_S", 600.0)
     context = sqlite_context
-    context.settings.workers.lease_s = 0.8
+    context.settings.workers.lease_s = 0.8 * PATIENCE
     ids = ask(context, 3)
     seen: list[int] = []
 
     def slow(stage: StageContext, claim: units.Claim) -> Store:
-        until = time.monotonic() + (2.0 if claim.unit_id == ids[0] else 0.0)
+        until = time.monotonic() + PATIENCE * (2.0 if claim.unit_id == ids[0] else 0.0)
         while time.monotonic() < until:
             stage.heartbeat()
             seen.append(reconciler.reconcile(context, depth=lambda _queue: 0).requeued)
@@ -210,7 +211,7 @@ def test_the_heartbeat_tells_of_that_units_lease_alone(
     sqlite_context: Context, set_work: Callable[[Work], None]
 ) -> None:
     context = sqlite_context
-    context.settings.workers.lease_s = 0.3
+    context.settings.workers.lease_s = 0.3 * PATIENCE
     ids = ask(context, 3)
     told: list[int] = []
 
@@ -218,7 +219,7 @@ def test_the_heartbeat_tells_of_that_units_lease_alone(
         if claim.unit_id == ids[0]:
             with context.sessions.begin() as session:
                 units.cancel(session, ids[1])
-        until = time.monotonic() + (20.0 if claim.unit_id == ids[1] else 0.0)
+        until = time.monotonic() + PATIENCE * (20.0 if claim.unit_id == ids[1] else 0.0)
         try:
             stage.heartbeat()
             while time.monotonic() < until:

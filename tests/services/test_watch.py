@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from benchmarks.common.projects import make_context
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services.config.settings import Settings
 from services.context import Context
 from services.db.tables import Annotation, Image, Role
@@ -234,7 +234,7 @@ def test_the_process_takes_frames_until_it_is_told_to_stop(
         done = root / "inbox" / "done" / "frame.png"
         wait_until(done.is_file, 60, "the frame is taken")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(30 * PATIENCE) == 0
     finally:
         process.kill()
         process.wait()

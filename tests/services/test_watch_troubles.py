@@ -13,7 +13,8 @@ from benchmarks.common.waiting import wait_until
 from services.cli import doctor_files
 from services.config.settings import Settings
 from services.context import Context
-from services.intake.watch import STILL_LOOKS, WORDLESS_LOOKS, Watcher, watch
+from services.intake.watch import NAME, STILL_LOOKS, WORDLESS_LOOKS, Watcher, watch
+from services.store.ready_file import ready_file
 from tests import bad_images
 from tests.services.builders import add_champion
 from tests.services.watch_folder import *  # noqa: F403
@@ -124,7 +125,7 @@ def test_a_folder_that_is_away_for_a_while_does_not_end_the_watch(
     thread.start()
     try:
         inbox = root / "inbox"
-        wait_until((inbox / "rejected").is_dir, 10, "the watch has begun")
+        wait_until(ready_file(context.project, NAME).is_file, 10, "the watch has begun")
         inbox.rename(root / "away")
         put(root / "away", "frame.png", bad_images.png(1), {"objects": [CAR]})
         wait_until(lambda: "the folder: FileNotFoundError" in caplog.text, 10, "it has looked")

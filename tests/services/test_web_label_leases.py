@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from benchmarks.common.waiting import wait_until
+from benchmarks.common.waiting import PATIENCE, wait_until
 from services.context import Context
 from services.db.base import utc_now
 from services.db.tables import LabelTask
@@ -77,7 +77,7 @@ def test_a_wish_that_comes_after_its_page_has_gone_keeps_no_task(
         page.goto("about:blank")
         wait_until(lambda: states_of(sqlite_context) == ["waiting"], 15, "it is given back")
         late.go_on.set()
-        assert late.answered.wait(15)
+        assert late.answered.wait(15 * PATIENCE)
 
     assert states_of(sqlite_context) == ["leased"]  # by a page that is gone,
     with sqlite_context.sessions() as session:

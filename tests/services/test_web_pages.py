@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 from sqlalchemy import event
 
 from benchmarks.common.projects import make_model
+from benchmarks.common.waiting import PATIENCE
 from services.api.app import create_app
 from services.context import Context
 from services.db.tables import Cycle, FailureRow, Image
@@ -54,7 +55,9 @@ class Site:
     def as_(self, role: str) -> httpx.Client:
         name, _, value = sign_in(self.app, role, role).partition("=")
         headers = {"accept": "text/html"}
-        return httpx.Client(base_url=self.url, cookies={name: value}, headers=headers, timeout=60)
+        return httpx.Client(
+            base_url=self.url, cookies={name: value}, headers=headers, timeout=60 * PATIENCE
+        )
 
     def queries(self, client: httpx.Client, path: str) -> int:
         """Statements that a page takes."""
