@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -35,6 +35,7 @@ from benchmarks.fidelity import (
 )
 from benchmarks.fidelity.sizes import FULL, SMALL, Sizes
 from benchmarks.fidelity.study import Study, load
+from curation.kernel.detector import Precision
 from retrain.memory import keep_freed_memory
 
 WORLDS = (*cases.WORLDS, cases.AWAY)
@@ -113,6 +114,12 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="fp32",
+        help="of all passes, references too",
+    )
     parser.add_argument("--cache", type=Path, help="default: fidelity in the folder of models")
     parser.add_argument("--report", action="store_true", help="of what is in the cache alone")
     parser.add_argument(
@@ -159,7 +166,7 @@ def studies(given: argparse.Namespace, units: Units) -> Iterator[Study]:
         for architecture in given.architectures:
             folder = given.models / f"{world}-{architecture}-0"
             if (folder / "config.json").exists():
-                yield load(folder, units, given.data, given.device)
+                yield load(folder, units, given.data, given.device, given.precision)
             else:
                 print(f"{folder.name}: no such detector, skipped", file=sys.stderr)
 

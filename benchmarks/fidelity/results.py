@@ -101,8 +101,10 @@ def _command(given: argparse.Namespace, part: str) -> str:
             images += f"--{name} {value} "
     if asked := getattr(given, "asked", None):
         images += f"--asked {' '.join(map(str, asked))} "
+    precision = getattr(given, "precision", "fp32")
+    half = "" if precision == "fp32" else f"--precision {precision} "
     worlds = "" if given.worlds == cases.WORLDS else f"--worlds {' '.join(given.worlds)} "
     return (
         f"python -m benchmarks.fidelity --part {part} --size {given.size} {images}{worlds}"
-        f"--architectures {' '.join(given.architectures)} --threads {given.threads} --write"
+        f"--architectures {' '.join(given.architectures)} --threads {given.threads} {half}--write"
     )

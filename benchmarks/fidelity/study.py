@@ -16,6 +16,7 @@ from curation import superpixels
 from curation.explain.belief import Posterior
 from curation.explain.coalition_fit import Layout
 from curation.explain.coalition_gp import Kernel
+from curation.kernel.detector import Precision
 from curation.kernel.types import Attribution, Belief, FloatArray
 from curation.superpixels import SegmentArray
 from retrain.detector import SsdDetector
@@ -190,7 +191,14 @@ def passes_of(attribution: Attribution, cost: int) -> int:
     return len(belief.masks) if isinstance(belief, Posterior) else cost
 
 
-def load(folder: Path, units: Units, data: Path, device: str) -> Study:
-    """The study of a trained detector, whose folder is named WORLD-ARCHITECTURE-SEED."""
+def load(
+    folder: Path, units: Units, data: Path, device: str, precision: Precision = "fp32"
+) -> Study:
+    """The study of a trained detector, whose folder is named WORLD-ARCHITECTURE-SEED.
+
+    In half precision all scores are, of methods and references alike; what is cached has the
+    precision in its key, by the detector's version.
+    """
     world, architecture, _ = folder.name.rsplit("-", 2)  # a world may have the sign in its name
-    return Study(world, architecture, SsdDetector.load(folder, device), data, units)
+    detector = SsdDetector.load(folder, device).in_precision(precision)
+    return Study(world, architecture, detector, data, units)

@@ -55,13 +55,20 @@ def test_other_architectures_have_a_file_of_their_own(tmp_path):
 
 
 def test_what_was_asked_for_stands_in_the_command(tmp_path):
-    given = arguments(images=18, pda=1, asked=[50, 200])
+    given = arguments(images=18, pda=1, asked=[50, 200], precision="bf16")
     path = results.write(given, ["figure2"], SMALL, {}, {}, {}, tmp_path)
     command = json.loads(path.read_text())["parts"]["figure2"]["command"]
     assert "--images 18 --pda 1 --asked 50 200 " in command
+    assert "--precision bf16 --write" in command
 
 
 def test_a_world_may_have_the_sign_in_its_name(tmp_path):
     folder = tiny_ssd().save(tmp_path / "street-away-tiny_net-0")
     found = load(folder, Units(tmp_path / "units.jsonl"), tmp_path, "cpu")
     assert (found.world, found.architecture) == ("street-away", "tiny_net")
+
+
+def test_in_half_precision_nothing_is_taken_from_the_cache_of_full(tmp_path):
+    folder, units = tiny_ssd().save(tmp_path / "street-tiny_net-0"), Units(tmp_path / "units.jsonl")
+    full, half = (load(folder, units, tmp_path, "cpu", one) for one in ("fp32", "bf16"))
+    assert full.key("price") != half.key("price")
