@@ -116,7 +116,7 @@ def trains(line: CommandLine) -> bool:
 
 
 def test_of_two_at_once_one_trains_and_a_killed_one_is_taken_over(seeded: CommandLine) -> None:
-    settle(seeded, epochs=1000, lease_s=4)
+    settle(seeded, epochs=1000, lease_s=4 * PATIENCE)
     first = started(seeded)
     try:
         wait_until(lambda: trains(seeded), 120, "the first trains")
@@ -129,7 +129,7 @@ def test_of_two_at_once_one_trains_and_a_killed_one_is_taken_over(seeded: Comman
     finally:
         first.kill()  # no chance to give anything back
         first.communicate()
-    settle(seeded, epochs=1, lease_s=4)
+    settle(seeded, epochs=1, lease_s=4 * PATIENCE)
     deadline = time.monotonic() + 60 * PATIENCE
     ran = seeded.run("train")
     while ran.code != 0 and time.monotonic() < deadline:
