@@ -109,7 +109,13 @@ FIRST = {
     f"{world.lower()}_{images}_160x208": Bar(
         f"{world}, {images} images: AP50 above the best fixed schedule found by search", ">="
     )
-    for world, images in (("BCCD", 60), ("BCCD", 240), ("Street", 60))
+    for world, images in (
+        ("BCCD", 60),
+        ("BCCD", 240),
+        ("Street", 60),
+        ("Street", 240),
+        ("Street", 1000),
+    )
 }
 DETECTORS = {"street_plain_ap50": Bar("AP50 of the first detector on plain street scenes", ">=")}
 RETRIEVAL = {
@@ -272,7 +278,7 @@ FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "loop-carla.json": ("The loop, CARLA", LOOP),
     "fidelity.json": ("Explanations, SSDLite-EfficientNet-Lite0", FIDELITY),
     "fidelity-ssdlite320_mobilenet_v3_large.json": ("Explanations, MobileNetV3", FIDELITY),
-    "fidelity-ssd300_vgg16.json": ("Explanations, SSD300-VGG16, one image", FIDELITY),
+    "fidelity-ssd300_vgg16.json": ("Explanations, SSD300-VGG16, two images", FIDELITY),
     "fidelity-rivals.json": ("Explanations beside rivals, look-alikes and bad boxes", RIVALS),
     "synthesis.json": ("Drawn samples, street world and CARLA", SYNTHESIS),
     "detectors.json": ("Detectors", DETECTORS),
