@@ -11,6 +11,7 @@ import torch
 from torchvision.models.detection.ssd import SSD
 
 from curation.kernel.fold import fold_batch_norm
+from retrain.rectify import quicken
 from retrain.ssd import feature_maps
 
 TOLERANCE = 1e-3
@@ -29,7 +30,8 @@ def folded(model: SSD, input_size_hw: tuple[int, int]) -> SSD:
     """
     with torch.no_grad():
         copied: SSD = copy.deepcopy(model)
-        fold_batch_norm(copied)  # the probe checks it
+        fold_batch_norm(copied)  # the probe checks it, and that all is finite
+        quicken(copied)
         probe = torch.linspace(-1, 1, 3 * input_size_hw[0] * input_size_hw[1])
         probe = probe[torch.randperm(len(probe), generator=torch.Generator().manual_seed(0))]
         inputs = probe.reshape(1, 3, *input_size_hw).to(next(model.parameters()).device)
