@@ -278,7 +278,7 @@ FILES: dict[str, tuple[str, dict[str, Bar]]] = {
     "loop-carla.json": ("The loop, CARLA", LOOP),
     "fidelity.json": ("Explanations, SSDLite-EfficientNet-Lite0", FIDELITY),
     "fidelity-ssdlite320_mobilenet_v3_large.json": ("Explanations, MobileNetV3", FIDELITY),
-    "fidelity-ssd300_vgg16.json": ("Explanations, SSD300-VGG16, two images", FIDELITY),
+    "fidelity-ssd300_vgg16.json": ("Explanations, SSD300-VGG16", FIDELITY),
     "fidelity-rivals.json": ("Explanations beside rivals, look-alikes and bad boxes", RIVALS),
     "synthesis.json": ("Drawn samples, street world and CARLA", SYNTHESIS),
     "detectors.json": ("Detectors", DETECTORS),
