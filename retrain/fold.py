@@ -19,7 +19,7 @@ TOLERANCE = 1e-3
 
 
 def folded(model: SSD, input_size_hw: tuple[int, int]) -> SSD:
-    """A copy of an SSD in eval mode with its normalisation folded.
+    """A copy of an SSD in eval mode with its normalisation folded and quick rectifiers.
 
     Args:
         model: in eval mode; not changed.
